@@ -1,0 +1,1 @@
+//! What PBFT guarantees.

@@ -1,0 +1,217 @@
+//! A key-value store, the demonstration service. It uses the public interface of this crate only.
+
+use crate::service::{RestoreError, Service};
+use crate::types::{Bytes, ClientId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How many chunks a snapshot has: a change in one key changes one of them.
+const BUCKETS: u8 = 64;
+
+/// What a client can ask for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Operation {
+    /// The value of a key. Read-only.
+    Get {
+        /// The key.
+        key: Bytes,
+    },
+    /// Sets a key; the result is the value before.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+    },
+    /// Removes a key; the result is the value before.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+    /// Sets or removes a key if it has the expected value.
+    CompareAndSwap {
+        /// The key.
+        key: Bytes,
+        /// The value it must have, or none if it must be absent.
+        expected: Option<Bytes>,
+        /// Its new value, or none to remove it.
+        new: Option<Bytes>,
+    },
+}
+
+impl Operation {
+    /// The operation as an opaque request.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::from(postcard::to_stdvec(self).expect("encoding into memory cannot fail"))
+    }
+}
+
+/// What an operation results in.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The value of the key, before the change if there was one.
+    Value(Option<Bytes>),
+    /// Whether the key had the expected value and was changed.
+    Swapped(bool),
+    /// The bytes are no operation.
+    Malformed,
+}
+
+impl Outcome {
+    /// The outcome that a result stands for.
+    pub fn from_bytes(result: &[u8]) -> Outcome {
+        postcard::from_bytes(result).unwrap_or(Outcome::Malformed)
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        Bytes::from(postcard::to_stdvec(self).expect("encoding into memory cannot fail"))
+    }
+}
+
+type Bucket = BTreeMap<Bytes, Bytes>;
+
+/// Keys and values, both any bytes, in buckets by key. No empty bucket is kept.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyValue {
+    buckets: BTreeMap<u8, Bucket>,
+}
+
+fn bucket_of(key: &[u8]) -> u8 {
+    // FNV-1a: only its spread matters.
+    let hash =
+        key.iter().fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.to_be_bytes()[0] % BUCKETS
+}
+
+impl KeyValue {
+    /// The value of a key.
+    pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
+        let key = Bytes::from(key);
+        self.buckets.get(&bucket_of(&key))?.get(&key)
+    }
+
+    fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Bytes> {
+        let index = bucket_of(&key);
+        let bucket = self.buckets.entry(index).or_default();
+        let before = match value {
+            Some(value) => bucket.insert(key, value),
+            None => bucket.remove(&key),
+        };
+        if bucket.is_empty() {
+            self.buckets.remove(&index);
+        }
+        before
+    }
+}
+
+impl Service for KeyValue {
+    fn execute(&mut self, _client: ClientId, operation: &[u8]) -> Bytes {
+        let outcome = match postcard::from_bytes(operation) {
+            Err(_) => Outcome::Malformed,
+            Ok(Operation::Get { key }) => Outcome::Value(self.get(&key).cloned()),
+            Ok(Operation::Put { key, value }) => Outcome::Value(self.set(key, Some(value))),
+            Ok(Operation::Delete { key }) => Outcome::Value(self.set(key, None)),
+            Ok(Operation::CompareAndSwap { key, expected, new }) => {
+                let matches = self.get(&key) == expected.as_ref();
+                if matches {
+                    self.set(key, new);
+                }
+                Outcome::Swapped(matches)
+            }
+        };
+        outcome.to_bytes()
+    }
+
+    fn read(&self, _client: ClientId, operation: &[u8]) -> Option<Bytes> {
+        match postcard::from_bytes(operation) {
+            Ok(Operation::Get { key }) => Some(Outcome::Value(self.get(&key).cloned()).to_bytes()),
+            _ => None,
+        }
+    }
+
+    fn snapshot(&self) -> Vec<Bytes> {
+        let encode = |bucket: (&u8, &Bucket)| {
+            Bytes::from(postcard::to_stdvec(&bucket).expect("encoding into memory cannot fail"))
+        };
+        self.buckets.iter().map(encode).collect()
+    }
+
+    fn restore(chunks: &[Bytes]) -> Result<Self, RestoreError> {
+        let decode = |chunk: &Bytes| postcard::from_bytes::<(u8, Bucket)>(chunk).map_err(|_| RestoreError);
+        let buckets: BTreeMap<u8, Bucket> = chunks.iter().map(decode).collect::<Result<_, _>>()?;
+        let sound = |(&index, bucket): (&u8, &Bucket)| {
+            !bucket.is_empty() && bucket.keys().all(|key| bucket_of(key) == index)
+        };
+        if buckets.len() != chunks.len() || !buckets.iter().all(sound) {
+            return Err(RestoreError);
+        }
+        Ok(KeyValue { buckets })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::ed25519::Ed25519;
+
+    fn bytes(text: &str) -> Bytes {
+        Bytes::from(text.as_bytes())
+    }
+
+    fn run(service: &mut KeyValue, operation: Operation) -> Outcome {
+        Outcome::from_bytes(&service.execute(ClientId(0), &operation.to_bytes()))
+    }
+
+    #[test]
+    fn a_key_has_the_value_last_put() {
+        let mut service = KeyValue::default();
+        let (key, get) = (bytes("k"), Operation::Get { key: bytes("k") });
+        assert_eq!(run(&mut service, get.clone()), Outcome::Value(None));
+        run(&mut service, Operation::Put { key: key.clone(), value: bytes("1") });
+        let before = run(&mut service, Operation::Put { key: key.clone(), value: bytes("2") });
+        assert_eq!(before, Outcome::Value(Some(bytes("1"))));
+        assert_eq!(run(&mut service, get.clone()), Outcome::Value(Some(bytes("2"))));
+        assert_eq!(run(&mut service, Operation::Delete { key }), Outcome::Value(Some(bytes("2"))));
+        assert_eq!(run(&mut service, get), Outcome::Value(None));
+        assert_eq!(service, KeyValue::default());
+    }
+
+    #[test]
+    fn compare_and_swap_changes_only_what_is_as_expected() {
+        let mut service = KeyValue::default();
+        let swap = |expected: Option<&str>, new: Option<&str>| Operation::CompareAndSwap {
+            key: bytes("k"),
+            expected: expected.map(bytes),
+            new: new.map(bytes),
+        };
+        assert_eq!(run(&mut service, swap(Some("1"), Some("2"))), Outcome::Swapped(false));
+        assert_eq!(run(&mut service, swap(None, Some("1"))), Outcome::Swapped(true));
+        assert_eq!(run(&mut service, swap(None, Some("2"))), Outcome::Swapped(false));
+        assert_eq!(service.get(b"k"), Some(&bytes("1")));
+        assert_eq!(run(&mut service, swap(Some("1"), None)), Outcome::Swapped(true));
+        assert_eq!(service.get(b"k"), None);
+    }
+
+    #[test]
+    fn only_get_is_read_only_and_anything_malformed_is_answered() {
+        let mut service = KeyValue::default();
+        let put = Operation::Put { key: bytes("k"), value: bytes("1") };
+        assert_eq!(service.read(ClientId(0), &put.to_bytes()), None);
+        assert!(service.read(ClientId(0), &Operation::Get { key: bytes("k") }.to_bytes()).is_some());
+        assert_eq!(Outcome::from_bytes(&service.execute(ClientId(0), b"\xff")), Outcome::Malformed);
+    }
+
+    #[test]
+    fn a_snapshot_restores_the_state_and_its_digest() {
+        let mut service = KeyValue::default();
+        for i in 0..500 {
+            run(&mut service, Operation::Put { key: bytes(&format!("k{i}")), value: bytes("v") });
+        }
+        let restored = KeyValue::restore(&service.snapshot()).unwrap();
+        assert_eq!(restored, service);
+        assert_eq!(restored.digest::<Ed25519>(), service.digest::<Ed25519>());
+        run(&mut service, Operation::Delete { key: bytes("k7") });
+        assert_ne!(restored.digest::<Ed25519>(), service.digest::<Ed25519>());
+        assert_eq!(KeyValue::restore(&[bytes("no bucket")]), Err(RestoreError));
+    }
+}

@@ -1,0 +1,132 @@
+//! OSDI'99 §4.3: checkpoints, their proof, and garbage collection.
+
+use super::log::{Vote, add_vote, evidence};
+use super::verify::stable_evidence_proves;
+use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, Snapshot};
+use crate::certificate::StableCertificate;
+use crate::crypto::{Crypto, Signed};
+use crate::message::{Checkpoint, Message};
+use crate::rejection::Rejection;
+use crate::replica::blocks::Tree;
+use crate::rules::Rules;
+use crate::service::Service;
+use crate::types::{Digest, SeqNo, View};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl<B: Bundle> Replica<B> {
+    /// The state as it is now, after executing `n`.
+    pub(super) fn snapshot(&self, setup: &Setup<B>, n: SeqNo) -> Arc<Snapshot> {
+        let mut chunks = self.service.snapshot();
+        if setup.rules.client_table_in_checkpoint() {
+            chunks.push(self.clients.to_bytes());
+        }
+        let previous =
+            self.snapshots.last_key_value().map_or(&self.durable.snapshot, |(_, snapshot)| snapshot);
+        let tree = Tree::build::<B::Crypto>(&chunks, Some(&previous.tree));
+        Arc::new(Snapshot { n, tree })
+    }
+
+    /// Digests the state after `n` and tells the others.
+    pub(super) fn take_checkpoint(&mut self, setup: &Setup<B>, n: SeqNo, effects: &mut Effects<B::Crypto>) {
+        let digest = self.log_own_checkpoint(setup, n);
+        effects.fact(Fact::CheckpointTaken { n, digest });
+        let checkpoint = setup.sign(Checkpoint { n, digest, replica: setup.id });
+        effects.send(Destination::Replicas, Message::Checkpoint(checkpoint));
+        self.try_stable(setup, n, effects);
+    }
+
+    /// Keeps the state after `n` and counts this replica's own CHECKPOINT for it.
+    pub(super) fn log_own_checkpoint(&mut self, setup: &Setup<B>, n: SeqNo) -> Digest {
+        let snapshot = self.snapshot(setup, n);
+        let digest = snapshot.tree.root();
+        self.snapshots.insert(n, snapshot);
+        let signature = setup.sign(Checkpoint { n, digest, replica: setup.id }).signature;
+        let vote = Vote { view: View(0), replica: setup.id, digest, signature };
+        let votes = self.checkpoints.entry(n).or_default();
+        // Our own vote may already be logged; only a mutant then has another to add.
+        let _ = add_vote(votes, vote, &setup.rules, Self::votes_bound(setup));
+        digest
+    }
+
+    pub(super) fn on_checkpoint(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Signed<Checkpoint, B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let Checkpoint { n, digest, replica } = signed.content;
+        let watermarks = self.watermarks(setup);
+        if n.0 % setup.parameters.checkpoint_interval != 0 {
+            return Err(Rejection::NotACheckpoint);
+        }
+        // One above H is learned of later, as a certificate in answer to a STATUS.
+        if !setup.rules.low_water_mark(n, watermarks) || n > watermarks.high() {
+            return Err(Rejection::OutOfWindow);
+        }
+        let vote = Vote { view: View(0), replica, digest, signature: signed.signature };
+        let votes = self.checkpoints.entry(n).or_default();
+        add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
+        self.try_stable(setup, n, effects);
+        self.propose(setup, effects);
+        Ok(())
+    }
+
+    /// Makes the certificate as soon as a quorum agrees on the state after `n`.
+    fn try_stable(&mut self, setup: &Setup<B>, n: SeqNo, effects: &mut Effects<B::Crypto>) {
+        let Some(votes) = self.checkpoints.get(&n) else { return };
+        let quorum = setup.rules.checkpoint_quorum(&setup.cluster);
+        let digests: BTreeSet<Digest> = votes.iter().map(|vote| vote.digest).collect();
+        let certificate = digests.into_iter().find_map(|digest| {
+            let matching: Vec<_> = (votes.iter().filter(|vote| vote.digest == digest))
+                .map(|vote| (vote.replica, vote.signature.clone()))
+                .collect();
+            (matching.len() >= quorum).then(|| {
+                let evidence = evidence(None, matching, quorum);
+                let valid = |e: &_| stable_evidence_proves(setup, n, digest, e);
+                StableCertificate { n, digest, proof: B::Crypto::seal(evidence, &valid) }
+            })
+        });
+        if let Some(certificate) = certificate {
+            self.make_stable(setup, certificate, effects);
+        }
+    }
+
+    pub(super) fn on_stable(
+        &mut self,
+        setup: &Setup<B>,
+        certificate: StableCertificate<B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        if !setup.rules.low_water_mark(certificate.n, self.watermarks(setup)) {
+            return Err(Rejection::Duplicate);
+        }
+        self.make_stable(setup, certificate, effects);
+        self.propose(setup, effects);
+        Ok(())
+    }
+
+    /// Advances h to a proved checkpoint, discards what it covers and, if this replica is behind it, starts
+    /// to fetch the state.
+    pub(super) fn make_stable(
+        &mut self,
+        setup: &Setup<B>,
+        certificate: StableCertificate<B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let (n, digest) = (certificate.n, certificate.digest);
+        self.persist(setup, Record::Stable(certificate), effects);
+        effects.fact(Fact::CheckpointStable { n, digest });
+        let own = self.snapshots.get(&n).filter(|snapshot| snapshot.tree.root() == digest).cloned();
+        self.forget_votes(|m, _, _| m > n);
+        self.committed.retain(|&m, _| m > n);
+        self.checkpoints.retain(|&m, _| m > n);
+        if let Some(snapshot) = own {
+            self.persist(setup, Record::Snapshot(snapshot), effects);
+            self.transfer = None;
+        } else if setup.rules.fetch_missing_state(self.last_executed(), n) {
+            self.start_transfer(setup, n, digest, effects);
+        }
+        self.snapshots.retain(|&m, _| m > n);
+    }
+}

@@ -1,0 +1,178 @@
+//! OSDI'99 §4.1: requests, the table of last replies, and read-only requests (§5.1).
+
+use super::{Bundle, Destination, Effects, Replica, Setup};
+use crate::crypto::Signed;
+use crate::message::{MAX_RESULT_BYTES, Message, Reply, Request};
+use crate::rejection::Rejection;
+use crate::rules::Rules;
+use crate::service::Service;
+use crate::types::{Bytes, ClientId, SeqNo, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The last reply sent to one client.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct LastReply {
+    /// The timestamp of the request executed last.
+    pub timestamp: Timestamp,
+    /// Its result.
+    pub result: Bytes,
+}
+
+/// The last reply to each client: what makes execution exactly-once. It is part of the checkpointed state.
+/// At most one entry for each registered client.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ClientTable {
+    last: BTreeMap<ClientId, LastReply>,
+}
+
+impl ClientTable {
+    /// The last reply to `client`, if any of its requests has executed.
+    pub fn last(&self, client: ClientId) -> Option<&LastReply> {
+        self.last.get(&client)
+    }
+
+    /// The timestamp of the last request executed for `client`; 0 if there is none.
+    pub fn last_timestamp(&self, client: ClientId) -> Timestamp {
+        self.last(client).map_or(Timestamp(0), |last| last.timestamp)
+    }
+
+    pub(super) fn record(&mut self, client: ClientId, timestamp: Timestamp, result: Bytes) {
+        self.last.insert(client, LastReply { timestamp, result });
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        Bytes::from(postcard::to_stdvec(self).expect("encoding into memory cannot fail"))
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+/// A result, cut off at its bound in the same way everywhere.
+pub(super) fn bounded(result: Bytes) -> Bytes {
+    match result.get(..MAX_RESULT_BYTES) {
+        Some(kept) if kept.len() < result.len() => Bytes::from(kept),
+        _ => result,
+    }
+}
+
+impl<B: Bundle> Replica<B> {
+    pub(super) fn on_request(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Signed<Request, B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let (client, timestamp) = (signed.content.client, signed.content.timestamp);
+        if signed.content.read_only {
+            return self.on_read(setup, signed, effects);
+        }
+        let last = self.clients.last_timestamp(client);
+        if timestamp <= last {
+            return self.answer_again(setup, client, timestamp, effects);
+        }
+        let pooled = self.pool.get(&client).map(|request| request.content.timestamp);
+        if pooled.is_some_and(|pooled| pooled > timestamp) {
+            return Err(Rejection::OldTimestamp);
+        }
+        if !self.is_primary(setup) {
+            // OSDI'99 §4.1: a replica that is not the primary relays the request to the primary.
+            let primary = setup.cluster.primary(self.view());
+            effects.send(Destination::Replica(primary), Message::Request(signed.clone()));
+        }
+        if pooled == Some(timestamp) {
+            return Err(Rejection::Duplicate);
+        }
+        self.pool.insert(client, signed);
+        self.enqueue(setup, client);
+        self.propose(setup, effects);
+        Ok(())
+    }
+
+    /// At the primary, puts a client in the queue unless its request is proposed or queued already.
+    pub(super) fn enqueue(&mut self, setup: &Setup<B>, client: ClientId) {
+        if !self.is_primary(setup) || self.queue.contains(&client) {
+            return;
+        }
+        let unproposed = self.pool.get(&client).is_some_and(|request| {
+            self.proposed.get(&client).is_none_or(|&proposed| request.content.timestamp > proposed)
+        });
+        if unproposed {
+            self.queue.push_back(client);
+        }
+    }
+
+    /// OSDI'99 §4.1: a request already executed is answered with the last reply, not executed again.
+    fn answer_again(
+        &self,
+        setup: &Setup<B>,
+        client: ClientId,
+        timestamp: Timestamp,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        match self.clients.last(client) {
+            Some(last) if last.timestamp == timestamp && setup.rules.reply_cached() => {
+                self.reply(setup, client, timestamp, last.result.clone(), effects);
+                Ok(())
+            }
+            _ => Err(Rejection::OldTimestamp),
+        }
+    }
+
+    pub(super) fn reply(
+        &self,
+        setup: &Setup<B>,
+        client: ClientId,
+        timestamp: Timestamp,
+        result: Bytes,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let reply = Reply { view: self.view(), timestamp, client, replica: setup.id, result };
+        effects.send(Destination::Client(client), Message::Reply(setup.sign(reply)));
+    }
+
+    // --- read-only requests ---
+
+    /// The last sequence number that a read must see executed: everything prepared or known stable here.
+    fn read_point(&self) -> SeqNo {
+        let prepared = self.durable.prepared.last_key_value().map_or(SeqNo(0), |(&n, _)| n);
+        prepared.max(self.durable.h())
+    }
+
+    fn on_read(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Signed<Request, B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let client = signed.content.client;
+        let known = self.reads.get(&client).map(|(request, _)| request.content.timestamp);
+        if known.is_some_and(|known| known >= signed.content.timestamp) {
+            return Err(Rejection::Duplicate);
+        }
+        if self.service.read(client, &signed.content.operation).is_none() {
+            return Err(Rejection::NotReadOnly);
+        }
+        let point = self.read_point();
+        self.reads.insert(client, (signed, point));
+        self.answer_reads(setup, effects);
+        Ok(())
+    }
+
+    /// Answers the reads whose point has been reached.
+    pub(super) fn answer_reads(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
+        let executed = self.last_executed();
+        let (ready, waiting) = std::mem::take(&mut self.reads)
+            .into_iter()
+            .partition(|(_, (_, point))| setup.rules.reads_wait_for_prepared(executed, *point));
+        self.reads = waiting;
+        let ready: BTreeMap<ClientId, super::WaitingRead<B::Crypto>> = ready;
+        for (client, (request, _)) in ready {
+            if let Some(result) = self.service.read(client, &request.content.operation) {
+                self.reply(setup, client, request.content.timestamp, bounded(result), effects);
+            }
+        }
+    }
+}

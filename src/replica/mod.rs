@@ -1,0 +1,322 @@
+//! The replica: all of PBFT as one deterministic state machine.
+//!
+//! One event in, one [`Replica::step`], [`Effects`] out. There is no clock, no input or output, no
+//! randomness and no thread here: a step is a function of the state and the event alone. Messages reach it
+//! as [`Verified`] values only, made by [`verify::verify`], a pure function that may run elsewhere.
+//!
+//! | file | phase | source |
+//! |---|---|---|
+//! | `clients` | requests, the client table, reads | OSDI'99 §4.1, §5.1 |
+//! | `normal` | PRE-PREPARE, PREPARE, COMMIT | §4.2 |
+//! | `execute` | execution in order, replies | §4.2 |
+//! | `checkpoint` | checkpoints, garbage collection | §4.3 |
+//! | `view_change` | leaving a view | §4.4 |
+//! | `new_view` | choosing and entering the next | §4.4 |
+//! | `status` | retransmission | thesis §5.2 |
+//! | `state_transfer` | catching up | §4.3, thesis §5.3 |
+//! | `restore` | starting and restarting | |
+//!
+//! Two decisions run through all of them. What must survive a crash is in [`Durable`] and changes only by
+//! records that are effects too. And what is merely received (votes, VIEW-CHANGEs) is forgotten as soon as
+//! the certificate it was collected for exists, so that the state says what matters and nothing else.
+
+pub mod blocks;
+mod checkpoint;
+mod clients;
+pub mod durable;
+pub mod effects;
+mod execute;
+mod log;
+mod new_view;
+mod normal;
+mod restore;
+mod state_transfer;
+mod status;
+pub mod verify;
+mod view_change;
+
+pub use clients::{ClientTable, LastReply};
+pub use durable::{Durable, Record, Snapshot};
+pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timer};
+pub use new_view::compute_o;
+pub use restore::RestoreError;
+
+use crate::crypto::{Content, Crypto, Signed, Value, Verified};
+use crate::message::{Message, Request, ViewChange};
+use crate::rejection::Rejection;
+use crate::rules::Rules;
+use crate::service::Service;
+use crate::types::{ClientId, Cluster, Parameters, ReplicaId, SeqNo, Timestamp, View, Watermarks};
+use log::Votes;
+use state_transfer::Transfer;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// The three choices a replica is generic over, in one parameter.
+pub trait Bundle: Clone + Copy + Debug + Eq + Ord + Hash + Send + Sync + 'static {
+    /// Signatures and digests.
+    type Crypto: Crypto;
+    /// What is replicated.
+    type Service: Service;
+    /// [`Pbft`](crate::rules::Pbft), or a mutant.
+    type Rules: Rules;
+}
+
+/// What one replica is configured with; it never changes while it runs.
+#[derive(Debug)]
+pub struct Setup<B: Bundle> {
+    /// Which replica this is.
+    pub id: ReplicaId,
+    /// The size of the cluster.
+    pub cluster: Cluster,
+    /// The bounds, the same at every replica.
+    pub parameters: Parameters,
+    /// This replica's secret key and everybody's public keys.
+    pub keys: Arc<<B::Crypto as Crypto>::Keys>,
+    /// The number of registered clients: `0..clients`.
+    pub clients: u32,
+    /// What it decides by.
+    pub rules: B::Rules,
+    /// The service before the first request.
+    pub genesis: B::Service,
+}
+
+impl<B: Bundle> Clone for Setup<B> {
+    fn clone(&self) -> Self {
+        Setup {
+            id: self.id,
+            cluster: self.cluster,
+            parameters: self.parameters,
+            keys: self.keys.clone(),
+            clients: self.clients,
+            rules: self.rules.clone(),
+            genesis: self.genesis.clone(),
+        }
+    }
+}
+
+impl<B: Bundle> Setup<B> {
+    /// `content`, signed by this replica.
+    pub fn sign<T: Content>(&self, content: T) -> Signed<T, B::Crypto> {
+        Signed::new(content, &*self.keys)
+    }
+}
+
+/// What can happen to a replica.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Event<C: Crypto> {
+    /// A message arrived and all its signatures and certificates are valid.
+    Message(Verified<Message<C>>),
+    /// A timer fired. The exponent of a `Progress` timer is not looked at.
+    Timeout(Timer),
+}
+
+type ViewChanges<C> = Vec<Arc<Signed<ViewChange<C>, C>>>;
+
+/// A read-only request waiting until everything up to the given number has executed.
+type WaitingRead<C> = (Signed<Request, C>, SeqNo);
+
+/// The state of one replica.
+///
+/// Every collection is bounded: by the window `L` ([`Parameters::window`]) for what has a sequence number,
+/// by the registered clients for requests and reads, by `n` times a constant for VIEW-CHANGEs.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Replica<B: Bundle> {
+    durable: Durable<B::Crypto>,
+    /// PREPAREs and COMMITs not yet part of a certificate.
+    votes: BTreeMap<SeqNo, Votes<B::Crypto>>,
+    /// Views and numbers that are committed-local.
+    committed: BTreeMap<SeqNo, View>,
+    /// CHECKPOINTs above h.
+    checkpoints: BTreeMap<SeqNo, Vec<log::Vote<B::Crypto>>>,
+    /// This replica's own states at checkpoints above h.
+    snapshots: BTreeMap<SeqNo, Arc<Snapshot>>,
+    /// VIEW-CHANGEs for views above the current one.
+    view_changes: BTreeMap<View, ViewChanges<B::Crypto>>,
+    /// The service after the last executed batch.
+    service: B::Service,
+    /// Who was answered what.
+    clients: ClientTable,
+    /// Known requests that have not executed, the latest of each client.
+    pool: BTreeMap<ClientId, Signed<Request, B::Crypto>>,
+    /// At the primary: clients whose pooled request is to be proposed, in the order of arrival.
+    queue: VecDeque<ClientId>,
+    /// At the primary: the latest timestamp proposed in this view.
+    proposed: BTreeMap<ClientId, Timestamp>,
+    /// Reads to be answered, the latest of each client.
+    reads: BTreeMap<ClientId, WaitingRead<B::Crypto>>,
+    /// The request for which the progress timer runs.
+    awaited: Option<(ClientId, Timestamp)>,
+    /// The exponent of the progress time-out.
+    backoff: u8,
+    /// State being fetched.
+    transfer: Option<Transfer>,
+}
+
+impl<B: Bundle> Replica<B> {
+    /// Handles one event. The only way, besides [`Replica::start`], to change a replica.
+    pub fn step(&mut self, setup: &Setup<B>, event: Event<B::Crypto>, effects: &mut Effects<B::Crypto>) {
+        let timer = self.timer_reason(setup);
+        match event {
+            Event::Message(message) => self.on_message(setup, message.into_inner(), effects),
+            Event::Timeout(Timer::Progress { .. }) => self.on_progress_timeout(setup, effects),
+            Event::Timeout(Timer::Status) => self.on_status_timeout(setup, effects),
+        }
+        self.adjust_timer(setup, timer, effects);
+        if !setup.rules.persist_before_send() {
+            effects.send_before_persist();
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        setup: &Setup<B>,
+        message: Message<B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let outcome = match message {
+            Message::Request(m) => self.on_request(setup, m, effects),
+            Message::PrePrepare(m, batch) => self.on_pre_prepare(setup, m, batch, effects),
+            Message::Prepare(m) => self.on_prepare(setup, m, effects),
+            Message::Commit(m) => self.on_commit(setup, m, effects),
+            Message::Checkpoint(m) => self.on_checkpoint(setup, m, effects),
+            Message::ViewChange(m) => self.on_view_change(setup, m, effects),
+            Message::NewView(m) => self.on_new_view(setup, m, effects),
+            Message::Status(m) => self.on_status(setup, &m.content, effects),
+            Message::Fetch(m) => self.on_fetch(setup, m.content, effects),
+            Message::Batch(batch) => self.on_batch(setup, batch, effects),
+            Message::Block(block) => self.on_block(setup, block, effects),
+            Message::Stable(certificate) => self.on_stable(setup, certificate, effects),
+            Message::Reply(_) => Err(Rejection::NotForThisNode),
+        };
+        if let Err(reason) = outcome {
+            effects.reject(reason);
+        }
+    }
+
+    /// Changes the durable state, and says that the change must be durable before what follows is sent.
+    fn persist(&mut self, setup: &Setup<B>, record: Record<B::Crypto>, effects: &mut Effects<B::Crypto>) {
+        self.durable.apply(&record, &setup.rules);
+        if setup.rules.persist_votes() {
+            effects.push(Effect::Persist(record));
+        }
+    }
+
+    // --- the progress timer ---
+
+    /// For what the progress timer runs, if it does: it restarts whenever this changes.
+    ///
+    /// OSDI'99 §4.4: in a view, for a request this backup waits to execute. §4.5.2: between views, once a
+    /// quorum has left, for the new view.
+    fn timer_reason(&self, setup: &Setup<B>) -> Option<(View, Option<(ClientId, Timestamp)>)> {
+        match self.durable.leaving() {
+            Some(target) => {
+                let left = self.view_changes.get(&target).map_or(0, Vec::len);
+                (left >= setup.rules.view_change_quorum(&setup.cluster)).then_some((target, None))
+            }
+            None => {
+                setup.rules.timer_on_request(self.awaited.is_some()).then_some((self.view(), self.awaited))
+            }
+        }
+    }
+
+    fn adjust_timer(
+        &mut self,
+        setup: &Setup<B>,
+        before: Option<(View, Option<(ClientId, Timestamp)>)>,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        self.await_some_request();
+        let after = self.timer_reason(setup);
+        if after != before {
+            effects.push(match after {
+                Some(_) => Effect::SetTimer(Timer::Progress { backoff: self.backoff }),
+                None => Effect::CancelProgressTimer,
+            });
+        }
+    }
+
+    /// Chooses the request to wait for: after the one awaited before, in the order of clients, so that no
+    /// client is passed over for ever by a primary that serves the others.
+    fn await_some_request(&mut self) {
+        let still_waiting = self.awaited.is_some_and(|(client, timestamp)| {
+            self.pool.get(&client).is_some_and(|request| request.content.timestamp == timestamp)
+        });
+        if still_waiting {
+            return;
+        }
+        let after = self.awaited.map_or(ClientId(0), |(client, _)| ClientId(client.0.saturating_add(1)));
+        self.awaited = (self.pool.range(after..).next().or_else(|| self.pool.iter().next()))
+            .map(|(&client, request)| (client, request.content.timestamp));
+    }
+
+    fn on_progress_timeout(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
+        let current = self.durable.leaving().unwrap_or(self.view());
+        self.start_view_change(setup, current.next(), effects);
+    }
+
+    // --- what others may know ---
+
+    /// The view last entered.
+    pub fn view(&self) -> View {
+        self.durable.view
+    }
+
+    /// The view of the VIEW-CHANGE sent since, if any.
+    pub fn leaving(&self) -> Option<View> {
+        self.durable.leaving()
+    }
+
+    /// The window of sequence numbers accepted.
+    pub fn watermarks(&self, setup: &Setup<B>) -> Watermarks {
+        Watermarks { h: self.durable.h(), window: setup.parameters.window }
+    }
+
+    /// The last batch executed.
+    pub fn last_executed(&self) -> SeqNo {
+        self.durable.last_executed()
+    }
+
+    /// The part of the state that survives a crash.
+    pub fn durable(&self) -> &Durable<B::Crypto> {
+        &self.durable
+    }
+
+    /// The service's state.
+    pub fn service(&self) -> &B::Service {
+        &self.service
+    }
+
+    /// Who was answered what.
+    pub fn clients(&self) -> &ClientTable {
+        &self.clients
+    }
+
+    /// Known requests that have not executed.
+    pub fn waiting_requests(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// The stable checkpoint whose state is being fetched, and how many of its blocks are here.
+    pub fn transferring(&self) -> Option<(SeqNo, usize)> {
+        self.transfer.as_ref().map(|transfer| (transfer.n, transfer.blocks()))
+    }
+
+    fn is_primary(&self, setup: &Setup<B>) -> bool {
+        setup.cluster.primary(self.view()) == setup.id
+    }
+
+    /// Whether this replica takes part in its view: it has not sent VIEW-CHANGE since entering it.
+    fn is_active(&self, setup: &Setup<B>) -> bool {
+        setup.rules.stop_after_view_change(self.durable.leaving())
+    }
+}
+
+/// Values that a state is made of; here so that a missing bound is found where it is declared.
+const _: fn() = || {
+    fn is_value<T: Value>() {}
+    is_value::<Durable<crate::crypto::ed25519::Ed25519>>();
+    is_value::<Message<crate::crypto::ed25519::Ed25519>>();
+};

@@ -1,0 +1,162 @@
+//! OSDI'99 §4.4: choosing what a new view carries over, and entering it.
+
+use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
+use crate::certificate::StableCertificate;
+use crate::crypto::{Crypto, Signed};
+use crate::message::{MAX_WINDOW, Message, NewView, PrePrepare, ViewChange};
+use crate::rejection::Rejection;
+use crate::rules::Rules;
+use crate::types::{Digest, SeqNo, View};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What `V` determines: min-s with its proof, and `O`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plan<C: Crypto> {
+    /// The certificate of min-s, the latest stable checkpoint in `V`; none if that is the initial state.
+    pub stable: Option<StableCertificate<C>>,
+    /// For each sequence number above min-s up to max-s the digest to propose, ascending.
+    pub entries: Vec<(SeqNo, Digest)>,
+}
+
+/// Computes min-s and `O` from `V`, as the new primary does and every backup checks.
+///
+/// Source: OSDI'99 §4.4: the digest comes from the certificate with the highest view; a sequence number
+/// without one gets the null request.
+pub fn compute_o<C: Crypto, R: Rules>(view_changes: &[Arc<Signed<ViewChange<C>, C>>], rules: &R) -> Plan<C> {
+    let mut stable: Option<StableCertificate<C>> = None;
+    for claimed in view_changes.iter().filter_map(|m| m.content.stable.as_ref()) {
+        let best = stable.as_ref().map_or(SeqNo(0), |best| best.n);
+        if rules.min_s_from_all(claimed.n, best) {
+            stable = Some(claimed.clone());
+        }
+    }
+    let min_s = stable.as_ref().map_or(SeqNo(0), |best| best.n);
+
+    let mut chosen: BTreeMap<SeqNo, (View, Digest)> = BTreeMap::new();
+    for certificate in view_changes.iter().flat_map(|m| &m.content.prepared) {
+        let best = chosen.get(&certificate.n).map(|&(view, _)| view);
+        let better = best.is_none_or(|best| rules.highest_view_wins(certificate.view, best));
+        if certificate.n > min_s && better {
+            chosen.insert(certificate.n, (certificate.view, certificate.digest));
+        }
+    }
+    let max_s = chosen.last_key_value().map_or(min_s, |(&n, _)| n);
+    let entries = (min_s.0..max_s.0)
+        .take(usize::try_from(MAX_WINDOW).expect("the longest window is small"))
+        .map(|before| SeqNo(before).next())
+        .filter_map(|n| match chosen.get(&n) {
+            Some(&(_, digest)) => Some((n, digest)),
+            None => rules.null_fills_gaps().then_some((n, Digest::NULL)),
+        })
+        .collect();
+    Plan { stable, entries }
+}
+
+impl<B: Bundle> Replica<B> {
+    /// At the primary of `target`: sends NEW-VIEW as soon as a quorum, itself included, has left for it.
+    pub(super) fn try_new_view(&mut self, setup: &Setup<B>, target: View, effects: &mut Effects<B::Crypto>) {
+        if self.durable.leaving() != Some(target) || setup.cluster.primary(target) != setup.id {
+            return;
+        }
+        let quorum = setup.rules.view_change_quorum(&setup.cluster);
+        let Some(known) = self.view_changes.get(&target).filter(|known| known.len() >= quorum) else {
+            return;
+        };
+        // Our own VIEW-CHANGE first, then as many of the others' as are needed, in their order.
+        let (own, others): (Vec<_>, Vec<_>) =
+            known.iter().cloned().partition(|m| m.content.replica == setup.id);
+        let mut view_changes: Vec<_> = own.into_iter().chain(others).take(quorum).collect();
+        view_changes.sort_by_key(|m| m.content.replica);
+        let plan = compute_o(&view_changes, &setup.rules);
+        let pre_prepares = plan.entries.iter();
+        let pre_prepares =
+            pre_prepares.map(|&(n, digest)| setup.sign(PrePrepare { view: target, n, digest })).collect();
+        let new_view = setup.sign(NewView { view: target, view_changes, pre_prepares });
+        self.enter(setup, Arc::new(new_view), plan.stable, effects);
+    }
+
+    pub(super) fn on_new_view(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Arc<Signed<NewView<B::Crypto>, B::Crypto>>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let view = signed.content.view;
+        if !setup.rules.view_increases(view, self.view(), self.durable.leaving())
+            || !setup.rules.first_new_view_wins(view, self.view())
+        {
+            return Err(Rejection::WrongView);
+        }
+        if setup.cluster.primary(view) == setup.id {
+            // Ours, come back: we entered the view when we sent it.
+            return Err(Rejection::Duplicate);
+        }
+        let stable = compute_o(&signed.content.view_changes, &setup.rules).stable;
+        self.enter(setup, signed, stable, effects);
+        Ok(())
+    }
+
+    /// Enters the view: min-s becomes stable here, `O` is the log, and a backup prepares all of it.
+    fn enter(
+        &mut self,
+        setup: &Setup<B>,
+        new_view: Arc<Signed<NewView<B::Crypto>, B::Crypto>>,
+        stable: Option<StableCertificate<B::Crypto>>,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let view = new_view.content.view;
+        if let Some(certificate) = stable.filter(|certificate| certificate.n > self.durable.h()) {
+            self.make_stable(setup, certificate, effects);
+        }
+        self.persist(setup, Record::NewView(new_view.clone()), effects);
+        self.forget_votes(|_, vote, _| !setup.rules.forget_old_votes(vote.view, view));
+        self.committed.retain(|_, committed| !setup.rules.forget_old_votes(*committed, view));
+        self.view_changes = self.view_changes.split_off(&view.next());
+        let carried: Vec<PrePrepare> =
+            (self.durable.log.values()).map(|m| m.content).filter(|m| m.view == view).collect();
+        let entries = carried.iter().map(|m| (m.n, m.digest)).collect();
+        effects.fact(Fact::ViewEntered { view, carried: entries });
+        if self.is_primary(setup) {
+            effects.send(Destination::Replicas, Message::NewView(new_view));
+        }
+        for pre_prepare in &carried {
+            let &PrePrepare { n, digest, .. } = pre_prepare;
+            effects.fact(Fact::PrePrepared { view, n, digest });
+            if !self.is_primary(setup) {
+                self.send_prepare(setup, *pre_prepare, effects);
+            }
+        }
+        self.requeue(setup);
+        for pre_prepare in &carried {
+            self.try_prepared(setup, view, pre_prepare.n, effects);
+        }
+        self.fetch_batches(setup, effects);
+        self.send_status(setup, Destination::Replicas, effects);
+        self.propose(setup, effects);
+    }
+
+    /// At the primary of the view just entered: queues the known requests that `O` does not carry.
+    pub(super) fn requeue(&mut self, setup: &Setup<B>) {
+        self.queue.clear();
+        self.proposed.clear();
+        if !self.is_primary(setup) {
+            return;
+        }
+        let carried: Vec<Digest> = (self.durable.log.iter())
+            .filter(|((view, _), _)| *view == self.view())
+            .map(|(_, signed)| signed.content.digest)
+            .collect();
+        let batches: Vec<_> = carried.into_iter().filter_map(|digest| self.batch(digest)).collect();
+        for batch in batches {
+            for request in &batch.requests {
+                let proposed = self.proposed.entry(request.content.client).or_default();
+                *proposed = (*proposed).max(request.content.timestamp);
+            }
+        }
+        let clients: Vec<_> = self.pool.keys().copied().collect();
+        for client in clients {
+            self.enqueue(setup, client);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! OSDI'99 §4.2: PRE-PREPARE, PREPARE, COMMIT.
+
+use super::log::{Phase, Vote, add_vote, evidence};
+use super::verify::prepared_evidence_proves;
+use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
+use crate::certificate::PreparedCertificate;
+use crate::crypto::{Crypto, Signed};
+use crate::message::{Batch, Commit, Fetch, Message, PrePrepare, Prepare, Wanted};
+use crate::rejection::Rejection;
+use crate::rules::Rules;
+use crate::types::{Digest, ReplicaId, SeqNo, View};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl<B: Bundle> Replica<B> {
+    // --- the primary ---
+
+    /// Proposes queued requests while the window and the batches in flight leave room.
+    pub(super) fn propose(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
+        while self.is_primary(setup) && self.is_active(setup) && !self.queue.is_empty() {
+            let n = self.next_n();
+            let in_flight = n.0.saturating_sub(self.last_executed().next().0);
+            if in_flight >= setup.parameters.max_in_flight
+                || !setup.rules.high_water_mark(n, self.watermarks(setup))
+            {
+                return;
+            }
+            let batch = self.next_batch(setup);
+            if batch.requests.is_empty() {
+                return;
+            }
+            let digest = batch.digest();
+            let pre_prepare = setup.sign(PrePrepare { view: self.view(), n, digest });
+            let batch = Arc::new(batch);
+            self.persist(setup, Record::PrePrepared(pre_prepare.clone(), batch.clone()), effects);
+            effects.fact(Fact::PrePrepared { view: self.view(), n, digest });
+            effects.send(Destination::Replicas, Message::PrePrepare(pre_prepare, batch));
+            self.try_prepared(setup, self.view(), n, effects);
+        }
+    }
+
+    /// The sequence number after the last one assigned in this view.
+    fn next_n(&self) -> SeqNo {
+        let from = (self.view(), SeqNo(0));
+        let assigned = self.durable.log.range(from..=(self.view(), SeqNo(u64::MAX))).next_back();
+        assigned.map_or(SeqNo(0), |(&(_, n), _)| n).max(self.durable.h()).next()
+    }
+
+    /// Takes requests off the queue, in order, up to the bounds of a batch.
+    fn next_batch(&mut self, setup: &Setup<B>) -> Batch<B::Crypto> {
+        let mut batch = Batch { requests: Vec::new() };
+        let mut bytes = 0;
+        while let Some(client) = self.queue.front() {
+            let Some(request) = self.pool.get(client) else {
+                self.queue.pop_front();
+                continue;
+            };
+            let longer = bytes + request.content.operation.len();
+            let full = batch.requests.len() >= setup.parameters.max_batch_requests
+                || longer > setup.parameters.max_batch_bytes;
+            if full && !batch.requests.is_empty() {
+                break;
+            }
+            bytes = longer;
+            self.proposed.insert(*client, request.content.timestamp);
+            batch.requests.push(request.clone());
+            self.queue.pop_front();
+        }
+        batch
+    }
+
+    // --- accepting messages ---
+
+    /// What every message of the normal case must satisfy: the current view, taken part in, in the window.
+    fn check_slot(&self, setup: &Setup<B>, view: View, n: SeqNo) -> Result<(), Rejection> {
+        let watermarks = self.watermarks(setup);
+        if !setup.rules.leave_old_view(view, self.view()) {
+            return Err(Rejection::WrongView);
+        }
+        if !self.is_active(setup) {
+            return Err(Rejection::LeavingView);
+        }
+        if !setup.rules.low_water_mark(n, watermarks) || !setup.rules.high_water_mark(n, watermarks) {
+            return Err(Rejection::OutOfWindow);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_pre_prepare(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Signed<PrePrepare, B::Crypto>,
+        batch: Arc<Batch<B::Crypto>>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let PrePrepare { view, n, digest } = signed.content;
+        self.check_slot(setup, view, n)?;
+        if setup.cluster.primary(view) == setup.id {
+            // Ours, come back: what it assigned is in our log.
+            return Err(Rejection::Duplicate);
+        }
+        if let Some(accepted) = self.accepted(view, n) {
+            if accepted.digest == digest && self.batch(digest).is_some() {
+                return Err(Rejection::Duplicate);
+            }
+            if accepted.digest == digest {
+                // The new view carried the digest over; now the batch is here.
+                return self.on_batch(setup, batch, effects);
+            }
+            if !setup.rules.first_pre_prepare_wins(accepted.digest, digest) {
+                return Err(Rejection::ConflictingPrePrepare);
+            }
+        }
+        if !setup.rules.null_only_in_o(digest == Digest::NULL) {
+            return Err(Rejection::NullRequest);
+        }
+        self.persist(setup, Record::PrePrepared(signed, batch), effects);
+        effects.fact(Fact::PrePrepared { view, n, digest });
+        self.send_prepare(setup, PrePrepare { view, n, digest }, effects);
+        self.try_prepared(setup, view, n, effects);
+        Ok(())
+    }
+
+    /// A backup's PREPARE, sent and counted.
+    pub(super) fn send_prepare(
+        &mut self,
+        setup: &Setup<B>,
+        PrePrepare { view, n, digest }: PrePrepare,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let prepare = setup.sign(Prepare { view, n, digest, replica: setup.id });
+        let vote = Vote { view, replica: setup.id, digest, signature: prepare.signature.clone() };
+        let votes = &mut self.votes.entry(n).or_default().prepares;
+        // Our own vote may already be logged; only a mutant then has another to add.
+        let _ = add_vote(votes, vote, &setup.rules, Self::votes_bound(setup));
+        effects.send(Destination::Replicas, Message::Prepare(prepare));
+    }
+
+    pub(super) fn on_prepare(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Signed<Prepare, B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let Prepare { view, n, digest, replica } = signed.content;
+        self.check_slot(setup, view, n)?;
+        if !setup.rules.primary_does_not_prepare(replica, setup.cluster.primary(view)) {
+            return Err(Rejection::PrimaryPrepare);
+        }
+        if self.prepared(view, n) {
+            return Err(Rejection::Duplicate);
+        }
+        let vote = Vote { view, replica, digest, signature: signed.signature };
+        let votes = &mut self.votes.entry(n).or_default().prepares;
+        add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
+        self.try_prepared(setup, view, n, effects);
+        Ok(())
+    }
+
+    /// Makes the certificate and sends COMMIT as soon as `prepared(m, v, n, i)` holds.
+    pub(super) fn try_prepared(
+        &mut self,
+        setup: &Setup<B>,
+        view: View,
+        n: SeqNo,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let Some(signed) = self.durable.log.get(&(view, n)).filter(|_| !self.prepared(view, n)) else {
+            return;
+        };
+        let proposal = signed.content;
+        let prepares = self.matching_prepares(setup, proposal);
+        let quorum = setup.rules.prepare_quorum(&setup.cluster);
+        let has_batch = self.batch(proposal.digest).is_some();
+        if prepares.len() < quorum || !setup.rules.prepared_has_batch(has_batch) {
+            return;
+        }
+        let certificate = certify(setup, signed, prepares, quorum);
+        let known = self.durable.prepared.get(&n).map(|known| known.view);
+        if known.is_none_or(|known| setup.rules.latest_certificate_wins(view, known)) {
+            self.persist(setup, Record::Prepared(certificate), effects);
+        }
+        self.forget_votes(|m, vote, phase| (m, vote.view, phase) != (n, view, Phase::Prepare));
+        effects.fact(Fact::Prepared { view, n, digest: proposal.digest });
+        self.send_commit(setup, proposal, effects);
+        self.try_committed(setup, view, n, effects);
+    }
+
+    fn send_commit(
+        &mut self,
+        setup: &Setup<B>,
+        PrePrepare { view, n, digest }: PrePrepare,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let commit = setup.sign(Commit { view, n, digest, replica: setup.id });
+        let vote = Vote { view, replica: setup.id, digest, signature: commit.signature.clone() };
+        let votes = &mut self.votes.entry(n).or_default().commits;
+        // Our own vote may already be logged; only a mutant then has another to add.
+        let _ = add_vote(votes, vote, &setup.rules, Self::votes_bound(setup));
+        effects.send(Destination::Replicas, Message::Commit(commit));
+    }
+
+    pub(super) fn on_commit(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Signed<Commit, B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let Commit { view, n, digest, replica } = signed.content;
+        self.check_slot(setup, view, n)?;
+        if self.committed_local(view, n) {
+            return Err(Rejection::Duplicate);
+        }
+        let vote = Vote { view, replica, digest, signature: signed.signature };
+        let votes = &mut self.votes.entry(n).or_default().commits;
+        add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
+        self.try_committed(setup, view, n, effects);
+        Ok(())
+    }
+
+    /// Executes what can be executed as soon as `committed-local(m, v, n, i)` holds.
+    pub(super) fn try_committed(
+        &mut self,
+        setup: &Setup<B>,
+        view: View,
+        n: SeqNo,
+        effects: &mut Effects<B::Crypto>,
+    ) {
+        let Some(proposal) = self.accepted(view, n) else { return };
+        if !self.prepared(view, n) || self.committed_local(view, n) {
+            return;
+        }
+        if self.matching_commits(setup, proposal) < setup.rules.commit_quorum(&setup.cluster) {
+            return;
+        }
+        self.committed.insert(n, view);
+        self.forget_votes(|m, vote, phase| (m, vote.view, phase) != (n, view, Phase::Commit));
+        effects.fact(Fact::Committed { view, n, digest: proposal.digest });
+        self.execute(setup, effects);
+        self.propose(setup, effects);
+    }
+
+    // --- batches that a new view names and this replica lacks ---
+
+    /// The batches named by accepted PRE-PREPAREs that this replica does not have.
+    fn missing_batches(&self) -> BTreeSet<Digest> {
+        let named = self.durable.log.values().map(|signed| signed.content.digest);
+        named.filter(|&digest| self.batch(digest).is_none()).collect()
+    }
+
+    /// Asks the others for what is missing.
+    pub(super) fn fetch_batches(&self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
+        for digest in self.missing_batches() {
+            let fetch = setup.sign(Fetch { what: Wanted::Batch(digest), replica: setup.id });
+            effects.send(Destination::Replicas, Message::Fetch(fetch));
+        }
+    }
+
+    pub(super) fn on_batch(
+        &mut self,
+        setup: &Setup<B>,
+        batch: Arc<Batch<B::Crypto>>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let digest = batch.digest();
+        if !self.missing_batches().contains(&digest) {
+            return Err(Rejection::Unwanted);
+        }
+        self.persist(setup, Record::Batch(batch), effects);
+        let named: Vec<(View, SeqNo)> = (self.durable.log.iter())
+            .filter(|(_, signed)| signed.content.digest == digest)
+            .map(|(&slot, _)| slot)
+            .collect();
+        for (view, n) in named {
+            self.try_prepared(setup, view, n, effects);
+        }
+        Ok(())
+    }
+}
+
+/// The certificate that a PRE-PREPARE and matching PREPAREs make.
+pub(super) fn certify<B: Bundle>(
+    setup: &Setup<B>,
+    signed: &Signed<PrePrepare, B::Crypto>,
+    prepares: Vec<(ReplicaId, <B::Crypto as Crypto>::Signature)>,
+    quorum: usize,
+) -> PreparedCertificate<B::Crypto> {
+    let PrePrepare { view, n, digest } = signed.content;
+    let evidence = evidence(Some(signed.signature.clone()), prepares, quorum);
+    let valid = |e: &_| prepared_evidence_proves(setup, signed.content, e);
+    PreparedCertificate { view, n, digest, proof: B::Crypto::seal(evidence, &valid) }
+}

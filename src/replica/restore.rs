@@ -1,0 +1,169 @@
+//! Starting: from the initial state, or from what was durable when the replica stopped.
+
+use super::log::{Vote, add_vote};
+use super::state_transfer::split_state;
+use super::{Bundle, Destination, Durable, Effect, Effects, Record, Replica, Setup, Snapshot, Timer};
+use crate::message::{Commit, Prepare};
+use crate::rules::Rules;
+use crate::types::{SeqNo, View};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// The durable state is not one that this replica, with this configuration, can have written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RestoreError {
+    /// The snapshot is not the state of this service.
+    #[error("the stored snapshot is not a state of this service")]
+    Snapshot,
+    /// The VIEW-CHANGE in it was sent by another replica.
+    #[error("the stored VIEW-CHANGE is another replica's")]
+    Foreign,
+    /// A batch that was executed or prepared is missing.
+    #[error("the store lacks the batch executed at sequence number {0}")]
+    MissingBatch(u64),
+    /// A sequence number lies outside of the window that the stored checkpoint leaves.
+    #[error("the store names sequence number {0}, which lies outside of its window")]
+    OutOfWindow(u64),
+}
+
+impl<B: Bundle> Replica<B> {
+    /// A replica in its initial state, or as it was when the durable state was recorded.
+    ///
+    /// The effects set the status timer and tell the others what this replica has.
+    ///
+    /// # Errors
+    /// If the durable state is damaged or another replica's. It is never taken as empty.
+    pub fn start(
+        setup: &Setup<B>,
+        stored: Option<Durable<B::Crypto>>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<Self, RestoreError> {
+        let mut replica = match stored {
+            None => Self::initial(setup),
+            Some(durable) => Self::restored(setup, durable, effects)?,
+        };
+        effects.push(Effect::SetTimer(Timer::Status));
+        replica.send_status(setup, Destination::Replicas, effects);
+        replica.fetch_batches(setup, effects);
+        let (h, executed) = (replica.durable.h(), replica.last_executed());
+        if let Some(stable) = replica.durable.stable.clone().filter(|_| executed < h) {
+            replica.start_transfer(setup, stable.n, stable.digest, effects);
+        }
+        replica.adjust_timer(setup, None, effects);
+        Ok(replica)
+    }
+
+    fn initial(setup: &Setup<B>) -> Self {
+        let mut replica = Replica {
+            durable: Durable::default(),
+            votes: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            view_changes: BTreeMap::new(),
+            service: setup.genesis.clone(),
+            clients: super::ClientTable::default(),
+            pool: BTreeMap::new(),
+            queue: VecDeque::new(),
+            proposed: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            awaited: None,
+            backoff: 0,
+            transfer: None,
+        };
+        replica.durable.snapshot = replica.snapshot(setup, SeqNo(0));
+        replica
+    }
+
+    fn restored(
+        setup: &Setup<B>,
+        durable: Durable<B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<Self, RestoreError> {
+        check(setup, &durable)?;
+        let mut replica = Self::initial(setup);
+        if durable.snapshot.n > SeqNo(0) {
+            let chunks = durable.snapshot.tree.chunks();
+            let state = split_state::<B>(setup, &chunks, &replica.clients);
+            (replica.service, replica.clients) = state.ok_or(RestoreError::Snapshot)?;
+        }
+        let genesis = std::mem::replace(&mut replica.durable, durable);
+        if replica.durable.snapshot.n == SeqNo(0) {
+            replica.durable.snapshot = genesis.snapshot;
+        }
+        if !setup.rules.restart_keeps_view() {
+            replica.durable.view = View(0);
+            replica.durable.view_change = None;
+            replica.durable.prepared.clear();
+        }
+        replica.execute_again(setup)?;
+        replica.recover_snapshot(setup, effects);
+        replica.recover_votes(setup);
+        replica.requeue(setup);
+        Ok(replica)
+    }
+
+    /// Executes on top of the snapshot what had been executed: the results were sent, so they must hold.
+    fn execute_again(&mut self, setup: &Setup<B>) -> Result<(), RestoreError> {
+        for (n, digest) in self.durable.executed.clone() {
+            let batch = self.batch(digest).ok_or(RestoreError::MissingBatch(n.0))?;
+            self.run(&batch, setup);
+            if n.0 % setup.parameters.checkpoint_interval == 0 {
+                let own = self.snapshot(setup, n);
+                self.snapshots.insert(n, own);
+                if n > self.durable.h() {
+                    self.log_own_checkpoint(setup, n);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the crash came between the proof of a checkpoint and the record of its state.
+    fn recover_snapshot(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
+        let h = self.durable.h();
+        let proved = self.durable.stable.as_ref().map(|stable| stable.digest);
+        let own: Option<Arc<Snapshot>> = self.snapshots.get(&h).cloned();
+        if let Some(own) = own.filter(|own| Some(own.tree.root()) == proved) {
+            self.persist(setup, Record::Snapshot(own), effects);
+        }
+        self.snapshots.retain(|&n, _| n > h);
+    }
+
+    /// This replica's own votes, which it counts like any other's.
+    fn recover_votes(&mut self, setup: &Setup<B>) {
+        let accepted: Vec<_> = self.durable.log.values().map(|signed| signed.content).collect();
+        for proposal in accepted {
+            let (view, n, digest, replica) = (proposal.view, proposal.n, proposal.digest, setup.id);
+            let bound = Self::votes_bound(setup);
+            let prepared = self.prepared(view, n);
+            let votes = self.votes.entry(n).or_default();
+            // A vote that is there already is the same vote.
+            let _ = if prepared {
+                let signature = setup.sign(Commit { view, n, digest, replica }).signature;
+                add_vote(&mut votes.commits, Vote { view, replica, digest, signature }, &setup.rules, bound)
+            } else if setup.cluster.primary(view) != replica {
+                let signature = setup.sign(Prepare { view, n, digest, replica }).signature;
+                add_vote(&mut votes.prepares, Vote { view, replica, digest, signature }, &setup.rules, bound)
+            } else {
+                Ok(())
+            };
+        }
+        self.forget_votes(|_, _, _| true);
+        if let Some(own) = self.durable.view_change.clone() {
+            self.view_changes.entry(own.content.view).or_default().push(own);
+        }
+    }
+}
+
+fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), RestoreError> {
+    if durable.view_change.as_ref().is_some_and(|own| own.content.replica != setup.id) {
+        return Err(RestoreError::Foreign);
+    }
+    let high = durable.h().0.saturating_add(setup.parameters.window);
+    let numbers = durable.log.keys().map(|&(_, n)| n).chain(durable.prepared.keys().copied());
+    for n in numbers.filter(|n| n.0 > high || *n <= durable.h()) {
+        return Err(RestoreError::OutOfWindow(n.0));
+    }
+    Ok(())
+}
