@@ -161,9 +161,9 @@ fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<()
         return Err(RestoreError::Foreign);
     }
     let high = durable.h().0.saturating_add(setup.parameters.window);
-    let numbers = durable.log.keys().map(|&(_, n)| n).chain(durable.prepared.keys().copied());
-    for n in numbers.filter(|n| n.0 > high || *n <= durable.h()) {
-        return Err(RestoreError::OutOfWindow(n.0));
+    let mut numbers = durable.log.keys().map(|&(_, n)| n).chain(durable.prepared.keys().copied());
+    match numbers.find(|n| n.0 > high || *n <= durable.h()) {
+        Some(n) => Err(RestoreError::OutOfWindow(n.0)),
+        None => Ok(()),
     }
-    Ok(())
 }
