@@ -5,7 +5,7 @@
 //! A certificate's proof says only whether the production validation accepted the votes it was made of:
 //! what a replica does never depends on which replicas signed.
 
-use pbft::crypto::{Crypto, Evidence, ed25519::Ed25519};
+use pbft::crypto::{Claim, Crypto, Evidence, ed25519::Ed25519};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId};
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +20,11 @@ pub struct Signature {
     content: Digest,
 }
 
-/// Whether the production validation accepted the votes that a certificate stands for.
+/// What a certificate claims, and whether the production validation accepted the votes for it. The fields are
+/// private: a proof of one claim cannot be made to prove another.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Proof {
+    claim: Claim,
     accepted: bool,
 }
 
@@ -73,12 +75,16 @@ impl Crypto for Symbolic {
         keys.knows(signer) && signature.signer == signer && signature.content == Self::digest(content)
     }
 
-    fn seal(evidence: Evidence<Signature>, valid: &dyn Fn(&Evidence<Signature>) -> bool) -> Proof {
-        Proof { accepted: valid(&evidence) }
+    fn seal(
+        claim: Claim,
+        evidence: Evidence<Signature>,
+        valid: &dyn Fn(&Evidence<Signature>) -> bool,
+    ) -> Proof {
+        Proof { claim, accepted: valid(&evidence) }
     }
 
-    fn holds(proof: &Proof, _: &dyn Fn(&Evidence<Signature>) -> bool) -> bool {
-        proof.accepted
+    fn holds(claim: Claim, proof: &Proof, _: &dyn Fn(&Evidence<Signature>) -> bool) -> bool {
+        proof.accepted && proof.claim == claim
     }
 }
 

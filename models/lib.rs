@@ -2,3 +2,5 @@
 //! every decision is taken by the code that runs in production.
 
 pub mod crypto;
+pub mod mutants;
+pub mod simulation;

@@ -6,7 +6,7 @@
 
 pub mod ed25519;
 
-use crate::types::{Digest, Principal, ReplicaId};
+use crate::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -44,14 +44,24 @@ pub trait Crypto: Value + Copy + Default {
     /// Whether `signature` over `content` is `signer`'s; false for a signer whose key is not known.
     fn verify(keys: &Self::Keys, signer: Principal, content: &[u8], signature: &Self::Signature) -> bool;
 
-    /// Turns a set of votes into a certificate's proof. `valid` is the production validation.
+    /// Turns a set of votes into the proof of `claim`. `valid` is the production validation.
     fn seal(
+        claim: Claim,
         evidence: Evidence<Self::Signature>,
         valid: &dyn Fn(&Evidence<Self::Signature>) -> bool,
     ) -> Self::Proof;
 
-    /// Whether the proof convinces: `valid` is the production validation, applied to the votes.
-    fn holds(proof: &Self::Proof, valid: &dyn Fn(&Evidence<Self::Signature>) -> bool) -> bool;
+    /// Whether the proof convinces of `claim`: `valid` is the production validation, applied to the votes.
+    fn holds(claim: Claim, proof: &Self::Proof, valid: &dyn Fn(&Evidence<Self::Signature>) -> bool) -> bool;
+}
+
+/// What a certificate says.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub enum Claim {
+    /// This digest prepared in this view under this sequence number.
+    Prepared(View, SeqNo, Digest),
+    /// The state after this sequence number has this digest, and the checkpoint is stable.
+    Stable(SeqNo, Digest),
 }
 
 /// The signed votes behind a certificate; the content of each follows from the certificate's claim.

@@ -136,9 +136,9 @@ pub struct Status {
     pub stable: SeqNo,
     /// The last batch executed.
     pub executed: SeqNo,
-    /// Sequence numbers above `executed` with a PRE-PREPARE of `view`, ascending.
+    /// Sequence numbers above `stable` with a PRE-PREPARE of `view`, ascending.
     pub pre_prepared: Vec<SeqNo>,
-    /// Sequence numbers above `executed` prepared in `view`, ascending.
+    /// Sequence numbers above `stable` prepared in `view`, ascending.
     pub prepared: Vec<SeqNo>,
     /// The sender.
     pub replica: ReplicaId,

@@ -3,7 +3,7 @@
 //! `verify_strict` alone defines which signatures are valid. Batch verification may accept crafted
 //! signatures that strict verification refuses, and then correct replicas would disagree.
 
-use super::{Crypto, Evidence};
+use super::{Claim, Crypto, Evidence};
 use crate::types::{ClientId, Digest, Principal, ReplicaId};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -149,11 +149,15 @@ impl Crypto for Ed25519 {
             .is_some_and(|key| key.verify_strict(&keys.in_domain(content), &signature).is_ok())
     }
 
-    fn seal(evidence: Evidence<Signature>, _: &dyn Fn(&Evidence<Signature>) -> bool) -> Self::Proof {
+    fn seal(
+        _: Claim,
+        evidence: Evidence<Signature>,
+        _: &dyn Fn(&Evidence<Signature>) -> bool,
+    ) -> Self::Proof {
         evidence
     }
 
-    fn holds(proof: &Self::Proof, valid: &dyn Fn(&Evidence<Signature>) -> bool) -> bool {
+    fn holds(_: Claim, proof: &Self::Proof, valid: &dyn Fn(&Evidence<Signature>) -> bool) -> bool {
         valid(proof)
     }
 }

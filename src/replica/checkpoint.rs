@@ -4,7 +4,7 @@ use super::log::{Vote, add_vote, evidence};
 use super::verify::stable_evidence_proves;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, Snapshot};
 use crate::certificate::StableCertificate;
-use crate::crypto::{Crypto, Signed};
+use crate::crypto::{Claim, Crypto, Signed};
 use crate::message::{Checkpoint, Message};
 use crate::rejection::Rejection;
 use crate::replica::blocks::Tree;
@@ -84,7 +84,11 @@ impl<B: Bundle> Replica<B> {
             (matching.len() >= quorum).then(|| {
                 let evidence = evidence(None, matching, quorum);
                 let valid = |e: &_| stable_evidence_proves(setup, n, digest, e);
-                StableCertificate { n, digest, proof: B::Crypto::seal(evidence, &valid) }
+                StableCertificate {
+                    n,
+                    digest,
+                    proof: B::Crypto::seal(Claim::Stable(n, digest), evidence, &valid),
+                }
             })
         });
         if let Some(certificate) = certificate {

@@ -49,7 +49,7 @@ use crate::service::Service;
 use crate::types::{ClientId, Cluster, Parameters, ReplicaId, SeqNo, Timestamp, View, Watermarks};
 use log::Votes;
 use state_transfer::Transfer;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -209,12 +209,15 @@ impl<B: Bundle> Replica<B> {
     /// For what the progress timer runs, if it does: it restarts whenever this changes.
     ///
     /// OSDI'99 §4.4: in a view, for a request this backup waits to execute. §4.5.2: between views, once a
-    /// quorum has left, for the new view.
+    /// quorum has left for this view or, going beyond the paper, for a later one: such a replica retransmits
+    /// only its last VIEW-CHANGE, and if the earlier one was lost, nobody would ever time out.
     fn timer_reason(&self, setup: &Setup<B>) -> Option<(View, Option<(ClientId, Timestamp)>)> {
         match self.durable.leaving() {
             Some(target) => {
-                let left = self.view_changes.get(&target).map_or(0, Vec::len);
-                (left >= setup.rules.view_change_quorum(&setup.cluster)).then_some((target, None))
+                let left: BTreeSet<ReplicaId> = (self.view_changes.range(target..))
+                    .flat_map(|(_, list)| list.iter().map(|m| m.content.replica))
+                    .collect();
+                (left.len() >= setup.rules.view_change_quorum(&setup.cluster)).then_some((target, None))
             }
             None => {
                 setup.rules.timer_on_request(self.awaited.is_some()).then_some((self.view(), self.awaited))

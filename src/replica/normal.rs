@@ -4,7 +4,7 @@ use super::log::{Phase, Vote, add_vote, evidence};
 use super::verify::prepared_evidence_proves;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
 use crate::certificate::PreparedCertificate;
-use crate::crypto::{Crypto, Signed};
+use crate::crypto::{Claim, Crypto, Signed};
 use crate::message::{Batch, Commit, Fetch, Message, PrePrepare, Prepare, Wanted};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
@@ -288,5 +288,10 @@ pub(super) fn certify<B: Bundle>(
     let PrePrepare { view, n, digest } = signed.content;
     let evidence = evidence(Some(signed.signature.clone()), prepares, quorum);
     let valid = |e: &_| prepared_evidence_proves(setup, signed.content, e);
-    PreparedCertificate { view, n, digest, proof: B::Crypto::seal(evidence, &valid) }
+    PreparedCertificate {
+        view,
+        n,
+        digest,
+        proof: B::Crypto::seal(Claim::Prepared(view, n, digest), evidence, &valid),
+    }
 }

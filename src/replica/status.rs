@@ -26,13 +26,12 @@ impl<B: Bundle> Replica<B> {
     }
 
     pub(super) fn send_status(&self, setup: &Setup<B>, to: Destination, effects: &mut Effects<B::Crypto>) {
-        let executed = self.last_executed();
-        let above: Vec<SeqNo> = self.slots_above(executed).collect();
+        let above: Vec<SeqNo> = self.slots_above(self.durable.h()).collect();
         let status = Status {
             view: self.view(),
             leaving: self.durable.leaving(),
             stable: self.durable.h(),
-            executed,
+            executed: self.last_executed(),
             prepared: above.iter().copied().filter(|&n| self.prepared(self.view(), n)).collect(),
             pre_prepared: above,
             replica: setup.id,
@@ -79,26 +78,32 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Re-sends, for what the other has not executed, the votes it may lack and the batches it does lack.
+    /// Re-sends the votes that the other may lack and the batches it does lack.
+    ///
+    /// What it has executed in an earlier view it must still prepare in this one: its vote may be the one that
+    /// a slower replica needs.
     fn resend_slots(&self, setup: &Setup<B>, theirs: &Status, effects: &mut Effects<B::Crypto>) {
         let to = Destination::Replica(theirs.replica);
         let view = self.view();
-        for n in self.slots_above(theirs.executed.max(theirs.stable)).take(MAX_RESENT) {
+        let lacks = |list: &[SeqNo], n| list.binary_search(&n).is_err();
+        let open =
+            (self.slots_above(theirs.stable)).filter(|&n| n > theirs.executed || lacks(&theirs.prepared, n));
+        for n in open.take(MAX_RESENT) {
             let Some(signed) = self.durable.log.get(&(view, n)) else { continue };
             let digest = signed.content.digest;
             // The primary answers for its proposals; others do once the batch has committed.
             let forwards = self.is_primary(setup) || self.committed_local(view, n);
-            if !theirs.pre_prepared.contains(&n)
+            if lacks(&theirs.pre_prepared, n)
                 && forwards
                 && let Some(batch) = self.batch(digest).filter(|batch| !batch.requests.is_empty())
             {
                 effects.send(to, Message::PrePrepare(signed.clone(), batch));
             }
-            if !theirs.prepared.contains(&n) && !self.is_primary(setup) {
+            if lacks(&theirs.prepared, n) && !self.is_primary(setup) {
                 let prepare = Prepare { view, n, digest, replica: setup.id };
                 effects.send(to, Message::Prepare(setup.sign(prepare)));
             }
-            if self.prepared(view, n) {
+            if self.prepared(view, n) && n > theirs.executed {
                 let commit = Commit { view, n, digest, replica: setup.id };
                 effects.send(to, Message::Commit(setup.sign(commit)));
             }

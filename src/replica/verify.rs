@@ -5,7 +5,7 @@
 
 use super::{Bundle, Setup, compute_o};
 use crate::certificate::{PreparedCertificate, StableCertificate};
-use crate::crypto::{Content, Crypto, Evidence, Signed, Verified};
+use crate::crypto::{Claim, Content, Crypto, Evidence, Signed, Verified};
 use crate::message::{Batch, Checkpoint, MAX_BLOCK_BYTES, MAX_RESULT_BYTES};
 use crate::message::{Message, NewView, PrePrepare, Prepare, Request, ViewChange};
 use crate::rejection::Rejection;
@@ -193,7 +193,8 @@ fn votes_prove<B: Bundle, T: Content>(
 fn prepared_proves<B: Bundle>(setup: &Setup<B>, certificate: &PreparedCertificate<B::Crypto>) -> bool {
     let PreparedCertificate { view, n, digest, proof } = certificate;
     let proposal = PrePrepare { view: *view, n: *n, digest: *digest };
-    B::Crypto::holds(proof, &|evidence| prepared_evidence_proves(setup, proposal, evidence))
+    let claim = Claim::Prepared(*view, *n, *digest);
+    B::Crypto::holds(claim, proof, &|evidence| prepared_evidence_proves(setup, proposal, evidence))
 }
 
 fn check_stable<B: Bundle>(
@@ -204,7 +205,9 @@ fn check_stable<B: Bundle>(
     let interval = setup.parameters.checkpoint_interval;
     let proves = n.0 > 0
         && n.0 % interval == 0
-        && B::Crypto::holds(proof, &|evidence| stable_evidence_proves(setup, *n, *digest, evidence));
+        && B::Crypto::holds(Claim::Stable(*n, *digest), proof, &|evidence| {
+            stable_evidence_proves(setup, *n, *digest, evidence)
+        });
     if setup.rules.checkpoint_proof(proves) { Ok(()) } else { Err(Rejection::BadStableCertificate) }
 }
 

@@ -1,0 +1,356 @@
+//! Replicas that send arbitrary, correctly signed garbage.
+//!
+//! Each runs the real replica to stay plausible, and lies about what it does: it has its own secret key and
+//! whatever it has received, and nothing else.
+
+use super::Scheme;
+use super::run::SimBundle;
+use pbft::certificate::{PreparedCertificate, StableCertificate};
+use pbft::crypto::{Claim, Crypto, Evidence, Signed};
+use pbft::message::{
+    Batch, Checkpoint, Commit, Message, NewView, PrePrepare, Prepare, Reply, Status, ViewChange,
+};
+use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
+use pbft::replica::{Destination, Effect, Effects, Event, Replica, Setup, Timer};
+use pbft::types::{Bytes, Digest, Principal, ReplicaId, SeqNo, View};
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+
+/// The most messages remembered for replay.
+const MEMORY: usize = 300;
+
+/// How a Byzantine replica behaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Strategy {
+    /// It sends nothing.
+    Silent,
+    /// It follows the protocol and tells different replicas different things.
+    Equivocate,
+    /// It also says anything at any time.
+    Garbage,
+    /// It sends old messages, its own and others', to anybody.
+    Replay,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: &'static [Strategy] =
+        &[Strategy::Silent, Strategy::Equivocate, Strategy::Garbage, Strategy::Replay];
+}
+
+/// A message and the node it goes to.
+pub(super) type Parcels<C> = Vec<(usize, Message<C>)>;
+
+pub(super) struct Byzantine<B: SimBundle> {
+    setup: Arc<Setup<B>>,
+    core: Replica<B>,
+    strategy: Strategy,
+    seen: Vec<Message<B::Crypto>>,
+    digests: Vec<Digest>,
+}
+
+impl<B: SimBundle> Byzantine<B>
+where
+    B::Crypto: Scheme,
+{
+    pub(super) fn new(setup: Arc<Setup<B>>, strategy: Strategy) -> Self {
+        let core = Replica::start(&setup, None, &mut Effects::new()).expect("the initial state is sound");
+        Byzantine { setup, core, strategy, seen: Vec::new(), digests: vec![Digest::NULL, Digest([9; 32])] }
+    }
+
+    /// Takes a message in as the protocol would, remembers it, and answers as its strategy says.
+    pub(super) fn on_message(
+        &mut self,
+        message: Message<B::Crypto>,
+        rng: &mut ChaCha8Rng,
+    ) -> Parcels<B::Crypto> {
+        self.remember(&message, rng);
+        let Ok(verified) = verify(&self.setup, message) else { return Vec::new() };
+        let mut effects = Effects::new();
+        self.core.step(&self.setup, Event::Message(verified), &mut effects);
+        self.distort(effects, rng)
+    }
+
+    /// Something unprovoked: a timer of its core, a replay, or nonsense.
+    pub(super) fn mischief(&mut self, rng: &mut ChaCha8Rng) -> Parcels<B::Crypto> {
+        let mut effects = Effects::new();
+        match rng.random_range(0..12) {
+            0 => {
+                let timer = Timer::Progress { backoff: 0 };
+                self.core.step(&self.setup, Event::Timeout(timer), &mut effects);
+            }
+            _ => self.core.step(&self.setup, Event::Timeout(Timer::Status), &mut effects),
+        }
+        let mut parcels = self.distort(effects, rng);
+        for _ in 0..rng.random_range(0..4) {
+            let to = rng.random_range(0..self.setup.cluster.n());
+            match self.strategy {
+                Strategy::Silent | Strategy::Equivocate => {}
+                Strategy::Garbage => parcels.push((to, self.nonsense(rng))),
+                Strategy::Replay => {
+                    if let Some(message) = self.seen.choose(rng) {
+                        parcels.push((to, message.clone()));
+                    }
+                }
+            }
+        }
+        parcels
+    }
+
+    fn remember(&mut self, message: &Message<B::Crypto>, rng: &mut ChaCha8Rng) {
+        if let Message::PrePrepare(m, _) = message {
+            self.digests.push(m.content.digest);
+        }
+        if self.seen.len() < MEMORY {
+            self.seen.push(message.clone());
+        } else {
+            let place = rng.random_range(0..MEMORY);
+            self.seen[place] = message.clone();
+        }
+    }
+
+    fn distort(&mut self, effects: Effects<B::Crypto>, rng: &mut ChaCha8Rng) -> Parcels<B::Crypto> {
+        let mut parcels = Vec::new();
+        if self.strategy == Strategy::Silent {
+            return parcels;
+        }
+        for effect in effects {
+            let Effect::Send(to, message) = effect else { continue };
+            self.remember(&message, rng);
+            for node in pbft::actor::nodes(&self.setup.cluster, usize::from(self.setup.id.0), to) {
+                match rng.random_range(0..10) {
+                    0..=4 => parcels.push((node, message.clone())),
+                    5..=8 => parcels.push((node, self.mutated(&message, rng))),
+                    _ => {}
+                }
+            }
+        }
+        parcels
+    }
+
+    // --- lies ---
+
+    fn digest(&self, rng: &mut ChaCha8Rng) -> Digest {
+        *self.digests.choose(rng).unwrap_or(&Digest::NULL)
+    }
+
+    fn near(value: u64, rng: &mut ChaCha8Rng) -> u64 {
+        match rng.random_range(0..8) {
+            0 => value.saturating_sub(1),
+            1 => value.saturating_add(1),
+            2 => value.saturating_add(rng.random_range(2..6)),
+            3 if rng.random_range(0..20) == 0 => u64::MAX - rng.random_range(0..2),
+            _ => value,
+        }
+    }
+
+    fn slot(&self, view: View, n: SeqNo, rng: &mut ChaCha8Rng) -> (View, SeqNo) {
+        (View(Self::near(view.0, rng)), SeqNo(Self::near(n.0, rng)))
+    }
+
+    /// A batch of some requests seen, not necessarily in any sensible order.
+    fn batch(&self, rng: &mut ChaCha8Rng) -> Arc<Batch<B::Crypto>> {
+        let seen = self.seen.iter().flat_map(|message| match message {
+            Message::Request(request) => std::slice::from_ref(request),
+            Message::PrePrepare(_, batch) | Message::Batch(batch) => &batch.requests[..],
+            _ => &[],
+        });
+        let seen: Vec<_> = seen.collect();
+        let count = rng.random_range(0..3);
+        let requests = (0..count).filter_map(|_| seen.choose(rng).map(|&request| request.clone())).collect();
+        Arc::new(Batch { requests })
+    }
+
+    /// A certificate that nobody but this replica has signed.
+    fn forged(&self, view: View, n: SeqNo, digest: Digest) -> PreparedCertificate<B::Crypto> {
+        let proposal = PrePrepare { view, n, digest };
+        let replica = self.setup.id;
+        let vote = self.setup.sign(Prepare { view, n, digest, replica }).signature;
+        let votes = vec![(replica, vote); self.setup.cluster.quorum() - 1];
+        let evidence = Evidence { proposal: Some(self.setup.sign(proposal).signature), votes };
+        let valid = |evidence: &_| prepared_evidence_proves(&self.setup, proposal, evidence);
+        PreparedCertificate {
+            view,
+            n,
+            digest,
+            proof: B::Crypto::seal(Claim::Prepared(view, n, digest), evidence, &valid),
+        }
+    }
+
+    fn forged_checkpoint(&self, n: SeqNo, digest: Digest) -> StableCertificate<B::Crypto> {
+        let vote = self.setup.sign(Checkpoint { n, digest, replica: self.setup.id }).signature;
+        let votes = vec![(self.setup.id, vote); self.setup.cluster.quorum()];
+        let evidence = Evidence { proposal: None, votes };
+        let valid = |evidence: &_| stable_evidence_proves(&self.setup, n, digest, evidence);
+        StableCertificate { n, digest, proof: B::Crypto::seal(Claim::Stable(n, digest), evidence, &valid) }
+    }
+
+    fn mutated(&self, message: &Message<B::Crypto>, rng: &mut ChaCha8Rng) -> Message<B::Crypto> {
+        let replica =
+            if rng.random_range(0..10) == 0 { ReplicaId(rng.random_range(0..8)) } else { self.setup.id };
+        match message {
+            Message::PrePrepare(m, _) => {
+                let batch = self.batch(rng);
+                let (view, n) = self.slot(m.content.view, m.content.n, rng);
+                let pre_prepare = PrePrepare { view, n, digest: batch.digest() };
+                Message::PrePrepare(self.setup.sign(pre_prepare), batch)
+            }
+            Message::Prepare(m) => {
+                let (view, n) = self.slot(m.content.view, m.content.n, rng);
+                Message::Prepare(self.setup.sign(Prepare { view, n, digest: self.digest(rng), replica }))
+            }
+            Message::Commit(m) => {
+                let (view, n) = self.slot(m.content.view, m.content.n, rng);
+                Message::Commit(self.setup.sign(Commit { view, n, digest: self.digest(rng), replica }))
+            }
+            Message::Checkpoint(m) => {
+                let n = SeqNo(Self::near(m.content.n.0, rng));
+                Message::Checkpoint(self.setup.sign(Checkpoint { n, digest: self.digest(rng), replica }))
+            }
+            Message::ViewChange(m) => Message::ViewChange(Arc::new(self.lying_view_change(&m.content, rng))),
+            Message::NewView(m) => Message::NewView(Arc::new(self.lying_new_view(&m.content, rng))),
+            Message::Reply(m) => {
+                let result = Bytes::from(vec![rng.random::<u8>(); 2]);
+                let view = View(Self::near(m.content.view.0, rng));
+                Message::Reply(self.setup.sign(Reply { result, view, ..m.content.clone() }))
+            }
+            Message::Status(m) => {
+                let (view, executed) = self.slot(m.content.view, m.content.executed, rng);
+                let stable = SeqNo(Self::near(m.content.stable.0, rng));
+                Message::Status(self.setup.sign(Status { view, executed, stable, ..m.content.clone() }))
+            }
+            Message::Batch(_) => Message::Batch(self.batch(rng)),
+            Message::Block(block) => {
+                let mut bytes = block.to_vec();
+                if let Some(byte) = bytes.first_mut() {
+                    *byte ^= 1;
+                }
+                Message::Block(Bytes::from(bytes))
+            }
+            Message::Stable(m) => {
+                let n = SeqNo(Self::near(m.n.0, rng));
+                Message::Stable(self.forged_checkpoint(n, self.digest(rng)))
+            }
+            Message::Request(_) | Message::Fetch(_) => message.clone(),
+        }
+    }
+
+    fn lying_view_change(
+        &self,
+        truth: &ViewChange<B::Crypto>,
+        rng: &mut ChaCha8Rng,
+    ) -> Signed<ViewChange<B::Crypto>, B::Crypto> {
+        let mut lie = truth.clone();
+        match rng.random_range(0..6) {
+            0 => lie.view = View(Self::near(truth.view.0, rng)),
+            1 => lie.prepared.clear(),
+            2 => {
+                lie.prepared.pop();
+            }
+            3 => {
+                let n = SeqNo(Self::near(truth.n.0 + 1, rng));
+                let view = View(Self::near(truth.view.0.saturating_sub(1), rng));
+                lie.prepared = vec![self.forged(view, n, self.digest(rng))];
+            }
+            4 => {
+                lie.n = SeqNo(Self::near(truth.n.0 + 2, rng));
+                lie.stable = Some(self.forged_checkpoint(lie.n, self.digest(rng)));
+            }
+            _ => {
+                if let Some(certificate) = lie.prepared.first_mut() {
+                    certificate.digest = self.digest(rng);
+                }
+            }
+        }
+        self.setup.sign(lie)
+    }
+
+    fn lying_new_view(
+        &self,
+        truth: &NewView<B::Crypto>,
+        rng: &mut ChaCha8Rng,
+    ) -> Signed<NewView<B::Crypto>, B::Crypto> {
+        let mut lie = truth.clone();
+        match rng.random_range(0..6) {
+            0 => lie.view = View(Self::near(truth.view.0, rng)),
+            1 => {
+                lie.view_changes.pop();
+            }
+            2 => {
+                if let Some(own) =
+                    lie.view_changes.iter().find(|m| m.signer == Principal::Replica(self.setup.id))
+                {
+                    lie.view_changes = vec![own.clone(); self.setup.cluster.quorum()];
+                }
+            }
+            3 => {
+                lie.pre_prepares.pop();
+            }
+            4 => {
+                let n = SeqNo(lie.pre_prepares.last().map_or(1, |m| m.content.n.0 + 1));
+                let digest = self.digest(rng);
+                lie.pre_prepares.push(self.setup.sign(PrePrepare { view: lie.view, n, digest }));
+            }
+            _ => {
+                if let Some(first) = lie.pre_prepares.first_mut() {
+                    let digest = self.digest(rng);
+                    *first = self.setup.sign(PrePrepare { digest, ..first.content });
+                }
+            }
+        }
+        self.setup.sign(lie)
+    }
+
+    /// A message that answers nothing, near what is going on.
+    fn nonsense(&self, rng: &mut ChaCha8Rng) -> Message<B::Crypto> {
+        let (view, n) = self.slot(self.core.view(), self.core.last_executed().next(), rng);
+        let (digest, replica) = (self.digest(rng), self.setup.id);
+        let h = self.core.watermarks(&self.setup).h;
+        match rng.random_range(0..8) {
+            0 => {
+                let batch = self.batch(rng);
+                let digest = batch.digest();
+                Message::PrePrepare(self.setup.sign(PrePrepare { view, n, digest }), batch)
+            }
+            1 => Message::Prepare(self.setup.sign(Prepare { view, n, digest, replica })),
+            2 => Message::Commit(self.setup.sign(Commit { view, n, digest, replica })),
+            3 => Message::Checkpoint(self.setup.sign(Checkpoint { n, digest, replica })),
+            4 => {
+                let prepared = vec![self.forged(self.core.view(), n, digest)];
+                let view = view.next();
+                let stable = self.core.durable().stable.clone();
+                Message::ViewChange(Arc::new(self.setup.sign(ViewChange {
+                    view,
+                    n: h,
+                    stable,
+                    prepared,
+                    replica,
+                })))
+            }
+            5 => self.lying_about_new_view(view.next(), rng),
+            6 => Message::Stable(self.forged_checkpoint(n, digest)),
+            _ => match self.seen.choose(rng) {
+                Some(message) => self.mutated(message, rng),
+                None => Message::Batch(self.batch(rng)),
+            },
+        }
+    }
+
+    /// A NEW-VIEW made of the VIEW-CHANGEs seen, for a view of which this replica may be the primary.
+    fn lying_about_new_view(&self, view: View, rng: &mut ChaCha8Rng) -> Message<B::Crypto> {
+        let view_changes = self.seen.iter().filter_map(|message| match message {
+            Message::ViewChange(m) if m.content.view == view => Some(m.clone()),
+            _ => None,
+        });
+        let view_changes = view_changes.take(self.setup.cluster.quorum()).collect();
+        let truth = NewView { view, view_changes, pre_prepares: Vec::new() };
+        Message::NewView(Arc::new(self.lying_new_view(&truth, rng)))
+    }
+}
+
+/// The nodes that a destination names.
+pub(super) fn everybody<B: SimBundle>(setup: &Setup<B>, to: Destination) -> Vec<usize> {
+    pbft::actor::nodes(&setup.cluster, usize::from(setup.id.0), to)
+}
