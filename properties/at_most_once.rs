@@ -58,6 +58,7 @@ fn violation(what: String) -> Violation {
 mod tests {
     use super::*;
     use crate::fixture::{World, executed, request, transferred};
+    use std::slice::from_ref;
 
     #[test]
     fn clients_may_skip_timestamps_and_share_them_with_each_other() {
@@ -73,10 +74,10 @@ mod tests {
     fn a_request_executed_twice_by_one_replica_is_a_violation() {
         let again = request(2, 1, "a", "");
         World::new()
-            .with_all(0, &[executed(1, 1, &[again.clone()]), executed(2, 2, &[again])])
+            .with_all(0, &[executed(1, 1, from_ref(&again)), executed(2, 2, from_ref(&again))])
             .violates::<AtMostOnce>(
-                "replica 0 executed request 1 of client 2 at n = 2, after its request 1 at n = 1",
-            );
+            "replica 0 executed request 1 of client 2 at n = 2, after its request 1 at n = 1",
+        );
     }
 
     #[test]

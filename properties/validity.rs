@@ -136,6 +136,7 @@ mod tests {
     use pbft::kv::{KeyValue, Operation};
     use pbft::replica::Fact;
     use pbft::types::Bytes;
+    use std::slice::from_ref;
 
     fn put(value: &str) -> Bytes {
         Operation::Put { key: bytes("k"), value: bytes(value) }.to_bytes()
@@ -238,9 +239,9 @@ mod tests {
         assert!(second.result.len() > MAX_RESULT_BYTES);
         let cut =
             ExecutedRequest { result: Bytes::from(&second.result[..MAX_RESULT_BYTES]), ..second.clone() };
-        let world = || World::new().issued(&first).issued(&second).with(0, executed(1, 1, &[first.clone()]));
+        let world = || World::new().issued(&first).issued(&second).with(0, executed(1, 1, from_ref(&first)));
         world().with(0, executed(2, 2, &[cut])).satisfies::<Validity>();
-        let uncut = world().with(0, executed(2, 2, &[second.clone()]));
+        let uncut = world().with(0, executed(2, 2, from_ref(&second)));
         assert!(<Validity as Property<KeyValue>>::check(&uncut.snapshot()).is_err());
     }
 
