@@ -1,0 +1,83 @@
+//! What properties are stated over, and how a broken one is told.
+
+use crate::History;
+use pbft::service::Service;
+use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A result that a correct client accepted.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Accepted {
+    /// The client.
+    pub client: ClientId,
+    /// The timestamp of the request answered.
+    pub timestamp: Timestamp,
+    /// The result.
+    pub result: Bytes,
+    /// Whether the request with this timestamp was answered without being ordered. A read that is ordered
+    /// after all has a timestamp of its own and is like any other request. Source: OSDI'99 §5.1.
+    pub read_only: bool,
+}
+
+/// What correct replicas and clients have done until now. Byzantine ones are judged by nobody.
+#[derive(Debug)]
+pub struct Snapshot<'a, S: Service> {
+    /// The size of the cluster.
+    pub cluster: Cluster,
+    /// The bounds that the replicas were configured with.
+    pub parameters: Parameters,
+    /// The service before the first request.
+    pub genesis: &'a S,
+    /// The history of each correct replica, and of no other.
+    pub replicas: &'a BTreeMap<ReplicaId, History>,
+    /// The requests that their clients really signed: client, timestamp, operation. Those of Byzantine
+    /// clients are to be among them.
+    pub authentic: &'a BTreeSet<(ClientId, Timestamp, Bytes)>,
+    /// What correct clients accepted, in any order.
+    pub accepted: &'a [Accepted],
+}
+
+/// How a property is broken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// The [`Property::NAME`].
+    pub property: &'static str,
+    /// Which replicas did what, in which views and at which sequence numbers.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.property, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// A theorem about what correct replicas and clients do, whatever the Byzantine ones do.
+pub trait Property<S: Service> {
+    /// Its name: lower-case words with hyphens.
+    const NAME: &'static str;
+    /// Where it is stated.
+    const SOURCE: &'static str;
+    /// The theorem in one sentence.
+    const THEOREM: &'static str;
+
+    /// Judges what was done. Pure, and total: it panics on no history, however broken.
+    ///
+    /// # Errors
+    /// The first violation found, in the order of replicas and sequence numbers.
+    fn check(snapshot: &Snapshot<'_, S>) -> Result<(), Violation>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_reads_as_the_property_and_what_broke_it() {
+        let violation = Violation { property: "agreement", what: "replica 0 did, replica 1 did not".into() };
+        assert_eq!(violation.to_string(), "agreement: replica 0 did, replica 1 did not");
+    }
+}
