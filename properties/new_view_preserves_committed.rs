@@ -162,11 +162,11 @@ mod tests {
     #[test]
     fn committing_again_in_a_later_view_does_not_hide_the_earlier_commit() {
         World::new()
-            .with(3, committed(2, 1, 1))
-            .with(0, committed(0, 1, 1))
+            .with(0, committed(2, 1, 1))
+            .with(3, committed(0, 1, 1))
             .with(1, entered(1, &[]))
             .violates::<Theorem>(
-                "replica 0 committed 01010101 in view 0 at n = 1, and replica 1, with h = 0, entered view 1 \
+                "replica 3 committed 01010101 in view 0 at n = 1, and replica 1, with h = 0, entered view 1 \
                  of primary 1 carrying nothing there",
             );
     }

@@ -84,6 +84,7 @@ mod tests {
         World::new()
             .with_all(0, &[pre_prepared(0, 1, 1), prepared(0, 1, 1), committed(0, 4, 4), stable(2, 7)])
             .with_all(0, &[pre_prepared(0, 3, 1), prepared(0, 6, 1), committed(0, 3, 4), stable(6, 8)])
+            .with_all(1, &[pre_prepared(0, 1, 1), prepared(0, 4, 1), committed(0, 4, 1)])
             .satisfies::<Watermarks>();
     }
 
