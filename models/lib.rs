@@ -2,5 +2,8 @@
 //! every decision is taken by the code that runs in production.
 
 pub mod crypto;
+pub mod engine;
+pub mod journal;
 pub mod mutants;
 pub mod simulation;
+pub mod world;

@@ -364,11 +364,13 @@ impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
         let crashes = self.config.crashes && !self.weather.healed && self.rng.random_range(0..150) == 0;
         let mut left = crashes.then(|| self.rng.random_range(0..=effects.iter().count()));
         for effect in effects {
+            // A fact goes with the record before it, so the crash comes after the fact.
+            let is_fact = matches!(effect, Effect::Fact(_));
             if let Some(left) = &mut left {
-                if *left == 0 {
+                if *left == 0 && !is_fact {
                     return self.crash(node);
                 }
-                *left -= 1;
+                *left = left.saturating_sub(1);
             }
             self.carry_out_one(node, effect);
         }

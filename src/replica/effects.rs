@@ -30,6 +30,9 @@ pub enum Destination {
 }
 
 /// What a replica has done, in terms that properties are stated in. Never read by the replica itself.
+///
+/// A fact that a record makes true follows that record at once, so a crash between two effects can be judged:
+/// whoever carries effects out takes the facts that follow a record together with it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Fact {
     /// The primary assigned, or a backup accepted, this digest for `(view, n)`, and says so.

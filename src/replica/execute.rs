@@ -14,6 +14,7 @@ impl<B: Bundle> Replica<B> {
             let batch = self.batch(digest).expect("a committed batch prepared, so its batch is here");
             self.persist(setup, Record::Executed(n, digest), effects);
             let requests = self.run(&batch, setup);
+            effects.fact(Fact::Executed { n, digest, requests: requests.clone() });
             for request in &requests {
                 let ExecutedRequest { client, timestamp, result, .. } = request;
                 self.reply(setup, *client, *timestamp, result.clone(), effects);
@@ -22,7 +23,6 @@ impl<B: Bundle> Replica<B> {
                 // OSDI'99 §4.5.2: the time-out grows until requests execute again.
                 self.backoff = 0;
             }
-            effects.fact(Fact::Executed { n, digest, requests });
             if n.0 % setup.parameters.checkpoint_interval == 0 {
                 self.take_checkpoint(setup, n, effects);
             }

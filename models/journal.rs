@@ -1,0 +1,45 @@
+//! The service of the worlds: a list of everything executed. Two different orders are two different states.
+
+use pbft::service::{RestoreError, Service};
+use pbft::types::{Bytes, ClientId};
+
+/// The operations executed so far, in order. The result of an operation is its position.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Journal {
+    entries: Vec<Bytes>,
+}
+
+impl Service for Journal {
+    fn execute(&mut self, _client: ClientId, operation: &[u8]) -> Bytes {
+        self.entries.push(Bytes::from(operation));
+        Bytes::from(self.entries.len().to_string().into_bytes())
+    }
+
+    fn read(&self, _client: ClientId, _operation: &[u8]) -> Option<Bytes> {
+        Some(Bytes::from(self.entries.len().to_string().into_bytes()))
+    }
+
+    fn snapshot(&self) -> Vec<Bytes> {
+        self.entries.clone()
+    }
+
+    fn restore(chunks: &[Bytes]) -> Result<Self, RestoreError> {
+        Ok(Journal { entries: chunks.to_vec() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Symbolic;
+
+    #[test]
+    fn the_order_of_execution_shows_in_results_and_digest() {
+        let (mut ab, mut ba) = (Journal::default(), Journal::default());
+        assert_ne!(ab.execute(ClientId(0), b"a"), ab.execute(ClientId(0), b"b"));
+        ba.execute(ClientId(0), b"b");
+        ba.execute(ClientId(0), b"a");
+        assert_ne!(ab.digest::<Symbolic>(), ba.digest::<Symbolic>());
+        assert_eq!(Journal::restore(&ab.snapshot()), Ok(ab));
+    }
+}

@@ -1,0 +1,90 @@
+//! `pbft simulate`: seeded simulations of a hostile network.
+
+use crate::check::{name_of, rules};
+use pbft::crypto::ed25519::Ed25519;
+use pbft_models::crypto::Symbolic;
+use pbft_models::mutants::Rulebook;
+use pbft_models::simulation::{Config, Failure, Report, Scheme, run as simulate};
+use std::process::ExitCode;
+
+/// The options of `pbft simulate`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The (first) seed; it chooses the schedule, the faults and the workload.
+    #[arg(long)]
+    seed: u64,
+    /// How many seeds, counted up from the first.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// The number of replicas.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=40))]
+    n: u16,
+    /// The number of Byzantine replicas tolerated.
+    #[arg(long, default_value_t = 1)]
+    f: u16,
+    /// Replicas that are Byzantine; chosen by the seed, up to f, if not given.
+    #[arg(long)]
+    byzantine: Option<u16>,
+    /// The signatures.
+    #[arg(long, default_value = "symbolic", value_parser = ["symbolic", "ed25519"])]
+    crypto: String,
+    /// The rules: `pbft`, or the name of a safeguard to switch off.
+    #[arg(long, default_value = "pbft", value_parser = rules)]
+    rules: Rulebook,
+    /// Tell what the correct replicas do, on standard error.
+    #[arg(long)]
+    trace: bool,
+}
+
+/// Runs the simulations; prints each failure with the command that repeats it, and a summary.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    if arguments.byzantine.unwrap_or(0) > arguments.n {
+        return Err(format!("--byzantine may be at most --n, which is {}", arguments.n));
+    }
+    match arguments.crypto.as_str() {
+        Ed25519::NAME => Ok(run_all::<Ed25519>(arguments)),
+        _ => Ok(run_all::<Symbolic>(arguments)),
+    }
+}
+
+fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
+    let (mut total, mut failures) = (Report::default(), 0);
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
+        let mut config = Config::hostile(seed, arguments.n, arguments.f);
+        config.trace = arguments.trace;
+        config.byzantine = arguments.byzantine.unwrap_or(config.byzantine);
+        match simulate::<C, Rulebook>(&config, arguments.rules) {
+            Ok(report) => add(&mut total, &report),
+            Err(failure) => {
+                failures += 1;
+                tell(&failure, &config.command(C::NAME, name_of(arguments.rules)));
+            }
+        }
+    }
+    println!(
+        "{} of {} seeds failed; in the others: {} operations completed, {} events, {} crashes, {} state \
+         transfers, {} stable checkpoints, highest view {}",
+        failures,
+        arguments.seeds,
+        total.completed,
+        total.events,
+        total.crashes,
+        total.transfers,
+        total.stable_checkpoints,
+        total.highest_view
+    );
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn tell(failure: &Failure, command: &str) {
+    println!("{failure}\n  to repeat: {command}");
+}
+
+fn add(total: &mut Report, report: &Report) {
+    total.completed += report.completed;
+    total.events += report.events;
+    total.crashes += report.crashes;
+    total.transfers += report.transfers;
+    total.stable_checkpoints += report.stable_checkpoints;
+    total.highest_view = total.highest_view.max(report.highest_view);
+}
