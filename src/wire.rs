@@ -50,14 +50,15 @@ pub fn decode<C: Crypto>(bytes: &[u8]) -> Result<Message<C>, Rejection> {
     }
 }
 
-/// An upper bound on the bytes of the longest NEW-VIEW with ed25519 signatures: a quorum of VIEW-CHANGEs, each
-/// with a certificate for every sequence number of the window, and an `O` as long as the window.
+/// An upper bound on the bytes of the longest NEW-VIEW that a correct primary sends, with ed25519 signatures: a
+/// quorum of VIEW-CHANGEs, each with a certificate for every sequence number of the window, and an `O` as long
+/// as the window. A certificate of a faulty replica may hold the votes of all `n`, not of a quorum only.
 pub fn largest_new_view(cluster: &Cluster, parameters: &Parameters) -> usize {
     let window = usize::try_from(parameters.window).unwrap_or(usize::MAX);
     let (number, digest, signature) = (10, 32, 64);
     let vote = 3 + signature;
     let envelope = 4 + signature;
-    let certificate = 3 * number + digest + 1 + signature + cluster.quorum() * vote;
+    let certificate = 3 * number + digest + 1 + signature + cluster.n() * vote;
     let pre_prepare = 2 * number + digest + envelope;
     let view_change =
         certificate.saturating_mul(window.saturating_add(1)).saturating_add(4 * number + envelope);

@@ -8,8 +8,12 @@ use pbft::message::{
     ViewChange, Wanted,
 };
 use pbft::rejection::Rejection;
-use pbft::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
-use pbft::wire::{ALLOCATION_PER_BYTE, MAX_ALLOCATION_SLACK, MAX_MESSAGE_BYTES, VERSION, decode, encode};
+use pbft::types::{
+    Bytes, ClientId, Cluster, Digest, Parameters, Principal, ReplicaId, SeqNo, Timestamp, View,
+};
+use pbft::wire::{
+    ALLOCATION_PER_BYTE, MAX_ALLOCATION_SLACK, MAX_MESSAGE_BYTES, VERSION, decode, encode, largest_new_view,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -513,4 +517,53 @@ fn a_million_random_strings_decode_without_a_panic_and_within_the_stated_allocat
     }
     println!("accepted of each variant: {accepted:?}");
     assert!(accepted.iter().all(|&count| count > 1_000), "some variant was hardly reached: {accepted:?}");
+}
+
+// --- the longest NEW-VIEW ---
+
+/// A NEW-VIEW for which every number is as long as it can be, every list as full as `verify` lets it be.
+fn longest_new_view(cluster: &Cluster, window: u64) -> Sent {
+    let n = u16::try_from(cluster.n()).expect("a cluster counts its replicas in 16 bits");
+    let vote = (ReplicaId(n - 1), SIGNATURE);
+    let first = u64::MAX - window;
+    // A certificate may have more votes than a quorum: all backups', all replicas' for a checkpoint.
+    let certificate = |i| PreparedCertificate::<Ed25519> {
+        view: View(u64::MAX - 1),
+        n: SeqNo(first + i),
+        digest: Digest([0xff; 32]),
+        proof: Evidence { proposal: Some(SIGNATURE), votes: vec![vote; cluster.n() - 1] },
+    };
+    let stable = StableCertificate {
+        n: SeqNo(first),
+        digest: Digest([0xff; 32]),
+        proof: Evidence { proposal: None, votes: vec![vote; cluster.n()] },
+    };
+    let view_change = Arc::new(by_replica(ViewChange {
+        view: View(u64::MAX),
+        n: SeqNo(first),
+        stable: Some(stable),
+        prepared: (1..=window).map(certificate).collect(),
+        replica: vote.0,
+    }));
+    let propose =
+        |i| by_replica(PrePrepare { view: View(u64::MAX), n: SeqNo(first + i), digest: Digest([0xff; 32]) });
+    Message::NewView(Arc::new(by_replica(NewView {
+        view: View(u64::MAX),
+        view_changes: vec![view_change; cluster.quorum()],
+        pre_prepares: (1..=window).map(propose).collect(),
+    })))
+}
+
+#[test]
+fn no_new_view_is_longer_than_its_bound_and_the_bound_is_not_idle() {
+    for f in 0..=5 {
+        let cluster = Cluster::new(3 * f + 1, f);
+        for window in [2, 4, 64] {
+            let parameters = Parameters { checkpoint_interval: 1, window, ..Parameters::default() };
+            let bound = largest_new_view(&cluster, &parameters);
+            let length = encode(&longest_new_view(&cluster, window)).len();
+            assert!(length <= bound, "f={f} L={window}: {length} bytes, bound {bound}");
+            assert!(length * 3 >= bound, "f={f} L={window}: {length} bytes, bound {bound}");
+        }
+    }
 }
