@@ -3,6 +3,7 @@
 
 mod support_input;
 
+use pbft::certificate::PreparedCertificate;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::crypto::{Crypto, Signed};
 use pbft::message::{Message, PrePrepare, ViewChange};
@@ -14,8 +15,8 @@ use support_input::{Net, Real, small_parameters};
 
 const PROGRESS: Timer = Timer::Progress { backoff: 0 };
 
-/// A cluster that has been through a view change and has a stable checkpoint with batches executed on top,
-/// one prepared and not executed, in view 1.
+/// A cluster that has been through a view change and has a stable checkpoint with batches executed on top, in
+/// view 1.
 fn lived() -> Net {
     let mut net = Net::new();
     net.execute(0, 1..=3);
@@ -177,6 +178,19 @@ fn a_store_without_a_batch_that_was_executed_is_refused() {
     durable.prepared.clear();
     durable.batches.clear();
     assert_eq!(refused(&net.setups[2], durable), RestoreError::MissingBatch(5));
+}
+
+#[test]
+fn a_store_without_a_batch_that_prepared_is_refused() {
+    let net = leaving();
+    let mut durable = net.replicas[2].durable().clone();
+    let orphan = PreparedCertificate {
+        n: SeqNo(6),
+        digest: Digest([0xdd; 32]),
+        ..durable.prepared[&SeqNo(5)].clone()
+    };
+    durable.prepared.insert(SeqNo(6), orphan);
+    assert_eq!(refused(&net.setups[2], durable), RestoreError::MissingBatch(6));
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Net {
     /// Four replicas in their initial state.
     pub fn new() -> Self {
         let (setups, clients) = setups();
-        let start = |setup| Replica::start(setup, None, &mut Effects::new()).unwrap();
+        let start = |setup| Replica::start(setup, None, &mut Effects::new()).expect("an empty store");
         let replicas: Vec<_> = setups.iter().map(start).collect();
         let connected = vec![true; replicas.len()];
         Net { setups, clients, replicas, connected, queue: VecDeque::new() }
