@@ -7,7 +7,7 @@
 //! key is never answered from the cache of its predecessor. Two processes at a time must not share a key.
 
 use crate::crypto::{Crypto, Signed, Verified};
-use crate::message::{Message, Request};
+use crate::message::{MAX_RESULT_BYTES, Message, Request};
 use crate::rejection::Rejection;
 use crate::replica::Destination;
 use crate::replica::verify::Membership;
@@ -135,6 +135,9 @@ impl<C: Crypto> Client<C> {
         message: Message<C>,
     ) -> Result<Verified<Message<C>>, Rejection> {
         let Message::Reply(reply) = &message else { return Err(Rejection::NotForThisNode) };
+        if reply.content.result.len() > MAX_RESULT_BYTES {
+            return Err(Rejection::Oversize);
+        }
         let members =
             Membership { cluster: &setup.cluster, clients: 0, keys: &*setup.keys, rules: &setup.rules };
         members.check(reply)?;

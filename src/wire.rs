@@ -1,10 +1,13 @@
 //! The bytes of a message: one version byte, then the message in postcard.
 //!
-//! Decoding is total: any bytes are a message or a counted [`Rejection`], never a panic. It allocates at most
-//! 64 times the input's length plus [`MAX_ALLOCATION_SLACK`] (the room that a list's announced length may
-//! reserve before its elements turn out to be missing, once at each of the five levels of nesting). What the
+//! Decoding is total: any bytes are a message or a counted [`Rejection`], never a panic. At no time does it
+//! hold more than [`ALLOCATION_PER_BYTE`] times the input's length plus [`MAX_ALLOCATION_SLACK`]. What the
 //! format cannot know (the configured window, the size of a batch) is checked by
 //! [`verify`](crate::replica::verify::verify).
+//!
+//! Encoding is canonical, decoding accepts a little more: a number may be written longer than need be, so
+//! several strings can be one message. Whatever is accepted encodes to bytes that decode to the same, and
+//! signatures and digests are over these, never over the bytes received.
 
 use crate::crypto::Crypto;
 use crate::message::Message;
@@ -16,8 +19,13 @@ pub const VERSION: u8 = 1;
 /// The longest message, in bytes. A configuration whose NEW-VIEW could be longer is refused
 /// ([`Parameters::problem`]).
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
-/// What decoding may allocate beyond 64 times the length of its input, in bytes.
-pub const MAX_ALLOCATION_SLACK: usize = 5 * 1024 * 1024;
+/// What decoding may hold for each byte of its input, in bytes. The worst are sequence numbers of one byte
+/// each: eight in memory, in a list that has doubled to up to twice its length, with the old half beside it.
+pub const ALLOCATION_PER_BYTE: usize = 24;
+/// What decoding may hold beyond that, in bytes: what lists reserve for elements that turn out to be missing.
+/// A list reserves nothing if it announces more elements than the input has bytes left, and never more than
+/// 1 MiB; three are nested at most, and the room of the outermost is within [`ALLOCATION_PER_BYTE`].
+pub const MAX_ALLOCATION_SLACK: usize = 2 * 1024 * 1024;
 
 /// The bytes of a message.
 pub fn encode<C: Crypto>(message: &Message<C>) -> Vec<u8> {
@@ -42,14 +50,15 @@ pub fn decode<C: Crypto>(bytes: &[u8]) -> Result<Message<C>, Rejection> {
     }
 }
 
-/// An upper bound on the bytes of the longest NEW-VIEW with ed25519 signatures: a quorum of VIEW-CHANGEs, each
-/// with a certificate for every sequence number of the window, and an `O` as long as the window.
+/// An upper bound on the bytes of the longest NEW-VIEW that a correct primary sends, with ed25519 signatures: a
+/// quorum of VIEW-CHANGEs, each with a certificate for every sequence number of the window, and an `O` as long
+/// as the window. A certificate of a faulty replica may hold the votes of all `n`, not of a quorum only.
 pub fn largest_new_view(cluster: &Cluster, parameters: &Parameters) -> usize {
     let window = usize::try_from(parameters.window).unwrap_or(usize::MAX);
     let (number, digest, signature) = (10, 32, 64);
     let vote = 3 + signature;
     let envelope = 4 + signature;
-    let certificate = 3 * number + digest + 1 + signature + cluster.quorum() * vote;
+    let certificate = 3 * number + digest + 1 + signature + cluster.n() * vote;
     let pre_prepare = 2 * number + digest + envelope;
     let view_change =
         certificate.saturating_mul(window.saturating_add(1)).saturating_add(4 * number + envelope);

@@ -5,7 +5,7 @@ use super::state_transfer::split_state;
 use super::{Bundle, Destination, Durable, Effect, Effects, Record, Replica, Setup, Snapshot, Timer};
 use crate::message::{Commit, Prepare};
 use crate::rules::Rules;
-use crate::types::{SeqNo, View};
+use crate::types::{Digest, SeqNo, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub enum RestoreError {
     #[error("the stored VIEW-CHANGE is another replica's")]
     Foreign,
     /// A batch that was executed or prepared is missing.
-    #[error("the store lacks the batch executed at sequence number {0}")]
+    #[error("the store lacks the batch that executed or prepared at sequence number {0}")]
     MissingBatch(u64),
     /// A sequence number lies outside of the window that the stored checkpoint leaves.
     #[error("the store names sequence number {0}, which lies outside of its window")]
@@ -162,8 +162,17 @@ fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<()
     }
     let high = durable.h().0.saturating_add(setup.parameters.window);
     let mut numbers = durable.log.keys().map(|&(_, n)| n).chain(durable.prepared.keys().copied());
-    match numbers.find(|n| n.0 > high || *n <= durable.h()) {
-        Some(n) => Err(RestoreError::OutOfWindow(n.0)),
+    if let Some(n) = numbers.find(|n| n.0 > high || *n <= durable.h()) {
+        return Err(RestoreError::OutOfWindow(n.0));
+    }
+    // Execution relies on it: a committed batch prepared, so its batch is here.
+    let batchless = durable.prepared.values().find(|certificate| {
+        let digest = certificate.digest;
+        let has_batch = digest == Digest::NULL || durable.batches.contains_key(&digest);
+        !setup.rules.prepared_has_batch(has_batch)
+    });
+    match batchless {
+        Some(certificate) => Err(RestoreError::MissingBatch(certificate.n.0)),
         None => Ok(()),
     }
 }
