@@ -66,5 +66,8 @@ pub fn open<C: Crypto>(identity: &Identity, image: &[u8]) -> Result<Durable<C>, 
     if found != *identity {
         return Err(StoreError::Foreign);
     }
-    postcard::from_bytes(rest).map_err(|_| StoreError::Damaged)
+    match postcard::take_from_bytes(rest) {
+        Ok((durable, [])) => Ok(durable),
+        _ => Err(StoreError::Damaged),
+    }
 }
