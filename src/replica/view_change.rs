@@ -1,9 +1,9 @@
 //! OSDI'99 §4.4: leaving a view.
 
 use super::normal::certify;
-use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
+use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, ViewChanges};
 use crate::certificate::PreparedCertificate;
-use crate::crypto::Signed;
+use crate::crypto::{Crypto, Signed};
 use crate::message::{Message, ViewChange};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
@@ -36,7 +36,7 @@ impl<B: Bundle> Replica<B> {
         effects.fact(Fact::ViewLeft { view: self.view(), to: target });
         effects.send(Destination::Replicas, Message::ViewChange(view_change.clone()));
         self.view_changes = self.view_changes.split_off(&target);
-        self.view_changes.entry(target).or_default().push(view_change);
+        insert_by_sender(self.view_changes.entry(target).or_default(), view_change);
         self.join(setup, effects);
         self.try_new_view(setup, target, effects);
     }
@@ -74,9 +74,7 @@ impl<B: Bundle> Replica<B> {
             return Err(Rejection::Duplicate);
         }
         self.make_room_for(sender, view)?;
-        let list = self.view_changes.entry(view).or_default();
-        let position = list.partition_point(|m| m.content.replica <= sender);
-        list.insert(position, signed);
+        insert_by_sender(self.view_changes.entry(view).or_default(), signed);
         self.join(setup, effects);
         self.try_new_view(setup, view, effects);
         Ok(())
@@ -118,4 +116,10 @@ impl<B: Bundle> Replica<B> {
             self.start_view_change(setup, smallest, effects);
         }
     }
+}
+
+/// Keeps the list in the order of senders, so that the order of arrival is no part of the state.
+fn insert_by_sender<C: Crypto>(list: &mut ViewChanges<C>, view_change: Arc<Signed<ViewChange<C>, C>>) {
+    let position = list.partition_point(|m| m.content.replica <= view_change.content.replica);
+    list.insert(position, view_change);
 }
