@@ -228,6 +228,30 @@ fn a_store_with_numbers_outside_of_its_window_is_refused() {
 }
 
 #[test]
+fn a_store_with_a_gap_in_what_was_executed_is_refused() {
+    let net = lived();
+    let mut durable = net.replicas[2].durable().clone();
+    assert_eq!((durable.snapshot.n, durable.last_executed()), (SeqNo(4), SeqNo(5)));
+    let digest = durable.executed[&SeqNo(5)];
+    durable.executed.insert(SeqNo(7), digest);
+    assert_eq!(refused(&net.setups[2], durable), RestoreError::Gap(7));
+}
+
+#[test]
+fn a_store_whose_view_does_not_fit_its_new_view_or_view_change_is_refused() {
+    let good = leaving();
+    let mut durable = good.replicas[2].durable().clone();
+    durable.view = View(0);
+    assert_eq!(refused(&good.setups[2], durable), RestoreError::View, "the NEW-VIEW is of view 1");
+
+    let mut durable = good.replicas[2].durable().clone();
+    let own = durable.view_change.take().expect("replica 2 has left its view");
+    let content = ViewChange { view: View(1), ..own.content.clone() };
+    durable.view_change = Some(Arc::new(good.setups[2].sign(content)));
+    assert_eq!(refused(&good.setups[2], durable), RestoreError::View, "it leads to the view it is in");
+}
+
+#[test]
 fn a_store_with_a_snapshot_of_another_service_is_refused() {
     use pbft::replica::{Snapshot, blocks::Tree};
     let net = lived();

@@ -24,6 +24,12 @@ pub enum RestoreError {
     /// A sequence number lies outside of the window that the stored checkpoint leaves.
     #[error("the store names sequence number {0}, which lies outside of its window")]
     OutOfWindow(u64),
+    /// Something was executed without what comes before it.
+    #[error("the store lacks what was executed before sequence number {0}")]
+    Gap(u64),
+    /// The NEW-VIEW is not that of the view, or the VIEW-CHANGE does not lead out of it.
+    #[error("the view in the store does not fit the NEW-VIEW or the VIEW-CHANGE stored with it")]
+    View,
 }
 
 impl<B: Bundle> Replica<B> {
@@ -159,6 +165,17 @@ impl<B: Bundle> Replica<B> {
 fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), RestoreError> {
     if durable.view_change.as_ref().is_some_and(|own| own.content.replica != setup.id) {
         return Err(RestoreError::Foreign);
+    }
+    let entered = durable.new_view.as_ref().map_or(View(0), |new_view| new_view.content.view);
+    if entered != durable.view || durable.leaving().is_some_and(|target| target <= durable.view) {
+        return Err(RestoreError::View);
+    }
+    let mut last = durable.snapshot.n;
+    for &n in durable.executed.keys() {
+        if !setup.rules.in_order(n, last) {
+            return Err(RestoreError::Gap(n.0));
+        }
+        last = n;
     }
     let high = durable.h().0.saturating_add(setup.parameters.window);
     let mut numbers = durable.log.keys().map(|&(_, n)| n).chain(durable.prepared.keys().copied());
