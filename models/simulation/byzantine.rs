@@ -11,7 +11,7 @@ use pbft::message::{
     Batch, Checkpoint, Commit, Message, NewView, PrePrepare, Prepare, Reply, Status, ViewChange,
 };
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
-use pbft::replica::{Destination, Effect, Effects, Event, Replica, Setup, Timer};
+use pbft::replica::{Effect, Effects, Event, Replica, Setup, Timer};
 use pbft::types::{Bytes, Digest, Principal, ReplicaId, SeqNo, View};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -348,9 +348,4 @@ where
         let truth = NewView { view, view_changes, pre_prepares: Vec::new() };
         Message::NewView(Arc::new(self.lying_new_view(&truth, rng)))
     }
-}
-
-/// The nodes that a destination names.
-pub(super) fn everybody<B: SimBundle>(setup: &Setup<B>, to: Destination) -> Vec<usize> {
-    pbft::actor::nodes(&setup.cluster, usize::from(setup.id.0), to)
 }

@@ -10,12 +10,16 @@
 //! bugs, with a bound on time and seeds.
 
 mod byzantine;
+mod customers;
 mod history;
 mod network;
+mod replicas;
+mod report;
 mod run;
 
 pub use byzantine::Strategy;
-pub use run::{Failure, Report, run};
+pub use report::{Failure, Report};
+pub use run::run;
 
 use crate::crypto::{Keys, Symbolic};
 use pbft::crypto::Crypto;
