@@ -360,6 +360,29 @@ fn a_replica_without_the_batch_of_an_entry_fetches_it_and_only_then_is_prepared(
 }
 
 #[test]
+fn who_sent_prepare_still_has_the_batch_when_a_certificate_surfaces_views_later() {
+    let mut net = Net::four();
+    let m = one(&net, 1);
+    // 1 and 2 send PREPARE; only the faulty primary receives both, and so holds the certificate.
+    for at in [1, 2] {
+        net.deliver(at, net.pre_prepare(0, 0, 1, &m));
+    }
+    let v1 = [1, 2, 3].map(|by| net.empty_view_change(by, 1)).to_vec();
+    for at in [2, 3] {
+        net.deliver(at, net.new_view(1, 1, v1.clone(), &[]));
+    }
+    let hidden = net.view_change(0, 2, None, vec![net.prepared(0, 1, m.digest())]);
+    let v2 = vec![hidden, net.empty_view_change(1, 2), net.empty_view_change(3, 2)];
+    let step = net.deliver(3, net.new_view(2, 2, v2, &[(1, m.digest())]));
+    let [fetch] = step.sent("FETCH")[..] else { panic!("{step:?}") };
+    assert_eq!(net.deliver(2, fetch.clone()).sent("BATCH").len(), 1);
+    // A stable checkpoint that covers the number ends this.
+    let stable = Message::Stable(net.stable(2, some_digest(9), &[0, 1, 3]));
+    net.deliver(2, stable);
+    assert_eq!(net.deliver(2, fetch.clone()).sent("BATCH").len(), 0);
+}
+
+#[test]
 fn a_replica_whose_h_is_below_min_s_adopts_the_checkpoint_and_fetches_the_state() {
     let mut net = Net::four();
     net.order_many(&only(0..3), 1, 3);

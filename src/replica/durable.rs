@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Digests kept for one sequence number from views since left. Another Byzantine primary, and so a view change,
+/// is needed for each, and the oldest goes first.
+const MAX_SUPERSEDED: usize = 8;
+
 /// The state after executing `n`, in the form in which it is digested and transferred.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -58,7 +62,12 @@ pub struct Durable<C: Crypto> {
     pub new_view: Option<Arc<Signed<NewView<C>, C>>>,
     /// Accepted PRE-PREPAREs of the current view, above h.
     pub log: BTreeMap<(View, SeqNo), Signed<PrePrepare, C>>,
-    /// The batches that the log, the certificates and `executed` name.
+    /// For each sequence number above h what was accepted in views since left, the latest last.
+    ///
+    /// Who sent PREPARE keeps the batch: a certificate it helped to make may surface in a later view only,
+    /// and then nobody else may have it. Source: OSDI'99 §4.3 (the log is discarded by checkpoints alone).
+    pub superseded: BTreeMap<SeqNo, Vec<Digest>>,
+    /// The batches that the log, the certificates, `executed` and `superseded` name.
     pub batches: BTreeMap<Digest, Arc<Batch<C>>>,
     /// `P`: for each sequence number above h the certificate of the latest view in which it prepared.
     pub prepared: BTreeMap<SeqNo, PreparedCertificate<C>>,
@@ -109,6 +118,7 @@ impl<C: Crypto> Durable<C> {
                 let h = certificate.n;
                 self.log.retain(|&(_, n), _| n > h);
                 self.prepared.retain(|&n, _| n > h);
+                self.superseded.retain(|&n, _| n > h);
                 self.drop_unnamed_batches();
             }
             Record::Snapshot(snapshot) => {
@@ -124,6 +134,7 @@ impl<C: Crypto> Durable<C> {
         self.view = view;
         self.view_change = None;
         self.new_view = Some(new_view.clone());
+        self.supersede_log();
         self.log.retain(|&(old, _), _| !rules.forget_old_votes(old, view));
         for pre_prepare in &new_view.content.pre_prepares {
             if pre_prepare.content.n > h {
@@ -136,6 +147,21 @@ impl<C: Crypto> Durable<C> {
         self.drop_unnamed_batches();
     }
 
+    fn supersede_log(&mut self) {
+        for signed in self.log.values() {
+            let PrePrepare { n, digest, .. } = signed.content;
+            if !self.batches.contains_key(&digest) {
+                continue;
+            }
+            let kept = self.superseded.entry(n).or_default();
+            kept.retain(|&other| other != digest);
+            kept.push(digest);
+            if kept.len() > MAX_SUPERSEDED {
+                kept.remove(0);
+            }
+        }
+    }
+
     fn add_batch(&mut self, digest: Digest, batch: &Arc<Batch<C>>) {
         if digest != Digest::NULL {
             self.batches.insert(digest, batch.clone());
@@ -146,6 +172,7 @@ impl<C: Crypto> Durable<C> {
         let named: BTreeSet<Digest> = (self.log.values().map(|m| m.content.digest))
             .chain(self.prepared.values().map(|certificate| certificate.digest))
             .chain(self.executed.values().copied())
+            .chain(self.superseded.values().flatten().copied())
             .collect();
         self.batches.retain(|digest, _| named.contains(digest));
     }
