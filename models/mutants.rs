@@ -114,6 +114,23 @@ impl Rulebook {
         Rulebook { without: Some(mutant) }
     }
 
+    /// `pbft`, or the name of the safeguard that is lost.
+    pub fn name(self) -> &'static str {
+        self.without.map_or("pbft", Mutant::id)
+    }
+
+    /// The rules that tests run by: the paper's, or those without the safeguard named in the environment
+    /// variable `PBFT_WITHOUT`. With one switched off some test must fail.
+    ///
+    /// # Panics
+    /// If no safeguard has that name.
+    pub fn under_test() -> Self {
+        let without = std::env::var("PBFT_WITHOUT")
+            .ok()
+            .map(|id| Mutant::named(&id).unwrap_or_else(|| panic!("PBFT_WITHOUT={id} names no safeguard")));
+        Rulebook { without }
+    }
+
     fn lacks(self, mutant: Mutant) -> bool {
         self.without == Some(mutant)
     }

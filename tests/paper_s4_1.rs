@@ -11,15 +11,16 @@ use pbft::kv::{Operation, Outcome};
 use pbft::message::{Message, Reply, Request};
 use pbft::rejection::Rejection;
 use pbft::replica::{Destination, Effects, Replica};
-use pbft::rules::{MAX_BACKOFF, Pbft};
+use pbft::rules::MAX_BACKOFF;
 use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp, View};
+use pbft_models::mutants::Rulebook;
 use support::signing::no_signature;
 use support::{C, Msg, Net, Step, batch, only, small, was};
 
 /// Client 0 of a cluster.
 struct Caller {
     net: Net,
-    setup: ClientSetup<C, Pbft>,
+    setup: ClientSetup<C, Rulebook>,
     client: Client<C>,
 }
 
@@ -27,7 +28,8 @@ impl Caller {
     fn new(n: u16, f: u16) -> Self {
         let net = Net::new(n, f, small());
         let keys = net.client_keys[0].clone();
-        let setup = ClientSetup { id: ClientId(0), cluster: Cluster::new(n, f), keys, rules: Pbft };
+        let setup =
+            ClientSetup { id: ClientId(0), cluster: Cluster::new(n, f), keys, rules: Rulebook::under_test() };
         Caller { net, setup, client: Client::new(ClientDurable::default()) }
     }
 

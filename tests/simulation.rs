@@ -4,8 +4,8 @@
 //! proves nothing, and it has found what no hand-written test had (see `docs/FOUND.md`).
 
 use pbft::crypto::ed25519::Ed25519;
-use pbft::rules::Pbft;
 use pbft_models::crypto::Symbolic;
+use pbft_models::mutants::Rulebook;
 use pbft_models::simulation::{Config, Report, Scheme, Strategy, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,17 +23,22 @@ fn all_succeed<C: Scheme>(n: u16, f: u16, seeds: std::ops::Range<u64>) -> Vec<Re
                         break;
                     }
                     let config = Config::hostile(seed, n, f);
-                    match run::<C, Pbft>(&config, Pbft) {
-                        Ok(report) => reports.lock().unwrap().push(report),
+                    match run::<C, Rulebook>(&config, Rulebook::under_test()) {
+                        Ok(report) => {
+                            reports.lock().expect("no thread panics while it holds the lock").push(report)
+                        }
                         Err(failure) => {
-                            panic!("seed {seed}: {failure}\nto repeat: {}", config.command(C::NAME, "pbft"))
+                            panic!(
+                                "seed {seed}: {failure}\nto repeat: {}",
+                                config.command(C::NAME, Rulebook::under_test().name())
+                            )
                         }
                     }
                 }
             });
         }
     });
-    reports.into_inner().unwrap()
+    reports.into_inner().expect("no thread panics while it holds the lock")
 }
 
 /// A search that meets no trouble finds none: the runs must have been hostile.
@@ -79,7 +84,7 @@ fn every_strategy_of_f_byzantine_replicas_is_survived() {
             for (n, f) in [(4, 1), (7, 2)] {
                 let seed = 20_000 + 1_000 * index as u64 + seed;
                 let config = Config { byzantine: f, strategy: Some(strategy), ..Config::hostile(seed, n, f) };
-                if let Err(failure) = run::<Symbolic, Pbft>(&config, Pbft) {
+                if let Err(failure) = run::<Symbolic, Rulebook>(&config, Rulebook::under_test()) {
                     panic!("{strategy:?}, n={n}, seed {seed}: {failure}");
                 }
             }
@@ -91,7 +96,10 @@ fn every_strategy_of_f_byzantine_replicas_is_survived() {
 fn the_same_seed_runs_in_the_same_way() {
     for seed in 0..20 {
         let config = Config::hostile(seed, 4, 1);
-        let (first, second) = (run::<Symbolic, Pbft>(&config, Pbft), run::<Symbolic, Pbft>(&config, Pbft));
+        let (first, second) = (
+            run::<Symbolic, Rulebook>(&config, Rulebook::under_test()),
+            run::<Symbolic, Rulebook>(&config, Rulebook::under_test()),
+        );
         assert_eq!(first, second, "seed {seed}");
     }
 }
@@ -102,7 +110,7 @@ fn more_than_f_byzantine_replicas_are_too_many() {
     let broken = (0..300).any(|seed| {
         let config =
             Config { byzantine: 2, strategy: Some(Strategy::Equivocate), ..Config::hostile(seed, 4, 1) };
-        run::<Symbolic, Pbft>(&config, Pbft).is_err()
+        run::<Symbolic, Rulebook>(&config, Rulebook::under_test()).is_err()
     });
     assert!(broken);
 }

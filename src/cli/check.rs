@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Stop, with no verdict, after so many million states.
     #[arg(long, default_value_t = 100)]
     max_million_states: usize,
+    /// List the safeguards that `--rules` can switch off, one a line, and do nothing else.
+    #[arg(long)]
+    list_rules: bool,
 }
 
 /// The rules named on the command line.
@@ -32,19 +35,17 @@ pub fn rules(name: &str) -> Result<Rulebook, String> {
     if name == "pbft" {
         return Ok(Rulebook::default());
     }
-    let names = || Mutant::ALL.iter().map(|mutant| mutant.id()).collect::<Vec<_>>().join(", ");
-    let mutant = Mutant::named(name)
-        .ok_or_else(|| format!("no safeguard has this name; it is `pbft` or one of: {}", names()))?;
-    Ok(Rulebook::without(mutant))
-}
-
-/// The name by which the rules are chosen.
-pub fn name_of(rules: Rulebook) -> &'static str {
-    rules.without.map_or("pbft", Mutant::id)
+    Mutant::named(name)
+        .map(Rulebook::without)
+        .ok_or_else(|| "no safeguard has this name; `pbft check --list-rules` lists them".into())
 }
 
 /// Explores the world and prints one verdict line.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    if arguments.list_rules {
+        Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.id()));
+        return Ok(ExitCode::SUCCESS);
+    }
     let cluster = Cluster::new(arguments.n, arguments.f);
     if cluster.quorum() > cluster.n() {
         return Err(format!(
@@ -110,7 +111,7 @@ fn print_verdict(arguments: &Arguments, world: &FirstWorld, found: &Exploration<
         arguments.n,
         arguments.f,
         arguments.requests,
-        name_of(arguments.rules),
+        arguments.rules.name(),
         found.states,
         found.transitions,
         found.depth,

@@ -1,6 +1,6 @@
 //! `pbft simulate`: seeded simulations of a hostile network.
 
-use crate::check::{name_of, rules};
+use crate::check::rules;
 use pbft::crypto::ed25519::Ed25519;
 use pbft_models::crypto::Symbolic;
 use pbft_models::mutants::Rulebook;
@@ -57,7 +57,7 @@ fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
             Ok(report) => add(&mut total, &report),
             Err(failure) => {
                 failures += 1;
-                tell(&failure, &config.command(C::NAME, name_of(arguments.rules)));
+                tell(&failure, &config.command(C::NAME, arguments.rules.name()));
             }
         }
     }

@@ -10,8 +10,9 @@ use crate::types::{Digest, SeqNo};
 impl<B: Bundle> Replica<B> {
     /// Executes every committed batch whose predecessors have executed.
     pub(super) fn execute(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
-        while let Some((n, digest)) = self.next_to_execute(setup) {
-            let batch = self.batch(digest).expect("a committed batch prepared, so its batch is here");
+        while let Some((n, digest)) = self.next_to_execute(setup)
+            && let Some(batch) = self.batch(digest)
+        {
             self.persist(setup, Record::Executed(n, digest), effects);
             let requests = self.run(&batch, setup);
             effects.fact(Fact::Executed { n, digest, requests: requests.clone() });
@@ -31,6 +32,10 @@ impl<B: Bundle> Replica<B> {
     }
 
     fn next_to_execute(&self, setup: &Setup<B>) -> Option<(SeqNo, Digest)> {
+        if !self.is_active(setup) {
+            // A state fetched between two views may be followed by a batch committed in the old one.
+            return None;
+        }
         let last = self.last_executed();
         let (&n, &view) = self.committed.iter().find(|&(n, _)| {
             let fresh = *n > self.durable.snapshot.n && !self.durable.executed.contains_key(n);
@@ -67,6 +72,6 @@ impl<B: Bundle> Replica<B> {
         self.pool.retain(|&client, request| request.content.timestamp > clients.last_timestamp(client));
         let pool = &self.pool;
         self.queue.retain(|client| pool.contains_key(client));
-        self.proposed.retain(|client, _| pool.contains_key(client));
+        self.proposed.retain(|&client, timestamp| *timestamp > clients.last_timestamp(client));
     }
 }

@@ -208,7 +208,8 @@ impl<B: Bundle> Replica<B> {
 
     /// For what the progress timer runs, if it does: it restarts whenever this changes.
     ///
-    /// OSDI'99 §4.4: in a view, for a request this backup waits to execute. §4.5.2: between views, once a
+    /// OSDI'99 §4.4: in a view, for a request this replica waits to execute (the primary too, which may be cut
+    /// off). §4.5.2: between views, once a
     /// quorum has left for this view or, going beyond the paper, for a later one: such a replica retransmits
     /// only its last VIEW-CHANGE, and if the earlier one was lost, nobody would ever time out.
     fn timer_reason(&self, setup: &Setup<B>) -> Option<(View, Option<(ClientId, Timestamp)>)> {

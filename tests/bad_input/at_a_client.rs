@@ -8,16 +8,16 @@ use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::message::{MAX_RESULT_BYTES, Message};
 use pbft::rejection::Rejection;
-use pbft::rules::Pbft;
 use pbft::types::{Bytes, ClientId, Cluster, Timestamp};
+use pbft_models::mutants::Rulebook;
 use std::sync::Arc;
 
-fn client_setup() -> ClientSetup<Ed25519, Pbft> {
+fn client_setup() -> ClientSetup<Ed25519, Rulebook> {
     ClientSetup {
         id: ClientId(0),
         cluster: Cluster::new(4, 1),
         keys: Arc::new(client_keys_of_four()),
-        rules: Pbft,
+        rules: Rulebook::under_test(),
     }
 }
 
@@ -26,7 +26,7 @@ fn client_keys_of_four() -> KeyRing {
 }
 
 /// A client that waits for the answer to its request with timestamp 1.
-fn waiting(setup: &ClientSetup<Ed25519, Pbft>) -> Client<Ed25519> {
+fn waiting(setup: &ClientSetup<Ed25519, Rulebook>) -> Client<Ed25519> {
     let mut client = Client::new(ClientDurable::default());
     let operation = Bytes::from(&b"op"[..]);
     let invoke = ClientEvent::Invoke { operation, read_only: false, clock: Timestamp(0) };
@@ -36,7 +36,7 @@ fn waiting(setup: &ClientSetup<Ed25519, Pbft>) -> Client<Ed25519> {
 
 /// Why the client drops the message, if it does; then nothing has changed and nothing else happens.
 fn dropped_by(
-    setup: &ClientSetup<Ed25519, Pbft>,
+    setup: &ClientSetup<Ed25519, Rulebook>,
     before: &Client<Ed25519>,
     message: Sent,
 ) -> Option<Rejection> {

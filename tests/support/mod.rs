@@ -22,8 +22,8 @@ use pbft::replica::{
     Bundle, Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup,
     Timer,
 };
-use pbft::rules::Pbft;
 use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use pbft_models::mutants::Rulebook;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct Real;
 impl Bundle for Real {
     type Crypto = Ed25519;
     type Service = KeyValue;
-    type Rules = Pbft;
+    type Rules = Rulebook;
 }
 
 pub type C = Ed25519;
@@ -166,7 +166,7 @@ impl Net {
                 parameters,
                 keys: Arc::new(keys),
                 clients: CLIENTS,
-                rules: Pbft,
+                rules: Rulebook::under_test(),
                 genesis: KeyValue::default(),
             })
             .collect();
@@ -233,7 +233,7 @@ impl Net {
     fn keep(&mut self, at: usize, step: Step) -> Step {
         for effect in &step.0 {
             if let Effect::Persist(record) = effect {
-                self.disks[at].apply(record, &Pbft);
+                self.disks[at].apply(record, &Rulebook::under_test());
                 self.records[at].push(record.clone());
             }
         }
@@ -375,7 +375,7 @@ impl Net {
     pub fn replayed(&self, at: usize) -> Durable<C> {
         let mut durable = Durable::default();
         for record in &self.records[at] {
-            durable.apply(record, &Pbft);
+            durable.apply(record, &Rulebook::under_test());
         }
         durable
     }

@@ -3,8 +3,8 @@
 use super::C;
 use pbft::message::Message;
 use pbft::replica::{Durable, Effect};
-use pbft::rules::Pbft;
 use pbft::types::{ClientId, Timestamp};
+use pbft_models::mutants::Rulebook;
 
 /// The names of the messages that leave before what they promise is recorded. The records of `effects` are
 /// applied to `disk` on the way.
@@ -12,7 +12,7 @@ pub fn unkept_promises(effects: &[Effect<C>], disk: &mut Durable<C>) -> Vec<&'st
     let mut unkept = Vec::new();
     for effect in effects {
         match effect {
-            Effect::Persist(record) => disk.apply(record, &Pbft),
+            Effect::Persist(record) => disk.apply(record, &Rulebook::under_test()),
             Effect::Send(_, message) if !is_kept(message, disk) => unkept.push(message.name()),
             _ => {}
         }

@@ -7,8 +7,8 @@ use pbft::kv::{KeyValue, Operation};
 use pbft::message::{Message, Request};
 use pbft::replica::verify::verify;
 use pbft::replica::{Bundle, Destination, Effect, Effects, Event, Replica, Setup, Timer};
-use pbft::rules::Pbft;
 use pbft::types::{Bytes, ClientId, Cluster, Parameters, Timestamp};
+use pbft_models::mutants::Rulebook;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Real;
 impl Bundle for Real {
     type Crypto = Ed25519;
     type Service = KeyValue;
-    type Rules = Pbft;
+    type Rules = Rulebook;
 }
 
 pub type Sent = Message<Ed25519>;
@@ -50,7 +50,7 @@ pub fn setups() -> (Vec<Setup<Real>>, Vec<Arc<KeyRing>>) {
         parameters: small_parameters(),
         keys: Arc::new(keys),
         clients: CLIENTS,
-        rules: Pbft,
+        rules: Rulebook::under_test(),
         genesis: KeyValue::default(),
     };
     (cluster.replicas().zip(replicas).map(setup).collect(), clients.into_iter().map(Arc::new).collect())
