@@ -1,6 +1,7 @@
 //! Worlds in which the replica of [`pbft`] is explored exhaustively or simulated. Nothing here is protocol:
 //! every decision is taken by the code that runs in production.
 
+pub mod adversary;
 pub mod crypto;
 pub mod engine;
 pub mod journal;
