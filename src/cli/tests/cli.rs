@@ -111,6 +111,11 @@ fn a_failure_is_repeated_by_the_command_printed_with_it() {
     assert_fails_and_repeats("simulate --seed 0 --seeds 3 --rules persist-votes --crypto ed25519");
 }
 
+#[test]
+fn a_failure_with_byzantine_replicas_asked_for_is_repeated_with_as_many() {
+    assert_fails_and_repeats("simulate --seed 0 --seeds 10 --byzantine 3");
+}
+
 // --- wrong use ---
 
 #[test]
