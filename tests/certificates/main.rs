@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod replicas;
+#[path = "../support/setups.rs"]
+mod setups;
 mod unproved;
 
 use pbft::certificate::{PreparedCertificate, StableCertificate};

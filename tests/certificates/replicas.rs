@@ -1,26 +1,26 @@
 //! Replicas over any scheme, and certificates made of any votes.
 
+use crate::setups::{Replicated, setups};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Claim, Evidence, Signed};
-use pbft::kv::{KeyValue, Operation};
+use pbft::kv::Operation;
 use pbft::message::{Batch, Checkpoint, Message, PrePrepare, Prepare, Request, ViewChange};
 use pbft::rejection::Rejection;
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
 use pbft::replica::{Effect, Effects, Event, Replica, Setup};
 use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
-use pbft_models::mutants::Rulebook;
-use pbft_models::simulation::{Scheme, Simulated};
+use pbft_models::simulation::Scheme;
 use std::sync::Arc;
 
 /// A batch nobody has, and a state nobody is in.
 pub const D: Digest = Digest([0xdd; 32]);
 
-pub type Member<C> = Replica<Simulated<C, Rulebook>>;
+pub type Member<C> = Replica<Replicated<C>>;
 pub type SignedViewChange<C> = Arc<Signed<ViewChange<C>, C>>;
 
 /// The configuration of every replica, and the keys of client 0.
 pub struct Replicas<C: Scheme> {
-    pub setups: Vec<Setup<Simulated<C, Rulebook>>>,
+    pub setups: Vec<Setup<Replicated<C>>>,
     client: C::Keys,
 }
 
@@ -29,22 +29,14 @@ impl<C: Scheme> Replicas<C> {
     pub fn new(n: u16, f: u16) -> Self {
         let cluster = Cluster::new(n, f);
         let (replica_keys, mut client_keys) = C::keys(n, 1);
-        let setup = |(id, keys)| Setup {
-            id,
-            cluster,
-            parameters: Parameters {
-                checkpoint_interval: 2,
-                window: 4,
-                max_batch_requests: 1,
-                max_batch_bytes: 64,
-                max_in_flight: 4,
-            },
-            keys: Arc::new(keys),
-            clients: 1,
-            rules: Rulebook::under_test(),
-            genesis: KeyValue::default(),
+        let parameters = Parameters {
+            checkpoint_interval: 2,
+            window: 4,
+            max_batch_requests: 1,
+            max_batch_bytes: 64,
+            max_in_flight: 4,
         };
-        let setups = cluster.replicas().zip(replica_keys).map(setup).collect();
+        let setups = setups(cluster, parameters, replica_keys, 1);
         Replicas { setups, client: client_keys.remove(0) }
     }
 
