@@ -117,8 +117,8 @@ impl Config {
     /// The command that repeats this simulation.
     pub fn command(&self, scheme: &str, rules: &str) -> String {
         let mut command = format!(
-            "cargo run --release -- simulate --seed {} --n {} --f {} --crypto {scheme}",
-            self.seed, self.n, self.f
+            "cargo run --release -- simulate --seed {} --n {} --f {} --byzantine {} --crypto {scheme}",
+            self.seed, self.n, self.f, self.byzantine
         );
         if rules != "pbft" {
             command.push_str(" --rules ");

@@ -40,21 +40,25 @@ pub fn rules(name: &str) -> Result<Rulebook, String> {
         .ok_or_else(|| "no safeguard has this name; `pbft check --list-rules` lists them".into())
 }
 
+/// The cluster asked for on the command line, if it has quorums.
+pub fn cluster(n: u16, f: u16) -> Result<Cluster, String> {
+    let cluster = Cluster::new(n, f);
+    if cluster.quorum() > cluster.n() {
+        return Err(format!(
+            "with f = {f} a quorum is {} replicas, more than the {n} there are: raise --n or lower --f",
+            cluster.quorum()
+        ));
+    }
+    Ok(cluster)
+}
+
 /// Explores the world and prints one verdict line.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.list_rules {
         Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.id()));
         return Ok(ExitCode::SUCCESS);
     }
-    let cluster = Cluster::new(arguments.n, arguments.f);
-    if cluster.quorum() > cluster.n() {
-        return Err(format!(
-            "with f = {} a quorum is {} replicas, more than the {} there are: raise --n or lower --f",
-            arguments.f,
-            cluster.quorum(),
-            arguments.n
-        ));
-    }
+    let cluster = cluster(arguments.n, arguments.f)?;
     let mut world = FirstWorld::new(cluster, arguments.requests, arguments.rules);
     let limit = arguments.max_million_states.saturating_mul(1_000_000);
     let terminal = stderr().is_terminal();
@@ -66,12 +70,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         eprint!("\r\x1b[K");
     }
     print_verdict(arguments, &world, &found);
-    Ok(match found.outcome {
-        Outcome::Exhausted if world.witnesses().0 == 0 => ExitCode::from(3),
-        Outcome::Exhausted => ExitCode::SUCCESS,
-        Outcome::Violated { .. } => ExitCode::from(1),
-        Outcome::NotExhausted { .. } => ExitCode::from(3),
-    })
+    Ok(ExitCode::from(verdict(&found.outcome, world.witnesses().0).1))
+}
+
+/// What an exploration in which so many states commit something shows, and the exit status that says so.
+fn verdict<A, S>(outcome: &Outcome<A, S>, commits: usize) -> (&'static str, u8) {
+    match outcome {
+        Outcome::Exhausted if commits == 0 => {
+            ("UNKNOWN (exhausted, but nothing ever commits: the world is vacuous)", 3)
+        }
+        Outcome::Exhausted => ("HOLDS (exhausted)", 0),
+        Outcome::Violated { .. } => ("VIOLATED", 1),
+        Outcome::NotExhausted { .. } => ("UNKNOWN (not exhausted)", 3),
+    }
 }
 
 fn report(progress: Progress, terminal: bool) {
@@ -95,14 +106,7 @@ fn report(progress: Progress, terminal: bool) {
 
 fn print_verdict(arguments: &Arguments, world: &FirstWorld, found: &Exploration<Delivery, FirstState>) {
     let (commits, complete) = world.witnesses();
-    let verdict = match &found.outcome {
-        Outcome::Exhausted if commits == 0 => {
-            "UNKNOWN (exhausted, but nothing ever commits: the world is vacuous)"
-        }
-        Outcome::Exhausted => "HOLDS (exhausted)",
-        Outcome::Violated { .. } => "VIOLATED",
-        Outcome::NotExhausted { .. } => "UNKNOWN (not exhausted)",
-    };
+    let (verdict, _) = verdict(&found.outcome, commits);
     let (locals, messages, sets) = world.tables().sizes();
     println!(
         "{verdict}: n={} f={} view 0, no Byzantine replica, no time-outs, {} request(s) known to all, rules {}, \
@@ -133,5 +137,24 @@ fn print_verdict(arguments: &Arguments, world: &FirstWorld, found: &Exploration<
         }
         Outcome::NotExhausted { why } => println!("Nothing is claimed: {why}."),
         Outcome::Exhausted => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_exhausted_world_in_which_something_commits_holds() {
+        let exhausted = Outcome::<(), ()>::Exhausted;
+        let cut_short = Outcome::<(), ()>::NotExhausted { why: "it was interrupted" };
+        let violated = Outcome::<(), ()>::Violated { what: String::new(), start: (), trace: Vec::new() };
+        assert_eq!(verdict(&exhausted, 1), ("HOLDS (exhausted)", 0));
+        for (outcome, commits, status) in
+            [(&exhausted, 0, 3), (&cut_short, 1, 3), (&cut_short, 0, 3), (&violated, 1, 1), (&violated, 0, 1)]
+        {
+            let (words, found) = verdict(outcome, commits);
+            assert!(found == status && !words.contains("HOLDS"), "{outcome:?}, {commits}: {words}");
+        }
     }
 }

@@ -10,6 +10,8 @@ use clap::Parser;
 use std::process::ExitCode;
 
 /// A PBFT replica that is explored exhaustively, and runs from the same source.
+///
+/// Examples: pbft check; pbft simulate --seed 0 --seeds 100
 #[derive(Parser)]
 #[command(name = "pbft", version, max_term_width = 100)]
 enum Command {

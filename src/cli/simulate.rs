@@ -1,6 +1,6 @@
 //! `pbft simulate`: seeded simulations of a hostile network.
 
-use crate::check::rules;
+use crate::check::{cluster, rules};
 use pbft::crypto::ed25519::Ed25519;
 use pbft_models::crypto::Symbolic;
 use pbft_models::mutants::Rulebook;
@@ -14,7 +14,7 @@ pub struct Arguments {
     #[arg(long)]
     seed: u64,
     /// How many seeds, counted up from the first.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The number of replicas.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=40))]
@@ -38,6 +38,10 @@ pub struct Arguments {
 
 /// Runs the simulations; prints each failure with the command that repeats it, and a summary.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    cluster(arguments.n, arguments.f)?;
+    if arguments.seed.checked_add(arguments.seeds).is_none() {
+        return Err(format!("the last seed would be above {}: lower --seed or --seeds", u64::MAX));
+    }
     if arguments.byzantine.unwrap_or(0) > arguments.n {
         return Err(format!("--byzantine may be at most --n, which is {}", arguments.n));
     }
@@ -49,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 
 fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
     let (mut total, mut failures) = (Report::default(), 0);
-    for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
+    for seed in arguments.seed..arguments.seed + arguments.seeds {
         let mut config = Config::hostile(seed, arguments.n, arguments.f);
         config.trace = arguments.trace;
         config.byzantine = arguments.byzantine.unwrap_or(config.byzantine);

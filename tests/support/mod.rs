@@ -8,34 +8,28 @@
 #![allow(dead_code)]
 
 mod promises;
+mod setups;
 pub mod signing;
 
 pub use promises::unkept_promises;
+use setups::{Replicated, setups};
 
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
-use pbft::kv::{KeyValue, Operation, Outcome};
+use pbft::kv::{Operation, Outcome};
 use pbft::message::{Batch, Message, Reply, Request};
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
 use pbft::replica::{
-    Bundle, Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup,
-    Timer,
+    Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup, Timer,
 };
-use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, SeqNo, Timestamp, View};
 use pbft_models::mutants::Rulebook;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// The production choices, over the demonstration service.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Real;
-
-impl Bundle for Real {
-    type Crypto = Ed25519;
-    type Service = KeyValue;
-    type Rules = Rulebook;
-}
+/// What runs in production, over the key-value store.
+pub type Real = Replicated<C>;
 
 pub type C = Ed25519;
 pub type Msg = Message<C>;
@@ -156,20 +150,8 @@ pub struct Net {
 impl Net {
     pub fn new(n: u16, f: u16, parameters: Parameters) -> Self {
         let cluster = Cluster::new(n, f);
-        assert_eq!(parameters.problem(&cluster), None);
         let (replica_keys, client_keys) = KeyRing::insecure(7, n, CLIENTS);
-        let setups: Vec<Setup<Real>> = (0..n)
-            .zip(replica_keys)
-            .map(|(id, keys)| Setup {
-                id: ReplicaId(id),
-                cluster,
-                parameters,
-                keys: Arc::new(keys),
-                clients: CLIENTS,
-                rules: Rulebook::under_test(),
-                genesis: KeyValue::default(),
-            })
-            .collect();
+        let setups = setups(cluster, parameters, replica_keys, CLIENTS);
         let replicas: Vec<Replica<Real>> =
             setups.iter().map(|setup| Replica::start(setup, None, &mut Effects::new()).unwrap()).collect();
         Net {

@@ -1,26 +1,22 @@
 //! A cluster in memory for tests of one replica's input: real signatures, delivery in order, no losses but
 //! those a test asks for.
 
+#[path = "../support/setups.rs"]
+mod setups;
+
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
-use pbft::kv::{KeyValue, Operation};
+use pbft::kv::Operation;
 use pbft::message::{Message, Request};
 use pbft::replica::verify::verify;
-use pbft::replica::{Bundle, Destination, Effect, Effects, Event, Replica, Setup, Timer};
+use pbft::replica::{Destination, Effect, Effects, Event, Replica, Setup, Timer};
 use pbft::types::{Bytes, ClientId, Cluster, Parameters, Timestamp};
-use pbft_models::mutants::Rulebook;
+use setups::Replicated;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What runs in production, over the key-value store.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Real;
-
-impl Bundle for Real {
-    type Crypto = Ed25519;
-    type Service = KeyValue;
-    type Rules = Rulebook;
-}
+pub type Real = Replicated<Ed25519>;
 
 pub type Sent = Message<Ed25519>;
 
@@ -43,17 +39,8 @@ pub fn small_parameters() -> Parameters {
 /// The configuration of each of four replicas, and the keys of the clients.
 pub fn setups() -> (Vec<Setup<Real>>, Vec<Arc<KeyRing>>) {
     let (replicas, clients) = KeyRing::insecure(SEED, 4, CLIENTS);
-    let cluster = Cluster::new(4, 1);
-    let setup = |(id, keys)| Setup {
-        id,
-        cluster,
-        parameters: small_parameters(),
-        keys: Arc::new(keys),
-        clients: CLIENTS,
-        rules: Rulebook::under_test(),
-        genesis: KeyValue::default(),
-    };
-    (cluster.replicas().zip(replicas).map(setup).collect(), clients.into_iter().map(Arc::new).collect())
+    let setups = setups::setups(Cluster::new(4, 1), small_parameters(), replicas, CLIENTS);
+    (setups, clients.into_iter().map(Arc::new).collect())
 }
 
 /// Four replicas and the messages on their way.

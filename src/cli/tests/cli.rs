@@ -1,0 +1,169 @@
+//! The command line: what is printed where, and with which exit status.
+
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+const HOLDS: i32 = 0;
+const VIOLATED: i32 = 1;
+const WRONG_USE: i32 = 2;
+const UNKNOWN: i32 = 3;
+
+/// The exit status, standard output and standard error of `pbft` with these arguments, parted by spaces.
+fn pbft(arguments: &str) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_pbft")).args(arguments.split_whitespace()).output();
+    let Output { status, stdout, stderr } = output.unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// Asserts that the arguments are refused in one sentence that has these words in it.
+fn assert_refused(arguments: &str, words: &str) {
+    let (status, stdout, stderr) = pbft(arguments);
+    assert_eq!((status, stdout.as_str()), (WRONG_USE, ""), "{arguments}");
+    assert_eq!(stderr.lines().count(), 1, "{arguments}: {stderr}");
+    assert!(stderr.starts_with("pbft: ") && stderr.ends_with('\n'), "{arguments}: {stderr}");
+    assert!(stderr.contains(words), "{arguments}: {stderr}");
+}
+
+// --- check ---
+
+#[test]
+fn check_explores_the_first_world_and_says_so_in_one_line() {
+    let (status, stdout, _) = pbft("check");
+    assert_eq!((status, stdout.lines().count()), (HOLDS, 1), "{stdout}");
+    assert!(stdout.starts_with("HOLDS (exhausted): n=4 f=1 "), "{stdout}");
+    assert!(stdout.contains(": 15994 states, "), "{stdout}");
+    assert!(stdout.contains("rules pbft,"), "{stdout}");
+}
+
+#[test]
+fn check_runs_by_the_rules_it_is_given_and_names_them() {
+    let (status, stdout, _) = pbft("check --rules commit-quorum");
+    assert_eq!(status, HOLDS, "no replica is Byzantine in this world");
+    assert!(stdout.contains("rules commit-quorum,") && !stdout.contains(" 15994 states"), "{stdout}");
+}
+
+#[test]
+fn a_violation_comes_with_the_steps_to_it() {
+    let (status, stdout, _) = pbft("check --n 2 --f 0 --requests 2 --rules in-order");
+    assert_eq!(status, VIOLATED);
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines[0].starts_with("VIOLATED: n=2 f=0 ") && lines[1].ends_with(", after 3 steps:"), "{stdout}");
+    assert_eq!(lines.len(), 2 + 3, "{stdout}");
+    assert_eq!(pbft("check --n 2 --f 0 --requests 2").0, HOLDS);
+}
+
+#[test]
+fn a_run_cut_short_claims_nothing() {
+    let (status, stdout, _) = pbft("check --max-million-states 0");
+    assert_eq!(status, UNKNOWN);
+    assert!(stdout.contains("not exhausted") && !stdout.contains("HOLDS"), "{stdout}");
+    assert!(stdout.contains("Nothing is claimed: the limit on states was reached."), "{stdout}");
+}
+
+#[test]
+fn the_safeguards_listed_are_those_that_can_be_switched_off() {
+    let (status, stdout, stderr) = pbft("check --list-rules");
+    assert_eq!((status, stderr.as_str()), (HOLDS, ""));
+    assert!(stdout.lines().any(|name| name == "commit-quorum"), "{stdout}");
+    for name in stdout.lines() {
+        let (status, _, _) = pbft(&format!("check --n 1 --f 0 --rules {name} --list-rules"));
+        assert_eq!(status, HOLDS, "{name}");
+    }
+}
+
+// --- simulate ---
+
+#[test]
+fn simulations_without_a_failure_succeed() {
+    let (status, stdout, stderr) = pbft("simulate --seed 0 --seeds 5");
+    assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    assert!(stdout.starts_with("0 of 5 seeds failed"), "{stdout}");
+}
+
+/// The failures printed: what failed, and the arguments that repeat it.
+fn failures(stdout: &str) -> Vec<(String, String)> {
+    const REPEAT: &str = "to repeat: cargo run --release -- ";
+    let lines: Vec<&str> = stdout.lines().map(str::trim).collect();
+    let repeated = |pair: &[&str]| Some((pair[0].to_owned(), pair[1].strip_prefix(REPEAT)?.to_owned()));
+    lines.windows(2).filter_map(repeated).collect()
+}
+
+/// Asserts that some simulation fails and that the command printed with each failure repeats it.
+fn assert_fails_and_repeats(arguments: &str) {
+    let (status, stdout, _) = pbft(arguments);
+    assert_eq!(status, VIOLATED, "{arguments}: {stdout}");
+    let failures = failures(&stdout);
+    assert!(!failures.is_empty(), "{stdout}");
+    for (failure, again) in failures.iter().take(3) {
+        assert!(again.starts_with("simulate --seed "), "{again}");
+        let (status, stdout, _) = pbft(again);
+        assert_eq!(status, VIOLATED, "{again}: {stdout}");
+        assert_eq!(self::failures(&stdout), [(failure.clone(), again.clone())]);
+    }
+}
+
+#[test]
+fn a_failure_is_repeated_by_the_command_printed_with_it() {
+    assert_fails_and_repeats("simulate --seed 0 --seeds 5 --rules in-order");
+    assert_fails_and_repeats("simulate --seed 0 --seeds 3 --rules persist-votes --crypto ed25519");
+}
+
+#[test]
+fn a_failure_with_byzantine_replicas_asked_for_is_repeated_with_as_many() {
+    assert_fails_and_repeats("simulate --seed 0 --seeds 10 --byzantine 3");
+}
+
+// --- wrong use ---
+
+#[test]
+fn a_wrong_command_line_is_answered_in_one_sentence() {
+    assert_refused("", "say what to do");
+    assert_refused("frobnicate", "'frobnicate'");
+    assert_refused("--frobnicate", "'--frobnicate'");
+    for command in ["check", "simulate --seed 1"] {
+        assert_refused(&format!("{command} --frobnicate"), "'--frobnicate'");
+        assert_refused(&format!("{command} surplus"), "'surplus'");
+        assert_refused(&format!("{command} --n"), "'--n <N>'");
+        assert_refused(&format!("{command} --n many"), "'many'");
+        assert_refused(&format!("{command} --n 0"), "'0'");
+        assert_refused(&format!("{command} --n 41"), "'41'");
+        assert_refused(&format!("{command} --f -1"), "'-1'");
+        assert_refused(&format!("{command} --f 65536"), "'65536'");
+        assert_refused(&format!("{command} --rules frobnicate"), "pbft check --list-rules");
+    }
+    assert_refused("check --requests 0", "'0'");
+    assert_refused("check --max-million-states -1", "'-1'");
+    assert_refused("simulate", "--seed <SEED>");
+    assert_refused("simulate --seed 1 --crypto rot13", "'rot13'");
+    assert_refused("simulate --seed 1 --byzantine 5", "--byzantine may be at most --n, which is 4");
+}
+
+#[test]
+fn a_cluster_that_can_have_no_quorum_is_refused() {
+    for command in ["check", "simulate --seed 1"] {
+        assert_refused(
+            &format!("{command} --n 4 --f 4"),
+            "a quorum is 5 replicas, more than the 4 there are",
+        );
+        assert_refused(&format!("{command} --f 65535"), "raise --n or lower --f");
+    }
+}
+
+#[test]
+fn simulating_nothing_is_refused_rather_than_called_a_success() {
+    assert_refused("simulate --seed 0 --seeds 0", "'0'");
+    assert_refused(&format!("simulate --seed {} --seeds 2", u64::MAX), "lower --seed or --seeds");
+}
+
+#[test]
+fn help_succeeds_and_shows_an_example() {
+    for command in ["--help", "help", "check --help", "simulate --help"] {
+        let (status, stdout, stderr) = pbft(command);
+        assert_eq!((status, stderr.as_str()), (0, ""), "{command}");
+        assert!(stdout.contains("pbft"), "{command}: {stdout}");
+        assert!(stdout.contains("Example"), "{command}: {stdout}");
+    }
+}
