@@ -1,15 +1,20 @@
 //! The first world is explored exhaustively: the engine, stateright's own search and arithmetic agree.
 
-use pbft::types::Cluster;
+use pbft::types::{Cluster, ReplicaId};
 use pbft_models::engine::{Outcome, Space, explore};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::world::{FirstWorld, Plain, count_first_world};
+use pbft_models::world::{Plain, World, WorldConfig, count_first_world};
 use stateright::{Checker, Model};
 
+fn world(cluster: Cluster, clients: u32, rules: Rulebook) -> World {
+    World::new(WorldConfig { rules, ..WorldConfig::new(cluster, clients) }).expect("these bounds make sense")
+}
+
 fn explored(cluster: Cluster, clients: u32, rules: Rulebook) -> (usize, u64, bool, (usize, usize)) {
-    let mut world = FirstWorld::new(cluster, clients, rules);
+    let mut world = world(cluster, clients, rules);
     let found = explore(&mut world, usize::MAX, &mut |_| true);
-    (found.states, found.transitions, found.outcome == Outcome::Exhausted, world.witnesses())
+    let witnesses = (world.witnesses().commits, world.witnesses().complete);
+    (found.states, found.transitions, found.outcome == Outcome::Exhausted, witnesses)
 }
 
 #[test]
@@ -50,11 +55,14 @@ fn staterights_own_search_over_the_actors_finds_the_same_states() {
 }
 
 #[test]
-fn a_replica_that_never_hears_enough_never_commits_and_the_witness_says_so() {
-    // No quorum of three among two: everything holds, and nothing happens.
-    let (_, _, exhausted, (commits, complete)) = explored(Cluster::new(2, 2), 1, Rulebook::default());
-    assert!(exhausted);
-    assert_eq!((commits, complete), (0, 0));
+fn where_the_byzantine_replica_stays_out_a_world_of_three_needs_all_of_them() {
+    // n = 3, f = 1 has quorums of three: with one replica Byzantine it may vote and may not, and both are seen.
+    let config = WorldConfig { byzantine: [ReplicaId(2)].into(), ..WorldConfig::new(Cluster::new(3, 1), 1) };
+    let mut world = World::new(config).expect("these bounds make sense");
+    let found = explore(&mut world, usize::MAX, &mut |_| true);
+    assert_eq!(found.outcome, Outcome::Exhausted);
+    let witnesses = world.witnesses();
+    assert!(witnesses.commits > 0 && witnesses.commits < found.states, "{witnesses:?} of {}", found.states);
 }
 
 #[test]
@@ -71,7 +79,7 @@ fn switching_off_a_quorum_changes_the_number_of_states() {
 
 #[test]
 fn asking_for_retransmission_yields_nothing_that_was_not_sent() {
-    let mut world = FirstWorld::new(Cluster::new(4, 1), 1, Rulebook::default());
+    let mut world = world(Cluster::new(4, 1), 1, Rulebook::default());
     let mut states = world.initial();
     let mut seen = 0;
     // Every tenth state of a walk through the whole world, level by level.
@@ -81,7 +89,7 @@ fn asking_for_retransmission_yields_nothing_that_was_not_sent() {
             continue;
         }
         seen += 1;
-        assert_eq!(world.resent_but_not_sent(state), Vec::<String>::new());
+        assert_eq!(world.resent_but_not_available(state), Vec::<String>::new());
         let mut next = Vec::new();
         world.successors(state, &mut next);
         states.extend(next.into_iter().map(|(_, state)| state));

@@ -116,6 +116,7 @@ fn batches(requests: &[Signed<Request, Symbolic>], most: usize) -> Vec<Batch<Sym
             .collect();
         all.extend(longest.iter().cloned());
     }
-    let batch = |chosen: Vec<usize>| Batch { requests: chosen.iter().map(|&i| requests[i].clone()).collect() };
+    let batch =
+        |chosen: Vec<usize>| Batch { requests: chosen.iter().map(|&i| requests[i].clone()).collect() };
     all.into_iter().map(batch).collect()
 }

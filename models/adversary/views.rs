@@ -61,7 +61,7 @@ impl Adversary {
         for certificates in by_number.values() {
             let longer: Vec<Vec<_>> = (lists.iter())
                 .flat_map(|list: &Vec<PreparedCertificate<Symbolic>>| {
-                    certificates.iter().map(|&more| [&list[..], &[more.clone()]].concat())
+                    certificates.iter().map(|&more| [&list[..], std::slice::from_ref(more)].concat())
                 })
                 .collect();
             lists.extend(longer);

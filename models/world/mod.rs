@@ -1,21 +1,29 @@
-//! A world: production's replicas on a network that only remembers.
+//! A world: production's replicas on a network that only remembers, and an adversary without a state.
 //!
-//! Every message that a replica sends is added to one set, and any message of the set may reach any replica at
-//! any time, any number of times or never: loss, duplication, delay and reordering at once. So a global state is
-//! the states of the replicas and the set of messages sent. Each is kept once in a table and named by an index,
-//! and a step of the real code, `verify` and `Replica::step`, is taken once for each pair of a local state and a
-//! message, however many global states it occurs in.
+//! Every message that a correct replica sends is added to one set, and any message of the set may reach any
+//! replica at any time, any number of times or never: loss, duplication, delay and reordering at once. Whatever
+//! Byzantine replicas could have sent is derived from that set ([`crate::adversary`]). So a global state is the
+//! states of the correct replicas and the set of messages sent. Each is kept once in a table and named by an
+//! index, and a step of the real code, `verify` and `Replica::step`, is taken once for each pair of a local state
+//! and an event, however many global states it occurs in.
+//!
+//! Every client has one request, issued at the start and known to every replica. The progress timer of a replica
+//! may fire at any time, whatever it has been set to, until the highest view is reached.
 //!
 //! What is left out, and why nothing is lost by it:
-//! - STATUS and FETCH ask for retransmission. What they make a replica send again is in the set already (a
-//!   test checks it in every local state).
-//! - REPLYs go to clients, who are not part of this world.
+//! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is in the set already,
+//!   is a batch (which the network has from the start), or is a proof anybody can put together from the set.
+//! - REPLYs go to clients, who are not part of this world; what they say is in the histories.
 
-mod first;
+mod config;
+mod count;
+mod explored;
 mod plain;
 mod tables;
 
-pub use first::{Delivery, FirstState, FirstWorld, count_first_world};
+pub use config::WorldConfig;
+pub use count::count_first_world;
+pub use explored::{Action, State, Witnesses, World};
 pub use plain::{Plain, PlainState};
 pub use tables::{Local, LocalId, MessageId, SentId, Tables};
 

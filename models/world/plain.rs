@@ -1,10 +1,8 @@
 //! The first world once more, as a plain `stateright` model over production's actor: no tables, no memory of
 //! steps, stateright's own search. It is the oracle for the engine.
 
-use super::Modelled;
-use super::first::{requests, setups};
+use super::{Modelled, WorldConfig};
 use crate::crypto::Symbolic;
-use crate::mutants::Rulebook;
 use pbft::actor::{ReplicaActor, Timeouts};
 use pbft::message::Message;
 use pbft::replica::Replica;
@@ -31,10 +29,11 @@ pub struct PlainState {
 impl Plain {
     /// The world with these bounds.
     pub fn new(cluster: Cluster, clients: u32) -> Self {
+        let config = WorldConfig::new(cluster, clients);
         let actor = |setup| ReplicaActor { setup, timeouts: Timeouts::default(), observer: None };
         Plain {
-            actors: setups(cluster, clients, Rulebook::default()).into_iter().map(actor).collect(),
-            requests: requests(cluster, clients),
+            actors: config.setups().into_iter().map(actor).collect(),
+            requests: config.signed_requests().into_iter().map(Message::Request).collect(),
         }
     }
 

@@ -6,7 +6,8 @@ use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::message::Message;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Replica, Setup};
+use pbft::replica::{Effect, Effects, Event, Replica, Setup, Timer};
+use pbft::types::{ReplicaId, SeqNo};
 use pbft_properties::History;
 use std::sync::Arc;
 
@@ -31,6 +32,13 @@ pub struct Local {
     pub history: History,
 }
 
+/// What a step was taken on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Input {
+    Message(MessageId),
+    TimeOut,
+}
+
 /// Where a step leads, and what it sends.
 #[derive(Clone, Debug)]
 struct Step {
@@ -44,7 +52,9 @@ pub struct Tables {
     locals: IndexSet<Local, FixedState>,
     messages: IndexSet<Message<Symbolic>, FixedState>,
     sent: IndexSet<Vec<MessageId>, FixedState>,
-    steps: IndexMap<(usize, LocalId, MessageId), Step, FixedState>,
+    steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
+    max_seq: SeqNo,
+    cut_sends: u64,
     unions: IndexMap<(SentId, MessageId), SentId, FixedState>,
 }
 
@@ -53,8 +63,9 @@ fn index(of: usize) -> u32 {
 }
 
 impl Tables {
-    /// Empty tables for replicas with these configurations.
-    pub fn new(setups: Vec<Arc<Setup<Modelled>>>) -> Self {
+    /// Empty tables for replicas with these configurations. Messages about sequence numbers above `max_seq` are
+    /// not part of the world.
+    pub fn new(setups: Vec<Arc<Setup<Modelled>>>, max_seq: SeqNo) -> Self {
         let mut sent = IndexSet::default();
         sent.insert(Vec::new());
         Tables {
@@ -63,6 +74,8 @@ impl Tables {
             messages: IndexSet::default(),
             sent,
             steps: IndexMap::default(),
+            max_seq,
+            cut_sends: 0,
             unions: IndexMap::default(),
         }
     }
@@ -92,9 +105,9 @@ impl Tables {
         (self.locals.len(), self.messages.len(), self.sent.len())
     }
 
-    /// Every local state so far.
-    pub fn locals(&self) -> impl Iterator<Item = &Local> {
-        self.locals.iter()
+    /// How many distinct steps sent something about a sequence number beyond the highest.
+    pub fn cut_sends(&self) -> u64 {
+        self.cut_sends
     }
 
     /// Names a local state.
@@ -124,60 +137,99 @@ impl Tables {
         union
     }
 
-    /// Starts replica `node`; returns its local state and what it sends.
-    pub fn start(&mut self, node: usize) -> (LocalId, Vec<MessageId>) {
+    /// Starts a replica; returns its local state and what it sends.
+    pub fn start(&mut self, replica: ReplicaId) -> (LocalId, Vec<MessageId>) {
         let mut effects = Effects::new();
-        let replica = Replica::start(&self.setups[node], None, &mut effects)
+        let setup = self.setups[usize::from(replica.0)].clone();
+        let replica = Replica::start(&setup, None, &mut effects)
             .expect("the initial state is one the replica can start from");
         let mut local = Local { replica, history: History::default() };
         let sends = self.settle(&mut local, effects);
         (self.add_local(local), sends)
     }
 
-    /// Delivers `message` to replica `node` in the state `from`: the real code runs the first time only.
-    /// Nothing happens if the message does not verify.
-    pub fn deliver(&mut self, node: usize, from: LocalId, message: MessageId) -> (LocalId, Vec<MessageId>) {
-        if let Some(step) = self.steps.get(&(node, from, message)) {
+    /// Delivers `message` to a replica in the state `from`: the real code runs the first time only. Nothing
+    /// happens if the message does not verify.
+    pub fn deliver(
+        &mut self,
+        replica: ReplicaId,
+        from: LocalId,
+        message: MessageId,
+    ) -> (LocalId, Vec<MessageId>) {
+        let input = Input::Message(message);
+        if let Some(step) = self.steps.get(&(replica, from, input)) {
             return (step.to, step.sends.clone());
         }
-        let step = match verify(&self.setups[node], self.message(message).clone()) {
-            Err(_) => Step { to: from, sends: Vec::new() },
-            Ok(verified) => {
-                let mut local = self.local(from).clone();
-                let mut effects = Effects::new();
-                local.replica.step(&self.setups[node], Event::Message(verified), &mut effects);
-                let sends = self.settle(&mut local, effects);
-                Step { to: self.add_local(local), sends }
-            }
-        };
-        self.steps.insert((node, from, message), step.clone());
+        let event = verify(self.setup(replica), self.message(message).clone()).map(Event::Message);
+        self.step(replica, from, input, event.ok())
+    }
+
+    /// Lets the progress timer of a replica in the state `from` fire.
+    pub fn time_out(&mut self, replica: ReplicaId, from: LocalId) -> (LocalId, Vec<MessageId>) {
+        if let Some(step) = self.steps.get(&(replica, from, Input::TimeOut)) {
+            return (step.to, step.sends.clone());
+        }
+        let event = Event::Timeout(Timer::Progress { backoff: 0 });
+        self.step(replica, from, Input::TimeOut, Some(event))
+    }
+
+    fn step(
+        &mut self,
+        replica: ReplicaId,
+        from: LocalId,
+        input: Input,
+        event: Option<Event<Symbolic>>,
+    ) -> (LocalId, Vec<MessageId>) {
+        let mut step = Step { to: from, sends: Vec::new() };
+        if let Some(event) = event {
+            let mut local = self.local(from).clone();
+            let mut effects = Effects::new();
+            local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
+            step.sends = self.settle(&mut local, effects);
+            step.to = self.add_local(local);
+        }
+        self.steps.insert((replica, from, input), step.clone());
         (step.to, step.sends)
     }
 
-    /// What an event would make replica `node` do in this state; nothing is recorded.
-    pub fn try_step(&self, node: usize, from: LocalId, event: Event<Symbolic>) -> Effects<Symbolic> {
-        let mut replica = self.local(from).replica.clone();
+    /// What an event would make a replica do in this state; nothing is recorded.
+    pub fn try_step(&self, replica: ReplicaId, from: LocalId, event: Event<Symbolic>) -> Effects<Symbolic> {
+        let mut state = self.local(from).replica.clone();
         let mut effects = Effects::new();
-        replica.step(&self.setups[node], event, &mut effects);
+        state.step(self.setup(replica), event, &mut effects);
         effects
     }
 
-    /// The configuration of replica `node`.
-    pub fn setup(&self, node: usize) -> &Setup<Modelled> {
-        &self.setups[node]
+    /// The configuration of a replica.
+    pub fn setup(&self, replica: ReplicaId) -> &Setup<Modelled> {
+        &self.setups[usize::from(replica.0)]
     }
 
     /// Records the facts, and names the messages that are part of the world.
     fn settle(&mut self, local: &mut Local, effects: Effects<Symbolic>) -> Vec<MessageId> {
         let mut sends = Vec::new();
+        let mut cut = false;
         for effect in effects {
             match effect {
                 Effect::Fact(fact) => local.history.record(&fact),
                 Effect::Send(_, Message::Status(_) | Message::Fetch(_) | Message::Reply(_)) => {}
+                Effect::Send(_, message) if number(&message).is_some_and(|n| n > self.max_seq) => cut = true,
                 Effect::Send(_, message) => sends.push(self.add_message(message)),
                 _ => {}
             }
         }
+        self.cut_sends += u64::from(cut);
         sends
+    }
+}
+
+/// The sequence number that a message of the normal case is about.
+fn number(message: &Message<Symbolic>) -> Option<SeqNo> {
+    match message {
+        Message::PrePrepare(m, _) => Some(m.content.n),
+        Message::Prepare(m) => Some(m.content.n),
+        Message::Commit(m) => Some(m.content.n),
+        Message::Checkpoint(m) => Some(m.content.n),
+        _ => None,
     }
 }

@@ -1,9 +1,10 @@
 //! `pbft check`: exhaustive exploration.
 
-use pbft::types::Cluster;
+use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::engine::{Exploration, Outcome, Progress, explore};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::world::{Delivery, FirstState, FirstWorld};
+use pbft_models::world::{Action, State, World, WorldConfig};
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
@@ -13,9 +14,27 @@ pub struct Arguments {
     /// The number of replicas.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=7))]
     n: u16,
-    /// The number of Byzantine replicas tolerated; quorums follow from it. (None is Byzantine in this world.)
+    /// The number of Byzantine replicas tolerated; quorums follow from it.
     #[arg(long, default_value_t = 1)]
     f: u16,
+    /// The Byzantine replicas: numbers separated by commas, or `none`.
+    #[arg(long, default_value = "none", value_parser = byzantine)]
+    byzantine: Byzantine,
+    /// The highest view. Above 0 the timer of any replica may fire at any time.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=8))]
+    max_view: u64,
+    /// The highest sequence number; as many as there are requests if not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=8))]
+    max_seq: Option<u64>,
+    /// The most requests in a batch.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    max_batch: u8,
+    /// Take a checkpoint at every multiple of this number; never, if not given.
+    #[arg(long)]
+    checkpoint_interval: Option<u64>,
+    /// The length of the window of sequence numbers; --max-seq if not given.
+    #[arg(long)]
+    window: Option<u64>,
     /// Clients with one request each, known to every replica from the start.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
     requests: u32,
@@ -28,6 +47,19 @@ pub struct Arguments {
     /// List the safeguards that `--rules` can switch off, one a line, and do nothing else.
     #[arg(long)]
     list_rules: bool,
+}
+
+/// The Byzantine replicas named on the command line.
+#[derive(Clone, Debug)]
+struct Byzantine(BTreeSet<ReplicaId>);
+
+fn byzantine(names: &str) -> Result<Byzantine, String> {
+    if names == "none" {
+        return Ok(Byzantine(BTreeSet::new()));
+    }
+    let parse = |name: &str| name.parse().map(ReplicaId);
+    let named: Result<BTreeSet<ReplicaId>, _> = names.split(',').map(parse).collect();
+    named.map(Byzantine).map_err(|_| "it is `none` or numbers separated by commas, such as 0,3".into())
 }
 
 /// The rules named on the command line.
@@ -58,8 +90,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.id()));
         return Ok(ExitCode::SUCCESS);
     }
-    let cluster = cluster(arguments.n, arguments.f)?;
-    let mut world = FirstWorld::new(cluster, arguments.requests, arguments.rules);
+    let mut world = World::new(WorldConfig {
+        cluster: cluster(arguments.n, arguments.f)?,
+        byzantine: arguments.byzantine.0.clone(),
+        max_view: View(arguments.max_view),
+        max_seq: SeqNo(arguments.max_seq.unwrap_or(u64::from(arguments.requests))),
+        requests: arguments.requests,
+        max_batch: usize::from(arguments.max_batch),
+        checkpoint_interval: arguments.checkpoint_interval,
+        window: arguments.window,
+        rules: arguments.rules,
+    })?;
     let limit = arguments.max_million_states.saturating_mul(1_000_000);
     let terminal = stderr().is_terminal();
     let found = explore(&mut world, limit, &mut |progress| {
@@ -70,7 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         eprint!("\r\x1b[K");
     }
     print_verdict(arguments, &world, &found);
-    Ok(ExitCode::from(verdict(&found.outcome, world.witnesses().0).1))
+    Ok(ExitCode::from(verdict(&found.outcome, world.witnesses().commits).1))
 }
 
 /// What an exploration in which so many states commit something shows, and the exit status that says so.
@@ -104,40 +145,72 @@ fn report(progress: Progress, terminal: bool) {
     }
 }
 
-fn print_verdict(arguments: &Arguments, world: &FirstWorld, found: &Exploration<Delivery, FirstState>) {
-    let (commits, complete) = world.witnesses();
-    let (verdict, _) = verdict(&found.outcome, commits);
+fn print_verdict(arguments: &Arguments, world: &World, found: &Exploration<Action, State>) {
+    let witnesses = world.witnesses();
+    let (verdict, _) = verdict(&found.outcome, witnesses.commits);
     let (locals, messages, sets) = world.tables().sizes();
+    let bounds = bounds(arguments.max_view, world.config());
     println!(
-        "{verdict}: n={} f={} view 0, no Byzantine replica, no time-outs, {} request(s) known to all, rules {}, \
-         no reduction: {} states, {} transitions, depth {}, {} local states, {} messages in {} sets, {:.1} s; \
-         something commits in {} states, everything has executed everywhere in {}",
-        arguments.n,
-        arguments.f,
-        arguments.requests,
+        "{verdict}: {bounds}, rules {}, no reduction: {} states, {} transitions, depth {}, {locals} local states, \
+         {messages} messages, {sets} sets of them sent, {:.1} s, {} cut by bound; of these states something has \
+         committed in {}, everything has executed everywhere in {}{}",
         arguments.rules.name(),
         found.states,
         found.transitions,
         found.depth,
-        locals,
-        messages,
-        sets,
         found.elapsed.as_secs_f64(),
-        commits,
-        complete,
+        world.cut_by_bound(),
+        witnesses.commits,
+        witnesses.complete,
+        if arguments.max_view > 0 {
+            format!(
+                ", a view was changed in {}, carrying a null in {}",
+                witnesses.view_changes, witnesses.nulls
+            )
+        } else {
+            String::new()
+        },
     );
     match &found.outcome {
         Outcome::Violated { what, start, trace } => {
             println!("{what}, after {} steps:", trace.len());
             let mut before = *start;
-            for (number, &(delivery, after)) in trace.iter().enumerate() {
-                println!("{:>4}  {}", number + 1, world.describe(before, delivery, after));
+            for (number, &(action, after)) in trace.iter().enumerate() {
+                println!("{:>4}  {}", number + 1, world.describe(before, action, after));
                 before = after;
             }
         }
         Outcome::NotExhausted { why } => println!("Nothing is claimed: {why}."),
         Outcome::Exhausted => {}
     }
+}
+
+/// The bounds of a world, in words.
+fn bounds(max_view: u64, config: &WorldConfig) -> String {
+    let numbers: Vec<String> = config.byzantine.iter().map(|replica| replica.0.to_string()).collect();
+    let byzantine = if numbers.is_empty() {
+        "no Byzantine replica".to_string()
+    } else {
+        format!("Byzantine {}", numbers.join(" and "))
+    };
+    let views = match max_view {
+        0 => "view 0, no time-outs".to_string(),
+        highest => format!("views 0 to {highest}, time-outs at any time"),
+    };
+    let parameters = config.parameters();
+    let checkpoints = match config.checkpoint_interval {
+        None => "no checkpoint".to_string(),
+        Some(interval) => format!("a checkpoint every {interval}, window {}", parameters.window),
+    };
+    format!(
+        "n={} f={}, {byzantine}, {views}, sequence numbers 1 to {}, {} request(s) known to all, batches of at most \
+         {}, {checkpoints}",
+        config.cluster.n(),
+        config.cluster.f(),
+        config.max_seq.0,
+        config.requests,
+        config.max_batch,
+    )
 }
 
 #[cfg(test)]

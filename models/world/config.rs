@@ -1,0 +1,131 @@
+//! What a world is made of.
+
+use super::Modelled;
+use crate::crypto::{Keys, Symbolic};
+use crate::journal::Journal;
+use crate::mutants::Rulebook;
+use pbft::crypto::Signed;
+use pbft::message::{MAX_WINDOW, Request};
+use pbft::replica::Setup;
+use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The most replicas that fit in a state.
+pub const MAX_REPLICAS: usize = 7;
+
+/// The bounds of a world, and who in it is Byzantine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WorldConfig {
+    /// The number of replicas, at most seven, and of faults tolerated.
+    pub cluster: Cluster,
+    /// The Byzantine replicas.
+    pub byzantine: BTreeSet<ReplicaId>,
+    /// The highest view.
+    pub max_view: View,
+    /// The highest sequence number.
+    pub max_seq: SeqNo,
+    /// Clients with one request each.
+    pub requests: u32,
+    /// The most requests in one batch.
+    pub max_batch: usize,
+    /// `K` of the paper; none if no checkpoint is within reach.
+    pub checkpoint_interval: Option<u64>,
+    /// `L`; as long as the sequence numbers reach, if not given.
+    pub window: Option<u64>,
+    /// What correct replicas decide by.
+    pub rules: Rulebook,
+}
+
+impl WorldConfig {
+    /// View 0, one sequence number, nobody Byzantine.
+    pub fn new(cluster: Cluster, requests: u32) -> Self {
+        WorldConfig {
+            cluster,
+            byzantine: BTreeSet::new(),
+            max_view: View(0),
+            max_seq: SeqNo(1),
+            requests,
+            max_batch: 1,
+            checkpoint_interval: None,
+            window: None,
+            rules: Rulebook::default(),
+        }
+    }
+
+    /// What makes no sense, in words, or nothing.
+    pub fn problem(&self) -> Option<String> {
+        let (n, f, quorum) = (self.cluster.n(), self.cluster.f(), self.cluster.quorum());
+        if n > MAX_REPLICAS {
+            return Some(format!("a world has at most {MAX_REPLICAS} replicas, not {n}"));
+        }
+        if quorum > n {
+            return Some(format!(
+                "with f = {f} a quorum is {quorum} replicas, more than the {n} there are: raise --n or lower --f"
+            ));
+        }
+        if let Some(replica) = self.byzantine.iter().find(|&&replica| !self.cluster.contains(replica)) {
+            return Some(format!("--byzantine names replica {}, but they are 0 to {}", replica.0, n - 1));
+        }
+        if self.byzantine.len() == n {
+            return Some("a world needs at least one correct replica".into());
+        }
+        if self.max_seq.0 == 0 || self.max_batch == 0 {
+            return Some("--max-seq and --max-batch must be at least 1".into());
+        }
+        if self.checkpoint_interval == Some(0) {
+            return Some("--checkpoint-interval must be at least 1".into());
+        }
+        let window = self.parameters().window;
+        if window == 0 || window > MAX_WINDOW {
+            return Some(format!("--window must be between 1 and {MAX_WINDOW}"));
+        }
+        None
+    }
+
+    /// The parameters of every replica.
+    pub fn parameters(&self) -> Parameters {
+        Parameters {
+            checkpoint_interval: self.checkpoint_interval.unwrap_or(MAX_WINDOW + 1),
+            window: self.window.unwrap_or(self.max_seq.0),
+            max_batch_requests: self.max_batch,
+            max_in_flight: MAX_WINDOW,
+            ..Parameters::default()
+        }
+    }
+
+    /// The correct replicas, in order.
+    pub fn correct(&self) -> Vec<ReplicaId> {
+        self.cluster.replicas().filter(|replica| !self.byzantine.contains(replica)).collect()
+    }
+
+    /// The configuration of every replica, Byzantine ones included: that is where their keys are.
+    pub fn setups(&self) -> Vec<Arc<Setup<Modelled>>> {
+        let n = u16::try_from(self.cluster.n()).expect("a cluster's size fits in 16 bits");
+        let (keys, _) = Keys::all(n, self.requests);
+        let setup = |(id, keys)| {
+            Arc::new(Setup {
+                id,
+                cluster: self.cluster,
+                parameters: self.parameters(),
+                keys: Arc::new(keys),
+                clients: self.requests,
+                rules: self.rules,
+                genesis: Journal::default(),
+            })
+        };
+        self.cluster.replicas().zip(keys).map(setup).collect()
+    }
+
+    /// One request of each client, signed.
+    pub fn signed_requests(&self) -> Vec<Signed<Request, Symbolic>> {
+        let n = u16::try_from(self.cluster.n()).expect("a cluster's size fits in 16 bits");
+        let (_, keys) = Keys::all(n, self.requests);
+        let request = |(client, keys)| {
+            let ClientId(number) = client;
+            let operation = Bytes::from(format!("op{number}").into_bytes());
+            Signed::new(Request { operation, timestamp: Timestamp(1), client, read_only: false }, &keys)
+        };
+        (0..self.requests).map(ClientId).zip(keys).map(request).collect()
+    }
+}
