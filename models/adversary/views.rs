@@ -83,6 +83,7 @@ impl Adversary {
             let mut outcomes: BTreeMap<Outcome, Vec<SignedViewChange>> = BTreeMap::new();
             let senders: Vec<_> = by_sender.values().collect();
             self.choose(&senders, quorum, &mut Vec::new(), &mut outcomes);
+            self.alter_o(&mut outcomes);
             for ((_, entries), view_changes) in outcomes {
                 let sign = |(n, digest)| setup.sign(PrePrepare { view, n, digest });
                 let pre_prepares = entries.into_iter().map(sign).collect();
@@ -91,6 +92,23 @@ impl Adversary {
             }
         }
         offered
+    }
+
+    /// Adds every other `O`: for each number any digest or none. A backup that computes `O` itself refuses them.
+    fn alter_o(&self, outcomes: &mut BTreeMap<Outcome, Vec<SignedViewChange>>) {
+        let digests = self.digests();
+        let mut lists: Vec<Vec<(SeqNo, Digest)>> = vec![Vec::new()];
+        for n in self.numbers() {
+            let longer: Vec<_> = (lists.iter())
+                .flat_map(|list| digests.iter().map(move |&digest| [&list[..], &[(n, digest)]].concat()))
+                .collect();
+            lists.extend(longer);
+        }
+        for ((min_s, _), view_changes) in outcomes.clone() {
+            for entries in &lists {
+                outcomes.entry((min_s, entries.clone())).or_insert_with(|| view_changes.clone());
+            }
+        }
     }
 
     /// Tries every choice of one VIEW-CHANGE each of `quorum` senders, and keeps one choice for each outcome.

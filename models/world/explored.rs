@@ -1,7 +1,7 @@
 //! The world as a space of small states for the engine.
 
 use super::config::{MAX_REPLICAS, WorldConfig};
-use super::tables::{Local, LocalId, MessageId, SentId, Tables};
+use super::tables::{Local, LocalId, MessageId, SentId, Tables, is_left_out};
 use crate::adversary::{Adversary, Bounds};
 use crate::engine::Space;
 use crate::journal::Journal;
@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The correct replicas' local states, in the order of their numbers, and what they have sent.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct State {
-    locals: [LocalId; MAX_REPLICAS],
-    sent: SentId,
+    pub(crate) locals: [LocalId; MAX_REPLICAS],
+    pub(crate) sent: SentId,
 }
 
 /// What can happen.
@@ -56,11 +56,11 @@ pub struct Witnesses {
 /// The world.
 pub struct World {
     config: WorldConfig,
-    correct: Vec<ReplicaId>,
+    pub(crate) correct: Vec<ReplicaId>,
     parameters: Parameters,
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
     genesis: Journal,
-    tables: Tables,
+    pub(crate) tables: Tables,
     adversary: Adversary,
     /// What can be delivered, for each set of messages sent.
     available: IndexMap<SentId, Vec<MessageId>, FixedState>,
@@ -115,14 +115,30 @@ impl World {
         self.witnesses
     }
 
+    /// What each correct replica has done by this state, in the order of their numbers.
+    pub fn histories(&self, state: State) -> Vec<&History> {
+        (0..self.correct.len()).map(|position| &self.local(state, position).history).collect()
+    }
+
     /// How often the bounds kept something from happening: time-outs that would lead beyond the highest view, in
     /// all states, and distinct steps that send something about a sequence number beyond the highest.
     pub fn cut_by_bound(&self) -> u64 {
         self.cut_time_outs + self.tables.cut_sends()
     }
 
-    fn local(&self, state: State, position: usize) -> &Local {
+    pub(crate) fn local(&self, state: State, position: usize) -> &Local {
         self.tables.local(state.locals[position])
+    }
+
+    /// Whether a time-out in this local state stays within the highest view; counts it if not.
+    pub(crate) fn may_time_out(&mut self, local: LocalId) -> bool {
+        if self.config.max_view.0 == 0 {
+            return false;
+        }
+        let replica = &self.tables.local(local).replica;
+        let within = replica.leaving().unwrap_or(replica.view()).next() <= self.config.max_view;
+        self.cut_time_outs += u64::from(!within);
+        within
     }
 
     fn position(&self, replica: ReplicaId) -> usize {
@@ -130,7 +146,7 @@ impl World {
     }
 
     /// Everything that may reach a replica once `sent` has been sent.
-    fn available(&mut self, sent: SentId) -> Vec<MessageId> {
+    pub(crate) fn available(&mut self, sent: SentId) -> Vec<MessageId> {
         if let Some(known) = self.available.get(&sent) {
             return known.clone();
         }
@@ -146,7 +162,12 @@ impl World {
         all
     }
 
-    fn settle(&mut self, mut state: State, position: usize, step: (LocalId, Vec<MessageId>)) -> State {
+    pub(crate) fn settle(
+        &mut self,
+        mut state: State,
+        position: usize,
+        step: (LocalId, Vec<MessageId>),
+    ) -> State {
         state.locals[position] = step.0;
         for message in step.1 {
             state.sent = self.tables.with(state.sent, message);
@@ -163,6 +184,29 @@ impl World {
                 (format!("{} -> r{}", in_short(message, &self.config), to.0), to)
             }
         };
+        line.push_str(&self.what_came_of_it(before, replica, after));
+        line
+    }
+
+    /// A macro step in words: the deliveries, and what the receiver does.
+    pub(crate) fn describe_macro(
+        &self,
+        before: State,
+        replica: ReplicaId,
+        path: &[MessageId],
+        after: State,
+    ) -> String {
+        let names = path.iter().map(|&message| in_short(self.tables.message(message), &self.config));
+        let mut line = match path {
+            [] => format!("r{} times out", replica.0),
+            _ => format!("{} -> r{}", names.collect::<Vec<_>>().join(" + "), replica.0),
+        };
+        line.push_str(&self.what_came_of_it(before, replica, after));
+        line
+    }
+
+    fn what_came_of_it(&self, before: State, replica: ReplicaId, after: State) -> String {
+        let mut line = String::new();
         let position = self.position(replica);
         let count = |state| {
             let history: &History = &self.local(state, position).history;
@@ -203,8 +247,11 @@ impl World {
             }
         }
         let available: Vec<_> = available.iter().map(|&id| self.tables.message(id)).collect();
-        let ignored = |m: &_| matches!(m, Message::Status(_) | Message::Fetch(_) | Message::Reply(_));
-        answers.iter().filter(|m| !ignored(*m) && !available.contains(m)).map(|m| format!("{m:?}")).collect()
+        answers
+            .iter()
+            .filter(|m| !is_left_out(m) && !available.contains(m))
+            .map(|m| format!("{m:?}"))
+            .collect()
     }
 }
 
@@ -282,17 +329,10 @@ impl Space for World {
                     out.push((Action::Deliver { to, message }, next));
                 }
             }
-            if self.config.max_view.0 == 0 {
-                continue;
+            if self.may_time_out(state.locals[position]) {
+                let step = self.tables.time_out(to, state.locals[position]);
+                out.push((Action::Timeout { at: to }, self.settle(state, position, step)));
             }
-            let replica = &self.local(state, position).replica;
-            let target = replica.leaving().unwrap_or(replica.view()).next();
-            if target > self.config.max_view {
-                self.cut_time_outs += 1;
-                continue;
-            }
-            let step = self.tables.time_out(to, state.locals[position]);
-            out.push((Action::Timeout { at: to }, self.settle(state, position, step)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The first world once more, as a plain `stateright` model over production's actor: no tables, no memory of
 //! steps, stateright's own search. It is the oracle for the engine.
 
+use super::tables::is_left_out;
 use super::{Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use pbft::actor::{ReplicaActor, Timeouts};
@@ -40,7 +41,7 @@ impl Plain {
     fn send(state: &mut PlainState, out: Out<ReplicaActor<Modelled>>) {
         for command in out {
             match command {
-                Command::Send(_, Message::Status(_) | Message::Fetch(_) | Message::Reply(_)) => {}
+                Command::Send(_, message) if is_left_out(&message) => {}
                 Command::Send(_, message) => {
                     state.sent.insert(message);
                 }

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::message::Message;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Replica, Setup, Timer};
+use pbft::replica::{Effect, Effects, Event, Fact, Replica, Setup, Timer};
 use pbft::types::{ReplicaId, SeqNo};
 use pbft_properties::History;
 use std::sync::Arc;
@@ -46,6 +46,15 @@ struct Step {
     sends: Vec<MessageId>,
 }
 
+/// A local state without its dead parts, and without its receipts too.
+#[derive(Clone, Copy, Debug)]
+pub struct Bare {
+    /// Without what no step reads again.
+    pub alive: LocalId,
+    /// Without what can arrive again, either.
+    pub normal: LocalId,
+}
+
 /// The tables of one world.
 pub struct Tables {
     setups: Vec<Arc<Setup<Modelled>>>,
@@ -53,7 +62,10 @@ pub struct Tables {
     messages: IndexSet<Message<Symbolic>, FixedState>,
     sent: IndexSet<Vec<MessageId>, FixedState>,
     steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
+    bare: IndexMap<(ReplicaId, LocalId), Bare, FixedState>,
     max_seq: SeqNo,
+    /// Whether histories hold only what an exploration compares: see [`Tables::keep_only_observables`].
+    observables_only: bool,
     cut_sends: u64,
     unions: IndexMap<(SentId, MessageId), SentId, FixedState>,
 }
@@ -74,7 +86,9 @@ impl Tables {
             messages: IndexSet::default(),
             sent,
             steps: IndexMap::default(),
+            bare: IndexMap::default(),
             max_seq,
+            observables_only: false,
             cut_sends: 0,
             unions: IndexMap::default(),
         }
@@ -135,6 +149,28 @@ impl Tables {
         };
         self.unions.insert((sent, message), union);
         union
+    }
+
+    /// From now on histories leave out what only tells how a state was reached: the views left on the way, and
+    /// votes that lie in the window. Views entered, certificates and executions stay.
+    pub fn keep_only_observables(&mut self) {
+        self.observables_only = true;
+    }
+
+    /// The forms of a local state with less in them.
+    pub fn bare(&mut self, replica: ReplicaId, id: LocalId) -> Bare {
+        if let Some(&known) = self.bare.get(&(replica, id)) {
+            return known;
+        }
+        let setup = self.setups[usize::from(replica.0)].clone();
+        let local = self.local(id).clone();
+        let alive = local.replica.without_dead_state(&setup);
+        let normal = alive.without_receipts(&setup);
+        let history = local.history;
+        let alive = self.add_local(Local { replica: alive, history: history.clone() });
+        let normal = self.add_local(Local { replica: normal, history });
+        self.bare.insert((replica, id), Bare { alive, normal });
+        Bare { alive, normal }
     }
 
     /// Starts a replica; returns its local state and what it sends.
@@ -205,14 +241,25 @@ impl Tables {
         &self.setups[usize::from(replica.0)]
     }
 
+    /// A vote inside of the window, or a view left: nothing that a property needs once it is checked here.
+    fn is_unobserved(&self, local: &Local, fact: &Fact) -> bool {
+        let h = local.history.h();
+        match fact {
+            Fact::PrePrepared { n, .. } => h < *n && n.0 <= h.0 + self.setups[0].parameters.window,
+            Fact::ViewLeft { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Records the facts, and names the messages that are part of the world.
     fn settle(&mut self, local: &mut Local, effects: Effects<Symbolic>) -> Vec<MessageId> {
         let mut sends = Vec::new();
         let mut cut = false;
         for effect in effects {
             match effect {
+                Effect::Fact(fact) if self.observables_only && self.is_unobserved(local, &fact) => {}
                 Effect::Fact(fact) => local.history.record(&fact),
-                Effect::Send(_, Message::Status(_) | Message::Fetch(_) | Message::Reply(_)) => {}
+                Effect::Send(_, m) if is_left_out(&m) => {}
                 Effect::Send(_, message) if number(&message).is_some_and(|n| n > self.max_seq) => cut = true,
                 Effect::Send(_, message) => sends.push(self.add_message(message)),
                 _ => {}
@@ -221,6 +268,11 @@ impl Tables {
         self.cut_sends += u64::from(cut);
         sends
     }
+}
+
+/// Messages that are not part of a world: see the module above. Requests are on the network from the start.
+pub(super) fn is_left_out(message: &Message<Symbolic>) -> bool {
+    matches!(message, Message::Status(_) | Message::Fetch(_) | Message::Reply(_) | Message::Request(_))
 }
 
 /// The sequence number that a message of the normal case is about.

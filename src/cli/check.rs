@@ -1,7 +1,8 @@
 //! `pbft check`: exhaustive exploration.
 
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
-use pbft_models::engine::{Exploration, Outcome, Progress, explore};
+use pbft_models::engine::{Exploration, Outcome, Progress, Space, explore};
+use pbft_models::lazy::{Conditions, Lazy, MacroAction};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::world::{Action, State, World, WorldConfig};
 use std::collections::BTreeSet;
@@ -38,6 +39,12 @@ pub struct Arguments {
     /// Clients with one request each, known to every replica from the start.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
     requests: u32,
+    /// How to explore: every delivery by itself, or each when it completes something.
+    #[arg(long, default_value = "none")]
+    explore: Explore,
+    /// Do not check the conditions of the reduction; the run then claims nothing about its soundness.
+    #[arg(long)]
+    no_conditions: bool,
     /// The rules: `pbft`, or the name of a safeguard to switch off.
     #[arg(long, default_value = "pbft", value_parser = rules)]
     rules: Rulebook,
@@ -47,6 +54,15 @@ pub struct Arguments {
     /// List the safeguards that `--rules` can switch off, one a line, and do nothing else.
     #[arg(long)]
     list_rules: bool,
+}
+
+/// The reductions.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Explore {
+    /// No reduction.
+    None,
+    /// Lazy delivery.
+    Lazy,
 }
 
 /// The Byzantine replicas named on the command line.
@@ -90,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.id()));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut world = World::new(WorldConfig {
+    let config = WorldConfig {
         cluster: cluster(arguments.n, arguments.f)?,
         byzantine: arguments.byzantine.0.clone(),
         max_view: View(arguments.max_view),
@@ -100,18 +116,70 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         checkpoint_interval: arguments.checkpoint_interval,
         window: arguments.window,
         rules: arguments.rules,
-    })?;
+    };
+    match arguments.explore {
+        Explore::None => Ok(explored(arguments, &mut World::new(config)?)),
+        Explore::Lazy => Ok(explored(arguments, &mut Lazy::new(config, !arguments.no_conditions)?)),
+    }
+}
+
+/// A world that can be explored and told about.
+trait Shown: Space<State = State> {
+    fn world(&self) -> &World;
+    fn tell(&self, before: State, action: Self::Action, after: State) -> String;
+    fn conditions(&self) -> Option<&Conditions>;
+}
+
+impl Shown for World {
+    fn world(&self) -> &World {
+        self
+    }
+
+    fn tell(&self, before: State, action: Action, after: State) -> String {
+        self.describe(before, action, after)
+    }
+
+    fn conditions(&self) -> Option<&Conditions> {
+        None
+    }
+}
+
+impl Shown for Lazy {
+    fn world(&self) -> &World {
+        Lazy::world(self)
+    }
+
+    fn tell(&self, before: State, action: MacroAction, after: State) -> String {
+        self.describe(before, action, after)
+    }
+
+    fn conditions(&self) -> Option<&Conditions> {
+        Some(Lazy::conditions(self))
+    }
+}
+
+fn explored<W: Shown>(arguments: &Arguments, world: &mut W) -> ExitCode {
     let limit = arguments.max_million_states.saturating_mul(1_000_000);
     let terminal = stderr().is_terminal();
-    let found = explore(&mut world, limit, &mut |progress| {
+    let found = explore(world, limit, &mut |progress| {
         report(progress, terminal);
         true
     });
     if terminal {
         eprint!("\r\x1b[K");
     }
-    print_verdict(arguments, &world, &found);
-    Ok(ExitCode::from(verdict(&found.outcome, world.witnesses().commits).1))
+    print_verdict(arguments, world, &found);
+    ExitCode::from(verdict_of(world, &found.outcome).1)
+}
+
+/// The verdict, which a failed condition takes back.
+fn verdict_of<W: Shown, A, S>(world: &W, outcome: &Outcome<A, S>) -> (&'static str, u8) {
+    match world.conditions() {
+        Some(conditions) if conditions.failed > 0 && !matches!(outcome, Outcome::Violated { .. }) => {
+            ("UNKNOWN (a condition of the reduction does not hold)", 3)
+        }
+        _ => verdict(outcome, world.world().witnesses().commits),
+    }
 }
 
 /// What an exploration in which so many states commit something shows, and the exit status that says so.
@@ -145,13 +213,20 @@ fn report(progress: Progress, terminal: bool) {
     }
 }
 
-fn print_verdict(arguments: &Arguments, world: &World, found: &Exploration<Action, State>) {
+fn print_verdict<W: Shown>(arguments: &Arguments, shown: &W, found: &Exploration<W::Action, State>) {
+    let world = shown.world();
     let witnesses = world.witnesses();
-    let (verdict, _) = verdict(&found.outcome, witnesses.commits);
+    let (verdict, _) = verdict_of(shown, &found.outcome);
+    let reduction = match shown.conditions() {
+        None => "no reduction".to_string(),
+        Some(conditions) => {
+            format!("lazy delivery, {} conditions checked, {} failed", conditions.checked, conditions.failed)
+        }
+    };
     let (locals, messages, sets) = world.tables().sizes();
     let bounds = bounds(arguments.max_view, world.config());
     println!(
-        "{verdict}: {bounds}, rules {}, no reduction: {} states, {} transitions, depth {}, {locals} local states, \
+        "{verdict}: {bounds}, rules {}, {reduction}: {} states, {} transitions, depth {}, {locals} local states, \
          {messages} messages, {sets} sets of them sent, {:.1} s, {} cut by bound; of these states something has \
          committed in {}, everything has executed everywhere in {}{}",
         arguments.rules.name(),
@@ -176,12 +251,15 @@ fn print_verdict(arguments: &Arguments, world: &World, found: &Exploration<Actio
             println!("{what}, after {} steps:", trace.len());
             let mut before = *start;
             for (number, &(action, after)) in trace.iter().enumerate() {
-                println!("{:>4}  {}", number + 1, world.describe(before, action, after));
+                println!("{:>4}  {}", number + 1, shown.tell(before, action, after));
                 before = after;
             }
         }
         Outcome::NotExhausted { why } => println!("Nothing is claimed: {why}."),
         Outcome::Exhausted => {}
+    }
+    if let Some(broken) = shown.conditions().and_then(|conditions| conditions.first.as_ref()) {
+        println!("The first condition that failed: {}", broken.what);
     }
 }
 

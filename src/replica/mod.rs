@@ -15,6 +15,7 @@
 //! | `status` | retransmission | thesis §5.2 |
 //! | `state_transfer` | catching up | §4.3, thesis §5.3 |
 //! | `restore` | starting and restarting | |
+//! | `normal_form` | what an exploration may forget | |
 //!
 //! Two decisions run through all of them. What must survive a crash is in [`Durable`] and changes only by
 //! records that are effects too. And what is merely received (votes, VIEW-CHANGEs) is forgotten as soon as
@@ -29,6 +30,7 @@ mod execute;
 mod log;
 mod new_view;
 mod normal;
+mod normal_form;
 mod restore;
 mod state_transfer;
 mod status;

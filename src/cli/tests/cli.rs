@@ -32,7 +32,7 @@ fn assert_refused(arguments: &str, words: &str) {
 fn check_explores_the_first_world_and_says_so_in_one_line() {
     let (status, stdout, _) = pbft("check");
     assert_eq!((status, stdout.lines().count()), (HOLDS, 1), "{stdout}");
-    assert!(stdout.starts_with("HOLDS (exhausted): n=4 f=1 "), "{stdout}");
+    assert!(stdout.starts_with("HOLDS (exhausted): n=4 f=1, no Byzantine replica, view 0, "), "{stdout}");
     assert!(stdout.contains(": 15994 states, "), "{stdout}");
     assert!(stdout.contains("rules pbft,"), "{stdout}");
 }
@@ -49,7 +49,10 @@ fn a_violation_comes_with_the_steps_to_it() {
     let (status, stdout, _) = pbft("check --n 2 --f 0 --requests 2 --rules in-order");
     assert_eq!(status, VIOLATED);
     let lines: Vec<&str> = stdout.lines().collect();
-    assert!(lines[0].starts_with("VIOLATED: n=2 f=0 ") && lines[1].ends_with(", after 3 steps:"), "{stdout}");
+    assert!(
+        lines[0].starts_with("VIOLATED: n=2 f=0, ") && lines[1].ends_with(", after 3 steps:"),
+        "{stdout}"
+    );
     assert_eq!(lines.len(), 2 + 3, "{stdout}");
     assert_eq!(pbft("check --n 2 --f 0 --requests 2").0, HOLDS);
 }
