@@ -1,8 +1,8 @@
 //! Practical Byzantine Fault Tolerance (Castro and Liskov, OSDI'99), written once.
 //!
 //! The replica is a deterministic state machine ([`replica::Replica::step`]) behind a `stateright` actor
-//! ([`actor::ReplicaActor`]). The same compiled functions are explored exhaustively for small clusters,
-//! shown step by step when a property fails, and run over a network. This crate holds the protocol and
+//! ([`actor::ReplicaActor`]). The same functions, generic over signatures and service, are explored exhaustively
+//! for small clusters, simulated on hostile networks, and meant to be run over a real one. This crate holds the protocol and
 //! knows neither the checker's worlds nor the command line.
 //!
 //! Where to start: [`replica`] for the protocol, [`rules`] for what it decides by, [`service`] for what it
@@ -47,9 +47,12 @@
 //!         genesis: KeyValue::default(),
 //!     })
 //!     .collect();
-//! let mut start = Effects::new(); // a real host carries these out too: timers, STATUS
-//! let mut replicas: Vec<Replica<Store>> =
-//!     setups.iter().map(|setup| Replica::start(setup, None, &mut start).unwrap()).collect();
+//! assert!(setups.iter().all(|setup| setup.problem().is_none())); // bounds, keys, n >= 3f + 1
+//! let start = |setup| {
+//!     let mut effects = Effects::new(); // a real host carries these out too: timers, STATUS
+//!     Replica::<Store>::start(setup, None, &mut effects).unwrap()
+//! };
+//! let mut replicas: Vec<Replica<Store>> = setups.iter().map(start).collect();
 //!
 //! let keys = Arc::new(client_keys.into_iter().next().unwrap());
 //! let setup = ClientSetup { id: ClientId(0), cluster, keys, rules: Pbft };

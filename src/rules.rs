@@ -1,8 +1,8 @@
 //! The paper's rules, one predicate each.
 //!
 //! Every safeguard that is a decision of the protocol is one method with the paper's answer as its
-//! default. [`Pbft`] overrides none. A mutant overrides one, and shows what that rule is for. The names are
-//! those of the table in `docs/SAFEGUARDS.md`.
+//! default. [`Pbft`] overrides none. A mutant overrides one, and shows what that rule is for. `docs/SAFEGUARDS.md`
+//! lists the safeguards; where one is a number (a quorum, a threshold) the method has the name of the number.
 
 use crate::types::{Cluster, Digest, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
 use std::fmt::Debug;
@@ -176,7 +176,7 @@ pub trait Rules: Clone + Debug + Send + Sync + 'static {
         cluster.quorum()
     }
 
-    /// ... of distinct replicas.
+    /// VIEW-CHANGEs count if they are of distinct replicas.
     fn distinct_view_changes(&self, distinct: bool) -> bool {
         distinct
     }
@@ -196,7 +196,7 @@ pub trait Rules: Clone + Debug + Send + Sync + 'static {
         true
     }
 
-    /// ... and keeps, for each sequence number, the certificate of the latest view.
+    /// `P` keeps, for each sequence number, the certificate of the latest view.
     fn latest_certificate_wins(&self, new: View, old: View) -> bool {
         new > old
     }
@@ -273,7 +273,7 @@ pub trait Rules: Clone + Debug + Send + Sync + 'static {
         true
     }
 
-    /// ... before the message leaves.
+    /// What a message promises is durable before the message leaves.
     fn persist_before_send(&self) -> bool {
         true
     }

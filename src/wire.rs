@@ -16,8 +16,8 @@ use crate::types::{Cluster, Parameters};
 
 /// The version of the format; a message of another version is rejected.
 pub const VERSION: u8 = 1;
-/// The longest message, in bytes. A configuration whose NEW-VIEW could be longer is refused
-/// ([`Parameters::problem`]).
+/// The longest message, in bytes. A configuration whose NEW-VIEW could be longer has a
+/// [`problem`](Parameters::problem), which a host checks before it starts a replica.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// What decoding may hold for each byte of its input, in bytes. The worst are sequence numbers of one byte
 /// each: eight in memory, in a list that has doubled to up to twice its length, with the old half beside it.

@@ -82,7 +82,7 @@ fn asking_for_retransmission_yields_nothing_that_was_not_sent() {
     let mut world = world(Cluster::new(4, 1), 1, Rulebook::default());
     let mut states = world.initial();
     let mut seen = 0;
-    // Every tenth state of a walk through the whole world, level by level.
+    // Two thousand states of the world, depth first.
     let mut known: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
     while let Some(state) = states.pop() {
         if !known.insert(format!("{state:?}")) || seen > 2_000 {

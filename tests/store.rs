@@ -6,10 +6,12 @@ mod support_input;
 use pbft::certificate::PreparedCertificate;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::crypto::{Crypto, Signed};
+use pbft::kv::Operation;
 use pbft::message::{Message, PrePrepare, ViewChange};
 use pbft::replica::{Durable, Effect, Effects, Replica, RestoreError, Setup, Timer};
+use pbft::service::Service;
 use pbft::store::{Identity, StoreError, open, seal};
-use pbft::types::{Bytes, Cluster, Digest, Parameters, ReplicaId, SeqNo, View};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, View};
 use std::sync::Arc;
 use support_input::{Net, Real, small_parameters};
 
@@ -249,6 +251,37 @@ fn a_store_whose_view_does_not_fit_its_new_view_or_view_change_is_refused() {
     let content = ViewChange { view: View(1), ..own.content.clone() };
     durable.view_change = Some(Arc::new(good.setups[2].sign(content)));
     assert_eq!(refused(&good.setups[2], durable), RestoreError::View, "it leads to the view it is in");
+}
+
+#[test]
+fn a_store_begun_with_another_initial_state_is_refused() {
+    let net = Net::new();
+    let durable = net.replicas[2].durable().clone();
+    let mut setup = net.setups[2].clone();
+    let put = Operation::Put { key: Bytes::from(&b"k"[..]), value: Bytes::from(&b"v"[..]) };
+    setup.genesis.execute(ClientId(0), &put.to_bytes());
+    assert_eq!(refused(&setup, durable.clone()), RestoreError::Snapshot);
+    assert!(Replica::<Real>::start(&net.setups[2], Some(durable), &mut Effects::new()).is_ok());
+}
+
+#[test]
+fn a_configuration_that_cannot_be_run_is_refused() {
+    let net = Net::new();
+    let refuses = |change: fn(&mut Setup<Real>)| {
+        let mut setup = net.setups[2].clone();
+        change(&mut setup);
+        let started = Replica::<Real>::start(&setup, None, &mut Effects::new());
+        matches!(started, Err(RestoreError::Configuration(_))) && setup.problem().is_some()
+    };
+    assert!(refuses(|setup| setup.parameters.checkpoint_interval = 0));
+    assert!(refuses(|setup| setup.parameters.window = 0));
+    assert!(refuses(|setup| setup.id = ReplicaId(77)));
+    assert!(refuses(|setup| setup.id = ReplicaId(1)), "the keys are those of replica 2");
+    assert!(refuses(|setup| setup.cluster = Cluster::new(4, 5)));
+    assert!(!refuses(|_| {}));
+    let mut small = net.setups[2].clone();
+    small.cluster = Cluster::new(3, 1);
+    assert!(small.defect().is_none() && small.problem().is_some(), "it can be explored, and must not serve");
 }
 
 #[test]

@@ -4,10 +4,14 @@
 //! everything that follows from the messages sent so far and from its own keys (Dolev and Yao). It cannot sign
 //! for others and cannot find a second preimage; it can do anything else, within the bounds of the world.
 //!
-//! What it offers is exactly what could make a difference: each candidate is put before the production validator
-//! of the receivers, and what that refuses is left out, since a refused message changes nothing. So a mutant whose
-//! validator accepts more is offered more. Of messages that differ only in what no receiver's step depends on
-//! (which replicas signed a certificate, which VIEW-CHANGEs led to the same `O`) one is offered.
+//! Each candidate is put before the production validator of the receivers, and what that refuses is left out, since
+//! a refused message changes nothing; so a mutant whose validator accepts more is offered more. Of messages that
+//! differ only in what no receiver's step depends on (which replicas signed a certificate, which VIEW-CHANGEs led to
+//! the same `O`) one is offered; one digest stands for all that name nothing.
+//!
+//! Not among the candidates yet, so mutants of these rules are not given a chance: keys of outsiders
+//! (`members-only`), repeated voters in certificates, repeated or foreign VIEW-CHANGEs in `V`, certificates beyond the
+//! window or of later views, and several certificates for one number. The paper's validator refuses all of them.
 //!
 //! | file | what it derives |
 //! |---|---|
@@ -23,7 +27,7 @@ use pbft::crypto::Signed;
 use pbft::message::{Batch, Message, Request};
 use pbft::replica::Setup;
 use pbft::replica::verify::verify;
-use pbft::types::{Digest, ReplicaId, SeqNo, View};
+use pbft::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -47,7 +51,12 @@ pub struct Adversary {
     judge: Arc<Setup<Modelled>>,
     bounds: Bounds,
     batches: Vec<Arc<Batch<Symbolic>>>,
+    /// PRE-PREPAREs, PREPAREs, COMMITs and batches, which depend on nothing that was sent.
+    always: Vec<Msg>,
 }
+
+/// A digest that names nothing anybody has.
+const NOBODYS: Digest = Digest([0xff; 32]);
 
 impl Adversary {
     /// The adversary that holds the keys of `byzantine`, in a world where `requests` have been signed by their
@@ -58,22 +67,34 @@ impl Adversary {
         requests: &[Signed<Request, Symbolic>],
         bounds: Bounds,
     ) -> Self {
-        let batches = batches(requests, bounds.max_batch).into_iter().map(Arc::new).collect();
-        Adversary { byzantine, judge, bounds, batches }
+        // A request that no client signed, for receivers that do not check.
+        let forged = byzantine.first().map(|setup| {
+            let (operation, client) = (Bytes::from(&b"forged"[..]), ClientId(0));
+            let content = Request { operation, timestamp: Timestamp(2), client, read_only: false };
+            Signed { signer: Principal::Client(client), ..setup.sign(content) }
+        });
+        let requests: Vec<_> = requests.iter().cloned().chain(forged).collect();
+        let mut batches: Vec<_> = batches(&requests, bounds.max_batch).into_iter().map(Arc::new).collect();
+        batches.retain(|batch| verify(&judge, Message::Batch(batch.clone())).is_ok());
+        let mut adversary = Adversary { byzantine, judge, bounds, batches, always: Vec::new() };
+        let mut always = adversary.proposals();
+        always.extend(adversary.votes());
+        always.extend(adversary.batches.iter().map(|batch| Message::Batch(batch.clone())));
+        always.retain(|message| adversary.is_accepted(message));
+        adversary.always = always;
+        adversary
     }
 
     /// Everything that the adversary can add to what has been sent, in an order that depends on nothing else.
     pub fn derive(&self, sent: &[&Msg]) -> Vec<Msg> {
         let known = votes::Known::new(self, sent);
-        let mut offered = self.proposals();
-        offered.extend(self.votes());
-        offered.extend(self.checkpoints(&known));
-        offered.extend(self.batches.iter().map(|batch| Message::Batch(batch.clone())));
+        let mut offered = self.checkpoints(&known);
         offered.extend(known.stable().iter().cloned().map(Message::Stable));
         let view_changes = self.view_changes(&known);
         offered.extend(self.new_views(&known, &view_changes));
         offered.extend(view_changes.into_iter().map(Message::ViewChange));
         offered.retain(|message| self.is_accepted(message));
+        offered.extend(self.always.iter().cloned());
         offered
     }
 
@@ -97,21 +118,20 @@ impl Adversary {
         (1..=self.bounds.max_seq.0).map(SeqNo)
     }
 
-    /// The digests that a vote can be for: of every batch, and of the null request.
+    /// The digests that a certificate can be for: of every batch, and of the null request.
     fn digests(&self) -> BTreeSet<Digest> {
         self.batches.iter().map(|batch| batch.digest()).chain([Digest::NULL]).collect()
     }
 }
 
-/// Every ordered choice of distinct requests, from one up to `most` of them.
+/// Every list of requests, repetitions included, from one up to `most` of them.
 fn batches(requests: &[Signed<Request, Symbolic>], most: usize) -> Vec<Batch<Symbolic>> {
     let mut all: Vec<Vec<usize>> = Vec::new();
     let mut longest: Vec<Vec<usize>> = vec![Vec::new()];
     for _ in 0..most {
         longest = (longest.iter())
             .flat_map(|chosen| {
-                let rest = (0..requests.len()).filter(|i| !chosen.contains(i));
-                rest.map(|next| [&chosen[..], &[next]].concat()).collect::<Vec<_>>()
+                (0..requests.len()).map(|next| [&chosen[..], &[next]].concat()).collect::<Vec<_>>()
             })
             .collect();
         all.extend(longest.iter().cloned());

@@ -1,6 +1,6 @@
 //! Votes of the adversary's own, and certificates made of its own and others' votes.
 
-use super::{Adversary, Msg};
+use super::{Adversary, Msg, NOBODYS};
 use crate::crypto::{Signature, Symbolic};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Claim, Crypto, Evidence};
@@ -80,8 +80,11 @@ impl Adversary {
             for setup in &self.byzantine {
                 for n in self.numbers() {
                     for batch in self.batches.iter().chain([&null]) {
-                        let signed = setup.sign(PrePrepare { view, n, digest: batch.digest() });
-                        offered.push(Message::PrePrepare(signed, batch.clone()));
+                        // Under another batch's digest too, for receivers that do not compare.
+                        for digest in self.digests() {
+                            let signed = setup.sign(PrePrepare { view, n, digest });
+                            offered.push(Message::PrePrepare(signed, batch.clone()));
+                        }
                     }
                 }
             }
@@ -89,14 +92,15 @@ impl Adversary {
         offered
     }
 
-    /// PREPAREs and COMMITs for anything.
+    /// PREPAREs and COMMITs for anything, in anybody's name: receivers look at who signed.
     pub(super) fn votes(&self) -> Vec<Msg> {
         let mut offered = Vec::new();
         for setup in &self.byzantine {
-            let replica = setup.id;
-            for view in self.views() {
+            let names = self.judge.cluster.replicas();
+            let slots = names.flat_map(|name| self.views().map(move |view| (name, view)));
+            for (replica, view) in slots {
                 for n in self.numbers() {
-                    for digest in self.digests() {
+                    for digest in self.digests().into_iter().chain([NOBODYS]) {
                         offered.push(Message::Prepare(setup.sign(Prepare { view, n, digest, replica })));
                         offered.push(Message::Commit(setup.sign(Commit { view, n, digest, replica })));
                     }
@@ -109,9 +113,8 @@ impl Adversary {
     /// CHECKPOINTs for every state that somebody vouches for, and for one that nobody has.
     pub(super) fn checkpoints(&self, known: &Known) -> Vec<Msg> {
         let interval = self.judge.parameters.checkpoint_interval;
-        let nobodys = Digest([0xff; 32]);
         let mut states = known.states.clone();
-        states.extend(self.numbers().filter(|n| n.0 % interval == 0).map(|n| (n, nobodys)));
+        states.extend(self.numbers().filter(|n| n.0 % interval == 0).map(|n| (n, NOBODYS)));
         let mut offered = Vec::new();
         for setup in &self.byzantine {
             for &(n, digest) in &states {
@@ -156,8 +159,7 @@ impl Adversary {
         checkpoints: &Signatures<(SeqNo, Digest)>,
     ) -> Vec<StableCertificate<Symbolic>> {
         let interval = self.judge.parameters.checkpoint_interval;
-        let nobodys = Digest([0xff; 32]);
-        let claims = self.numbers().filter(|n| n.0 % interval == 0).map(|n| (n, nobodys));
+        let claims = self.numbers().filter(|n| n.0 % interval == 0).map(|n| (n, NOBODYS));
         let claims: BTreeSet<(SeqNo, Digest)> = claims.chain(checkpoints.keys().copied()).collect();
         let certificate = |(n, digest): (SeqNo, Digest)| {
             let mut votes = checkpoints.get(&(n, digest)).cloned().unwrap_or_default();

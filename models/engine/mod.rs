@@ -123,6 +123,8 @@ pub fn explore<S: Space>(
         }
         depth += 1;
     };
+    // What a level discovers is one step further away, whether or not that level was finished.
+    let depth = depth + usize::from(search.seen.len() > level.end);
     Exploration {
         outcome,
         states: search.seen.len(),

@@ -117,7 +117,7 @@ impl Config {
     /// The command that repeats this simulation.
     pub fn command(&self, scheme: &str, rules: &str) -> String {
         let mut command = format!(
-            "cargo run --release -- simulate --seed {} --n {} --f {} --byzantine {} --crypto {scheme}",
+            "cargo run --release -- simulate --seed {} --n {} --f {} --byzantine-count {} --crypto {scheme}",
             self.seed, self.n, self.f, self.byzantine
         );
         if rules != "pbft" {

@@ -1,5 +1,7 @@
 //! `pbft check`: exhaustive exploration.
 
+use crate::output::interrupted;
+use crate::say;
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::engine::{Exploration, Outcome, Progress, Space, explore};
 use pbft_models::lazy::{Conditions, Lazy, MacroAction};
@@ -103,7 +105,7 @@ pub fn cluster(n: u16, f: u16) -> Result<Cluster, String> {
 /// Explores the world and prints one verdict line.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.list_rules {
-        Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.id()));
+        Mutant::ALL.iter().for_each(|mutant| say!("{}", mutant.id()));
         return Ok(ExitCode::SUCCESS);
     }
     let config = WorldConfig {
@@ -163,7 +165,7 @@ fn explored<W: Shown>(arguments: &Arguments, world: &mut W) -> ExitCode {
     let terminal = stderr().is_terminal();
     let found = explore(world, limit, &mut |progress| {
         report(progress, terminal);
-        true
+        !interrupted()
     });
     if terminal {
         eprint!("\r\x1b[K");
@@ -218,14 +220,14 @@ fn print_verdict<W: Shown>(arguments: &Arguments, shown: &W, found: &Exploration
     let witnesses = world.witnesses();
     let (verdict, _) = verdict_of(shown, &found.outcome);
     let reduction = match shown.conditions() {
-        None => "no reduction".to_string(),
+        None => "each delivery by itself".to_string(),
         Some(conditions) => {
             format!("lazy delivery, {} conditions checked, {} failed", conditions.checked, conditions.failed)
         }
     };
     let (locals, messages, sets) = world.tables().sizes();
     let bounds = bounds(arguments.max_view, world.config());
-    println!(
+    say!(
         "{verdict}: {bounds}, rules {}, {reduction}: {} states, {} transitions, depth {}, {locals} local states, \
          {messages} messages, {sets} sets of them sent, {:.1} s, {} cut by bound; of these states something has \
          committed in {}, everything has executed everywhere in {}{}",
@@ -246,20 +248,25 @@ fn print_verdict<W: Shown>(arguments: &Arguments, shown: &W, found: &Exploration
             String::new()
         },
     );
+    if !world.config().cluster.tolerates_f() {
+        say!(
+            "Fewer than 3f + 1 replicas: PBFT claims no progress for such a cluster, and nobody should run it."
+        );
+    }
     match &found.outcome {
         Outcome::Violated { what, start, trace } => {
-            println!("{what}, after {} steps:", trace.len());
+            say!("{what}, after {} steps:", trace.len());
             let mut before = *start;
             for (number, &(action, after)) in trace.iter().enumerate() {
-                println!("{:>4}  {}", number + 1, shown.tell(before, action, after));
+                say!("{:>4}  {}", number + 1, shown.tell(before, action, after));
                 before = after;
             }
         }
-        Outcome::NotExhausted { why } => println!("Nothing is claimed: {why}."),
+        Outcome::NotExhausted { why } => say!("Nothing is claimed: {why}."),
         Outcome::Exhausted => {}
     }
     if let Some(broken) = shown.conditions().and_then(|conditions| conditions.first.as_ref()) {
-        println!("The first condition that failed: {}", broken.what);
+        say!("The first condition that failed: {}", broken.what);
     }
 }
 

@@ -1,6 +1,8 @@
 //! `pbft simulate`: seeded simulations of a hostile network.
 
 use crate::check::{cluster, rules};
+use crate::output::interrupted;
+use crate::say;
 use pbft::crypto::ed25519::Ed25519;
 use pbft_models::crypto::Symbolic;
 use pbft_models::mutants::Rulebook;
@@ -22,9 +24,9 @@ pub struct Arguments {
     /// The number of Byzantine replicas tolerated.
     #[arg(long, default_value_t = 1)]
     f: u16,
-    /// Replicas that are Byzantine; chosen by the seed, up to f, if not given.
+    /// How many replicas are Byzantine; chosen by the seed, up to f, if not given.
     #[arg(long)]
-    byzantine: Option<u16>,
+    byzantine_count: Option<u16>,
     /// The signatures.
     #[arg(long, default_value = "symbolic", value_parser = ["symbolic", "ed25519"])]
     crypto: String,
@@ -42,8 +44,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.seed.checked_add(arguments.seeds).is_none() {
         return Err(format!("the last seed would be above {}: lower --seed or --seeds", u64::MAX));
     }
-    if arguments.byzantine.unwrap_or(0) > arguments.n {
-        return Err(format!("--byzantine may be at most --n, which is {}", arguments.n));
+    if arguments.byzantine_count.unwrap_or(0) > arguments.n {
+        return Err(format!("--byzantine-count may be at most --n, which is {}", arguments.n));
     }
     match arguments.crypto.as_str() {
         Ed25519::NAME => Ok(run_all::<Ed25519>(arguments)),
@@ -52,11 +54,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 }
 
 fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
-    let (mut total, mut failures) = (Report::default(), 0);
+    let (mut total, mut failures, mut ran) = (Report::default(), 0, 0);
     for seed in arguments.seed..arguments.seed + arguments.seeds {
+        if interrupted() {
+            break;
+        }
+        ran += 1;
         let mut config = Config::hostile(seed, arguments.n, arguments.f);
         config.trace = arguments.trace;
-        config.byzantine = arguments.byzantine.unwrap_or(config.byzantine);
+        config.byzantine = arguments.byzantine_count.unwrap_or(config.byzantine);
         match simulate::<C, Rulebook>(&config, arguments.rules) {
             Ok(report) => add(&mut total, &report),
             Err(failure) => {
@@ -65,11 +71,11 @@ fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
             }
         }
     }
-    println!(
+    say!(
         "{} of {} seeds failed; in the others: {} operations completed, {} events, {} crashes, {} state \
          transfers, {} stable checkpoints, highest view {}",
         failures,
-        arguments.seeds,
+        ran,
         total.completed,
         total.events,
         total.crashes,
@@ -77,11 +83,15 @@ fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
         total.stable_checkpoints,
         total.highest_view
     );
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    match failures {
+        0 if ran < arguments.seeds => ExitCode::from(3),
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(1),
+    }
 }
 
 fn tell(failure: &Failure, command: &str) {
-    println!("{failure}\n  to repeat: {command}");
+    say!("{failure}\n  to repeat: {command}");
 }
 
 fn add(total: &mut Report, report: &Report) {

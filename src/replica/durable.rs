@@ -49,7 +49,9 @@ pub enum Record<C: Crypto> {
     Snapshot(Arc<Snapshot>),
 }
 
-/// The durable part of a replica's state. Bounded: everything lies in the window `(h, H]`, or between the
+/// The durable part of a replica's state. A host that keeps records rebuilds it from `Durable::default()` by
+/// [`apply`](Durable::apply), in order; the snapshot of the initial state, which no record stands for, is made
+/// when the replica starts. Bounded: everything lies in the window `(h, H]`, or between the
 /// snapshot and the last executed batch, which are less than a window apart once the state is fetched.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(bound = "")]

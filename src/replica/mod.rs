@@ -48,7 +48,7 @@ use crate::message::{Message, Request, ViewChange};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::service::Service;
-use crate::types::{ClientId, Cluster, Parameters, ReplicaId, SeqNo, Timestamp, View, Watermarks};
+use crate::types::{ClientId, Cluster, Parameters, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
 use log::Votes;
 use state_transfer::Transfer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -100,6 +100,36 @@ impl<B: Bundle> Clone for Setup<B> {
 }
 
 impl<B: Bundle> Setup<B> {
+    /// Why no replica can be run with this at all, if that is so. Models run with it.
+    pub fn defect(&self) -> Option<&'static str> {
+        let signer = Principal::Replica(self.id);
+        if !self.cluster.contains(self.id) {
+            return Some("the replica's number is not below the number of replicas");
+        }
+        if B::Crypto::signer(&self.keys) != signer {
+            return Some("the keys are another node's");
+        }
+        if self.cluster.quorum() > self.cluster.n() {
+            return Some("a quorum is more replicas than there are");
+        }
+        let Parameters { checkpoint_interval, window, max_batch_requests, .. } = self.parameters;
+        if checkpoint_interval == 0 || window == 0 || max_batch_requests == 0 {
+            return Some("the checkpoint interval, the window and the size of a batch must be at least 1");
+        }
+        None
+    }
+
+    /// Why this must not serve clients, if that is so: what a host checks before it starts a replica.
+    ///
+    /// Beyond [`Setup::defect`]: `n >= 3f + 1`, and bounds that leave room to make progress
+    /// ([`Parameters::problem`]).
+    pub fn problem(&self) -> Option<&'static str> {
+        if !self.cluster.tolerates_f() {
+            return Some("n must be at least 3f + 1");
+        }
+        self.defect().or_else(|| self.parameters.problem(&self.cluster))
+    }
+
     /// `content`, signed by this replica.
     pub fn sign<T: Content>(&self, content: T) -> Signed<T, B::Crypto> {
         Signed::new(content, &*self.keys)
@@ -112,6 +142,10 @@ pub enum Event<C: Crypto> {
     /// A message arrived and all its signatures and certificates are valid.
     Message(Verified<Message<C>>),
     /// A timer fired. The exponent of a `Progress` timer is not looked at.
+    ///
+    /// The replica acts on it whatever it has asked for since, so the host must not deliver the expiry of a
+    /// `Progress` timer that a later [`Effect::SetTimer`] or [`Effect::CancelProgressTimer`] has replaced or
+    /// stopped, even if that expiry is already queued.
     Timeout(Timer),
 }
 

@@ -27,6 +27,9 @@ pub enum RestoreError {
     /// Something was executed without what comes before it.
     #[error("the store lacks what was executed before sequence number {0}")]
     Gap(u64),
+    /// The configuration itself cannot be run.
+    #[error("this configuration cannot be run: {0}")]
+    Configuration(&'static str),
     /// The NEW-VIEW is not that of the view, or the VIEW-CHANGE does not lead out of it.
     #[error("the view in the store does not fit the NEW-VIEW or the VIEW-CHANGE stored with it")]
     View,
@@ -38,12 +41,16 @@ impl<B: Bundle> Replica<B> {
     /// The effects set the status timer and tell the others what this replica has.
     ///
     /// # Errors
-    /// If the durable state is damaged or another replica's. It is never taken as empty.
+    /// If the durable state is damaged or another replica's (it is never taken as empty), or the configuration
+    /// makes no sense ([`Setup::defect`]).
     pub fn start(
         setup: &Setup<B>,
         stored: Option<Durable<B::Crypto>>,
         effects: &mut Effects<B::Crypto>,
     ) -> Result<Self, RestoreError> {
+        if let Some(problem) = setup.defect() {
+            return Err(RestoreError::Configuration(problem));
+        }
         let mut replica = match stored {
             None => Self::initial(setup),
             Some(durable) => Self::restored(setup, durable, effects)?,
@@ -95,6 +102,11 @@ impl<B: Bundle> Replica<B> {
         }
         let genesis = std::mem::replace(&mut replica.durable, durable);
         if replica.durable.snapshot.n == SeqNo(0) {
+            // What records add up to has no snapshot before the first stable checkpoint.
+            let unset = *replica.durable.snapshot == Snapshot::default();
+            if !unset && replica.durable.snapshot != genesis.snapshot {
+                return Err(RestoreError::Snapshot);
+            }
             replica.durable.snapshot = genesis.snapshot;
         }
         if !setup.rules.restart_keeps_view() {

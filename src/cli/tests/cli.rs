@@ -116,7 +116,7 @@ fn a_failure_is_repeated_by_the_command_printed_with_it() {
 
 #[test]
 fn a_failure_with_byzantine_replicas_asked_for_is_repeated_with_as_many() {
-    assert_fails_and_repeats("simulate --seed 0 --seeds 10 --byzantine 3");
+    assert_fails_and_repeats("simulate --seed 0 --seeds 10 --byzantine-count 3");
 }
 
 // --- wrong use ---
@@ -141,7 +141,10 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
     assert_refused("check --max-million-states -1", "'-1'");
     assert_refused("simulate", "--seed <SEED>");
     assert_refused("simulate --seed 1 --crypto rot13", "'rot13'");
-    assert_refused("simulate --seed 1 --byzantine 5", "--byzantine may be at most --n, which is 4");
+    assert_refused(
+        "simulate --seed 1 --byzantine-count 5",
+        "--byzantine-count may be at most --n, which is 4",
+    );
 }
 
 #[test]

@@ -1,0 +1,33 @@
+//! Writing to standard output, and being told to stop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C asks the run to stop and to say what it has covered; a second one ends the program.
+pub fn watch_for_interrupts() {
+    let handler = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(3);
+        }
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        eprintln!("pbft: Ctrl-C will end the program without a verdict: {error}");
+    }
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// `println!` for a reader that may go away: then there is nobody to tell, and the program ends with status 3.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        if writeln!(std::io::stdout(), $($text)*).is_err() {
+            std::process::exit(3);
+        }
+    }};
+}
