@@ -10,6 +10,17 @@
 //! ([`conditions`] says exactly what is required, and checks it on every local state reached). So every execution
 //! can be rearranged, without changing what is sent, reported or reached, so that each silent delivery stands
 //! right before the one that it helps to fire.
+//!
+//! # What limits it
+//!
+//! With one sequence number and two requests, views 0 and 1 take 15,507 to 59,626 states by Byzantine position and
+//! seconds. With views 0 to 2 and a Byzantine backup there are more than 3.6 million states, of which the engine
+//! visits about 20,000 a second on one core: nearly all of that time goes into judging each state by the whole
+//! histories of its replicas. Judging local states once, and pairs of them once, is what to do next; symmetry among
+//! backups that are never primary, and layers, come after it.
+//!
+//! Kept in the normal form although it multiplies states: the log of the old view between two views, because
+//! entering the next one keeps the batches it names (the deadness condition fails without it).
 
 mod conditions;
 
