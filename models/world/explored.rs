@@ -6,7 +6,7 @@ use crate::adversary::{Adversary, Bounds};
 use crate::engine::Space;
 use crate::journal::Journal;
 use foldhash::fast::FixedState;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use pbft::message::Message;
 use pbft::replica::verify::verify;
 use pbft::replica::{Event, Timer};
@@ -66,6 +66,11 @@ pub struct World {
     available: IndexMap<SentId, Vec<MessageId>, FixedState>,
     witnesses: Witnesses,
     cut_time_outs: u64,
+    /// The histories that occur in local states, and which local state has which.
+    histories: IndexSet<History, FixedState>,
+    history_of: IndexMap<LocalId, u32, FixedState>,
+    /// What happened in states with these histories; all of them were judged sound.
+    judged: IndexMap<[u32; MAX_REPLICAS], Witnesses, FixedState>,
 }
 
 impl World {
@@ -94,6 +99,9 @@ impl World {
             available: IndexMap::default(),
             witnesses: Witnesses::default(),
             cut_time_outs: 0,
+            histories: IndexSet::default(),
+            history_of: IndexMap::default(),
+            judged: IndexMap::default(),
             adversary,
             correct,
             config,
@@ -336,22 +344,65 @@ impl Space for World {
         }
     }
 
+    /// Properties judge histories, so states in which the replicas have the same ones are judged once.
     fn judge(&mut self, state: State) -> Result<(), String> {
+        let mut key = [0; MAX_REPLICAS];
+        for (position, place) in key.iter_mut().enumerate().take(self.correct.len()) {
+            *place = self.history_of(state.locals[position]);
+        }
+        let happened = match self.judged.get(&key) {
+            Some(&happened) => happened,
+            None => {
+                let happened = self.judge_histories(state)?;
+                self.judged.insert(key, happened);
+                happened
+            }
+        };
+        self.witnesses.add(happened);
+        Ok(())
+    }
+}
+
+impl Witnesses {
+    fn add(&mut self, other: Witnesses) {
+        self.commits += other.commits;
+        self.complete += other.complete;
+        self.view_changes += other.view_changes;
+        self.nulls += other.nulls;
+        self.stable += other.stable;
+    }
+}
+
+impl World {
+    fn history_of(&mut self, local: LocalId) -> u32 {
+        if let Some(&known) = self.history_of.get(&local) {
+            return known;
+        }
+        let history = self.tables.local(local).history.clone();
+        let index =
+            u32::try_from(self.histories.insert_full(history).0).expect("a table fits in 2^32 entries");
+        self.history_of.insert(local, index);
+        index
+    }
+
+    /// Judges the histories of a state; says what has happened in it, each as 1 or 0.
+    fn judge_histories(&self, state: State) -> Result<Witnesses, String> {
         let replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().enumerate())
             .map(|(position, &id)| (id, self.local(state, position).history.clone()))
             .collect();
         let any = |happened: fn(&History) -> bool| usize::from(replicas.values().any(happened));
-        self.witnesses.commits += any(|history| !history.committed().is_empty());
-        self.witnesses.view_changes += any(|history| history.entries().next().is_some());
-        self.witnesses.nulls += any(|history| {
-            history.entries().any(|entry| entry.carried.values().any(|&digest| digest == Digest::NULL))
-        });
-        self.witnesses.stable += any(|history| history.h().0 > 0);
         let requests = self.authentic.len();
         let complete = |history: &History| {
             history.executions().map(|execution| execution.requests.len()).sum::<usize>() == requests
         };
-        self.witnesses.complete += usize::from(replicas.values().all(complete));
+        let null = |entry: &pbft_properties::Entry| entry.carried.values().any(|&d| d == Digest::NULL);
+        let happened = Witnesses {
+            commits: any(|history| !history.committed().is_empty()),
+            complete: usize::from(replicas.values().all(complete)),
+            view_changes: any(|history| history.entries().next().is_some()),
+            nulls: usize::from(replicas.values().any(|history| history.entries().any(null))),
+            stable: any(|history| history.h().0 > 0),
+        };
         let snapshot = Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,
@@ -360,6 +411,6 @@ impl Space for World {
             authentic: &self.authentic,
             accepted: &[],
         };
-        check_all(&snapshot).map_err(|violation| violation.to_string())
+        check_all(&snapshot).map(|()| happened).map_err(|violation| violation.to_string())
     }
 }

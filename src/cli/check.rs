@@ -44,7 +44,7 @@ pub struct Arguments {
     /// How to explore: every delivery by itself, or each when it completes something.
     #[arg(long, default_value = "none")]
     explore: Explore,
-    /// Do not check the conditions of the reduction; the run then claims nothing about its soundness.
+    /// Do not check the conditions of the reduction: faster, and a run without a violation is then no verdict.
     #[arg(long)]
     no_conditions: bool,
     /// The rules: `pbft`, or the name of a safeguard to switch off.
@@ -179,6 +179,9 @@ fn verdict_of<W: Shown, A, S>(world: &W, outcome: &Outcome<A, S>) -> (&'static s
     match world.conditions() {
         Some(conditions) if conditions.failed > 0 && !matches!(outcome, Outcome::Violated { .. }) => {
             ("UNKNOWN (a condition of the reduction does not hold)", 3)
+        }
+        Some(conditions) if conditions.checked == 0 && matches!(outcome, Outcome::Exhausted) => {
+            ("UNKNOWN (exhausted, but the conditions of the reduction were not checked)", 3)
         }
         _ => verdict(outcome, world.world().witnesses().commits),
     }

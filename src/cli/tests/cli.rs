@@ -58,6 +58,17 @@ fn a_violation_comes_with_the_steps_to_it() {
 }
 
 #[test]
+fn lazy_delivery_holds_only_with_its_conditions_checked() {
+    let world = "check --byzantine 0 --requests 2 --max-seq 1 --explore lazy";
+    let (status, stdout, _) = pbft(world);
+    assert_eq!(status, HOLDS, "{stdout}");
+    assert!(stdout.contains("conditions checked, 0 failed"), "{stdout}");
+    let (status, stdout, _) = pbft(&format!("{world} --no-conditions"));
+    assert_eq!(status, UNKNOWN);
+    assert!(stdout.contains("not checked") && !stdout.contains("HOLDS"), "{stdout}");
+}
+
+#[test]
 fn a_run_cut_short_claims_nothing() {
     let (status, stdout, _) = pbft("check --max-million-states 0");
     assert_eq!(status, UNKNOWN);
