@@ -14,9 +14,14 @@
 //! # What limits it
 //!
 //! With one sequence number and two requests, views 0 and 1 take 15,507 to 59,626 states by Byzantine position and
-//! seconds. Views 0 to 2 take more than eight million with a Byzantine backup. Judging is done once for each
-//! combination of histories; what is left is the tables, which are searched for every replica in every state, on one
-//! core. Symmetry among backups that are never primary, and layers, come after that.
+//! seconds. Views 0 to 2 take 8,083,147 with replica 3 Byzantine, a minute and a half, and end without a verdict: 706 of
+//! 1,550,149 conditions fail, all of one kind. Let a replica in view 0 have one VIEW-CHANGE for view 2. If the same
+//! sender's for view 1 arrives and then another sender's for view 2, the replica joins view 1 and then 2; if
+//! the second sender's arrives first, it joins 2 at once and sends nothing for 1. A join is what time-outs could have
+//! brought about, so taking it as one (to any higher view) is what a world with two view changes needs.
+//!
+//! There are 583,366 sets of messages sent in that world and only 14,758 local states outside of closures: NEW-VIEWs
+//! that differ in V alone are different messages, and need not be.
 //!
 //! Kept in the normal form although it multiplies states: the log of the old view between two views, because
 //! entering the next one keeps the batches it names (the deadness condition fails without it).
