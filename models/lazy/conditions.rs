@@ -10,8 +10,11 @@
 //! 3. *Deadness.* From a state and from the same state without its dead parts every event leads to the same `alive`
 //!    state, with the same messages and facts.
 //!
-//! A fact shows in the history, which is part of the local states compared. The messages tried are those that
-//! matter in the normal form; that no other comes to matter inside of a closure is checked too.
+//! A fact shows in the history, which is part of the local states compared. Condition 1 tries the messages that
+//! change something in the normal form, one silent message of another group at a time; conditions 2 and 3 try
+//! everything on the network when the macro step is first computed. Not checked, but argued: that a message without
+//! effect in the normal form has none inside of a closure (receipts only make messages redundant), and that what is
+//! sent later finds no difference that what was on the network did not.
 
 use crate::world::{LocalId, MessageId, Tables};
 use foldhash::fast::FixedState;
@@ -70,13 +73,7 @@ impl Conditions {
     }
 
     /// A normal form is a fixed point: it has neither receipts nor dead parts.
-    pub(super) fn normal_form(
-        &mut self,
-        tables: &mut Tables,
-        replica: ReplicaId,
-        local: LocalId,
-        _relevant: &[MessageId],
-    ) {
+    pub(super) fn normal_form(&mut self, tables: &mut Tables, replica: ReplicaId, local: LocalId) {
         if self.enabled {
             let bare = tables.bare(replica, local);
             self.verdict(bare.normal == local && bare.alive == local, || {
@@ -134,7 +131,7 @@ impl Conditions {
         replica: ReplicaId,
         at: LocalId,
         path: &[MessageId],
-        relevant: &[MessageId],
+        available: &[MessageId],
     ) {
         if !self.enabled {
             return;
@@ -147,7 +144,7 @@ impl Conditions {
         self.verdict(back == bare.alive && silent, || {
             format!("r{}: redelivery does not lead back: {:?}", replica.0, tables.local(at).replica)
         });
-        for event in relevant.iter().map(|&message| Some(message)).chain([None]) {
+        for event in available.iter().map(|&message| Some(message)).chain([None]) {
             if !self.inside.insert((replica, at, None, event)) {
                 continue;
             }

@@ -15,7 +15,7 @@
 //!
 //! With one sequence number and two requests, views 0 and 1 take 15,507 to 59,626 states by Byzantine position and
 //! seconds. Views 0 to 2 take 8,083,147 with replica 3 Byzantine, a minute and a half, and end without a verdict: 706 of
-//! 1,550,149 conditions fail, all of one kind. Let a replica in view 0 have one VIEW-CHANGE for view 2. If the same
+//! 1,550,149 conditions fail, the first of this kind. Let a replica in view 0 have one VIEW-CHANGE for view 2. If the same
 //! sender's for view 1 arrives and then another sender's for view 2, the replica joins view 1 and then 2; if
 //! the second sender's arrives first, it joins 2 at once and sends nothing for 1. A join is what time-outs could have
 //! brought about, so taking it as one (to any higher view) is what a world with two view changes needs.
@@ -132,7 +132,7 @@ impl Lazy {
             return (set, steps.clone());
         }
         let available = self.world.available(sent);
-        let relevant: Vec<MessageId> = (available.into_iter())
+        let relevant: Vec<MessageId> = (available.iter().copied())
             .filter(|&message| {
                 let (to, sends) = self.world.tables.deliver(replica, local, message);
                 to != local || !sends.is_empty()
@@ -142,7 +142,7 @@ impl Lazy {
         let set = match self.macros.get_index_of(&key) {
             Some(set) => set,
             None => {
-                let steps = self.compute(replica, local, &key.2);
+                let steps = self.compute(replica, local, &key.2, &available);
                 self.macros.insert_full(key, Arc::new(steps)).0
             }
         };
@@ -151,13 +151,19 @@ impl Lazy {
         (set, self.macros[set as usize].clone())
     }
 
-    fn compute(&mut self, replica: ReplicaId, local: LocalId, relevant: &[MessageId]) -> Vec<Macro> {
+    fn compute(
+        &mut self,
+        replica: ReplicaId,
+        local: LocalId,
+        relevant: &[MessageId],
+        available: &[MessageId],
+    ) -> Vec<Macro> {
         let mut found: IndexMap<(LocalId, Vec<MessageId>), Vec<MessageId>, FixedState> = IndexMap::default();
         let mut groups: IndexMap<Option<Group>, Vec<MessageId>, FixedState> = IndexMap::default();
         for &message in relevant {
             groups.entry(group(self.world.tables.message(message))).or_default().push(message);
         }
-        self.conditions.normal_form(&mut self.world.tables, replica, local, relevant);
+        self.conditions.normal_form(&mut self.world.tables, replica, local);
         for (group, messages) in groups {
             let mut closure: IndexSet<LocalId, FixedState> = IndexSet::default();
             let mut paths: Vec<Vec<MessageId>> = vec![Vec::new()];
@@ -180,7 +186,7 @@ impl Lazy {
                             paths.push(longer);
                         }
                     } else {
-                        self.conditions.fired(tables, replica, to, &longer, relevant);
+                        self.conditions.fired(tables, replica, to, &longer, available);
                         found.entry((bare.normal, sends)).or_insert(longer);
                     }
                 }
@@ -190,7 +196,7 @@ impl Lazy {
         if self.world.may_time_out(local) {
             let tables = &mut self.world.tables;
             let (to, sends) = tables.time_out(replica, local);
-            self.conditions.fired(tables, replica, to, &[], relevant);
+            self.conditions.fired(tables, replica, to, &[], available);
             let normal = tables.bare(replica, to).normal;
             found.entry((normal, sends)).or_default();
         }
