@@ -21,11 +21,13 @@
 mod views;
 mod votes;
 
+pub use votes::Known;
+
 use crate::crypto::Symbolic;
 use crate::world::Modelled;
 use pbft::crypto::Signed;
 use pbft::message::{Batch, Message, Request};
-use pbft::replica::Setup;
+use pbft::replica::{Setup, Subject};
 use pbft::replica::verify::verify;
 use pbft::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::BTreeSet;
@@ -85,9 +87,50 @@ impl Adversary {
         adversary
     }
 
+    /// Whether there is a Byzantine replica at all.
+    pub fn is_anybody(&self) -> bool {
+        !self.byzantine.is_empty()
+    }
+
+    /// Whether the primary of `view` is Byzantine.
+    pub fn is_primary(&self, view: View) -> bool {
+        self.holds(self.primary(view)).is_some()
+    }
+
+    /// What the messages `sent`, and the adversary's own keys, prove.
+    pub fn known(&self, sent: &[&Msg]) -> Known {
+        Known::new(self, sent)
+    }
+
+    /// The part of [`Adversary::derive`] that is about one subject. `sent` needs to hold only what was sent about
+    /// it, or about VIEW-CHANGEs of its view, or CHECKPOINTs of its number; `known` is what everything sent proves,
+    /// for VIEW-CHANGEs and NEW-VIEWs.
+    pub fn about(&self, subject: Subject, sent: &[&Msg], known: Option<&Known>) -> Vec<Msg> {
+        let mut offered: Vec<Msg> = match subject {
+            Subject::Checkpoint(_) => self.checkpoints(&self.known(sent)),
+            Subject::Stable(_) => {
+                self.known(sent).stable().iter().cloned().map(Message::Stable).collect()
+            }
+            Subject::ViewChange(_) | Subject::NewView(_) => {
+                let Some(known) = known else { return Vec::new() };
+                let view_changes = self.view_changes(known);
+                if let Subject::NewView(_) = subject {
+                    self.new_views(&known.with_view_changes(sent), &view_changes)
+                } else {
+                    view_changes.into_iter().map(Message::ViewChange).collect()
+                }
+            }
+            _ => Vec::new(),
+        };
+        offered.retain(|message| Subject::of(message) == Some(subject) && self.is_accepted(message));
+        let always = self.always.iter().filter(|message| Subject::of(message) == Some(subject));
+        offered.extend(always.cloned());
+        offered
+    }
+
     /// Everything that the adversary can add to what has been sent, in an order that depends on nothing else.
     pub fn derive(&self, sent: &[&Msg]) -> Vec<Msg> {
-        let known = votes::Known::new(self, sent);
+        let known = Known::new(self, sent);
         let mut offered = self.checkpoints(&known);
         offered.extend(known.stable().iter().cloned().map(Message::Stable));
         let view_changes = self.view_changes(&known);

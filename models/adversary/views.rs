@@ -83,7 +83,9 @@ impl Adversary {
             let mut outcomes: BTreeMap<Outcome, Vec<SignedViewChange>> = BTreeMap::new();
             let senders: Vec<_> = by_sender.values().collect();
             self.choose(&senders, quorum, &mut Vec::new(), &mut outcomes);
-            self.alter_o(&mut outcomes);
+            if self.judge.rules.backups_recompute_o(false) {
+                self.alter_o(&mut outcomes);
+            }
             for ((_, entries), view_changes) in outcomes {
                 let sign = |(n, digest)| setup.sign(PrePrepare { view, n, digest });
                 let pre_prepares = entries.into_iter().map(sign).collect();

@@ -14,7 +14,8 @@ use std::sync::Arc;
 type Signatures<K> = BTreeMap<K, BTreeMap<ReplicaId, Signature>>;
 
 /// What the messages sent so far, and the adversary's own keys, prove.
-pub(super) struct Known {
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Known {
     /// Provable certificates, one for each claim.
     prepared: Vec<PreparedCertificate<Symbolic>>,
     stable: Vec<StableCertificate<Symbolic>>,
@@ -58,6 +59,15 @@ impl Known {
         let prepared = adversary.provable(&proposals, &prepares);
         let stable = adversary.provable_checkpoints(&checkpoints);
         Known { prepared, stable, view_changes, states }
+    }
+
+    /// The same with these VIEW-CHANGEs of correct replicas.
+    pub(super) fn with_view_changes(&self, sent: &[&Msg]) -> Known {
+        let view_changes = sent.iter().filter_map(|message| match message {
+            Message::ViewChange(m) => Some(m.clone()),
+            _ => None,
+        });
+        Known { view_changes: view_changes.collect(), ..self.clone() }
     }
 
     /// A certificate for each claim that can be made to convince.

@@ -1,26 +1,32 @@
-//! What lazy delivery relies on, checked on the real code in every local state that the exploration reaches.
+//! What lazy delivery relies on, checked on the real code in every local state that an exploration has reached.
 //!
-//! Let `alive(x)` be a state without its dead parts. For every state `x` inside a closure, every message `m` whose
-//! delivery in `x` is silent, and every event `e` (a delivery or a time-out):
+//! Let `alive(x)` be a state without its dead parts, and let the events of a local state be the messages about any
+//! subject it heeds that were available whenever it was visited, and a time-out. For every normal form, every state
+//! `x` inside a closure from it, every message `m` whose delivery in `x` is silent, and every event `e`:
 //!
 //! 1. *Postponing.* `m;e` and `e;m` end in the same `alive` state, with the same union of messages and facts; or
 //!    `e` does nothing after `m`, and so can be left out.
 //! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form is silent and leads
 //!    back to the state itself.
-//! 3. *Deadness.* From a state and from the same state without its dead parts every event leads to the same `alive`
-//!    state, with the same messages and facts.
+//! 3. *Deadness.* From the state in which a macro step ends, and from the same state without its dead parts, every
+//!    event leads to the same `alive` state, with the same messages and facts.
+//! 4. *Joining.* f + 1 VIEW-CHANGEs of others for views above the current one that make the replica join end in the
+//!    same `alive` state as the time-outs that lead to the view joined and the same VIEW-CHANGEs after them; and
+//!    what the join sends, the time-outs send. VIEW-CHANGEs that do not make it join change nothing but receipts.
+//!    A join looks at views and senders only, so one VIEW-CHANGE of each sender for each view is tried.
+//! 5. *NEW-VIEWs that differ in `V` alone* lead to the same `alive` state, with the same messages and facts.
+//! 6. *Heeding.* A message about a subject that is not heeded changes nothing and is not answered.
 //!
-//! A fact shows in the history, which is part of the local states compared. Condition 1 tries the messages that
-//! change something in the normal form, one silent message of another group at a time; conditions 2 and 3 try
-//! everything on the network when the macro step is first computed. Not checked, but argued: that a message without
-//! effect in the normal form has none inside of a closure (receipts only make messages redundant), and that what is
-//! sent later finds no difference that what was on the network did not.
+//! A fact shows in the history, which is part of the local states compared.
 
-use crate::world::{LocalId, MessageId, Tables};
+use super::closure;
+use crate::world::{Input, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
-use indexmap::IndexSet;
-use pbft::types::ReplicaId;
-use std::collections::BTreeSet;
+use indexmap::{IndexMap, IndexSet};
+use pbft::replica::Subject;
+use pbft::types::{ReplicaId, View};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// A condition that does not hold: the exploration then claims nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,130 +35,304 @@ pub struct Broken {
     pub what: String,
 }
 
-/// Counts what has been checked.
-#[derive(Debug, Default)]
+/// What has been checked.
+#[derive(Clone, Debug, Default)]
 pub struct Conditions {
-    enabled: bool,
-    /// Pairs of events, and single events, that were tried.
-    pub checked: u64,
-    /// How many of them failed.
-    pub failed: u64,
-    /// The first failure.
-    pub first: Option<Broken>,
-    inside: IndexSet<(ReplicaId, LocalId, Option<MessageId>, Option<MessageId>), FixedState>,
+    /// For each condition, how many pairs of events, or single events, were tried, and how many failed.
+    pub counts: BTreeMap<&'static str, (u64, u64)>,
+    /// The first failure of each condition.
+    pub first: BTreeMap<&'static str, Broken>,
+    /// The time it took.
+    pub elapsed: Duration,
 }
 
+impl Conditions {
+    /// How many checks were made.
+    pub fn checked(&self) -> u64 {
+        self.counts.values().map(|&(checked, _)| checked).sum()
+    }
+
+    /// How many failed.
+    pub fn failed(&self) -> u64 {
+        self.counts.values().map(|&(_, failed)| failed).sum()
+    }
+
+    /// Counts a check; says what failed, if it is the first of its condition.
+    pub(crate) fn note(&mut self, condition: &'static str, holds: bool, what: impl FnOnce() -> String) {
+        let (checked, failed) = self.counts.entry(condition).or_default();
+        *checked += 1;
+        if !holds {
+            *failed += 1;
+            self.first.entry(condition).or_insert_with(|| Broken { what: what() });
+        }
+    }
+}
+
+const POSTPONING: &str = "postponing";
+const REDELIVERY: &str = "redelivery";
+const DEADNESS: &str = "deadness";
+const JOINING: &str = "joining";
+const MERGING: &str = "merged NEW-VIEWs";
+const HEEDING: &str = "heeding";
+
+/// What some events lead to: the state without its dead parts, and everything sent.
 type Outcome = (LocalId, BTreeSet<MessageId>);
 
-fn run(tables: &mut Tables, replica: ReplicaId, from: LocalId, events: &[Option<MessageId>]) -> Outcome {
+fn run(tables: &mut Tables, replica: ReplicaId, from: LocalId, inputs: &[Input]) -> Outcome {
     let (mut at, mut sent) = (from, BTreeSet::new());
-    for &event in events {
-        let (to, sends) = match event {
-            Some(message) => tables.deliver(replica, at, message),
-            None => tables.time_out(replica, at),
-        };
-        sent.extend(sends);
-        at = to;
+    for &input in inputs {
+        let step = tables.step(replica, at, input);
+        sent.extend(step.sends.iter().copied());
+        at = step.to;
     }
     (tables.bare(replica, at).alive, sent)
 }
 
-impl Conditions {
-    pub(super) fn new(enabled: bool) -> Self {
-        Conditions { enabled, ..Conditions::default() }
-    }
-
-    fn verdict(&mut self, holds: bool, what: impl FnOnce() -> String) {
-        self.checked += 1;
-        if !holds {
-            self.failed += 1;
-            if self.first.is_none() {
-                self.first = Some(Broken { what: what() });
-            }
+/// Checks every condition on every local state that `world` has reached.
+pub fn check(world: &mut World) -> Conditions {
+    let began = Instant::now();
+    let mut conditions = Conditions::default();
+    let view_changes = one_of_each(&world.tables);
+    for position in 0..world.correct.len() {
+        for (local, occasions) in occasions(world, position) {
+            Case::new(world, position, local, &occasions).check(&view_changes, &mut conditions);
         }
     }
+    conditions.elapsed = began.elapsed();
+    conditions
+}
 
-    /// A normal form is a fixed point: it has neither receipts nor dead parts.
-    pub(super) fn normal_form(&mut self, tables: &mut Tables, replica: ReplicaId, local: LocalId) {
-        if self.enabled {
-            let bare = tables.bare(replica, local);
-            self.verdict(bare.normal == local && bare.alive == local, || {
-                format!("r{}: a normal form has a normal form of its own", replica.0)
-            });
+/// For each local state visited at a position, what was available about each subject it heeds.
+fn occasions(
+    world: &World,
+    position: usize,
+) -> IndexMap<LocalId, BTreeMap<usize, BTreeSet<u32>>, FixedState> {
+    let agents = world.agents(position);
+    let mut all: IndexMap<LocalId, BTreeMap<usize, BTreeSet<u32>>, FixedState> = IndexMap::default();
+    for (agent, number, available) in agents.occasions() {
+        let of_local = all.entry(agents.agent(agent).local).or_default();
+        of_local.entry(number).or_default().insert(available);
+    }
+    all
+}
+
+/// One VIEW-CHANGE of each sender for each view.
+fn one_of_each(tables: &Tables) -> BTreeMap<(ReplicaId, View), MessageId> {
+    let mut found = BTreeMap::new();
+    for id in tables.all_messages() {
+        if let pbft::message::Message::ViewChange(m) = tables.message(id) {
+            found.entry((m.content.replica, m.content.view)).or_insert(id);
         }
     }
+    found
+}
 
-    /// Condition 1, for every silent delivery and every event in the state `at`.
-    pub(super) fn inside(
-        &mut self,
-        tables: &mut Tables,
-        replica: ReplicaId,
-        at: LocalId,
-        relevant: &[MessageId],
-    ) {
-        if !self.enabled {
-            return;
-        }
-        let normal = tables.bare(replica, at).normal;
-        for &silent in relevant {
-            let (to, sends) = tables.deliver(replica, at, silent);
-            let bare = tables.bare(replica, to);
-            if to == at || !sends.is_empty() || bare.normal != normal {
+/// One local state, and what it has met.
+struct Case<'a> {
+    world: &'a mut World,
+    replica: ReplicaId,
+    local: LocalId,
+    /// For each subject heeded, the sets of messages available about it, and all of them together.
+    subjects: Vec<(Option<Subject>, Vec<Vec<Input>>, BTreeSet<Input>)>,
+}
+
+impl<'a> Case<'a> {
+    fn new(
+        world: &'a mut World,
+        position: usize,
+        local: LocalId,
+        occasions: &BTreeMap<usize, BTreeSet<u32>>,
+    ) -> Self {
+        let mut subjects = Vec::new();
+        for (&number, available) in occasions {
+            if number == world.time_outs() {
+                subjects.push((None, vec![vec![Input::TimeOut]], [Input::TimeOut].into()));
                 continue;
             }
-            for event in relevant.iter().map(|&message| Some(message)).chain([None]) {
-                if event == Some(silent) || !self.inside.insert((replica, at, Some(silent), event)) {
-                    continue;
+            let list = |&id: &u32| -> Vec<Input> {
+                world.network.list(id).iter().copied().map(Input::Message).collect()
+            };
+            let sets: Vec<Vec<Input>> = available.iter().map(list).collect();
+            let all = sets.iter().flatten().copied().collect();
+            subjects.push((Some(world.network.subjects()[number]), sets, all));
+        }
+        Case { replica: world.correct[position], world, local, subjects }
+    }
+
+    fn events(&self) -> BTreeSet<Input> {
+        self.subjects.iter().flat_map(|(_, _, all)| all).copied().collect()
+    }
+
+    fn check(
+        &mut self,
+        view_changes: &BTreeMap<(ReplicaId, View), MessageId>,
+        conditions: &mut Conditions,
+    ) {
+        let events = self.events();
+        let mut ends: IndexSet<LocalId, FixedState> = IndexSet::default();
+        for (subject, sets, all) in self.subjects.clone() {
+            let mut inside: IndexSet<LocalId, FixedState> = IndexSet::default();
+            for inputs in sets {
+                let tables = &mut self.world.tables;
+                let closure = closure(tables, self.replica, self.local, subject, &inputs);
+                for (end, step) in closure.fired {
+                    self.redelivery(end, &step, conditions);
+                    ends.insert(end);
                 }
-                let put_off = run(tables, replica, at, &[event, Some(silent)]);
-                let as_it_was = run(tables, replica, at, &[Some(silent), event]);
+                inside.extend(closure.silent.into_keys());
+            }
+            for at in inside {
+                self.postponing(at, &all, &events, conditions);
+            }
+        }
+        for end in ends {
+            self.deadness(end, &events, conditions);
+        }
+        self.merging(&events, conditions);
+        self.joining(view_changes, conditions);
+        self.heeding(conditions);
+    }
+
+    fn failure(&self, what: &str, at: LocalId, inputs: &[Input]) -> String {
+        let tables = &self.world.tables;
+        let name = |input: &Input| match input {
+            Input::Message(message) => format!("{:?}", tables.message(*message)),
+            Input::TimeOut => "a time-out".to_string(),
+        };
+        let inputs: Vec<String> = inputs.iter().map(name).collect();
+        format!(
+            "r{}: {what}\n  state: {:?}\n  events: {}",
+            self.replica.0,
+            tables.local(at).replica,
+            inputs.join("\n          ")
+        )
+    }
+
+    /// Condition 1 in the state `at` inside of a closure, for the messages of that closure.
+    fn postponing(
+        &mut self,
+        at: LocalId,
+        messages: &BTreeSet<Input>,
+        events: &BTreeSet<Input>,
+        conditions: &mut Conditions,
+    ) {
+        let replica = self.replica;
+        for &silent in messages {
+            let tables = &mut self.world.tables;
+            let step = tables.step(replica, at, silent);
+            let bare = tables.bare(replica, step.to);
+            if step.to == at || !step.sends.is_empty() || bare.normal != self.local {
+                continue;
+            }
+            for &event in events.iter().filter(|&&event| event != silent) {
+                let tables = &mut self.world.tables;
+                let put_off = run(tables, replica, at, &[event, silent]);
+                let as_it_was = run(tables, replica, at, &[silent, event]);
                 let does_nothing = as_it_was == (bare.alive, BTreeSet::new());
-                self.verdict(put_off == as_it_was || does_nothing, || {
-                    let name = |event: Option<MessageId>| match event {
-                        Some(message) => format!("{:?}", tables.message(message)),
-                        None => "a time-out".to_string(),
-                    };
-                    format!(
-                        "r{}: a silent delivery does not commute\n  state: {:?}\n  silent: {}\n  event: {}",
-                        replica.0,
-                        tables.local(at).replica,
-                        name(Some(silent)),
-                        name(event)
-                    )
+                conditions.note(POSTPONING, put_off == as_it_was || does_nothing, || {
+                    self.failure("a silent delivery does not commute with an event", at, &[silent, event])
                 });
             }
         }
     }
 
-    /// Conditions 2 and 3, for the state that a macro step ends in.
-    pub(super) fn fired(
-        &mut self,
-        tables: &mut Tables,
-        replica: ReplicaId,
-        at: LocalId,
-        path: &[MessageId],
-        available: &[MessageId],
-    ) {
-        if !self.enabled {
-            return;
-        }
-        let bare = tables.bare(replica, at);
-        let again: Vec<Option<MessageId>> = path.iter().map(|&message| Some(message)).collect();
-        let (back, sent) = run(tables, replica, bare.normal, &again);
+    /// Condition 2.
+    fn redelivery(&mut self, end: LocalId, step: &Move, conditions: &mut Conditions) {
+        let again: Vec<Input> = step.path.iter().copied().map(Input::Message).collect();
+        let tables = &mut self.world.tables;
+        let bare = tables.bare(self.replica, end);
         // What is sent again was sent before, when the very same messages were answered.
-        let silent = sent.is_empty();
-        self.verdict(back == bare.alive && silent, || {
-            format!("r{}: redelivery does not lead back: {:?}", replica.0, tables.local(at).replica)
+        let (back, sent) = run(tables, self.replica, bare.normal, &again);
+        conditions.note(REDELIVERY, back == bare.alive && sent.is_empty(), || {
+            self.failure("redelivery does not lead back", end, &again)
         });
-        for event in available.iter().map(|&message| Some(message)).chain([None]) {
-            if !self.inside.insert((replica, at, None, event)) {
-                continue;
-            }
-            let (with, without) =
-                (run(tables, replica, at, &[event]), run(tables, replica, bare.alive, &[event]));
-            self.verdict(with == without, || {
-                format!("r{}: what is taken for dead matters: {:?}", replica.0, tables.local(at).replica)
+    }
+
+    /// Condition 3.
+    fn deadness(&mut self, end: LocalId, events: &BTreeSet<Input>, conditions: &mut Conditions) {
+        let alive = self.world.tables.bare(self.replica, end).alive;
+        for &event in events {
+            let tables = &mut self.world.tables;
+            let with = run(tables, self.replica, end, &[event]);
+            let without = run(tables, self.replica, alive, &[event]);
+            conditions.note(DEADNESS, with == without, || {
+                self.failure("what is taken for dead matters", end, &[event])
             });
         }
     }
+
+    /// Condition 5.
+    fn merging(&mut self, events: &BTreeSet<Input>, conditions: &mut Conditions) {
+        for &event in events {
+            let Input::Message(message) = event else { continue };
+            let tables = &mut self.world.tables;
+            let merged: Vec<MessageId> = tables.merged(message).to_vec();
+            let expected = run(tables, self.replica, self.local, &[event]);
+            for other in merged {
+                let other = Input::Message(other);
+                let found = run(&mut self.world.tables, self.replica, self.local, &[other]);
+                conditions.note(MERGING, found == expected, || {
+                    self.failure("NEW-VIEWs that say the same do not", self.local, &[event, other])
+                });
+            }
+        }
+    }
+
+    /// Condition 4.
+    fn joining(
+        &mut self,
+        view_changes: &BTreeMap<(ReplicaId, View), MessageId>,
+        conditions: &mut Conditions,
+    ) {
+        let state = &self.world.tables.local(self.local).replica;
+        let current = state.leaving().unwrap_or(state.view());
+        let threshold = self.world.config().cluster.weak_quorum();
+        let others: Vec<(ReplicaId, View)> = (view_changes.keys().copied())
+            .filter(|&(sender, view)| sender != self.replica && view > current)
+            .collect();
+        for chosen in choices(&others, threshold) {
+            let inputs: Vec<Input> = chosen.iter().map(|key| Input::Message(view_changes[key])).collect();
+            let tables = &mut self.world.tables;
+            let (joined, sent) = run(tables, self.replica, self.local, &inputs);
+            let state = &tables.local(joined).replica;
+            let to = state.leaving().unwrap_or(state.view());
+            let time_outs = usize::try_from(to.0 - current.0).expect("a world has few views");
+            let instead = [vec![Input::TimeOut; time_outs], inputs.clone()].concat();
+            let (reached, sent_instead) = run(tables, self.replica, self.local, &instead);
+            let holds = reached == joined && sent.is_subset(&sent_instead);
+            conditions
+                .note(JOINING, holds, || self.failure("a join is not what time-outs do", self.local, &inputs));
+        }
+    }
+
+    /// Condition 6, for one message about each subject.
+    fn heeding(&mut self, conditions: &mut Conditions) {
+        let setup = self.world.tables.setup(self.replica);
+        let state = &self.world.tables.local(self.local).replica;
+        let ignored: Vec<Subject> = (self.world.network.subjects().iter().copied())
+            .filter(|&subject| !state.heeds(setup, subject))
+            .collect();
+        for subject in ignored {
+            let Some(message) = self.world.network.example(subject) else { continue };
+            let step = self.world.tables.step(self.replica, self.local, Input::Message(message));
+            let holds = step.to == self.local && step.sends.is_empty();
+            conditions.note(HEEDING, holds, || {
+                self.failure("a message that is not heeded matters", self.local, &[Input::Message(message)])
+            });
+        }
+    }
+}
+
+/// Every order of `count` of these VIEW-CHANGEs, each of another sender.
+fn choices(from: &[(ReplicaId, View)], count: usize) -> Vec<Vec<(ReplicaId, View)>> {
+    let mut lists: Vec<Vec<(ReplicaId, View)>> = vec![Vec::new()];
+    for _ in 0..count {
+        lists = (lists.iter())
+            .flat_map(|list| {
+                let fresh = from.iter().filter(|(sender, _)| list.iter().all(|(known, _)| known != sender));
+                fresh.map(|&next| [&list[..], &[next]].concat()).collect::<Vec<_>>()
+            })
+            .collect();
+    }
+    lists
 }

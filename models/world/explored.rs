@@ -1,76 +1,56 @@
-//! The world as a space of small states for the engine.
+//! The world as a space of small states for the engine: one word for each correct replica, its agent.
 
+use super::agents::{Agent, AgentId, Agents, Facts};
 use super::config::{MAX_REPLICAS, WorldConfig};
-use super::tables::{Local, LocalId, MessageId, SentId, Tables, is_left_out};
+use super::judge::{Joint, Judge, Witnesses};
+use super::network::{Network, Parts, SubjectNumber, subjects};
+use super::tables::{Input, LocalId, MessageId, Tables};
 use crate::adversary::{Adversary, Bounds};
-use crate::engine::Space;
-use crate::journal::Journal;
+use crate::engine::{Judgement, Space, Successors, Unlearnt};
+use crate::lazy::{self, Conditions};
 use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 use pbft::message::Message;
-use pbft::replica::verify::verify;
-use pbft::replica::{Event, Timer};
-use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, Timestamp};
-use pbft_properties::{History, Snapshot, check_all};
-use std::collections::{BTreeMap, BTreeSet};
+use pbft::replica::Subject;
+use pbft::types::ReplicaId;
+use pbft_properties::History;
+use smallvec::SmallVec;
+use std::sync::Arc;
 
-/// The correct replicas' local states, in the order of their numbers, and what they have sent.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct State {
-    pub(crate) locals: [LocalId; MAX_REPLICAS],
-    pub(crate) sent: SentId,
-}
+/// The agents of a state.
+pub type State = [AgentId];
 
-/// What can happen.
+/// How deliveries are explored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// A message, sent by a correct replica or derived by the adversary, reaches a correct replica.
-    Deliver {
-        /// The replica.
-        to: ReplicaId,
-        /// The message.
-        message: MessageId,
-    },
-    /// The progress timer of a correct replica fires.
-    Timeout {
-        /// The replica.
-        at: ReplicaId,
-    },
+pub enum Delivery {
+    /// Each by itself.
+    One,
+    /// When it completes something: see [`crate::lazy`].
+    Lazy,
 }
 
-/// In how many of the judged states each of these had happened. A world where nothing happens proves nothing.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Witnesses {
-    /// Some correct replica has committed something.
-    pub commits: usize,
-    /// Every correct replica has executed every request.
-    pub complete: usize,
-    /// Some correct replica has entered a view by a NEW-VIEW.
-    pub view_changes: usize,
-    /// A null request was carried into a view.
-    pub nulls: usize,
-    /// A checkpoint is stable at some correct replica.
-    pub stable: usize,
+/// One step of a replica in a world: the deliveries, none for a time-out, and what comes of them.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Move {
+    /// The messages delivered, the last of which makes something happen.
+    pub path: Vec<MessageId>,
+    /// The local state after it.
+    pub to: LocalId,
+    /// What it sends, ascending.
+    pub sends: Arc<[MessageId]>,
 }
 
 /// The world.
 pub struct World {
     config: WorldConfig,
     pub(crate) correct: Vec<ReplicaId>,
-    parameters: Parameters,
-    authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
-    genesis: Journal,
+    pub(crate) delivery: Delivery,
     pub(crate) tables: Tables,
-    adversary: Adversary,
-    /// What can be delivered, for each set of messages sent.
-    available: IndexMap<SentId, Vec<MessageId>, FixedState>,
-    witnesses: Witnesses,
+    pub(crate) network: Network,
+    pub(crate) agents: Vec<Agents>,
+    pub(crate) judge: Judge,
+    moves: IndexMap<(usize, LocalId, SubjectNumber, u32), Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
-    /// The histories that occur in local states, and which local state has which.
-    histories: IndexSet<History, FixedState>,
-    history_of: IndexMap<LocalId, u32, FixedState>,
-    /// What happened in states with these histories; all of them were judged sound.
-    judged: IndexMap<[u32; MAX_REPLICAS], Witnesses, FixedState>,
 }
 
 impl World {
@@ -78,7 +58,7 @@ impl World {
     ///
     /// # Errors
     /// If they make no sense ([`WorldConfig::problem`]).
-    pub fn new(config: WorldConfig) -> Result<Self, String> {
+    pub fn new(config: WorldConfig, delivery: Delivery) -> Result<Self, String> {
         if let Some(problem) = config.problem() {
             return Err(problem);
         }
@@ -88,21 +68,16 @@ impl World {
             Bounds { max_view: config.max_view, max_seq: config.max_seq, max_batch: config.max_batch };
         let byzantine = config.byzantine.iter().map(own).collect();
         let adversary = Adversary::new(byzantine, own(&correct[0]), &requests, bounds);
-        let request = |m: &pbft::crypto::Signed<pbft::message::Request, _>| {
-            (m.content.client, m.content.timestamp, m.content.operation.clone())
-        };
+        let interval = config.parameters().checkpoint_interval;
+        let subjects = subjects(config.max_view, config.max_seq, interval);
         Ok(World {
-            parameters: config.parameters(),
-            authentic: requests.iter().map(request).collect(),
-            genesis: Journal::default(),
-            tables: Tables::new(setups, config.max_seq),
-            available: IndexMap::default(),
-            witnesses: Witnesses::default(),
+            judge: Judge::new(&config),
+            tables: Tables::new(setups, config.max_seq, delivery == Delivery::Lazy),
+            network: Network::new(subjects, adversary),
+            agents: correct.iter().map(|_| Agents::default()).collect(),
+            moves: IndexMap::default(),
             cut_time_outs: 0,
-            histories: IndexSet::default(),
-            history_of: IndexMap::default(),
-            judged: IndexMap::default(),
-            adversary,
+            delivery,
             correct,
             config,
         })
@@ -118,299 +93,291 @@ impl World {
         &self.tables
     }
 
+    /// What can be delivered.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The agents that the correct replica at this position can be.
+    pub fn agents(&self, position: usize) -> &Agents {
+        &self.agents[position]
+    }
+
+    /// The correct replicas, in the order of their positions.
+    pub fn correct(&self) -> &[ReplicaId] {
+        &self.correct
+    }
+
+    /// How many combinations of histories there are.
+    pub fn judge_len(&self) -> usize {
+        self.judge.joints().count()
+    }
+
     /// What has been seen to happen.
     pub fn witnesses(&self) -> Witnesses {
-        self.witnesses
+        self.judge.witnesses()
     }
 
     /// What each correct replica has done by this state, in the order of their numbers.
-    pub fn histories(&self, state: State) -> Vec<&History> {
-        (0..self.correct.len()).map(|position| &self.local(state, position).history).collect()
+    pub fn histories(&self, state: &State) -> Vec<&History> {
+        self.joint(state)[..state.len()].iter().map(|&name| self.judge.history(name)).collect()
     }
 
-    /// How often the bounds kept something from happening: time-outs that would lead beyond the highest view, in
-    /// all states, and distinct steps that send something about a sequence number beyond the highest.
+    /// Every history that occurs at the correct replica of this position.
+    pub fn histories_at(&self, position: usize) -> Vec<&History> {
+        let mut names: Vec<u32> = self.agents[position].all_facts().iter().map(|f| f.history).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| self.judge.history(name)).collect()
+    }
+
+    /// How many distinct steps the bounds kept from happening or left incomplete: time-outs that would lead beyond
+    /// the highest view, and steps that send something about a sequence number beyond the highest.
     pub fn cut_by_bound(&self) -> u64 {
         self.cut_time_outs + self.tables.cut_sends()
     }
 
-    pub(crate) fn local(&self, state: State, position: usize) -> &Local {
-        self.tables.local(state.locals[position])
-    }
-
-    /// Whether a time-out in this local state stays within the highest view; counts it if not.
-    pub(crate) fn may_time_out(&mut self, local: LocalId) -> bool {
-        if self.config.max_view.0 == 0 {
-            return false;
+    pub(crate) fn joint(&self, state: &State) -> Joint {
+        let mut joint = [0; MAX_REPLICAS];
+        for (position, &agent) in state.iter().enumerate() {
+            joint[position] = self.agents[position].facts(agent).history;
         }
-        let replica = &self.tables.local(local).replica;
-        let within = replica.leaving().unwrap_or(replica.view()).next() <= self.config.max_view;
-        self.cut_time_outs += u64::from(!within);
-        within
+        joint
     }
 
-    fn position(&self, replica: ReplicaId) -> usize {
-        self.correct.iter().position(|&correct| correct == replica).unwrap_or_default()
+    fn parts<'a>(&'a self, state: &'a State) -> impl Fn(SubjectNumber) -> Parts + 'a {
+        move |number| {
+            let mut parts = [0; MAX_REPLICAS];
+            for (position, &agent) in state.iter().enumerate() {
+                parts[position] = self.agents[position].facts(agent).parts[number];
+            }
+            parts
+        }
     }
 
-    /// Everything that may reach a replica once `sent` has been sent.
-    pub(crate) fn available(&mut self, sent: SentId) -> Vec<MessageId> {
-        if let Some(known) = self.available.get(&sent) {
+    /// The number that stands for time-outs among subjects.
+    pub(crate) fn time_outs(&self) -> SubjectNumber {
+        self.network.subjects().len()
+    }
+
+    /// What is available about a subject in a state; works it out if need be.
+    pub(crate) fn available(&mut self, state: &State, number: SubjectNumber) -> u32 {
+        if number == self.time_outs() {
+            return 0;
+        }
+        let mut all = vec![[0; MAX_REPLICAS]; self.network.evidence() + 1];
+        for (number, parts) in all.iter_mut().enumerate() {
+            *parts = self.parts(state)(number);
+        }
+        self.network.work_out(&mut self.tables, number, &|number| all[number])
+    }
+
+    /// Every message that can reach a replica in this state.
+    pub fn all_available(&mut self, state: &State) -> Vec<MessageId> {
+        let numbers = 0..self.time_outs();
+        let available: Vec<_> = numbers.map(|number| self.available(state, number)).collect();
+        available.into_iter().flat_map(|id| self.network.list(id).to_vec()).collect()
+    }
+
+    /// Names the agent at `position` with this local state that has sent `sent`, ascending.
+    pub(crate) fn agent(&mut self, position: usize, local: LocalId, sent: Arc<[MessageId]>) -> AgentId {
+        let agent = Agent { local, sent };
+        if let Some(known) = self.agents[position].find(&agent) {
+            return known;
+        }
+        let history = self.judge.name(&self.tables.local(local).history);
+        let parts = self.network.split(&self.tables, &agent.sent).into();
+        let heeds = self.heeds(self.correct[position], local);
+        self.agents[position].add(agent, Facts { history, heeds, parts })
+    }
+
+    fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Box<[u16]> {
+        let setup = self.tables.setup(replica);
+        let state = &self.tables.local(local).replica;
+        let heeds = |subject: Subject| match (self.delivery, subject) {
+            // Until it collects them for its own NEW-VIEW, all they can do is make it join: see `lazy`.
+            (Delivery::Lazy, Subject::ViewChange(view)) => state.assembles_new_view(setup, view),
+            _ => state.heeds(setup, subject),
+        };
+        let mut numbers: Vec<usize> = (self.network.subjects().iter().enumerate())
+            .filter(|&(_, &subject)| heeds(subject))
+            .map(|(number, _)| number)
+            .collect();
+        if self.config.max_view.0 > 0 {
+            if state.leaving().unwrap_or(state.view()) < self.config.max_view {
+                numbers.push(self.time_outs());
+            } else {
+                self.cut_time_outs += 1;
+            }
+        }
+        numbers.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects")).collect()
+    }
+
+    /// What the replica at `position` can do in `local` with what is available about a subject.
+    pub(crate) fn moves(
+        &mut self,
+        position: usize,
+        local: LocalId,
+        number: SubjectNumber,
+        available: u32,
+    ) -> Arc<Vec<Move>> {
+        if let Some(known) = self.moves.get(&(position, local, number, available)) {
             return known.clone();
         }
-        let messages: Vec<_> = self.tables.messages_of(sent).to_vec();
-        let derived = {
-            let sent: Vec<_> = messages.iter().map(|&id| self.tables.message(id)).collect();
-            self.adversary.derive(&sent)
+        let replica = self.correct[position];
+        let inputs: Vec<Input> = if number == self.time_outs() {
+            vec![Input::TimeOut]
+        } else {
+            self.network.list(available).iter().copied().map(Input::Message).collect()
         };
-        let mut all: BTreeSet<MessageId> = messages.into_iter().collect();
-        all.extend(derived.into_iter().map(|message| self.tables.add_message(message)));
-        let all: Vec<MessageId> = all.into_iter().collect();
-        self.available.insert(sent, all.clone());
-        all
+        let subject = self.network.subjects().get(number).copied();
+        let moves = match self.delivery {
+            Delivery::One => one_by_one(&mut self.tables, replica, local, &inputs),
+            Delivery::Lazy => lazy::moves(&mut self.tables, replica, local, subject, &inputs),
+        };
+        let moves = Arc::new(moves);
+        self.moves.insert((position, local, number, available), moves.clone());
+        moves
     }
 
-    pub(crate) fn settle(
-        &mut self,
-        mut state: State,
-        position: usize,
-        step: (LocalId, Vec<MessageId>),
-    ) -> State {
-        state.locals[position] = step.0;
-        for message in step.1 {
-            state.sent = self.tables.with(state.sent, message);
+    /// Checks the conditions of the reduction on everything explored so far; there are none without one.
+    pub fn check_conditions(&mut self) -> Conditions {
+        match self.delivery {
+            Delivery::One => Conditions::default(),
+            Delivery::Lazy => lazy::check(self),
         }
-        state
     }
 
-    /// A step in words, for a trace: what happens, and what the receiver does.
-    pub fn describe(&self, before: State, action: Action, after: State) -> String {
-        let (mut line, replica) = match action {
-            Action::Timeout { at } => (format!("r{} times out", at.0), at),
-            Action::Deliver { to, message } => {
-                let message = self.tables.message(message);
-                (format!("{} -> r{}", in_short(message, &self.config), to.0), to)
+    fn learn_agent(&mut self, state: &State, position: usize) {
+        let id = state[position];
+        let heeds = self.agents[position].facts(id).heeds.clone();
+        for number in heeds {
+            let available = self.available(state, usize::from(number));
+            if self.agents[position].moves(id, number, available).is_some() {
+                continue;
             }
-        };
-        line.push_str(&self.what_came_of_it(before, replica, after));
-        line
-    }
-
-    /// A macro step in words: the deliveries, and what the receiver does.
-    pub(crate) fn describe_macro(
-        &self,
-        before: State,
-        replica: ReplicaId,
-        path: &[MessageId],
-        after: State,
-    ) -> String {
-        let names = path.iter().map(|&message| in_short(self.tables.message(message), &self.config));
-        let mut line = match path {
-            [] => format!("r{} times out", replica.0),
-            _ => format!("{} -> r{}", names.collect::<Vec<_>>().join(" + "), replica.0),
-        };
-        line.push_str(&self.what_came_of_it(before, replica, after));
-        line
-    }
-
-    fn what_came_of_it(&self, before: State, replica: ReplicaId, after: State) -> String {
-        let mut line = String::new();
-        let position = self.position(replica);
-        let count = |state| {
-            let history: &History = &self.local(state, position).history;
-            [
-                ("prepared", history.prepared().len()),
-                ("committed", history.committed().len()),
-                ("executed", history.executions().count()),
-                ("entered a view", history.entries().count()),
-            ]
-        };
-        for ((what, was), (_, is)) in count(before).into_iter().zip(count(after)) {
-            if is > was {
-                line.push_str(", ");
-                line.push_str(what);
+            let Agent { local, sent } = self.agents[position].agent(id).clone();
+            let mut targets: Vec<AgentId> = Vec::new();
+            for step in self.moves(position, local, usize::from(number), available).iter() {
+                let target = self.agent(position, step.to, union(&sent, &step.sends));
+                if target != id && !targets.contains(&target) {
+                    targets.push(target);
+                }
             }
+            self.agents[position].add_moves(id, number, available, &targets);
         }
-        line
     }
 
-    /// What the correct replicas would send if the status timer of each fired and every STATUS and FETCH arrived
-    /// everywhere, as far as it cannot reach a replica anyway. Nothing, if leaving those out is sound.
-    pub fn resent_but_not_available(&mut self, state: State) -> Vec<String> {
-        let available = self.available(state.sent);
-        let mut asked = Vec::new();
-        for (position, &replica) in self.correct.iter().enumerate() {
-            let timeout = Event::Timeout(Timer::Status);
-            let effects = self.tables.try_step(replica, state.locals[position], timeout);
-            asked.extend(effects.sends().map(|(_, message)| message.clone()));
-        }
-        let mut answers = asked.clone();
-        for (position, &replica) in self.correct.iter().enumerate() {
-            for message in &asked {
-                if let Ok(verified) = verify(self.tables.setup(replica), message.clone()) {
-                    let event = Event::Message(verified);
-                    let effects = self.tables.try_step(replica, state.locals[position], event);
-                    answers.extend(effects.sends().map(|(_, message)| message.clone()));
+    /// The step by which `before` leads to `after`: whose it is, and what it is.
+    pub fn step_between(&mut self, before: &State, after: &State) -> Option<(ReplicaId, Move)> {
+        let position = (0..before.len()).find(|&position| before[position] != after[position])?;
+        let Agent { local, sent } = self.agents[position].agent(before[position]).clone();
+        let target = self.agents[position].agent(after[position]).clone();
+        let heeds = self.agents[position].facts(before[position]).heeds.clone();
+        for number in heeds {
+            let available = self.available(before, usize::from(number));
+            for step in self.moves(position, local, usize::from(number), available).iter() {
+                if step.to == target.local && union(&sent, &step.sends) == target.sent {
+                    return Some((self.correct[position], step.clone()));
                 }
             }
         }
-        let available: Vec<_> = available.iter().map(|&id| self.tables.message(id)).collect();
-        answers
-            .iter()
-            .filter(|m| !is_left_out(m) && !available.contains(m))
-            .map(|m| format!("{m:?}"))
-            .collect()
+        None
+    }
+
+    /// The agent as which a correct replica starts: every client's request has reached it.
+    fn start(&mut self, position: usize) -> AgentId {
+        let replica = self.correct[position];
+        let requests = self.config.signed_requests().into_iter().map(Message::Request);
+        let requests: Vec<MessageId> = requests.map(|m| self.tables.add_message(m)).collect();
+        let mut at = self.tables.start(replica);
+        for request in requests {
+            let step = self.tables.step(replica, at.to, Input::Message(request));
+            at.sends = union(&at.sends, &step.sends);
+            at.to = step.to;
+        }
+        if self.delivery == Delivery::Lazy {
+            at.to = self.tables.bare(replica, at.to).normal;
+        }
+        self.agent(position, at.to, at.sends)
     }
 }
 
-/// A message as a trace names it.
-fn in_short(message: &Message<crate::crypto::Symbolic>, config: &WorldConfig) -> String {
-    use pbft::types::Principal;
-    let (slot, signer) = match message {
-        Message::PrePrepare(m, _) => {
-            (format!(" v{} n{} {:?}", m.content.view.0, m.content.n.0, m.content.digest), Some(m.signer))
-        }
-        Message::Prepare(m) => {
-            (format!(" v{} n{} {:?}", m.content.view.0, m.content.n.0, m.content.digest), Some(m.signer))
-        }
-        Message::Commit(m) => {
-            (format!(" v{} n{} {:?}", m.content.view.0, m.content.n.0, m.content.digest), Some(m.signer))
-        }
-        Message::Checkpoint(m) => (format!(" n{} {:?}", m.content.n.0, m.content.digest), Some(m.signer)),
-        Message::ViewChange(m) => {
-            let p = m.content.prepared.iter().map(|c| format!("v{} n{} {:?}", c.view.0, c.n.0, c.digest));
-            let p = p.collect::<Vec<_>>().join(", ");
-            (format!(" v{} h{} P={{{p}}}", m.content.view.0, m.content.n.0), Some(m.signer))
-        }
-        Message::NewView(m) => {
-            let o =
-                m.content.pre_prepares.iter().map(|e| format!("n{} {:?}", e.content.n.0, e.content.digest));
-            let o = o.collect::<Vec<_>>().join(", ");
-            (format!(" v{} O={{{o}}}", m.content.view.0), Some(m.signer))
-        }
-        _ => (String::new(), None),
+/// Every delivery that changes something, by itself.
+fn one_by_one(tables: &mut Tables, replica: ReplicaId, local: LocalId, inputs: &[Input]) -> Vec<Move> {
+    let step = |&input: &Input| {
+        let step = tables.step(replica, local, input);
+        let path = match input {
+            Input::Message(message) => vec![message],
+            Input::TimeOut => Vec::new(),
+        };
+        Move { path, to: step.to, sends: step.sends }
     };
-    let who = match signer {
-        Some(Principal::Replica(r)) if config.byzantine.contains(&r) => format!("r{} (Byzantine): ", r.0),
-        Some(Principal::Replica(r)) => format!("r{}: ", r.0),
-        _ => String::new(),
-    };
-    format!("{who}{}{slot}", message.name())
+    inputs.iter().map(step).filter(|step| step.to != local || !step.sends.is_empty()).collect()
+}
+
+/// Both, ascending.
+pub(crate) fn union(one: &Arc<[MessageId]>, other: &Arc<[MessageId]>) -> Arc<[MessageId]> {
+    if other.iter().all(|message| one.binary_search(message).is_ok()) {
+        return one.clone();
+    }
+    let mut all = [&one[..], &other[..]].concat();
+    all.sort_unstable();
+    all.dedup();
+    all.into()
 }
 
 impl Space for World {
-    type State = State;
-    type Action = Action;
-
-    fn initial(&mut self) -> Vec<State> {
-        let requests = self.config.signed_requests().into_iter().map(Message::Request);
-        let requests: Vec<MessageId> = requests.map(|m| self.tables.add_message(m)).collect();
-        let mut sent = self.tables.nothing_sent();
-        for &request in &requests {
-            sent = self.tables.with(sent, request);
-        }
-        let mut locals = Vec::new();
-        for replica in self.correct.clone() {
-            let (mut local, mut sends) = self.tables.start(replica);
-            for &request in &requests {
-                let (next, more) = self.tables.deliver(replica, local, request);
-                local = next;
-                sends.extend(more);
-            }
-            locals.push(local);
-            for message in sends {
-                sent = self.tables.with(sent, message);
-            }
-        }
-        let mut padded = [locals[0]; MAX_REPLICAS];
-        padded[..locals.len()].copy_from_slice(&locals);
-        vec![State { locals: padded, sent }]
+    fn width(&self) -> usize {
+        self.correct.len()
     }
 
-    fn successors(&mut self, state: State, out: &mut Vec<(Action, State)>) {
-        let available = self.available(state.sent);
-        for (position, to) in self.correct.clone().into_iter().enumerate() {
-            for &message in &available {
-                let step = self.tables.deliver(to, state.locals[position], message);
-                let next = self.settle(state, position, step);
-                if next != state {
-                    out.push((Action::Deliver { to, message }, next));
-                }
+    fn initial(&mut self) -> Vec<Vec<u32>> {
+        let state: Vec<AgentId> =
+            (0..self.correct.len()).map(|position| self.start(position)).collect();
+        vec![state]
+    }
+
+    fn expand(&self, state: &[u32], successors: &mut Successors<'_>) -> Result<Judgement, Unlearnt> {
+        let verdict = self.judge.verdict(&self.joint(state)).ok_or(Unlearnt)?;
+        let parts = self.parts(state);
+        let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
+        let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
+        let time_outs = self.time_outs();
+        for (position, &agent) in state.iter().enumerate() {
+            targets.clear();
+            for &number in &self.agents[position].facts(agent).heeds {
+                let available = if usize::from(number) == time_outs {
+                    0
+                } else {
+                    self.network.available(usize::from(number), &parts).ok_or(Unlearnt)?
+                };
+                let moves = self.agents[position].moves(agent, number, available).ok_or(Unlearnt)?;
+                targets.extend_from_slice(moves);
             }
-            if self.may_time_out(state.locals[position]) {
-                let step = self.tables.time_out(to, state.locals[position]);
-                out.push((Action::Timeout { at: to }, self.settle(state, position, step)));
+            targets.sort_unstable();
+            targets.dedup();
+            for &target in &targets {
+                next[position] = target;
+                successors(&next);
             }
+            next[position] = agent;
+        }
+        Ok(if verdict.is_ok() { Judgement::Sound } else { Judgement::Unsound })
+    }
+
+    fn learn(&mut self, state: &[u32]) {
+        let joint = self.joint(state);
+        self.judge.judge(&joint);
+        for position in 0..state.len() {
+            self.learn_agent(state, position);
         }
     }
 
-    /// Properties judge histories, so states in which the replicas have the same ones are judged once.
-    fn judge(&mut self, state: State) -> Result<(), String> {
-        let mut key = [0; MAX_REPLICAS];
-        for (position, place) in key.iter_mut().enumerate().take(self.correct.len()) {
-            *place = self.history_of(state.locals[position]);
+    fn complaint(&self, state: &[u32]) -> String {
+        match self.judge.verdict(&self.joint(state)) {
+            Some(Err(what)) => what.clone(),
+            _ => String::new(),
         }
-        let happened = match self.judged.get(&key) {
-            Some(&happened) => happened,
-            None => {
-                let happened = self.judge_histories(state)?;
-                self.judged.insert(key, happened);
-                happened
-            }
-        };
-        self.witnesses.add(happened);
-        Ok(())
-    }
-}
-
-impl Witnesses {
-    fn add(&mut self, other: Witnesses) {
-        self.commits += other.commits;
-        self.complete += other.complete;
-        self.view_changes += other.view_changes;
-        self.nulls += other.nulls;
-        self.stable += other.stable;
-    }
-}
-
-impl World {
-    fn history_of(&mut self, local: LocalId) -> u32 {
-        if let Some(&known) = self.history_of.get(&local) {
-            return known;
-        }
-        let history = self.tables.local(local).history.clone();
-        let index =
-            u32::try_from(self.histories.insert_full(history).0).expect("a table fits in 2^32 entries");
-        self.history_of.insert(local, index);
-        index
-    }
-
-    /// Judges the histories of a state; says what has happened in it, each as 1 or 0.
-    fn judge_histories(&self, state: State) -> Result<Witnesses, String> {
-        let replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().enumerate())
-            .map(|(position, &id)| (id, self.local(state, position).history.clone()))
-            .collect();
-        let any = |happened: fn(&History) -> bool| usize::from(replicas.values().any(happened));
-        let requests = self.authentic.len();
-        let complete = |history: &History| {
-            history.executions().map(|execution| execution.requests.len()).sum::<usize>() == requests
-        };
-        let null = |entry: &pbft_properties::Entry| entry.carried.values().any(|&d| d == Digest::NULL);
-        let happened = Witnesses {
-            commits: any(|history| !history.committed().is_empty()),
-            complete: usize::from(replicas.values().all(complete)),
-            view_changes: any(|history| history.entries().next().is_some()),
-            nulls: usize::from(replicas.values().any(|history| history.entries().any(null))),
-            stable: any(|history| history.h().0 > 0),
-        };
-        let snapshot = Snapshot {
-            cluster: self.config.cluster,
-            parameters: self.parameters,
-            genesis: &self.genesis,
-            replicas: &replicas,
-            authentic: &self.authentic,
-            accepted: &[],
-        };
-        check_all(&snapshot).map(|()| happened).map_err(|violation| violation.to_string())
     }
 }

@@ -15,17 +15,25 @@
 //!   is a batch (which the network has from the start), or is a proof anybody can put together from the set.
 //! - REPLYs go to clients, who are not part of this world; what they say is in the histories.
 
+mod agents;
 mod config;
 mod count;
 mod explored;
+mod judge;
+mod network;
 mod plain;
+mod resent;
 mod tables;
+mod words;
 
-pub use config::WorldConfig;
+pub use agents::{Agent, AgentId, Agents, Facts};
+pub use config::{MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
-pub use explored::{Action, State, Witnesses, World};
+pub use explored::{Delivery, Move, State, World};
+pub use judge::{Joint, Judge, Witnesses};
+pub use network::{Network, subjects};
 pub use plain::{Plain, PlainState};
-pub use tables::{Local, LocalId, MessageId, SentId, Tables};
+pub use tables::{Bare, Input, Local, LocalId, MessageId, Step, Tables};
 
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;

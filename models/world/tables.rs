@@ -1,4 +1,4 @@
-//! Local states, messages and sets of messages, each kept once; and the steps between them, each taken once.
+//! Local states and messages, each kept once; and the steps between them, each taken once.
 
 use super::Modelled;
 use crate::crypto::Symbolic;
@@ -6,8 +6,8 @@ use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::message::Message;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Fact, Replica, Setup, Timer};
-use pbft::types::{ReplicaId, SeqNo};
+use pbft::replica::{Effect, Effects, Event, Fact, Replica, Setup, Timer, compute_o};
+use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_properties::History;
 use std::sync::Arc;
 
@@ -19,10 +19,6 @@ pub struct LocalId(u32);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MessageId(u32);
 
-/// Names a set of messages.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct SentId(u32);
-
 /// A replica, and what it has done so far.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Local {
@@ -32,18 +28,22 @@ pub struct Local {
     pub history: History,
 }
 
-/// What a step was taken on.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-enum Input {
+/// What a step is taken on.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Input {
+    /// A message arrives.
     Message(MessageId),
+    /// The progress timer fires.
     TimeOut,
 }
 
 /// Where a step leads, and what it sends.
-#[derive(Clone, Debug)]
-struct Step {
-    to: LocalId,
-    sends: Vec<MessageId>,
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Step {
+    /// The local state after it.
+    pub to: LocalId,
+    /// What it sends, ascending.
+    pub sends: Arc<[MessageId]>,
 }
 
 /// A local state without its dead parts, and without its receipts too.
@@ -55,19 +55,21 @@ pub struct Bare {
     pub normal: LocalId,
 }
 
+/// What a NEW-VIEW says to whoever receives it: the view, who signed it, min-s with its state, and `O`.
+type NewViewContent = (View, Principal, Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
+
 /// The tables of one world.
 pub struct Tables {
     setups: Vec<Arc<Setup<Modelled>>>,
     locals: IndexSet<Local, FixedState>,
     messages: IndexSet<Message<Symbolic>, FixedState>,
-    sent: IndexSet<Vec<MessageId>, FixedState>,
     steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
     bare: IndexMap<(ReplicaId, LocalId), Bare, FixedState>,
     max_seq: SeqNo,
-    /// Whether histories hold only what an exploration compares: see [`Tables::keep_only_observables`].
-    observables_only: bool,
+    /// Whether NEW-VIEWs that differ in `V` alone are one message.
+    merge_new_views: bool,
+    new_views: IndexMap<NewViewContent, Vec<MessageId>, FixedState>,
     cut_sends: u64,
-    unions: IndexMap<(SentId, MessageId), SentId, FixedState>,
 }
 
 fn index(of: usize) -> u32 {
@@ -77,26 +79,18 @@ fn index(of: usize) -> u32 {
 impl Tables {
     /// Empty tables for replicas with these configurations. Messages about sequence numbers above `max_seq` are
     /// not part of the world.
-    pub fn new(setups: Vec<Arc<Setup<Modelled>>>, max_seq: SeqNo) -> Self {
-        let mut sent = IndexSet::default();
-        sent.insert(Vec::new());
+    pub fn new(setups: Vec<Arc<Setup<Modelled>>>, max_seq: SeqNo, merge_new_views: bool) -> Self {
         Tables {
             setups,
             locals: IndexSet::default(),
             messages: IndexSet::default(),
-            sent,
             steps: IndexMap::default(),
             bare: IndexMap::default(),
             max_seq,
-            observables_only: false,
+            merge_new_views,
+            new_views: IndexMap::default(),
             cut_sends: 0,
-            unions: IndexMap::default(),
         }
-    }
-
-    /// The set of no messages.
-    pub fn nothing_sent(&self) -> SentId {
-        SentId(0)
     }
 
     /// The local state with this name.
@@ -109,14 +103,14 @@ impl Tables {
         self.messages.get_index(id.0 as usize).expect("names are given by this table")
     }
 
-    /// The messages of a set.
-    pub fn messages_of(&self, id: SentId) -> &[MessageId] {
-        self.sent.get_index(id.0 as usize).expect("names are given by this table")
+    /// Every message known so far.
+    pub fn all_messages(&self) -> impl Iterator<Item = MessageId> + use<> {
+        (0..index(self.messages.len())).map(MessageId)
     }
 
-    /// How many distinct local states, messages and sets of messages there are so far.
-    pub fn sizes(&self) -> (usize, usize, usize) {
-        (self.locals.len(), self.messages.len(), self.sent.len())
+    /// How many distinct local states and messages there are so far.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.locals.len(), self.messages.len())
     }
 
     /// How many distinct steps sent something about a sequence number beyond the highest.
@@ -134,27 +128,9 @@ impl Tables {
         MessageId(index(self.messages.insert_full(message).0))
     }
 
-    /// The set `sent` with `message` added.
-    pub fn with(&mut self, sent: SentId, message: MessageId) -> SentId {
-        if let Some(&known) = self.unions.get(&(sent, message)) {
-            return known;
-        }
-        let mut list = self.messages_of(sent).to_vec();
-        let union = match list.binary_search(&message) {
-            Ok(_) => sent,
-            Err(place) => {
-                list.insert(place, message);
-                SentId(index(self.sent.insert_full(list).0))
-            }
-        };
-        self.unions.insert((sent, message), union);
-        union
-    }
-
-    /// From now on histories leave out what only tells how a state was reached: the views left on the way, and
-    /// votes that lie in the window. Views entered, certificates and executions stay.
-    pub fn keep_only_observables(&mut self) {
-        self.observables_only = true;
+    /// The messages that `id` stands for: NEW-VIEWs that differ from it in `V` alone, itself first.
+    pub fn merged(&self, id: MessageId) -> &[MessageId] {
+        self.new_views.values().find(|same| same.first() == Some(&id)).map_or(&[], Vec::as_slice)
     }
 
     /// The forms of a local state with less in them.
@@ -174,58 +150,39 @@ impl Tables {
     }
 
     /// Starts a replica; returns its local state and what it sends.
-    pub fn start(&mut self, replica: ReplicaId) -> (LocalId, Vec<MessageId>) {
+    pub fn start(&mut self, replica: ReplicaId) -> Step {
         let mut effects = Effects::new();
         let setup = self.setups[usize::from(replica.0)].clone();
         let replica = Replica::start(&setup, None, &mut effects)
             .expect("the initial state is one the replica can start from");
         let mut local = Local { replica, history: History::default() };
-        let sends = self.settle(&mut local, effects);
-        (self.add_local(local), sends)
+        let sends = self.settle(&mut local, View(0), effects);
+        Step { to: self.add_local(local), sends }
     }
 
-    /// Delivers `message` to a replica in the state `from`: the real code runs the first time only. Nothing
-    /// happens if the message does not verify.
-    pub fn deliver(
-        &mut self,
-        replica: ReplicaId,
-        from: LocalId,
-        message: MessageId,
-    ) -> (LocalId, Vec<MessageId>) {
-        let input = Input::Message(message);
+    /// Takes a step: the real code, `verify` and `Replica::step`, runs the first time only. Nothing happens if a
+    /// message does not verify.
+    pub fn step(&mut self, replica: ReplicaId, from: LocalId, input: Input) -> Step {
         if let Some(step) = self.steps.get(&(replica, from, input)) {
-            return (step.to, step.sends.clone());
+            return step.clone();
         }
-        let event = verify(self.setup(replica), self.message(message).clone()).map(Event::Message);
-        self.step(replica, from, input, event.ok())
-    }
-
-    /// Lets the progress timer of a replica in the state `from` fire.
-    pub fn time_out(&mut self, replica: ReplicaId, from: LocalId) -> (LocalId, Vec<MessageId>) {
-        if let Some(step) = self.steps.get(&(replica, from, Input::TimeOut)) {
-            return (step.to, step.sends.clone());
-        }
-        let event = Event::Timeout(Timer::Progress { backoff: 0 });
-        self.step(replica, from, Input::TimeOut, Some(event))
-    }
-
-    fn step(
-        &mut self,
-        replica: ReplicaId,
-        from: LocalId,
-        input: Input,
-        event: Option<Event<Symbolic>>,
-    ) -> (LocalId, Vec<MessageId>) {
-        let mut step = Step { to: from, sends: Vec::new() };
+        let event = match input {
+            Input::Message(message) => {
+                verify(self.setup(replica), self.message(message).clone()).map(Event::Message).ok()
+            }
+            Input::TimeOut => Some(Event::Timeout(Timer::Progress { backoff: 0 })),
+        };
+        let mut step = Step { to: from, sends: Arc::default() };
         if let Some(event) = event {
             let mut local = self.local(from).clone();
             let mut effects = Effects::new();
+            let highest = local.replica.leaving().unwrap_or(local.replica.view());
             local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
-            step.sends = self.settle(&mut local, effects);
+            step.sends = self.settle(&mut local, highest, effects);
             step.to = self.add_local(local);
         }
         self.steps.insert((replica, from, input), step.clone());
-        (step.to, step.sends)
+        step
     }
 
     /// What an event would make a replica do in this state; nothing is recorded.
@@ -241,36 +198,91 @@ impl Tables {
         &self.setups[usize::from(replica.0)]
     }
 
-    /// A vote inside of the window, or a view left: nothing that a property needs once it is checked here.
-    fn is_unobserved(&self, local: &Local, fact: &Fact) -> bool {
-        let h = local.history.h();
-        match fact {
-            Fact::PrePrepared { n, .. } => h < *n && n.0 <= h.0 + self.setups[0].parameters.window,
-            Fact::ViewLeft { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Records the facts, and names the messages that are part of the world.
-    fn settle(&mut self, local: &mut Local, effects: Effects<Symbolic>) -> Vec<MessageId> {
+    /// Records the facts, and names the messages that are part of the world. `highest` is the view that the replica
+    /// was in or had left for before the step.
+    fn settle(
+        &mut self,
+        local: &mut Local,
+        mut highest: View,
+        effects: Effects<Symbolic>,
+    ) -> Arc<[MessageId]> {
         let mut sends = Vec::new();
-        let mut cut = false;
+        let (mut cut, mut checkpoint) = (false, false);
+        let window = self.setups[0].parameters.window;
         for effect in effects {
             match effect {
-                Effect::Fact(fact) if self.observables_only && self.is_unobserved(local, &fact) => {}
-                Effect::Fact(fact) => local.history.record(&fact),
+                Effect::Fact(fact) => {
+                    checkpoint |= matches!(fact, Fact::CheckpointTaken { .. });
+                    match fact {
+                        Fact::ViewLeft { to, .. } if to > highest => highest = to,
+                        Fact::ViewLeft { view, .. } => {
+                            record_leaving(&mut local.history, view, highest);
+                            local.history.record(&fact);
+                        }
+                        Fact::ViewEntered { view, .. } if view < highest => {
+                            let entered = local.history.entries().last().map_or(View(0), |entry| entry.view);
+                            record_leaving(&mut local.history, entered, highest);
+                            local.history.record(&fact);
+                        }
+                        _ if is_unobserved(local, &fact, window) => {}
+                        _ => local.history.record(&fact),
+                    }
+                }
                 Effect::Send(_, m) if is_left_out(&m) => {}
                 Effect::Send(_, message) if number(&message).is_some_and(|n| n > self.max_seq) => cut = true,
-                Effect::Send(_, message) => sends.push(self.add_message(message)),
+                Effect::Send(_, message) => sends.push(self.add_sent(message)),
                 _ => {}
             }
         }
+        if checkpoint {
+            // From now on the blocks of this state can be fetched.
+            let blocks = local.replica.blocks();
+            sends.extend(blocks.into_iter().map(|block| self.add_message(Message::Block(block))));
+        }
         self.cut_sends += u64::from(cut);
-        sends
+        sends.sort_unstable();
+        sends.dedup();
+        sends.into()
+    }
+
+    /// Names a message that a correct replica sends: the same name for NEW-VIEWs that say the same.
+    fn add_sent(&mut self, message: Message<Symbolic>) -> MessageId {
+        let content = match &message {
+            Message::NewView(m) if self.merge_new_views => {
+                let stable = compute_o(&m.content.view_changes, &self.setups[0].rules).stable;
+                let o = m.content.pre_prepares.iter().map(|entry| (entry.content.n, entry.content.digest));
+                Some((m.content.view, m.signer, stable.map(|s| (s.n, s.digest)), o.collect()))
+            }
+            _ => None,
+        };
+        let id = self.add_message(message);
+        let Some(content) = content else { return id };
+        let same = self.new_views.entry(content).or_default();
+        if !same.contains(&id) {
+            same.push(id);
+        }
+        same[0]
     }
 }
 
-/// Messages that are not part of a world: see the module above. Requests are on the network from the start.
+/// A vote inside of the window: it only tells how a state was reached, and no property needs it once it is checked
+/// here. The same goes for a view left for a higher one.
+fn is_unobserved(local: &Local, fact: &Fact, window: u64) -> bool {
+    let h = local.history.h();
+    match fact {
+        Fact::PrePrepared { n, .. } => h < *n && n.0 <= h.0 + window,
+        _ => false,
+    }
+}
+
+/// Makes up for a view left that was not recorded, because what follows contradicts it.
+fn record_leaving(history: &mut History, view: View, to: View) {
+    if to > view {
+        history.record(&Fact::ViewLeft { view, to });
+    }
+}
+
+/// Messages that are not part of a world: see the module above. Requests are known to all from the start.
 pub(super) fn is_left_out(message: &Message<Symbolic>) -> bool {
     matches!(message, Message::Status(_) | Message::Fetch(_) | Message::Reply(_) | Message::Request(_))
 }

@@ -99,6 +99,11 @@ impl Tree {
         self.blocks.get(digest)
     }
 
+    /// All encoded blocks.
+    pub fn blocks(&self) -> impl Iterator<Item = &Bytes> {
+        self.blocks.values()
+    }
+
     /// The chunks it was built from.
     pub fn chunks(&self) -> Vec<Bytes> {
         self.chunks.iter().map(|(bytes, _)| bytes.clone()).collect()

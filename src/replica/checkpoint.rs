@@ -49,13 +49,8 @@ impl<B: Bundle> Replica<B> {
         digest
     }
 
-    pub(super) fn on_checkpoint(
-        &mut self,
-        setup: &Setup<B>,
-        signed: Signed<Checkpoint, B::Crypto>,
-        effects: &mut Effects<B::Crypto>,
-    ) -> Result<(), Rejection> {
-        let Checkpoint { n, digest, replica } = signed.content;
+    /// What every CHECKPOINT must satisfy.
+    pub(super) fn check_checkpoint(&self, setup: &Setup<B>, n: SeqNo) -> Result<(), Rejection> {
         let watermarks = self.watermarks(setup);
         if n.0 % setup.parameters.checkpoint_interval != 0 {
             return Err(Rejection::NotACheckpoint);
@@ -64,6 +59,17 @@ impl<B: Bundle> Replica<B> {
         if !setup.rules.low_water_mark(n, watermarks) || n > watermarks.high() {
             return Err(Rejection::OutOfWindow);
         }
+        Ok(())
+    }
+
+    pub(super) fn on_checkpoint(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Signed<Checkpoint, B::Crypto>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        let Checkpoint { n, digest, replica } = signed.content;
+        self.check_checkpoint(setup, n)?;
         let vote = Vote { view: View(0), replica, digest, signature: signed.signature };
         let votes = self.checkpoints.entry(n).or_default();
         add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
@@ -96,15 +102,18 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
+    /// What a proof of a stable checkpoint must satisfy: it is news.
+    pub(super) fn check_stable(&self, setup: &Setup<B>, n: SeqNo) -> Result<(), Rejection> {
+        if setup.rules.low_water_mark(n, self.watermarks(setup)) { Ok(()) } else { Err(Rejection::Duplicate) }
+    }
+
     pub(super) fn on_stable(
         &mut self,
         setup: &Setup<B>,
         certificate: StableCertificate<B::Crypto>,
         effects: &mut Effects<B::Crypto>,
     ) -> Result<(), Rejection> {
-        if !setup.rules.low_water_mark(certificate.n, self.watermarks(setup)) {
-            return Err(Rejection::Duplicate);
-        }
+        self.check_stable(setup, certificate.n)?;
         self.make_stable(setup, certificate, effects);
         self.propose(setup, effects);
         Ok(())

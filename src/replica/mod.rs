@@ -16,6 +16,7 @@
 //! | `state_transfer` | catching up | §4.3, thesis §5.3 |
 //! | `restore` | starting and restarting | |
 //! | `normal_form` | what an exploration may forget | |
+//! | `subject` | which messages an exploration need not try | |
 //!
 //! Two decisions run through all of them. What must survive a crash is in [`Durable`] and changes only by
 //! records that are effects too. And what is merely received (votes, VIEW-CHANGEs) is forgotten as soon as
@@ -34,6 +35,7 @@ mod normal_form;
 mod restore;
 mod state_transfer;
 mod status;
+mod subject;
 pub mod verify;
 mod view_change;
 
@@ -42,6 +44,7 @@ pub use durable::{Durable, Record, Snapshot};
 pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timer};
 pub use new_view::compute_o;
 pub use restore::RestoreError;
+pub use subject::Subject;
 
 use crate::crypto::{Content, Crypto, Signed, Value, Verified};
 use crate::message::{Message, Request, ViewChange};

@@ -56,7 +56,7 @@ pub fn compute_o<C: Crypto, R: Rules>(view_changes: &[Arc<Signed<ViewChange<C>, 
 impl<B: Bundle> Replica<B> {
     /// At the primary of `target`: sends NEW-VIEW as soon as a quorum, itself included, has left for it.
     pub(super) fn try_new_view(&mut self, setup: &Setup<B>, target: View, effects: &mut Effects<B::Crypto>) {
-        if self.durable.leaving() != Some(target) || setup.cluster.primary(target) != setup.id {
+        if !self.assembles_new_view(setup, target) {
             return;
         }
         let quorum = setup.rules.view_change_quorum(&setup.cluster);
@@ -76,13 +76,13 @@ impl<B: Bundle> Replica<B> {
         self.enter(setup, Arc::new(new_view), plan.stable, effects);
     }
 
-    pub(super) fn on_new_view(
-        &mut self,
-        setup: &Setup<B>,
-        signed: Arc<Signed<NewView<B::Crypto>, B::Crypto>>,
-        effects: &mut Effects<B::Crypto>,
-    ) -> Result<(), Rejection> {
-        let view = signed.content.view;
+    /// Whether this replica waits for VIEW-CHANGEs to send NEW-VIEW for `target`.
+    pub fn assembles_new_view(&self, setup: &Setup<B>, target: View) -> bool {
+        self.durable.leaving() == Some(target) && setup.cluster.primary(target) == setup.id
+    }
+
+    /// What every NEW-VIEW must satisfy: its view may still be entered, and by a message of somebody else.
+    pub(super) fn check_new_view(&self, setup: &Setup<B>, view: View) -> Result<(), Rejection> {
         if !setup.rules.view_increases(view, self.view(), self.durable.leaving())
             || !setup.rules.first_new_view_wins(view, self.view())
         {
@@ -92,6 +92,16 @@ impl<B: Bundle> Replica<B> {
             // Ours, come back: we entered the view when we sent it.
             return Err(Rejection::Duplicate);
         }
+        Ok(())
+    }
+
+    pub(super) fn on_new_view(
+        &mut self,
+        setup: &Setup<B>,
+        signed: Arc<Signed<NewView<B::Crypto>, B::Crypto>>,
+        effects: &mut Effects<B::Crypto>,
+    ) -> Result<(), Rejection> {
+        self.check_new_view(setup, signed.content.view)?;
         let stable = compute_o(&signed.content.view_changes, &setup.rules).stable;
         self.enter(setup, signed, stable, effects);
         Ok(())

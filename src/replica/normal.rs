@@ -72,7 +72,7 @@ impl<B: Bundle> Replica<B> {
     // --- accepting messages ---
 
     /// What every message of the normal case must satisfy: the current view, taken part in, in the window.
-    fn check_slot(&self, setup: &Setup<B>, view: View, n: SeqNo) -> Result<(), Rejection> {
+    pub(super) fn check_slot(&self, setup: &Setup<B>, view: View, n: SeqNo) -> Result<(), Rejection> {
         let watermarks = self.watermarks(setup);
         if !setup.rules.leave_old_view(view, self.view()) {
             return Err(Rejection::WrongView);
@@ -243,7 +243,7 @@ impl<B: Bundle> Replica<B> {
     // --- batches that a new view names and this replica lacks ---
 
     /// The batches named by accepted PRE-PREPAREs that this replica does not have.
-    fn missing_batches(&self) -> BTreeSet<Digest> {
+    pub(super) fn missing_batches(&self) -> BTreeSet<Digest> {
         let named = self.durable.log.values().map(|signed| signed.content.digest);
         named.filter(|&digest| self.batch(digest).is_none()).collect()
     }

@@ -10,14 +10,15 @@ use super::{Bundle, Replica, Setup};
 impl<B: Bundle> Replica<B> {
     /// This state without dead parts: what no step reads again, whatever arrives.
     ///
-    /// Dead are the last NEW-VIEW, which serves retransmission only, what only the time-outs depend on, and,
-    /// between two views, the votes of the old one.
+    /// Dead are the last NEW-VIEW, which serves retransmission only, what only the time-outs depend on, whom to ask
+    /// for the state being fetched, and, between two views, the votes of the old one.
     pub fn without_dead_state(&self, setup: &Setup<B>) -> Self {
         let mut alive = self.clone();
         alive.durable.new_view = None;
         alive.backoff = 0;
         alive.awaited = None;
         alive.await_some_request();
+        alive.transfer = alive.transfer.map(|transfer| transfer.without_requests(setup));
         if !self.is_active(setup) {
             alive.votes.clear();
             alive.committed.clear();
@@ -25,8 +26,8 @@ impl<B: Bundle> Replica<B> {
         alive
     }
 
-    /// This state without receipts: votes, checkpoints and view changes of others that have not yet made anything
-    /// happen, and can arrive again.
+    /// This state without receipts: votes, checkpoints and view changes of others, and blocks of state, that have
+    /// not yet made anything happen, and can arrive again.
     pub fn without_receipts(&self, setup: &Setup<B>) -> Self {
         let mut bare = self.clone();
         bare.forget_votes(|_, vote, _| vote.replica == setup.id);
@@ -38,6 +39,7 @@ impl<B: Bundle> Replica<B> {
             list.retain(|m| m.content.replica == setup.id);
         }
         bare.view_changes.retain(|_, list| !list.is_empty());
+        bare.transfer = self.transfer_at_its_beginning(setup);
         bare
     }
 

@@ -32,6 +32,34 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
+    /// Wants everything under `root` that `local` does not have.
+    fn begin<B: Bundle>(
+        setup: &Setup<B>,
+        n: SeqNo,
+        root: Digest,
+        local: &dyn Fn(&Digest) -> Option<Bytes>,
+    ) -> Self {
+        let mut transfer = Transfer {
+            n,
+            root,
+            have: BTreeMap::new(),
+            wanted: BTreeSet::from([root]),
+            asked: BTreeSet::new(),
+            source: next_source(setup, setup.id),
+        };
+        if let Some(block) = local(&root) {
+            transfer.take(root, block, local);
+        }
+        transfer
+    }
+
+    /// Without what only says whom to ask for what.
+    pub(super) fn without_requests<B: Bundle>(mut self, setup: &Setup<B>) -> Self {
+        self.asked.clear();
+        self.source = next_source(setup, setup.id);
+        self
+    }
+
     /// How many blocks are here.
     pub(super) fn blocks(&self) -> usize {
         self.have.len()
@@ -72,19 +100,14 @@ impl<B: Bundle> Replica<B> {
             let fetched = interrupted.as_ref().and_then(|old| old.have.get(digest).cloned());
             fetched.or_else(|| self.block(digest).cloned())
         };
-        let mut transfer = Transfer {
-            n,
-            root,
-            have: BTreeMap::new(),
-            wanted: BTreeSet::from([root]),
-            asked: BTreeSet::new(),
-            source: next_source(setup, setup.id),
-        };
-        if let Some(block) = local(&root) {
-            transfer.take(root, block, &local);
-        }
-        self.transfer = Some(transfer);
+        self.transfer = Some(Transfer::begin(setup, n, root, &local));
         self.continue_transfer(setup, effects);
+    }
+
+    /// The transfer as it was before the first block arrived, if there is one.
+    pub(super) fn transfer_at_its_beginning(&self, setup: &Setup<B>) -> Option<Transfer> {
+        let local = |digest: &Digest| self.block(digest).cloned();
+        self.transfer.as_ref().map(|transfer| Transfer::begin(setup, transfer.n, transfer.root, &local))
     }
 
     /// Asks another replica for everything still wanted; what was asked for may be lost.
@@ -154,6 +177,12 @@ impl<B: Bundle> Replica<B> {
         let chunks = chunks_under(transfer.root, &transfer.have).ok()?;
         let (service, clients) = split_state::<B>(setup, &chunks, &self.clients)?;
         Some((service, clients, Tree::build::<B::Crypto>(&chunks, None)))
+    }
+
+    /// Every block that this replica can be asked for.
+    pub fn blocks(&self) -> Vec<Bytes> {
+        let stable = std::iter::once(&self.durable.snapshot);
+        stable.chain(self.snapshots.values()).flat_map(|snapshot| snapshot.tree.blocks()).cloned().collect()
     }
 
     /// A block of a checkpoint that this replica has.

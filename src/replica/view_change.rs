@@ -58,6 +58,14 @@ impl<B: Bundle> Replica<B> {
         certificates.into_values().collect()
     }
 
+    /// What every VIEW-CHANGE must satisfy: it is for a view that this replica may still change to.
+    pub(super) fn check_view_change(&self, view: View) -> Result<(), Rejection> {
+        if view <= self.view() || self.durable.leaving().is_some_and(|target| view < target) {
+            return Err(Rejection::WrongView);
+        }
+        Ok(())
+    }
+
     pub(super) fn on_view_change(
         &mut self,
         setup: &Setup<B>,
@@ -65,9 +73,7 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) -> Result<(), Rejection> {
         let (view, sender) = (signed.content.view, signed.content.replica);
-        if view <= self.view() || self.durable.leaving().is_some_and(|target| view < target) {
-            return Err(Rejection::WrongView);
-        }
+        self.check_view_change(view)?;
         let known = self.view_changes.get(&view).map_or(&[][..], Vec::as_slice);
         let sent_before = known.iter().any(|m| m.content.replica == sender);
         if !setup.rules.distinct_view_changes(!sent_before) || known.len() >= Self::votes_bound(setup) {

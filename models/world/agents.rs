@@ -1,0 +1,100 @@
+//! A correct replica with what it has sent: one word of a global state.
+
+use super::network::{AvailableId, PartId, SubjectNumber};
+use super::tables::{LocalId, MessageId};
+use foldhash::fast::FixedState;
+use indexmap::{IndexMap, IndexSet};
+use std::sync::Arc;
+
+/// Names an agent, at its position.
+pub type AgentId = u32;
+
+/// What an agent is.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Agent {
+    /// Its local state.
+    pub local: LocalId,
+    /// What it has sent, ascending.
+    pub sent: Arc<[MessageId]>,
+}
+
+/// What is known of an agent.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Names what it has done.
+    pub history: u32,
+    /// The subjects whose messages can make a difference to it; the number after the last stands for time-outs.
+    pub heeds: Box<[u16]>,
+    /// What it has sent, by subject, and last what certificates can be made of.
+    pub parts: Box<[PartId]>,
+}
+
+/// The agents that one correct replica can be, and where they can go.
+#[derive(Default)]
+pub struct Agents {
+    agents: IndexSet<Agent, FixedState>,
+    facts: Vec<Facts>,
+    moves: IndexMap<(AgentId, u16, AvailableId), (u32, u32), FixedState>,
+    targets: Vec<AgentId>,
+}
+
+impl Agents {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.agents.is_empty()
+    }
+
+    /// The agent with this name.
+    pub fn agent(&self, id: AgentId) -> &Agent {
+        self.agents.get_index(id as usize).expect("names are given by this table")
+    }
+
+    /// What is known of it.
+    pub fn facts(&self, id: AgentId) -> &Facts {
+        &self.facts[id as usize]
+    }
+
+    /// Everything known, in the order of names.
+    pub fn all_facts(&self) -> &[Facts] {
+        &self.facts
+    }
+
+    /// The name of an agent that is in the table.
+    pub fn find(&self, agent: &Agent) -> Option<AgentId> {
+        self.agents.get_index_of(agent).map(name)
+    }
+
+    /// Adds an agent that is not in the table.
+    pub fn add(&mut self, agent: Agent, facts: Facts) -> AgentId {
+        self.facts.push(facts);
+        name(self.agents.insert_full(agent).0)
+    }
+
+    /// Where it goes by what is available about a subject, if that has been worked out.
+    #[inline]
+    pub fn moves(&self, id: AgentId, number: u16, available: AvailableId) -> Option<&[AgentId]> {
+        let &(start, length) = self.moves.get(&(id, number, available))?;
+        Some(&self.targets[start as usize..(start + length) as usize])
+    }
+
+    /// Remembers where it goes.
+    pub fn add_moves(&mut self, id: AgentId, number: u16, available: AvailableId, targets: &[AgentId]) {
+        let range = (name(self.targets.len()), name(targets.len()));
+        self.targets.extend_from_slice(targets);
+        self.moves.insert((id, number, available), range);
+    }
+
+    /// For each agent and subject, what was available when it moved.
+    pub fn occasions(&self) -> impl Iterator<Item = (AgentId, SubjectNumber, AvailableId)> + '_ {
+        self.moves.keys().map(|&(id, number, available)| (id, usize::from(number), available))
+    }
+}
+
+fn name(of: usize) -> u32 {
+    u32::try_from(of).expect("a table of more than 2^32 entries does not fit in memory")
+}

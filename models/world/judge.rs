@@ -1,0 +1,187 @@
+//! Judging a state by what its replicas have done.
+
+use super::config::{MAX_REPLICAS, WorldConfig};
+use crate::journal::Journal;
+use foldhash::fast::FixedState;
+use indexmap::{IndexMap, IndexSet};
+use pbft::rules::Rules;
+use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, Timestamp};
+use pbft_properties::{Accepted, History, Snapshot, check_all};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What has been seen to happen. A world where nothing happens proves nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Witnesses {
+    /// Some correct replica has committed something.
+    pub commits: bool,
+    /// Some client can have accepted a result.
+    pub accepted: bool,
+    /// Every correct replica has executed up to the highest sequence number.
+    pub complete: bool,
+    /// Some correct replica has entered a view by a NEW-VIEW.
+    pub view_changes: bool,
+    /// Something has committed in a view above 0.
+    pub commits_later: bool,
+    /// A null request was carried into a view.
+    pub nulls: bool,
+    /// A checkpoint is stable at some correct replica.
+    pub stable: bool,
+    /// Some correct replica has fetched a state.
+    pub transfers: bool,
+}
+
+impl Witnesses {
+    /// Each with its name.
+    pub fn named(&self) -> [(&'static str, bool); 8] {
+        [
+            ("something commits", self.commits),
+            ("a client accepts a result", self.accepted),
+            ("everything executes everywhere", self.complete),
+            ("a view change completes", self.view_changes),
+            ("something commits in a later view", self.commits_later),
+            ("a null request is carried into a view", self.nulls),
+            ("a checkpoint becomes stable", self.stable),
+            ("a state is fetched", self.transfers),
+        ]
+    }
+
+    fn add(&mut self, other: Witnesses) {
+        self.commits |= other.commits;
+        self.accepted |= other.accepted;
+        self.complete |= other.complete;
+        self.view_changes |= other.view_changes;
+        self.commits_later |= other.commits_later;
+        self.nulls |= other.nulls;
+        self.stable |= other.stable;
+        self.transfers |= other.transfers;
+    }
+}
+
+/// The histories of the correct replicas together.
+pub type Joint = [u32; MAX_REPLICAS];
+
+/// Properties look at histories only, so states in which the replicas have the same ones are judged once.
+pub struct Judge {
+    config: WorldConfig,
+    correct: Vec<ReplicaId>,
+    parameters: Parameters,
+    authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
+    genesis: Journal,
+    histories: IndexSet<History, FixedState>,
+    judged: IndexMap<Joint, Result<Witnesses, String>, FixedState>,
+}
+
+impl Judge {
+    /// The judge of a world.
+    pub fn new(config: &WorldConfig) -> Self {
+        let authentic = config.signed_requests().into_iter();
+        let authentic = authentic.map(|m| (m.content.client, m.content.timestamp, m.content.operation));
+        Judge {
+            correct: config.correct(),
+            parameters: config.parameters(),
+            authentic: authentic.collect(),
+            genesis: Journal::default(),
+            histories: IndexSet::default(),
+            judged: IndexMap::default(),
+            config: config.clone(),
+        }
+    }
+
+    /// Names a history.
+    pub fn name(&mut self, history: &History) -> u32 {
+        let index = match self.histories.get_index_of(history) {
+            Some(known) => known,
+            None => self.histories.insert_full(history.clone()).0,
+        };
+        u32::try_from(index).expect("a table of more than 2^32 entries does not fit in memory")
+    }
+
+    /// The history with this name.
+    pub fn history(&self, name: u32) -> &History {
+        self.histories.get_index(name as usize).expect("names are given by this table")
+    }
+
+    /// The verdict on these histories, if they have been judged: what has happened, or what is violated.
+    pub fn verdict(&self, joint: &Joint) -> Option<&Result<Witnesses, String>> {
+        self.judged.get(joint)
+    }
+
+    /// Judges these histories unless that has been done.
+    pub fn judge(&mut self, joint: &Joint) {
+        if !self.judged.contains_key(joint) {
+            let verdict = self.look_at(joint);
+            self.judged.insert(*joint, verdict);
+        }
+    }
+
+    /// What has happened in any of the states judged.
+    pub fn witnesses(&self) -> Witnesses {
+        let mut all = Witnesses::default();
+        self.judged.values().flatten().for_each(|&happened| all.add(happened));
+        all
+    }
+
+    /// Every combination of histories judged so far.
+    pub fn joints(&self) -> impl Iterator<Item = &Joint> {
+        self.judged.keys()
+    }
+
+    fn look_at(&self, joint: &Joint) -> Result<Witnesses, String> {
+        let replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().zip(joint))
+            .map(|(&replica, &name)| (replica, self.history(name).clone()))
+            .collect();
+        let accepted = self.accepted(&replicas);
+        let snapshot = Snapshot {
+            cluster: self.config.cluster,
+            parameters: self.parameters,
+            genesis: &self.genesis,
+            replicas: &replicas,
+            authentic: &self.authentic,
+            accepted: &accepted,
+        };
+        check_all(&snapshot).map_err(|violation| violation.to_string())?;
+        Ok(self.happened(&replicas, !accepted.is_empty()))
+    }
+
+    fn happened(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: bool) -> Witnesses {
+        let any = |happened: fn(&History) -> bool| replicas.values().any(happened);
+        let last = |history: &History| history.executions().map(|execution| execution.n).max();
+        let null = |entry: &pbft_properties::Entry| entry.carried.values().any(|&d| d == Digest::NULL);
+        Witnesses {
+            commits: any(|history| !history.committed().is_empty()),
+            accepted,
+            complete: replicas.values().all(|history| last(history) == Some(self.config.max_seq)),
+            view_changes: any(|history| history.entries().next().is_some()),
+            commits_later: any(|history| history.committed().keys().any(|(view, _)| view.0 > 0)),
+            nulls: replicas.values().any(|history| history.entries().any(null)),
+            stable: any(|history| history.h().0 > 0),
+            transfers: any(|history| history.service_steps().len() > history.executions().count()),
+        }
+    }
+
+    /// The results that a client can have accepted: enough correct replicas have sent the same one, with the help
+    /// of all Byzantine ones; or those are enough by themselves. The latter is left out where more than f are
+    /// Byzantine: that they can then lie to a client without anybody's help shows nothing about the protocol.
+    fn accepted(&self, replicas: &BTreeMap<ReplicaId, History>) -> Vec<Accepted> {
+        let byzantine = self.config.byzantine.len();
+        let quorum = self.config.rules.reply_quorum(&self.config.cluster);
+        let mut replies: BTreeMap<(ClientId, Timestamp, Bytes), BTreeSet<ReplicaId>> = BTreeMap::new();
+        for (&replica, history) in replicas {
+            for request in history.executions().flat_map(|execution| &execution.requests) {
+                let reply = (request.client, request.timestamp, request.result.clone());
+                replies.entry(reply).or_default().insert(replica);
+            }
+        }
+        if byzantine >= quorum && byzantine <= self.config.cluster.f() {
+            let forged = self.authentic.iter().map(|(client, timestamp, _)| {
+                ((*client, *timestamp, Bytes::from(&b"forged"[..])), BTreeSet::new())
+            });
+            replies.extend(forged);
+        }
+        let enough = |replicas: &BTreeSet<ReplicaId>| replicas.len() + byzantine >= quorum;
+        let reply = |((client, timestamp, result), replicas): (_, BTreeSet<ReplicaId>)| {
+            enough(&replicas).then_some(Accepted { client, timestamp, result, read_only: false })
+        };
+        replies.into_iter().filter_map(reply).collect()
+    }
+}

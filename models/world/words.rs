@@ -1,0 +1,84 @@
+//! Steps in words, for traces.
+
+use super::config::WorldConfig;
+use super::explored::{State, World};
+use super::tables::MessageId;
+use crate::crypto::Symbolic;
+use pbft::message::Message;
+use pbft::types::{Principal, ReplicaId};
+use pbft_properties::History;
+
+impl World {
+    /// The step from one state to the next in words: what happens, and what the receiver does.
+    pub fn describe(&mut self, before: &State, after: &State) -> String {
+        let Some((replica, step)) = self.step_between(before, after) else {
+            return "a step that cannot be named".into();
+        };
+        let mut line = self.happens(replica, &step.path);
+        line.push_str(&self.what_came_of_it(before, replica, after));
+        line
+    }
+
+    /// What happens at a replica in words: these deliveries, or a time-out if there are none.
+    pub fn happens(&self, replica: ReplicaId, path: &[MessageId]) -> String {
+        let names = path.iter().map(|&message| in_short(self.tables.message(message), self.config()));
+        match path {
+            [] => format!("r{} times out", replica.0),
+            _ => format!("{} -> r{}", names.collect::<Vec<_>>().join(" + "), replica.0),
+        }
+    }
+
+    fn what_came_of_it(&self, before: &State, replica: ReplicaId, after: &State) -> String {
+        let mut line = String::new();
+        let position = self.correct.iter().position(|&correct| correct == replica).unwrap_or_default();
+        let count = |state: &State| {
+            let history: &History = self.histories(state)[position];
+            [
+                ("prepared", history.prepared().len()),
+                ("committed", history.committed().len()),
+                ("executed", history.executions().count()),
+                ("entered a view", history.entries().count()),
+                ("fetched the state", history.service_steps().len() - history.executions().count()),
+            ]
+        };
+        for ((what, was), (_, is)) in count(before).into_iter().zip(count(after)) {
+            if is > was {
+                line.push_str(", ");
+                line.push_str(what);
+            }
+        }
+        line
+    }
+}
+
+/// A message as a trace names it.
+fn in_short(message: &Message<Symbolic>, config: &WorldConfig) -> String {
+    let vote = |view: pbft::types::View, n: pbft::types::SeqNo, digest: pbft::types::Digest| {
+        format!(" v{} n{} {digest:?}", view.0, n.0)
+    };
+    let (slot, signer) = match message {
+        Message::PrePrepare(m, _) => (vote(m.content.view, m.content.n, m.content.digest), Some(m.signer)),
+        Message::Prepare(m) => (vote(m.content.view, m.content.n, m.content.digest), Some(m.signer)),
+        Message::Commit(m) => (vote(m.content.view, m.content.n, m.content.digest), Some(m.signer)),
+        Message::Checkpoint(m) => (format!(" n{} {:?}", m.content.n.0, m.content.digest), Some(m.signer)),
+        Message::Stable(m) => (format!(" n{} {:?}", m.n.0, m.digest), None),
+        Message::ViewChange(m) => {
+            let p = m.content.prepared.iter().map(|c| format!("v{} n{} {:?}", c.view.0, c.n.0, c.digest));
+            let p = p.collect::<Vec<_>>().join(", ");
+            (format!(" v{} h{} P={{{p}}}", m.content.view.0, m.content.n.0), Some(m.signer))
+        }
+        Message::NewView(m) => {
+            let o =
+                m.content.pre_prepares.iter().map(|e| format!("n{} {:?}", e.content.n.0, e.content.digest));
+            let o = o.collect::<Vec<_>>().join(", ");
+            (format!(" v{} O={{{o}}}", m.content.view.0), Some(m.signer))
+        }
+        _ => (String::new(), None),
+    };
+    let who = match signer {
+        Some(Principal::Replica(r)) if config.byzantine.contains(&r) => format!("r{} (Byzantine): ", r.0),
+        Some(Principal::Replica(r)) => format!("r{}: ", r.0),
+        _ => String::new(),
+    };
+    format!("{who}{}{slot}", message.name())
+}

@@ -1,0 +1,73 @@
+//! What messages are about, and whether a replica heeds it.
+//!
+//! An exploration asks this before it tries the messages of a subject one by one. The answers come from the very
+//! guards with which the handlers begin.
+
+use super::{Bundle, Replica, Setup};
+use crate::crypto::Crypto;
+use crate::message::Message;
+use crate::types::{SeqNo, View};
+
+/// What a message is about. STATUS, FETCH, REQUEST and REPLY are about none of these.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Subject {
+    /// A PRE-PREPARE for this view and number.
+    PrePrepare(View, SeqNo),
+    /// PREPAREs for this view and number.
+    Prepare(View, SeqNo),
+    /// COMMITs for this view and number.
+    Commit(View, SeqNo),
+    /// CHECKPOINTs for this number.
+    Checkpoint(SeqNo),
+    /// The proof that the checkpoint at this number is stable.
+    Stable(SeqNo),
+    /// VIEW-CHANGEs for this view.
+    ViewChange(View),
+    /// NEW-VIEW of this view.
+    NewView(View),
+    /// Batches by themselves.
+    Batch,
+    /// Blocks of state.
+    Block,
+}
+
+impl Subject {
+    /// What `message` is about.
+    pub fn of<C: Crypto>(message: &Message<C>) -> Option<Subject> {
+        Some(match message {
+            Message::PrePrepare(m, _) => Subject::PrePrepare(m.content.view, m.content.n),
+            Message::Prepare(m) => Subject::Prepare(m.content.view, m.content.n),
+            Message::Commit(m) => Subject::Commit(m.content.view, m.content.n),
+            Message::Checkpoint(m) => Subject::Checkpoint(m.content.n),
+            Message::Stable(certificate) => Subject::Stable(certificate.n),
+            Message::ViewChange(m) => Subject::ViewChange(m.content.view),
+            Message::NewView(m) => Subject::NewView(m.content.view),
+            Message::Batch(_) => Subject::Batch,
+            Message::Block(_) => Subject::Block,
+            Message::Request(_) | Message::Reply(_) | Message::Status(_) | Message::Fetch(_) => return None,
+        })
+    }
+}
+
+impl<B: Bundle> Replica<B> {
+    /// Whether any message about `subject` can change this state or be answered. If not, all are rejected.
+    pub fn heeds(&self, setup: &Setup<B>, subject: Subject) -> bool {
+        match subject {
+            Subject::PrePrepare(view, n) => {
+                setup.cluster.primary(view) != setup.id && self.check_slot(setup, view, n).is_ok()
+            }
+            Subject::Prepare(view, n) => {
+                self.check_slot(setup, view, n).is_ok() && !self.prepared(view, n)
+            }
+            Subject::Commit(view, n) => {
+                self.check_slot(setup, view, n).is_ok() && !self.committed_local(view, n)
+            }
+            Subject::Checkpoint(n) => self.check_checkpoint(setup, n).is_ok(),
+            Subject::Stable(n) => self.check_stable(setup, n).is_ok(),
+            Subject::ViewChange(view) => self.check_view_change(view).is_ok(),
+            Subject::NewView(view) => self.check_new_view(setup, view).is_ok(),
+            Subject::Batch => !self.missing_batches().is_empty(),
+            Subject::Block => self.transfer.is_some(),
+        }
+    }
+}
