@@ -77,6 +77,9 @@ impl<S: Space> Search<'_, S> {
                 self.depth -= 1;
                 return (Outcome::Exhausted, true);
             }
+            if self.space.is_layered() {
+                self.store.forget_index();
+            }
             for batch in level.chunks(BATCH) {
                 if let Some(unsound) = self.expand(pool, batch) {
                     let what = self.space.complaint(self.store.state(unsound));
@@ -100,9 +103,9 @@ impl<S: Space> Search<'_, S> {
         let mut waiting = batch.to_vec();
         let mut unsound: Option<StateId> = None;
         while !waiting.is_empty() {
-            let (space, store) = (&*self.space, &self.store);
+            let (space, store, depth) = (&*self.space, &self.store, self.depth);
             let found: Vec<Found> =
-                pool.install(|| waiting.par_chunks(CHUNK).map(|chunk| look(space, store, chunk)).collect());
+                pool.install(|| waiting.par_chunks(CHUNK).map(|chunk| look(space, store, depth, chunk)).collect());
             self.transitions += found.iter().map(|found| found.transitions).sum::<u64>();
             let first = found.iter().find_map(|found| found.unsound);
             unsound = unsound.or(first);
@@ -118,7 +121,7 @@ impl<S: Space> Search<'_, S> {
             });
             waiting = found.into_iter().flat_map(|found| found.unlearnt).collect();
             for &id in &waiting {
-                self.space.learn(self.store.state(id));
+                self.space.learn(self.depth, self.store.state(id));
             }
         }
         unsound
@@ -143,7 +146,7 @@ impl<S: Space> Search<'_, S> {
     }
 }
 
-fn look<S: Space>(space: &S, store: &Store, chunk: &[StateId]) -> Found {
+fn look<S: Space>(space: &S, store: &Store, depth: usize, chunk: &[StateId]) -> Found {
     let mut found = Found {
         candidates: vec![Vec::new(); SHARDS],
         transitions: 0,
@@ -153,7 +156,7 @@ fn look<S: Space>(space: &S, store: &Store, chunk: &[StateId]) -> Found {
     let mut successors: Vec<u32> = Vec::new();
     for &id in chunk {
         successors.clear();
-        match space.expand(store.state(id), &mut |state| successors.extend_from_slice(state)) {
+        match space.expand(depth, store.state(id), &mut |state| successors.extend_from_slice(state)) {
             Err(_) => found.unlearnt.push(id),
             Ok(judgement) => {
                 for state in successors.chunks_exact(space.width()) {
@@ -200,7 +203,12 @@ mod tests {
             vec![vec![0, 0]]
         }
 
-        fn expand(&self, state: &[u32], successors: &mut Successors<'_>) -> Result<Judgement, Unlearnt> {
+        fn expand(
+            &self,
+            _: usize,
+            state: &[u32],
+            successors: &mut Successors<'_>,
+        ) -> Result<Judgement, Unlearnt> {
             let (x, y) = (state[0], state[1]);
             if x + 1 < self.size {
                 successors(&[x + 1, y]);
@@ -214,7 +222,7 @@ mod tests {
             Ok(if Some((x, y)) == self.unsound { Judgement::Unsound } else { Judgement::Sound })
         }
 
-        fn learn(&mut self, state: &[u32]) {
+        fn learn(&mut self, _: usize, state: &[u32]) {
             self.learnt.insert(state[0]);
         }
 
@@ -270,11 +278,16 @@ mod tests {
             fn initial(&mut self) -> Vec<Vec<u32>> {
                 vec![vec![0]]
             }
-            fn expand(&self, state: &[u32], successors: &mut Successors<'_>) -> Result<Judgement, Unlearnt> {
+            fn expand(
+            &self,
+            _: usize,
+            state: &[u32],
+            successors: &mut Successors<'_>,
+        ) -> Result<Judgement, Unlearnt> {
                 successors(&[state[0].wrapping_add(1)]);
                 Ok(Judgement::Sound)
             }
-            fn learn(&mut self, _: &[u32]) {}
+            fn learn(&mut self, _: usize, _: &[u32]) {}
             fn complaint(&self, _: &[u32]) -> String {
                 String::new()
             }

@@ -29,14 +29,26 @@ pub trait Space: Sync {
     /// The states to start from.
     fn initial(&mut self) -> Vec<Vec<u32>>;
 
-    /// Judges a state, and lists the states one step away, each once and without the state itself.
+    /// Whether the steps from a state depend on its distance from the start. Then states of different distances are
+    /// different, and those of levels left behind are not compared any more.
+    fn is_layered(&self) -> bool {
+        false
+    }
+
+    /// Judges a state, and lists the states one step away, each once and without the state itself. `depth` is its
+    /// distance from the start.
     ///
     /// # Errors
     /// If something about this state has to be learnt first; what was listed until then does not count.
-    fn expand(&self, state: &[u32], successors: &mut Successors<'_>) -> Result<Judgement, Unlearnt>;
+    fn expand(
+        &self,
+        depth: usize,
+        state: &[u32],
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt>;
 
     /// Learns what [`Space::expand`] needs for this state.
-    fn learn(&mut self, state: &[u32]);
+    fn learn(&mut self, depth: usize, state: &[u32]);
 
     /// What is violated in a state that was judged unsound.
     fn complaint(&self, state: &[u32]) -> String;

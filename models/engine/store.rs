@@ -114,6 +114,11 @@ impl Store {
         Store { shards: (0..SHARDS).map(shard).collect() }
     }
 
+    /// From now on no state is known: those added later may equal those added before.
+    pub(super) fn forget_index(&mut self) {
+        self.shards.iter_mut().for_each(|shard| shard.index.clear());
+    }
+
     /// How many states there are.
     pub(super) fn len(&self) -> u64 {
         self.shards.iter().map(|shard| shard.len() as u64).sum()

@@ -338,7 +338,12 @@ impl Space for World {
         vec![state]
     }
 
-    fn expand(&self, state: &[u32], successors: &mut Successors<'_>) -> Result<Judgement, Unlearnt> {
+    fn expand(
+        &self,
+        _: usize,
+        state: &[u32],
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
         let verdict = self.judge.verdict(&self.joint(state)).ok_or(Unlearnt)?;
         let parts = self.parts(state);
         let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
@@ -366,7 +371,7 @@ impl Space for World {
         Ok(if verdict.is_ok() { Judgement::Sound } else { Judgement::Unsound })
     }
 
-    fn learn(&mut self, state: &[u32]) {
+    fn learn(&mut self, _: usize, state: &[u32]) {
         let joint = self.joint(state);
         self.judge.judge(&joint);
         for position in 0..state.len() {
