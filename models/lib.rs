@@ -5,6 +5,7 @@ pub mod adversary;
 pub mod crypto;
 pub mod engine;
 pub mod journal;
+pub mod layered;
 pub mod lazy;
 pub mod mutants;
 pub mod simulation;

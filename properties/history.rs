@@ -129,6 +129,32 @@ impl History {
         self.stable.iter().map(|&(n, _)| n).max().unwrap_or_default()
     }
 
+    /// Without what is committed.
+    pub fn without_committed(&self) -> History {
+        History { committed: Slots::new(), ..self.clone() }
+    }
+
+    /// Without what is prepared and the views left and entered.
+    pub fn without_views(&self) -> History {
+        History { prepared: Slots::new(), pre_prepared: Slots::new(), views: Vec::new(), ..self.clone() }
+    }
+
+    /// Whether everything in `other` is here too: its votes and views, and what it executed as a beginning of what
+    /// is executed here.
+    pub fn includes(&self, other: &History) -> bool {
+        let votes = |ours: &Slots, theirs: &Slots| {
+            theirs.iter().all(|(slot, d)| ours.get(slot).is_some_and(|known| d.is_subset(known)))
+        };
+        votes(&self.pre_prepared, &other.pre_prepared)
+            && votes(&self.prepared, &other.prepared)
+            && votes(&self.committed, &other.committed)
+            && self.service.starts_with(&other.service)
+            && other.views.iter().all(|step| self.views.contains(step))
+            && other.checkpoints.iter().all(|(n, d)| self.checkpoints.get(n) == Some(d))
+            && self.stable.starts_with(&other.stable)
+            && (other.stale_vote.is_none() || self.stale_vote == other.stale_vote)
+    }
+
     /// The batches executed, in order.
     pub fn executions(&self) -> impl Iterator<Item = &Execution> {
         self.service.iter().filter_map(|step| match step {

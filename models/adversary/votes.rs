@@ -61,6 +61,22 @@ impl Known {
         Known { prepared, stable, view_changes, states }
     }
 
+    /// Adds what was known before. Both have a certificate for each claim, in the same order, valid or not.
+    pub(crate) fn absorb(&mut self, before: &Known) {
+        for (certificate, known) in self.prepared.iter_mut().zip(&before.prepared) {
+            let PreparedCertificate { view, n, digest, .. } = *known;
+            if Symbolic::holds(Claim::Prepared(view, n, digest), &known.proof, &|_| false) {
+                *certificate = known.clone();
+            }
+        }
+        for known in &before.stable {
+            if !self.stable.contains(known) {
+                self.stable.push(known.clone());
+            }
+        }
+        self.states.extend(&before.states);
+    }
+
     /// The same with these VIEW-CHANGEs of correct replicas.
     pub(super) fn with_view_changes(&self, sent: &[&Msg]) -> Known {
         let view_changes = sent.iter().filter_map(|message| match message {

@@ -240,6 +240,24 @@ impl World {
         moves
     }
 
+    /// What an agent can do with what is available about a subject.
+    pub(crate) fn moves_of(
+        &mut self,
+        position: usize,
+        agent: AgentId,
+        number: SubjectNumber,
+        available: u32,
+    ) -> Vec<Move> {
+        let local = self.agents[position].agent(agent).local;
+        self.moves(position, local, number, available).to_vec()
+    }
+
+    /// The agent after a step.
+    pub(crate) fn after(&mut self, position: usize, agent: AgentId, step: &Move) -> AgentId {
+        let sent = union(&self.agents[position].agent(agent).sent, &step.sends);
+        self.agent(position, step.to, sent)
+    }
+
     /// Checks the conditions of the reduction on everything explored so far; there are none without one.
     pub fn check_conditions(&mut self) -> Conditions {
         match self.delivery {

@@ -4,8 +4,9 @@ use super::config::{MAX_REPLICAS, WorldConfig};
 use crate::journal::Journal;
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
+use pbft::replica::Fact;
 use pbft::rules::Rules;
-use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, Timestamp};
+use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
 use pbft_properties::{Accepted, History, Snapshot, check_all};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +46,7 @@ impl Witnesses {
         ]
     }
 
-    fn add(&mut self, other: Witnesses) {
+    pub(crate) fn add(&mut self, other: Witnesses) {
         self.commits |= other.commits;
         self.accepted |= other.accepted;
         self.complete |= other.complete;
@@ -109,7 +110,7 @@ impl Judge {
     /// Judges these histories unless that has been done.
     pub fn judge(&mut self, joint: &Joint) {
         if !self.judged.contains_key(joint) {
-            let verdict = self.look_at(joint);
+            let verdict = self.look_at(joint, &[]);
             self.judged.insert(*joint, verdict);
         }
     }
@@ -126,10 +127,21 @@ impl Judge {
         self.judged.keys()
     }
 
-    fn look_at(&self, joint: &Joint) -> Result<Witnesses, String> {
-        let replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().zip(joint))
+    /// Judges these histories, when some correct replicas have committed `decided` besides.
+    pub(crate) fn look_at(
+        &self,
+        joint: &Joint,
+        decided: &[(View, SeqNo, Digest)],
+    ) -> Result<Witnesses, String> {
+        let mut replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().zip(joint))
             .map(|(&replica, &name)| (replica, self.history(name).clone()))
             .collect();
+        for &(view, n, digest) in decided {
+            // Properties compare replicas with each other and with themselves, so any of them will do.
+            if let Some(history) = replicas.values_mut().next() {
+                history.record(&Fact::Committed { view, n, digest });
+            }
+        }
         let accepted = self.accepted(&replicas);
         let snapshot = Snapshot {
             cluster: self.config.cluster,

@@ -31,7 +31,7 @@ pub use config::{MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
 pub use explored::{Delivery, Move, State, World};
 pub use judge::{Joint, Judge, Witnesses};
-pub use network::{Network, subjects};
+pub use network::{KnowledgeId, NOTHING, Network, Parts, subjects};
 pub use plain::{Plain, PlainState};
 pub use tables::{Bare, Input, Local, LocalId, MessageId, Step, Tables};
 

@@ -17,6 +17,12 @@ use std::collections::BTreeSet;
 /// Names a set of messages about one subject; 0 is the empty one.
 pub type PartId = u32;
 
+/// Names what the adversary can prove.
+pub type KnowledgeId = u32;
+
+/// What the adversary can prove before anything is sent.
+pub const NOTHING: KnowledgeId = 0;
+
 /// Names the messages available about one subject.
 pub type AvailableId = u32;
 
@@ -51,7 +57,7 @@ pub struct Network {
     adversary: Adversary,
     /// For each subject the parts that occur, and last the parts that certificates are made of.
     parts: Vec<IndexSet<Vec<MessageId>, FixedState>>,
-    known: IndexMap<Parts, u32, FixedState>,
+    known: IndexMap<(KnowledgeId, Parts), KnowledgeId, FixedState>,
     knowledge: IndexSet<Known, FixedState>,
     available: IndexMap<(u32, u32, Parts), AvailableId, FixedState>,
     lists: IndexSet<Vec<MessageId>, FixedState>,
@@ -61,12 +67,13 @@ impl Network {
     /// A network on which nothing has been sent.
     pub fn new(subjects: Vec<Subject>, adversary: Adversary) -> Self {
         let empty = || IndexSet::from_iter([Vec::new()]);
+        let knowledge = IndexSet::from_iter([adversary.known(&[])]);
         Network {
             parts: (0..=subjects.len()).map(|_| empty()).collect(),
             subjects,
             adversary,
             known: IndexMap::default(),
-            knowledge: IndexSet::default(),
+            knowledge,
             available: IndexMap::default(),
             lists: empty(),
         }
@@ -130,10 +137,21 @@ impl Network {
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> Option<AvailableId> {
         let known = if self.needs_knowledge(self.subjects[number]) {
-            *self.known.get(&parts(self.evidence()))?
+            *self.known.get(&(NOTHING, parts(self.evidence())))?
         } else {
-            0
+            NOTHING
         };
+        self.available_given(number, known, parts)
+    }
+
+    /// The same for an adversary that can put together the certificates of `known`.
+    pub fn available_given(
+        &self,
+        number: SubjectNumber,
+        known: KnowledgeId,
+        parts: &dyn Fn(SubjectNumber) -> Parts,
+    ) -> Option<AvailableId> {
+        let known = if self.needs_knowledge(self.subjects[number]) { known } else { NOTHING };
         let number_word = u32::try_from(number).expect("a world has few subjects");
         self.available.get(&(number_word, known, parts(self.rests_on(number)))).copied()
     }
@@ -145,8 +163,24 @@ impl Network {
         number: SubjectNumber,
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> AvailableId {
+        let known = if self.needs_knowledge(self.subjects[number]) {
+            self.learn(tables, NOTHING, parts(self.evidence()))
+        } else {
+            NOTHING
+        };
+        self.work_out_given(tables, number, known, parts)
+    }
+
+    /// The same for an adversary that can put together the certificates of `known`.
+    pub fn work_out_given(
+        &mut self,
+        tables: &mut Tables,
+        number: SubjectNumber,
+        known: KnowledgeId,
+        parts: &dyn Fn(SubjectNumber) -> Parts,
+    ) -> AvailableId {
         let subject = self.subjects[number];
-        let known = if self.needs_knowledge(subject) { self.learn(tables, parts(self.evidence())) } else { 0 };
+        let known = if self.needs_knowledge(subject) { known } else { NOTHING };
         let rests_on = self.rests_on(number);
         let number_word = u32::try_from(number).expect("a world has few subjects");
         let key = (number_word, known, parts(rests_on));
@@ -168,15 +202,29 @@ impl Network {
         id
     }
 
-    fn learn(&mut self, tables: &Tables, parts: Parts) -> u32 {
-        if let Some(&known) = self.known.get(&parts) {
+    /// What the adversary knows that knew `before`, once these parts were sent; if that has been worked out.
+    pub fn knowing(&self, before: KnowledgeId, parts: Parts) -> Option<KnowledgeId> {
+        if self.adversary.is_anybody() { self.known.get(&(before, parts)).copied() } else { Some(NOTHING) }
+    }
+
+    /// Works out what the adversary knows that knew `before`, once these parts were sent.
+    pub fn learn(&mut self, tables: &Tables, before: KnowledgeId, parts: Parts) -> KnowledgeId {
+        if let Some(known) = self.knowing(before, parts) {
             return known;
         }
         let sent = self.union(self.evidence(), &parts);
         let sent: Vec<_> = sent.iter().map(|&id| tables.message(id)).collect();
-        let known = named(&mut self.knowledge, self.adversary.known(&sent));
-        self.known.insert(parts, known);
+        let mut known = self.adversary.known(&sent);
+        known.absorb(self.knowledge.get_index(before as usize).expect("what is named is known"));
+        let known = named(&mut self.knowledge, known);
+        self.known.insert((before, parts), known);
         known
+    }
+
+    /// All lists of messages that have been available about a subject.
+    pub fn lists_about(&self, number: SubjectNumber) -> BTreeSet<AvailableId> {
+        let about = self.available.iter().filter(|((of, _, _), _)| *of as usize == number);
+        about.map(|(_, &id)| id).collect()
     }
 
     fn union(&self, number: usize, parts: &Parts) -> BTreeSet<MessageId> {

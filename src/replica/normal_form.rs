@@ -6,6 +6,9 @@
 //! (`normal_form(step(s, e)) = normal_form(step(normal_form(s), e))`, with the same messages and facts).
 
 use super::{Bundle, Replica, Setup};
+use crate::message::ViewChange;
+use crate::types::{SeqNo, View};
+use std::sync::Arc;
 
 impl<B: Bundle> Replica<B> {
     /// This state without dead parts: what no step reads again, whatever arrives.
@@ -41,6 +44,61 @@ impl<B: Bundle> Replica<B> {
         bare.view_changes.retain(|_, list| !list.is_empty());
         bare.transfer = self.transfer_at_its_beginning(setup);
         bare
+    }
+
+    /// This state when nothing more happens in the view that it is in, or has left.
+    ///
+    /// What was logged and voted in that view is over. The batches accepted in it stay for a new primary, which
+    /// proposes the requests that it carries over no second time (`requeue`); all `superseded` does is to keep them.
+    /// A replica that will be no primary again (`proposes_again`) fetches a batch when a new view names it, and its
+    /// requests are waited for in vain.
+    pub fn without_finished_view(&self, setup: &Setup<B>, proposes_again: bool) -> Self {
+        let mut over = self.clone();
+        over.votes.clear();
+        over.committed.clear();
+        over.queue.clear();
+        over.proposed.clear();
+        over.durable.log.clear();
+        over.durable.superseded.clear();
+        if proposes_again {
+            let batches: Vec<_> = over.durable.batches.keys().copied().collect();
+            let highest = over.watermarks(setup).high();
+            over.durable.superseded.extend((!batches.is_empty()).then_some((highest, batches)));
+        } else {
+            over.durable.batches.clear();
+            over.pool.clear();
+            over.awaited = None;
+        }
+        over
+    }
+
+    /// This state, between two views, when only the target of the VIEW-CHANGE sent matters and not what was left.
+    pub fn without_view_left(&self) -> Self {
+        let mut left = self.clone();
+        if let Some(target) = left.durable.leaving() {
+            left.durable.view = View(target.0.saturating_sub(1));
+        }
+        left
+    }
+
+    /// This state when no VIEW-CHANGE will be sent or counted any more: certificates of views before the current
+    /// one, and what the VIEW-CHANGE sent says, are over.
+    pub fn without_old_certificates(&self, setup: &Setup<B>) -> Self {
+        let mut last = self.clone();
+        let view = last.durable.leaving().unwrap_or(last.view());
+        last.durable.prepared.retain(|_, certificate| certificate.view == view);
+        last.view_changes.clear();
+        if let Some(sent) = &last.durable.view_change {
+            let content = ViewChange {
+                view: sent.content.view,
+                n: SeqNo(0),
+                stable: None,
+                prepared: Vec::new(),
+                replica: setup.id,
+            };
+            last.durable.view_change = Some(Arc::new(setup.sign(content)));
+        }
+        last
     }
 
     /// Both: what an exploration keeps between the steps at which something happens.
