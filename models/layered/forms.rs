@@ -1,7 +1,7 @@
 //! What of an agent is kept from one round to the next.
 
 use super::rounds::{Phase, Round, round_of};
-use crate::world::{Agent, AgentId, Local, MessageId, World};
+use crate::world::{Agent, AgentId, Local, LocalId, MessageId, World};
 use pbft::replica::Subject;
 use pbft::types::{Digest, SeqNo, View};
 use std::sync::Arc;
@@ -20,10 +20,12 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// Whether the replica at `position` will be the primary of a view above `view`.
-    pub fn proposes_again(self, world: &World, position: usize, view: View) -> bool {
+    /// Whether the replica at `position` is the primary of a view that begins after `round`.
+    pub fn proposes_again(self, world: &World, position: usize, round: Round) -> bool {
         let cluster = world.config().cluster;
-        (view.0 + 1..=self.max_view.0).any(|later| cluster.primary(View(later)) == world.correct[position])
+        let begins = |view: u64| Round { view: View(view), phase: Phase::Assemble } > round;
+        let mut views = (1..=self.max_view.0).filter(|&view| begins(view));
+        views.any(|view| cluster.primary(View(view)) == world.correct[position])
     }
 
     /// Whether messages about this subject, sent by a correct replica, can still make a difference after `round`.
@@ -48,19 +50,40 @@ impl Forms {
     /// The agent without what is over after `round`, and what it has committed.
     pub fn cut(self, world: &mut World, position: usize, id: AgentId, round: Round) -> (AgentId, Decided) {
         let Agent { local, sent } = world.agents[position].agent(id).clone();
-        let live: Arc<[MessageId]> =
-            sent.iter().copied().filter(|&message| self.is_live(world, message, round)).collect();
-        let Local { replica, history } = world.tables.local(local).clone();
+        let live: Arc<[MessageId]> = self.live(world, &sent, round).into();
+        let (local, decided) = self.cut_local(world, position, local, round);
+        (world.agent(position, local, live), decided)
+    }
+
+    /// The messages that can still make a difference after `round`.
+    pub fn live(self, world: &World, sent: &[MessageId], round: Round) -> Vec<MessageId> {
+        sent.iter().copied().filter(|&message| self.is_live(world, message, round)).collect()
+    }
+
+    /// The local state without what is over after `round`, and what it has committed.
+    pub fn cut_local(
+        self,
+        world: &mut World,
+        position: usize,
+        local: LocalId,
+        round: Round,
+    ) -> (LocalId, Decided) {
+        let Local { replica, history } = world.tables.local(local);
         let setup = world.tables.setup(world.correct[position]);
-        let last = round.view == self.max_view;
-        let replica = match round.phase {
-            Phase::Leave => replica.without_view_left(),
-            Phase::Assemble if last => replica.without_old_certificates(setup),
-            Phase::Commit => {
-                replica.without_finished_view(setup, self.proposes_again(world, position, round.view))
+        let mut cut = replica.clone();
+        match round.phase {
+            Phase::Leave if cut.leaving().is_some() => {
+                cut = cut.without_finished_view().without_view_left();
             }
-            _ => replica,
-        };
+            Phase::Commit => cut = cut.without_finished_view(),
+            _ if cut.leaving().is_some() => cut = cut.without_finished_view(),
+            _ => {}
+        }
+        let last = Round { view: self.max_view, phase: Phase::Assemble };
+        if self.max_view.0 > 0 && round >= last {
+            cut = cut.without_old_certificates(setup);
+        }
+        cut = cut.without_spare_batches(setup, self.proposes_again(world, position, round));
         let mut decided = Decided::new();
         let mut kept = history.clone();
         if !self.whole_histories {
@@ -72,8 +95,7 @@ impl Forms {
                 kept = kept.without_views();
             }
         }
-        let local = world.tables.add_local(Local { replica, history: kept });
-        (world.agent(position, local, live), decided)
+        (world.tables.add_local(Local { replica: cut, history: kept }), decided)
     }
 }
 

@@ -154,7 +154,7 @@ impl Layered {
     /// Whether one choice may stand in for another that it goes on from: what is checked to be so afterwards.
     fn stands_in(&self, position: usize, round: usize) -> bool {
         let Round { view, phase } = self.rounds[round];
-        let free = view == self.forms.max_view || !self.forms.proposes_again(&self.world, position, view);
+        let free = !self.forms.proposes_again(&self.world, position, self.rounds[round]);
         !self.forms.whole_histories
             && match phase {
                 Phase::Leave => true,
@@ -219,7 +219,7 @@ impl Layered {
             let mut onward = Vec::new();
             for (number, available) in self.events(position, from, round, offer) {
                 for step in self.world.moves_of(position, from, number, available) {
-                    self.duties.step(&self.world, position, from, round, &step);
+                    self.duties.step(&self.world, position, from, round, self.rounds[round], &step);
                     let to = self.world.after(position, from, &step);
                     if to != from && !onward.contains(&to) {
                         onward.push(to);
@@ -269,7 +269,7 @@ impl Layered {
                 continue;
             }
             let (cut, decided) = self.forms.cut(&mut self.world, *position, end, self.rounds[*round]);
-            self.duties.cut(*position, *round, end, cut);
+            self.duties.cut(&self.world, *position, *round, end, cut);
             let choice = (cut, self.name_decided(decided));
             if !choices.contains(&choice) {
                 choices.push(choice);

@@ -57,6 +57,18 @@ impl Conditions {
         self.counts.values().map(|&(_, failed)| failed).sum()
     }
 
+    /// Adds what was checked elsewhere.
+    pub(crate) fn add(&mut self, other: &Conditions) {
+        for (&condition, &(checked, failed)) in &other.counts {
+            let (all, all_failed) = self.counts.entry(condition).or_default();
+            *all += checked;
+            *all_failed += failed;
+        }
+        for (&condition, broken) in &other.first {
+            self.first.entry(condition).or_insert_with(|| broken.clone());
+        }
+    }
+
     /// Counts a check; says what failed, if it is the first of its condition.
     pub(crate) fn note(&mut self, condition: &'static str, holds: bool, what: impl FnOnce() -> String) {
         let (checked, failed) = self.counts.entry(condition).or_default();
@@ -107,11 +119,9 @@ fn occasions(
     world: &World,
     position: usize,
 ) -> IndexMap<LocalId, BTreeMap<usize, BTreeSet<u32>>, FixedState> {
-    let agents = world.agents(position);
     let mut all: IndexMap<LocalId, BTreeMap<usize, BTreeSet<u32>>, FixedState> = IndexMap::default();
-    for (agent, number, available) in agents.occasions() {
-        let of_local = all.entry(agents.agent(agent).local).or_default();
-        of_local.entry(number).or_default().insert(available);
+    for (local, number, available) in world.occasions(position) {
+        all.entry(local).or_default().entry(number).or_default().insert(available);
     }
     all
 }

@@ -1,6 +1,6 @@
 //! A correct replica with what it has sent: one word of a global state.
 
-use super::network::{AvailableId, PartId, SubjectNumber};
+use super::network::{AvailableId, PartId};
 use super::tables::{LocalId, MessageId};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -87,11 +87,6 @@ impl Agents {
         let range = (name(self.targets.len()), name(targets.len()));
         self.targets.extend_from_slice(targets);
         self.moves.insert((id, number, available), range);
-    }
-
-    /// For each agent and subject, what was available when it moved.
-    pub fn occasions(&self) -> impl Iterator<Item = (AgentId, SubjectNumber, AvailableId)> + '_ {
-        self.moves.keys().map(|&(id, number, available)| (id, usize::from(number), available))
     }
 }
 

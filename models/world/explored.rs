@@ -240,6 +240,15 @@ impl World {
         moves
     }
 
+    /// For each local state at a position and each subject, what was available when it moved.
+    pub(crate) fn occasions(
+        &self,
+        position: usize,
+    ) -> impl Iterator<Item = (LocalId, SubjectNumber, u32)> + '_ {
+        let here = self.moves.keys().filter(move |&&(at, ..)| at == position);
+        here.map(|&(_, local, number, available)| (local, number, available))
+    }
+
     /// What an agent can do with what is available about a subject.
     pub(crate) fn moves_of(
         &mut self,

@@ -136,23 +136,32 @@ impl Judge {
         let mut replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().zip(joint))
             .map(|(&replica, &name)| (replica, self.history(name).clone()))
             .collect();
+        // Properties compare replicas with each other and with themselves, so any of them will do for these.
         for &(view, n, digest) in decided {
-            // Properties compare replicas with each other and with themselves, so any of them will do.
             if let Some(history) = replicas.values_mut().next() {
                 history.record(&Fact::Committed { view, n, digest });
             }
         }
         let accepted = self.accepted(&replicas);
+        self.check(&replicas, &accepted)?;
+        Ok(self.happened(&replicas, !accepted.is_empty()))
+    }
+
+    /// Whether one replica's history violates something by itself.
+    pub(crate) fn is_unsound_alone(&self, position: usize, history: &History) -> bool {
+        self.check(&[(self.correct[position], history.clone())].into(), &[]).is_err()
+    }
+
+    fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), String> {
         let snapshot = Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,
             genesis: &self.genesis,
-            replicas: &replicas,
+            replicas,
             authentic: &self.authentic,
-            accepted: &accepted,
+            accepted,
         };
-        check_all(&snapshot).map_err(|violation| violation.to_string())?;
-        Ok(self.happened(&replicas, !accepted.is_empty()))
+        check_all(&snapshot).map_err(|violation| violation.to_string())
     }
 
     fn happened(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: bool) -> Witnesses {

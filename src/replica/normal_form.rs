@@ -8,6 +8,7 @@
 use super::{Bundle, Replica, Setup};
 use crate::message::ViewChange;
 use crate::types::{SeqNo, View};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl<B: Bundle> Replica<B> {
@@ -46,30 +47,38 @@ impl<B: Bundle> Replica<B> {
         bare
     }
 
-    /// This state when nothing more happens in the view that it is in, or has left.
-    ///
-    /// What was logged and voted in that view is over. The batches accepted in it stay for a new primary, which
-    /// proposes the requests that it carries over no second time (`requeue`); all `superseded` does is to keep them.
-    /// A replica that will be no primary again (`proposes_again`) fetches a batch when a new view names it, and its
-    /// requests are waited for in vain.
-    pub fn without_finished_view(&self, setup: &Setup<B>, proposes_again: bool) -> Self {
+    /// This state when nothing more happens in the view that it is in, or has left: what was logged and voted in that
+    /// view is over.
+    pub fn without_finished_view(&self) -> Self {
         let mut over = self.clone();
         over.votes.clear();
         over.committed.clear();
-        over.queue.clear();
-        over.proposed.clear();
         over.durable.log.clear();
-        over.durable.superseded.clear();
-        if proposes_again {
-            let batches: Vec<_> = over.durable.batches.keys().copied().collect();
-            let highest = over.watermarks(setup).high();
-            over.durable.superseded.extend((!batches.is_empty()).then_some((highest, batches)));
-        } else {
-            over.durable.batches.clear();
-            over.pool.clear();
-            over.awaited = None;
-        }
         over
+    }
+
+    /// This state without what matters to a future primary only, unless it will be one (`proposes_again`), and with
+    /// the batches it has in a form that does not say where they come from.
+    ///
+    /// A new primary proposes no second time what it carries over, if it has the batch (`requeue`); all that
+    /// `superseded` does is to keep batches. Everybody else can fetch a batch when a new view names it, and what it
+    /// knows of requests is for its timer only.
+    pub fn without_spare_batches(&self, setup: &Setup<B>, proposes_again: bool) -> Self {
+        let mut bare = self.clone();
+        bare.durable.superseded.clear();
+        if proposes_again {
+            let batches: Vec<_> = bare.durable.batches.keys().copied().collect();
+            let highest = bare.watermarks(setup).high();
+            bare.durable.superseded.extend((!batches.is_empty()).then_some((highest, batches)));
+        } else {
+            let named: BTreeSet<_> = bare.durable.log.values().map(|m| m.content.digest).collect();
+            bare.durable.batches.retain(|digest, _| named.contains(digest));
+            bare.pool.clear();
+            bare.queue.clear();
+            bare.proposed.clear();
+            bare.awaited = None;
+        }
+        bare
     }
 
     /// This state, between two views, when only the target of the VIEW-CHANGE sent matters and not what was left.
