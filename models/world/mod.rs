@@ -26,6 +26,8 @@ mod resent;
 mod tables;
 mod words;
 
+pub use words::in_words;
+
 pub use agents::{Agent, AgentId, Agents, Facts};
 pub use config::{MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;

@@ -79,6 +79,11 @@ impl Network {
         }
     }
 
+    /// The adversary.
+    pub fn adversary(&self) -> &Adversary {
+        &self.adversary
+    }
+
     /// The subjects, in the order of their numbers.
     pub fn subjects(&self) -> &[Subject] {
         &self.subjects

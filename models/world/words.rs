@@ -21,11 +21,8 @@ impl World {
 
     /// What happens at a replica in words: these deliveries, or a time-out if there are none.
     pub fn happens(&self, replica: ReplicaId, path: &[MessageId]) -> String {
-        let names = path.iter().map(|&message| in_short(self.tables.message(message), self.config()));
-        match path {
-            [] => format!("r{} times out", replica.0),
-            _ => format!("{} -> r{}", names.collect::<Vec<_>>().join(" + "), replica.0),
-        }
+        let messages: Vec<_> = path.iter().map(|&message| self.tables.message(message).clone()).collect();
+        in_words(replica, &messages, self.config())
     }
 
     fn what_came_of_it(&self, before: &State, replica: ReplicaId, after: &State) -> String {
@@ -48,6 +45,15 @@ impl World {
             }
         }
         line
+    }
+}
+
+/// What happens at a replica in words: these deliveries, or a time-out if there are none.
+pub fn in_words(replica: ReplicaId, messages: &[Message<Symbolic>], config: &WorldConfig) -> String {
+    let names: Vec<String> = messages.iter().map(|message| in_short(message, config)).collect();
+    match messages {
+        [] => format!("r{} times out", replica.0),
+        _ => format!("{} -> r{}", names.join(" + "), replica.0),
     }
 }
 
