@@ -7,5 +7,7 @@ pub mod engine;
 pub mod journal;
 pub mod lazy;
 pub mod mutants;
+pub mod report;
 pub mod simulation;
+pub mod suite;
 pub mod world;
