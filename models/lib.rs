@@ -8,5 +8,7 @@ pub mod journal;
 pub mod layered;
 pub mod lazy;
 pub mod mutants;
+pub mod report;
 pub mod simulation;
+pub mod suite;
 pub mod world;

@@ -2,6 +2,7 @@
 
 use pbft::replica::{ExecutedRequest, Fact};
 use pbft::types::{Digest, SeqNo, View};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 pub type Slots = BTreeMap<(View, SeqNo), BTreeSet<Digest>>;
 
 /// One batch that a replica executed.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Execution {
     /// The sequence number.
     pub n: SeqNo,
@@ -20,7 +21,7 @@ pub struct Execution {
 }
 
 /// One advance of a replica's service.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum ServiceStep {
     /// A batch was executed.
     Executed(Arc<Execution>),
@@ -34,7 +35,7 @@ pub enum ServiceStep {
 }
 
 /// A view that a replica entered by a NEW-VIEW.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Entry {
     /// The view.
     pub view: View,
@@ -45,7 +46,7 @@ pub struct Entry {
 }
 
 /// One change of a replica's view.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum ViewStep {
     /// VIEW-CHANGE was sent.
     Left {
@@ -59,7 +60,7 @@ pub enum ViewStep {
 }
 
 /// A vote at or below the `h` that the voter knew.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct StaleVote {
     /// The view of the vote.
     pub view: View,
@@ -77,7 +78,7 @@ pub struct StaleVote {
 /// facts whose records survived.
 ///
 /// Not bounded: it is no part of a replica. Clones share executions and entries.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct History {
     pub(crate) pre_prepared: Slots,
     pub(crate) prepared: Slots,

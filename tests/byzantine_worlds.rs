@@ -1,49 +1,44 @@
 //! One view with a Byzantine replica, explored exhaustively without any reduction; and the mutants that these
 //! worlds kill.
 
-use pbft::types::{Cluster, ReplicaId, SeqNo};
-use pbft_models::engine::{Outcome, explore};
+use pbft::types::{Cluster, ReplicaId, View};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::world::{World, WorldConfig};
+use pbft_models::report::{Explore, Options, Report, Verdict, run};
+use pbft_models::world::WorldConfig;
 
 /// Two requests compete for one sequence number.
-fn world(byzantine: &[u16], rules: Rulebook) -> World {
-    let config = WorldConfig {
-        byzantine: byzantine.iter().copied().map(ReplicaId).collect(),
-        max_seq: SeqNo(1),
-        rules,
-        ..WorldConfig::new(Cluster::new(4, 1), 2)
-    };
-    World::new(config).expect("these bounds make sense")
+fn config(byzantine: &[u16], rules: Rulebook) -> WorldConfig {
+    let byzantine = byzantine.iter().copied().map(ReplicaId).collect();
+    WorldConfig { byzantine, rules, ..WorldConfig::new(Cluster::new(4, 1), 2) }
+}
+
+fn explored(config: WorldConfig, how: Explore) -> Report {
+    run(config, how, &Options::default(), &mut |_| true).expect("these bounds make sense")
 }
 
 #[test]
 fn every_property_holds_whoever_is_byzantine() {
     for byzantine in 0..4 {
-        let mut world = world(&[byzantine], Rulebook::default());
-        let found = explore(&mut world, usize::MAX, &mut |_| true);
-        assert_eq!(found.outcome, Outcome::Exhausted, "r{byzantine}");
-        assert!(world.witnesses().commits > 0, "r{byzantine}: nothing commits");
+        let report = explored(config(&[byzantine], Rulebook::default()), Explore::None);
+        assert_eq!(report.verdict, Verdict::Holds, "r{byzantine}: {report:?}");
     }
 }
 
 #[test]
 fn backups_are_interchangeable_so_their_worlds_are_equally_large() {
     let sizes = [1, 2, 3].map(|byzantine| {
-        let found = explore(&mut world(&[byzantine], Rulebook::default()), usize::MAX, &mut |_| true);
-        (found.states, found.transitions, found.depth)
+        let report = explored(config(&[byzantine], Rulebook::default()), Explore::None);
+        (report.states, report.transitions, report.depth)
     });
     assert!(sizes[0] == sizes[1] && sizes[1] == sizes[2], "{sizes:?}");
     // A changed count is a result: explain it where it changes.
     assert_eq!(sizes[0], (406_369, 2_849_326, 13));
 }
 
-/// The length of the shortest violation of a property, if there is one.
-fn shortest(byzantine: &[u16], rules: Rulebook) -> Option<(String, usize)> {
-    match explore(&mut world(byzantine, rules), usize::MAX, &mut |_| true).outcome {
-        Outcome::Violated { what, trace, .. } => Some((what, trace.len())),
-        _ => None,
-    }
+/// The property that is violated after the least number of steps, and that number.
+fn shortest(config: WorldConfig, how: Explore) -> (&'static str, usize) {
+    let report = explored(config, how);
+    (report.property.unwrap_or_default(), report.trace_length.unwrap_or_default())
 }
 
 #[test]
@@ -56,24 +51,38 @@ fn a_byzantine_primary_splits_replicas_that_lack_one_rule() {
         (Mutant::VoteAgain, 4),
         (Mutant::SenderInPayload, 4),
     ] {
-        let (what, length) = shortest(&[0], Rulebook::without(mutant)).unwrap_or_default();
-        assert!(what.starts_with("prepared-uniqueness"), "{mutant:?}: {what}");
-        assert_eq!(length, steps, "{mutant:?}");
+        let found = shortest(config(&[0], Rulebook::without(mutant)), Explore::None);
+        assert_eq!(found, ("prepared-uniqueness", steps), "{mutant:?}");
     }
 }
 
 #[test]
 fn a_byzantine_primary_gets_executed_what_no_client_asked_for() {
     for (mutant, property) in [(Mutant::ForgedRequest, "validity"), (Mutant::AnyBatch, "agreement")] {
-        let (what, _) = shortest(&[0], Rulebook::without(mutant)).unwrap_or_default();
-        assert!(what.starts_with(property), "{mutant:?}: {what}");
+        let (found, _) = shortest(config(&[0], Rulebook::without(mutant)), Explore::None);
+        assert_eq!(found, property, "{mutant:?}");
     }
 }
 
 #[test]
 fn two_byzantine_replicas_of_four_are_too_many() {
     for pair in [[0, 1], [0, 2], [0, 3]] {
-        let (what, _) = shortest(&pair, Rulebook::default()).unwrap_or_default();
-        assert!(what.starts_with("prepared-uniqueness"), "{pair:?}: {what}");
+        let (found, _) = shortest(config(&pair, Rulebook::default()), Explore::None);
+        assert_eq!(found, "prepared-uniqueness", "{pair:?}");
+    }
+}
+
+#[test]
+fn once_views_change_any_two_byzantine_replicas_of_four_are_too_many() {
+    for (pair, property) in [
+        ([0, 1], "prepared-uniqueness"),
+        ([0, 2], "prepared-uniqueness"),
+        ([0, 3], "prepared-uniqueness"),
+        ([1, 2], "new-view-preserves-committed"),
+        ([1, 3], "new-view-preserves-committed"),
+        ([2, 3], "new-view-preserves-committed"),
+    ] {
+        let world = WorldConfig { max_view: View(1), ..config(&pair, Rulebook::default()) };
+        assert_eq!(shortest(world, Explore::Lazy), (property, 4), "{pair:?}");
     }
 }

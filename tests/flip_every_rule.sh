@@ -10,7 +10,7 @@ suites="--test paper_s4_1 --test paper_s4_2 --test paper_s4_2_order --test paper
 cargo test -q $suites --test simulation --no-run || exit 2
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then
-    mapfile -t names < <(cargo run -q -- check --list-rules)
+    mapfile -t names < <(cargo run -q -- check --list-rules | cut -d' ' -f1)
 fi
 for name in "${names[@]}"; do
     log=$(PBFT_WITHOUT=$name cargo test -q --no-fail-fast $suites 2>&1)

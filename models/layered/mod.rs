@@ -20,8 +20,8 @@
 //! With whole histories ([`Layered::new`], `whole_histories`) nothing stands in for anything and histories are never
 //! cut, so that what each replica can have done can be compared with other explorations.
 //!
-//! The length of a trace found this way is that of the macro steps it consists of after leaving out what is not
-//! needed; it need not be the shortest.
+//! A violation is shown as an execution of whole replicas ([`Layered::unroll`]), without the macro steps that are not
+//! needed for it; there may be a shorter one. A violation that no such execution shows is no verdict.
 
 mod conditions;
 pub mod forms;
@@ -41,6 +41,7 @@ use forms::{Decided, Forms, merged};
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
 use pbft::types::View;
+use pbft_properties::Violation;
 use rounds::{round_of, rounds};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ pub struct Layered {
     choices: IndexMap<Occasion, Arc<Vec<Choice>>, FixedState>,
     decided: IndexSet<Decided, FixedState>,
     merges: IndexMap<(DecidedId, DecidedId), DecidedId, FixedState>,
-    judged: IndexMap<(Joint, DecidedId), Result<Witnesses, String>, FixedState>,
+    judged: IndexMap<(Joint, DecidedId), Result<Witnesses, Violation>, FixedState>,
     duties: conditions::Duties,
 }
 
@@ -381,7 +382,7 @@ impl Space for Layered {
     fn complaint(&self, state: &[u32]) -> String {
         let (agents, _, decided) = self.split(state);
         match self.judged.get(&(self.world.joint(agents), decided)) {
-            Some(Err(what)) => what.clone(),
+            Some(Err(violation)) => violation.to_string(),
             _ => String::new(),
         }
     }

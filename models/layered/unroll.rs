@@ -13,6 +13,7 @@ use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::{Principal, ReplicaId};
+use pbft_properties::Violation;
 use std::collections::BTreeSet;
 
 type Msg = Message<Symbolic>;
@@ -32,7 +33,7 @@ pub struct Execution {
     /// The steps.
     pub steps: Vec<Happening>,
     /// What is violated.
-    pub what: String,
+    pub what: Violation,
 }
 
 impl Layered {
@@ -109,7 +110,7 @@ impl Layered {
         Happening { replica: self.world.correct[position], messages }
     }
 
-    fn violation(&self, steps: &[Happening]) -> Option<String> {
+    fn violation(&self, steps: &[Happening]) -> Option<Violation> {
         Replay::new(self.world.config()).run(steps, &mut |_| true).1
     }
 
@@ -173,7 +174,7 @@ impl Replay {
         mut self,
         steps: &[Happening],
         available: &mut dyn FnMut((&Msg, &[&Msg])) -> bool,
-    ) -> (usize, Option<String>) {
+    ) -> (usize, Option<Violation>) {
         for (taken, step) in steps.iter().enumerate() {
             let Some(position) = self.correct.iter().position(|&replica| replica == step.replica) else { continue };
             if step.messages.is_empty() {
@@ -214,7 +215,7 @@ impl Replay {
         sent.unwrap_or_else(|| message.clone())
     }
 
-    fn complaint(&mut self) -> Option<String> {
+    fn complaint(&mut self) -> Option<Violation> {
         let mut joint = [0; crate::world::MAX_REPLICAS];
         for (position, &local) in self.locals.iter().enumerate() {
             let Local { history, .. } = self.tables.local(local);

@@ -53,6 +53,26 @@ impl WorldConfig {
         }
     }
 
+    /// A name that says the bounds and who is Byzantine, not the rules: `n4f1-byz3-v2k1r2b1` has views up to 2, one
+    /// sequence number, two requests and batches of at most one; `-c2w4` adds checkpoints and the window.
+    pub fn name(&self) -> String {
+        let byzantine = match self.byzantine.is_empty() {
+            true => "none".to_string(),
+            false => self.byzantine.iter().map(|replica| replica.0.to_string()).collect(),
+        };
+        let (n, f) = (self.cluster.n(), self.cluster.f());
+        let (views, numbers) = (self.max_view.0, self.max_seq.0);
+        let mut name =
+            format!("n{n}f{f}-byz{byzantine}-v{views}k{numbers}r{}b{}", self.requests, self.max_batch);
+        let window = self.parameters().window;
+        match self.checkpoint_interval {
+            Some(interval) => name.push_str(&format!("-c{interval}w{window}")),
+            None if window != numbers => name.push_str(&format!("-w{window}")),
+            None => {}
+        }
+        name
+    }
+
     /// What makes no sense, in words, or nothing.
     pub fn problem(&self) -> Option<String> {
         let (n, f, quorum) = (self.cluster.n(), self.cluster.f(), self.cluster.quorum());

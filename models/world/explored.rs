@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::ReplicaId;
-use pbft_properties::History;
+use pbft_properties::{History, Violation};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -88,6 +88,11 @@ impl World {
         &self.config
     }
 
+    /// How deliveries are explored.
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
     /// The tables of local states and messages.
     pub fn tables(&self) -> &Tables {
         &self.tables
@@ -108,9 +113,9 @@ impl World {
         &self.correct
     }
 
-    /// How many combinations of histories there are.
-    pub fn judge_len(&self) -> usize {
-        self.judge.joints().count()
+    /// What is violated in a state that has been judged, if anything is.
+    pub fn violation(&self, state: &State) -> Option<&Violation> {
+        self.judge.verdict(&self.joint(state))?.as_ref().err()
     }
 
     /// What has been seen to happen.
@@ -360,8 +365,7 @@ impl Space for World {
     }
 
     fn initial(&mut self) -> Vec<Vec<u32>> {
-        let state: Vec<AgentId> =
-            (0..self.correct.len()).map(|position| self.start(position)).collect();
+        let state: Vec<AgentId> = (0..self.correct.len()).map(|position| self.start(position)).collect();
         vec![state]
     }
 
@@ -407,9 +411,6 @@ impl Space for World {
     }
 
     fn complaint(&self, state: &[u32]) -> String {
-        match self.judge.verdict(&self.joint(state)) {
-            Some(Err(what)) => what.clone(),
-            _ => String::new(),
-        }
+        self.violation(state).map(ToString::to_string).unwrap_or_default()
     }
 }

@@ -7,7 +7,7 @@ use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Fact;
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
-use pbft_properties::{Accepted, History, Snapshot, check_all};
+use pbft_properties::{Accepted, History, Snapshot, Violation, check_all};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What has been seen to happen. A world where nothing happens proves nothing.
@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Witnesses {
     /// Some correct replica has committed something.
     pub commits: bool,
+    /// Some correct replica has committed something that another correct one has not prepared: with so few
+    /// replicas that each is needed, this is never seen.
+    pub commits_without_one: bool,
     /// Some client can have accepted a result.
     pub accepted: bool,
     /// Every correct replica has executed up to the highest sequence number.
@@ -33,9 +36,10 @@ pub struct Witnesses {
 
 impl Witnesses {
     /// Each with its name.
-    pub fn named(&self) -> [(&'static str, bool); 8] {
+    pub fn named(&self) -> [(&'static str, bool); 9] {
         [
             ("something commits", self.commits),
+            ("something commits without some replica", self.commits_without_one),
             ("a client accepts a result", self.accepted),
             ("everything executes everywhere", self.complete),
             ("a view change completes", self.view_changes),
@@ -48,6 +52,7 @@ impl Witnesses {
 
     pub(crate) fn add(&mut self, other: Witnesses) {
         self.commits |= other.commits;
+        self.commits_without_one |= other.commits_without_one;
         self.accepted |= other.accepted;
         self.complete |= other.complete;
         self.view_changes |= other.view_changes;
@@ -69,7 +74,7 @@ pub struct Judge {
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
     genesis: Journal,
     histories: IndexSet<History, FixedState>,
-    judged: IndexMap<Joint, Result<Witnesses, String>, FixedState>,
+    judged: IndexMap<Joint, Result<Witnesses, Violation>, FixedState>,
 }
 
 impl Judge {
@@ -103,7 +108,7 @@ impl Judge {
     }
 
     /// The verdict on these histories, if they have been judged: what has happened, or what is violated.
-    pub fn verdict(&self, joint: &Joint) -> Option<&Result<Witnesses, String>> {
+    pub fn verdict(&self, joint: &Joint) -> Option<&Result<Witnesses, Violation>> {
         self.judged.get(joint)
     }
 
@@ -132,7 +137,7 @@ impl Judge {
         &self,
         joint: &Joint,
         decided: &[(View, SeqNo, Digest)],
-    ) -> Result<Witnesses, String> {
+    ) -> Result<Witnesses, Violation> {
         let mut replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().zip(joint))
             .map(|(&replica, &name)| (replica, self.history(name).clone()))
             .collect();
@@ -152,7 +157,7 @@ impl Judge {
         self.check(&[(self.correct[position], history.clone())].into(), &[]).is_err()
     }
 
-    fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), String> {
+    fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), Violation> {
         let snapshot = Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,
@@ -161,15 +166,22 @@ impl Judge {
             authentic: &self.authentic,
             accepted,
         };
-        check_all(&snapshot).map_err(|violation| violation.to_string())
+        check_all(&snapshot)
     }
 
     fn happened(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: bool) -> Witnesses {
         let any = |happened: fn(&History) -> bool| replicas.values().any(happened);
         let last = |history: &History| history.executions().map(|execution| execution.n).max();
         let null = |entry: &pbft_properties::Entry| entry.carried.values().any(|&d| d == Digest::NULL);
+        let prepared_by_all = |slot: &(View, SeqNo), digest: &Digest| {
+            let prepared =
+                |history: &History| history.prepared().get(slot).is_some_and(|d| d.contains(digest));
+            replicas.values().all(prepared)
+        };
         Witnesses {
             commits: any(|history| !history.committed().is_empty()),
+            commits_without_one: (replicas.values().flat_map(|history| history.committed()))
+                .any(|(slot, digests)| digests.iter().any(|digest| !prepared_by_all(slot, digest))),
             accepted,
             complete: replicas.values().all(|history| last(history) == Some(self.config.max_seq)),
             view_changes: any(|history| history.entries().next().is_some()),

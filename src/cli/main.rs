@@ -5,21 +5,23 @@
 
 mod check;
 mod output;
+mod progress;
 mod simulate;
+mod table;
 
 use clap::Parser;
 use std::process::ExitCode;
 
 /// A PBFT replica, explored exhaustively and simulated on hostile networks.
 ///
-/// Examples: pbft check; pbft simulate --seed 0 --seeds 100
+/// Examples: pbft check; pbft check --list; pbft simulate --seed 0 --seeds 100
 ///
 /// Exit status: 0 as expected, 1 a property is violated, 2 a wrong command line, 3 nothing is known because a run
 /// was cut short.
 #[derive(Parser)]
 #[command(name = "pbft", version, max_term_width = 100)]
 enum Command {
-    /// Explores a world of real replicas exhaustively and checks every property in every state.
+    /// Explores worlds of real replicas exhaustively and checks every property in every state.
     ///
     /// Examples: pbft check; pbft check --byzantine 0 --requests 2 --max-seq 1 --max-view 1 --explore lazy
     Check(check::Arguments),

@@ -1,6 +1,12 @@
-//! Writing to standard output, and being told to stop.
+//! Writing to standard output, being told to stop, and counting what is allocated.
 
+use cap::Cap;
+use std::alloc::System;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Counts; it limits nothing by itself, because an exploration that must stop can say how far it came.
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -19,6 +25,11 @@ pub fn watch_for_interrupts() {
 /// Whether Ctrl-C was pressed.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// The bytes allocated now.
+pub fn allocated() -> usize {
+    ALLOCATOR.allocated()
 }
 
 /// `println!` for a reader that may go away: then there is nobody to tell, and the program ends with status 3.

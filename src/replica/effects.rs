@@ -5,6 +5,7 @@ use crate::crypto::Crypto;
 use crate::message::Message;
 use crate::rejection::Rejection;
 use crate::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
+use serde::Serialize;
 
 /// The timers of a replica. Their durations are the runtime's.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -109,7 +110,7 @@ pub enum Fact {
 }
 
 /// One request executed, with everything a property needs to judge it.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct ExecutedRequest {
     /// The client.
     pub client: ClientId,

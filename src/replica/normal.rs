@@ -35,7 +35,7 @@ impl<B: Bundle> Replica<B> {
             self.persist(setup, Record::PrePrepared(pre_prepare.clone(), batch.clone()), effects);
             effects.fact(Fact::PrePrepared { view: self.view(), n, digest });
             effects.send(Destination::Replicas, Message::PrePrepare(pre_prepare, batch));
-            self.try_prepared(setup, self.view(), n, effects);
+            self.try_prepared_with(setup, digest, effects);
         }
     }
 
@@ -117,7 +117,7 @@ impl<B: Bundle> Replica<B> {
         self.persist(setup, Record::PrePrepared(signed, batch), effects);
         effects.fact(Fact::PrePrepared { view, n, digest });
         self.send_prepare(setup, PrePrepare { view, n, digest }, effects);
-        self.try_prepared(setup, view, n, effects);
+        self.try_prepared_with(setup, digest, effects);
         Ok(())
     }
 
@@ -267,6 +267,13 @@ impl<B: Bundle> Replica<B> {
             return Err(Rejection::Unwanted);
         }
         self.persist(setup, Record::Batch(batch), effects);
+        self.try_prepared_with(setup, digest, effects);
+        Ok(())
+    }
+
+    /// A batch is here: it may be all that was missing, under whichever sequence numbers it was accepted. (A new view
+    /// may carry a batch over that this replica lacks, and its primary propose it once more.)
+    fn try_prepared_with(&mut self, setup: &Setup<B>, digest: Digest, effects: &mut Effects<B::Crypto>) {
         let named: Vec<(View, SeqNo)> = (self.durable.log.iter())
             .filter(|(_, signed)| signed.content.digest == digest)
             .map(|(&slot, _)| slot)
@@ -274,7 +281,6 @@ impl<B: Bundle> Replica<B> {
         for (view, n) in named {
             self.try_prepared(setup, view, n, effects);
         }
-        Ok(())
     }
 }
 

@@ -29,19 +29,24 @@ fn assert_refused(arguments: &str, words: &str) {
 // --- check ---
 
 #[test]
-fn check_explores_the_first_world_and_says_so_in_one_line() {
-    let (status, stdout, _) = pbft("check");
-    assert_eq!((status, stdout.lines().count()), (HOLDS, 1), "{stdout}");
-    assert!(stdout.starts_with("HOLDS (exhausted): n=4 f=1, no Byzantine replica, view 0, "), "{stdout}");
-    assert!(stdout.contains(": 15994 states, "), "{stdout}");
-    assert!(stdout.contains("rules pbft,"), "{stdout}");
+fn a_single_world_is_a_line_of_a_table_and_its_details() {
+    let (status, stdout, stderr) = pbft("check --n 4");
+    assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines[0].starts_with("verdict ") && lines[2].is_empty(), "{stdout}");
+    assert!(lines[1].starts_with("HOLDS (exhausted) ") && lines[1].contains(" 15994 "), "{stdout}");
+    assert!(lines[1].contains(" n4f1-byznone-v0k1r1b1 ") && lines[1].len() <= 160, "{stdout}");
+    assert!(
+        lines[3].starts_with("n=4 f=1, no Byzantine replica, view 0, ") && lines[3].contains(", rules pbft.")
+    );
+    assert!(stdout.contains("\nSeen: ") && stdout.contains("something commits"), "{stdout}");
 }
 
 #[test]
 fn check_runs_by_the_rules_it_is_given_and_names_them() {
     let (status, stdout, _) = pbft("check --rules commit-quorum");
     assert_eq!(status, HOLDS, "no replica is Byzantine in this world");
-    assert!(stdout.contains("rules commit-quorum,") && !stdout.contains(" 15994 states"), "{stdout}");
+    assert!(stdout.contains("rules pbft without commit-quorum.") && !stdout.contains(" 15994 "), "{stdout}");
 }
 
 #[test]
@@ -49,11 +54,12 @@ fn a_violation_comes_with_the_steps_to_it() {
     let (status, stdout, _) = pbft("check --n 2 --f 0 --requests 2 --rules in-order");
     assert_eq!(status, VIOLATED);
     let lines: Vec<&str> = stdout.lines().collect();
-    assert!(
-        lines[0].starts_with("VIOLATED: n=2 f=0, ") && lines[1].ends_with(", after 3 steps:"),
-        "{stdout}"
-    );
-    assert_eq!(lines.len(), 2 + 3, "{stdout}");
+    assert!(lines[1].starts_with("VIOLATED (3 steps) ") && lines[1].ends_with(" validity"), "{stdout}");
+    let what = lines.len() - 4;
+    assert!(lines[what].starts_with("validity: ") && lines[what].ends_with(", after 3 steps:"), "{stdout}");
+    for (number, step) in lines[what + 1..].iter().enumerate() {
+        assert!(step.starts_with(&format!("{:>4}  ", number + 1)), "{stdout}");
+    }
     assert_eq!(pbft("check --n 2 --f 0 --requests 2").0, HOLDS);
 }
 
@@ -62,7 +68,7 @@ fn lazy_delivery_holds_only_with_its_conditions_checked() {
     let world = "check --byzantine 0 --requests 2 --max-seq 1 --explore lazy";
     let (status, stdout, _) = pbft(world);
     assert_eq!(status, HOLDS, "{stdout}");
-    assert!(stdout.contains("conditions checked, 0 failed"), "{stdout}");
+    assert!(stdout.contains("Conditions of the reduction: ") && stdout.contains(" 0 of "), "{stdout}");
     let (status, stdout, _) = pbft(&format!("{world} --no-conditions"));
     assert_eq!(status, UNKNOWN);
     assert!(stdout.contains("not checked") && !stdout.contains("HOLDS"), "{stdout}");
@@ -70,18 +76,112 @@ fn lazy_delivery_holds_only_with_its_conditions_checked() {
 
 #[test]
 fn a_run_cut_short_claims_nothing() {
-    let (status, stdout, _) = pbft("check --max-million-states 0");
+    let (status, stdout, _) = pbft("check --byzantine 0 --memory 0.000001");
     assert_eq!(status, UNKNOWN);
-    assert!(stdout.contains("not exhausted") && !stdout.contains("HOLDS"), "{stdout}");
-    assert!(stdout.contains("Nothing is claimed: the limit on states was reached."), "{stdout}");
+    assert!(stdout.contains("UNKNOWN (not exhausted)") && !stdout.contains("HOLDS"), "{stdout}");
+    assert!(
+        stdout.contains("Nothing is claimed: not exhausted, the limit on memory was reached."),
+        "{stdout}"
+    );
+}
+
+/// The reports that `pbft` prints with these arguments.
+fn reports(arguments: &str) -> (i32, Vec<serde_json::Value>) {
+    let (status, stdout, _) = pbft(&format!("{arguments} --json"));
+    (status, stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn a_report_has_a_field_for_everything_that_a_verdict_rests_on() {
+    let (status, reports) =
+        reports("check --byzantine 3 --requests 2 --max-seq 1 --explore lazy --threads 1");
+    assert_eq!((status, reports.len()), (HOLDS, 1));
+    for (field, value) in [
+        ("world", "n4f1-byz3-v0k1r2b1".into()),
+        ("n", 4.into()),
+        ("f", 1.into()),
+        ("byzantine", vec![3].into()),
+        ("max_view", 0.into()),
+        ("max_seq", 1.into()),
+        ("requests", 2.into()),
+        ("max_batch", 1.into()),
+        ("checkpoint_interval", serde_json::Value::Null),
+        ("window", 1.into()),
+        ("rules", "pbft".into()),
+        ("explore", "lazy".into()),
+        ("threads", 1.into()),
+        ("states", 39.into()),
+        ("transitions", 77.into()),
+        ("depth", 8.into()),
+        ("exhausted", true.into()),
+        ("verdict", "holds".into()),
+        ("property", serde_json::Value::Null),
+        ("trace_length", serde_json::Value::Null),
+        ("conditions_failed", 0.into()),
+        ("observables", serde_json::Value::Null),
+        ("observables_digest", serde_json::Value::Null),
+        ("cut_by_bound", 0.into()),
+    ] {
+        assert_eq!(reports[0].get(field), Some(&value), "{field}");
+    }
+    for field in ["local_states", "message_sets", "seconds", "explore_seconds", "cpu_seconds"] {
+        assert!(reports[0][field].as_f64().unwrap() > 0.0, "{field}");
+    }
+    for field in ["states_per_second", "peak_bytes", "conditions_checked"] {
+        assert!(reports[0][field].as_f64().unwrap() > 0.0, "{field}");
+    }
+    assert_eq!(reports[0]["witnesses"]["something commits"], true);
+}
+
+#[test]
+fn a_report_of_a_violation_has_its_property_and_its_trace() {
+    let (status, reports) = reports("check --byzantine 0,1 --requests 2 --max-seq 1 --explore lazy");
+    assert_eq!((status, reports.len()), (VIOLATED, 1));
+    let report = &reports[0];
+    assert_eq!(report["verdict"], "violated");
+    assert_eq!(report["property"], "prepared-uniqueness");
+    assert_eq!(report["trace_length"], 4);
+    assert_eq!(report["trace"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn what_can_be_observed_is_the_same_for_both_explorations() {
+    let observed = |how: &str| {
+        let (_, reports) = reports(&format!("check --byzantine 3 --observables --explore {how}"));
+        let report = &reports[0];
+        let digest = report["observables_digest"].as_str().unwrap().to_owned();
+        (report["observables"].as_u64().unwrap(), digest)
+    };
+    let (count, digest) = observed("none");
+    assert_eq!((count, digest.len()), (9, 64));
+    assert_eq!(observed("lazy"), (count, digest));
+}
+
+#[test]
+fn three_replicas_with_one_byzantine_are_safe_and_need_everybody() {
+    let (status, stdout, _) = pbft("check --n 3 --f 1 --byzantine 2");
+    assert_eq!(status, HOLDS, "{stdout}");
+    assert!(stdout.contains("nothing commits unless every replica takes part"), "{stdout}");
+}
+
+#[test]
+fn the_worlds_of_the_suites_are_listed() {
+    let (status, stdout, stderr) = pbft("check --list");
+    assert_eq!((status, stderr.as_str()), (HOLDS, ""));
+    for line in stdout.lines() {
+        assert!(line.ends_with(" default and full") || line.ends_with(" full"), "{line}");
+    }
+    assert!(stdout.lines().any(|line| line.starts_with("n4f1-byz3-v2k1r2b1 ")), "{stdout}");
 }
 
 #[test]
 fn the_safeguards_listed_are_those_that_can_be_switched_off() {
     let (status, stdout, stderr) = pbft("check --list-rules");
     assert_eq!((status, stderr.as_str()), (HOLDS, ""));
-    assert!(stdout.lines().any(|name| name == "commit-quorum"), "{stdout}");
-    for name in stdout.lines() {
+    assert!(stdout.lines().any(|line| line.starts_with("commit-quorum  ")), "{stdout}");
+    for line in stdout.lines() {
+        let (name, lost) = line.split_once(' ').unwrap();
+        assert!(!lost.trim().is_empty(), "{line}");
         let (status, _, _) = pbft(&format!("check --n 1 --f 0 --rules {name} --list-rules"));
         assert_eq!(status, HOLDS, "{name}");
     }
@@ -149,7 +249,14 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
         assert_refused(&format!("{command} --rules frobnicate"), "pbft check --list-rules");
     }
     assert_refused("check --requests 0", "'0'");
-    assert_refused("check --max-million-states -1", "'-1'");
+    assert_refused("check --memory -1", "'-1'");
+    assert_refused("check --memory 0", "a number of GiB above 0");
+    assert_refused("check --threads 0", "'0'");
+    assert_refused("check --suite some", "'some'");
+    assert_refused("check --suite full --n 4", "'--suite <SUITE>'");
+    assert_refused("check --explore layered", "use --explore lazy");
+    assert_refused("check --byzantine 4", "--byzantine names replica 4, but they are 0 to 3");
+    assert_refused("check --checkpoint-interval 0", "--checkpoint-interval must be at least 1");
     assert_refused("simulate", "--seed <SEED>");
     assert_refused("simulate --seed 1 --crypto rot13", "'rot13'");
     assert_refused(

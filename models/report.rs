@@ -1,0 +1,445 @@
+//! What the exploration of a world shows: the bounds, the counts, the verdict, and what it rests on.
+
+use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
+use crate::layered::Layered;
+use crate::lazy::Conditions;
+use crate::world::{Delivery, Witnesses, World, WorldConfig};
+use cpu_time::ProcessTime;
+use pbft_properties::{History, Violation};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// How a world is explored.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Explore {
+    /// Every delivery by itself: no reduction.
+    None,
+    /// Deliveries when they complete something: [`crate::lazy`].
+    Lazy,
+    /// Round after round.
+    Layered,
+}
+
+impl Explore {
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Explore::None => "none",
+            Explore::Lazy => "lazy",
+            Explore::Layered => "layered",
+        }
+    }
+}
+
+/// What a run may use, and what it is to find out besides the verdict.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// Threads.
+    pub threads: usize,
+    /// The most bytes allocated, as `allocated` counts them.
+    pub memory: usize,
+    /// The bytes allocated now.
+    pub allocated: fn() -> usize,
+    /// Whether to check the conditions of a reduction. Without them it can hold nothing.
+    pub conditions: bool,
+    /// Whether to work out the observables.
+    pub observables: bool,
+}
+
+impl Default for Options {
+    /// Two threads, no limit on memory; conditions and no observables.
+    fn default() -> Self {
+        Options { threads: 2, memory: usize::MAX, allocated: || 0, conditions: true, observables: false }
+    }
+}
+
+/// What an exploration shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every reachable state was visited, something happens in some, and no property is violated in any.
+    Holds,
+    /// A property is violated.
+    Violated,
+    /// Nothing is claimed.
+    Unknown,
+}
+
+/// How often a condition of a reduction was tried.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Tried {
+    /// Pairs of events, or single events, that were tried.
+    pub checked: u64,
+    /// Those for which the condition does not hold.
+    pub failed: u64,
+}
+
+/// One world, explored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The name of the world: [`WorldConfig::name`].
+    pub world: String,
+    /// Replicas.
+    pub n: usize,
+    /// Faults tolerated.
+    pub f: usize,
+    /// The Byzantine replicas.
+    pub byzantine: Vec<u16>,
+    /// The highest view.
+    pub max_view: u64,
+    /// The highest sequence number.
+    pub max_seq: u64,
+    /// Clients with one request each.
+    pub requests: u32,
+    /// The most requests in a batch.
+    pub max_batch: usize,
+    /// `K` of the paper; none without checkpoints.
+    pub checkpoint_interval: Option<u64>,
+    /// `L` of the paper, in sequence numbers.
+    pub window: u64,
+    /// `pbft`, or the name of the safeguard switched off.
+    pub rules: &'static str,
+    /// How it was explored.
+    pub explore: Explore,
+    /// Threads used.
+    pub threads: usize,
+    /// Distinct states visited.
+    pub states: u64,
+    /// Distinct edges between them, loops left out.
+    pub transitions: u64,
+    /// The most steps that any visited state is away from the start.
+    pub depth: usize,
+    /// Distinct states of one replica with its history, those inside of a macro step included.
+    pub local_states: usize,
+    /// Distinct sets of messages sent by one replica, whole and not by subject, summed over the correct ones.
+    pub message_sets: usize,
+    /// Wall time of everything, in seconds.
+    pub seconds: f64,
+    /// Wall time of the exploration, without the conditions, in seconds.
+    pub explore_seconds: f64,
+    /// Processor time of everything, over all threads, in seconds.
+    pub cpu_seconds: f64,
+    /// States a second of `explore_seconds`.
+    pub states_per_second: f64,
+    /// The most bytes allocated, seen twice a second and at the end.
+    pub peak_bytes: usize,
+    /// Distinct steps that the bounds kept from happening or left incomplete.
+    pub cut_by_bound: u64,
+    /// Whether every reachable state was visited.
+    pub exhausted: bool,
+    /// What it shows.
+    pub verdict: Verdict,
+    /// The property that is violated.
+    pub property: Option<&'static str>,
+    /// Steps to the violation: the least there are, or, found round by round, without unneeded ones.
+    pub trace_length: Option<usize>,
+    /// What happens in some state, and what in none.
+    pub witnesses: BTreeMap<&'static str, bool>,
+    /// How often conditions of the reduction were tried; 0 without one.
+    pub conditions_checked: u64,
+    /// How often they failed.
+    pub conditions_failed: u64,
+    /// Distinct histories of the correct replicas, each replica by itself; if asked for and exhausted.
+    pub observables: Option<usize>,
+    /// SHA-256 of those histories: see [`Observables`].
+    pub observables_digest: Option<String>,
+    /// Why nothing is claimed.
+    pub why: Option<String>,
+    /// The violation in words: who did what.
+    pub violation: Option<String>,
+    /// The steps to it, in words.
+    pub trace: Option<Vec<String>>,
+    /// Each condition that was tried.
+    pub conditions: BTreeMap<&'static str, Tried>,
+    /// The first failure of each condition that failed.
+    pub first_failures: BTreeMap<&'static str, String>,
+}
+
+/// What an exploration hands over to its report.
+pub struct Findings {
+    /// The exploration.
+    pub exploration: Exploration,
+    /// What was seen to happen.
+    pub witnesses: Witnesses,
+    /// The conditions of the reduction, if there is one; as yet untried if they were not asked for.
+    pub conditions: Option<Conditions>,
+    /// What is violated at the end of the exploration's path.
+    pub violation: Option<Violation>,
+    /// The steps of that path.
+    pub trace: Vec<String>,
+    /// See [`Report::local_states`].
+    pub local_states: usize,
+    /// See [`Report::message_sets`].
+    pub message_sets: usize,
+    /// See [`Report::cut_by_bound`].
+    pub cut_by_bound: u64,
+    /// What can be observed.
+    pub observables: Option<Observables>,
+    /// See [`Report::peak_bytes`].
+    pub peak_bytes: usize,
+}
+
+/// The histories that occur at each correct replica. Explorations of one world must agree on them.
+///
+/// The digest is the SHA-256 of the `postcard` encoding of a list: for each correct replica in ascending order its
+/// number and the list of its histories, each encoded by itself, sorted as bytes.
+pub struct Observables {
+    /// How many, over all replicas.
+    pub count: usize,
+    /// The digest, in hexadecimal.
+    pub digest: String,
+}
+
+/// Explores a world. The exploration stops when `progress` returns false.
+///
+/// # Errors
+/// If the bounds make no sense ([`WorldConfig::problem`]).
+pub fn run(
+    config: WorldConfig,
+    how: Explore,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Report, String> {
+    let (began, cpu) = (Instant::now(), ProcessTime::now());
+    let findings = match how {
+        Explore::None => explored(&mut World::new(config.clone(), Delivery::One)?, options, progress),
+        Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
+        Explore::Layered => layered(&mut Layered::new(config.clone(), options.observables)?, options, progress),
+    };
+    let mut report = report(&config, how, options, findings);
+    report.seconds = began.elapsed().as_secs_f64();
+    report.cpu_seconds = cpu.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Runs the engine, and says how much was allocated at most.
+fn run_engine<S: Space>(
+    space: &mut S,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> (Exploration, usize) {
+    let Options { threads, memory: bytes, allocated, .. } = *options;
+    let mut peak_bytes = 0;
+    let exploration = explore(space, Limits { threads, states: u64::MAX, bytes, allocated }, &mut |now| {
+        peak_bytes = peak_bytes.max(allocated());
+        progress(now)
+    });
+    (exploration, peak_bytes.max(allocated()))
+}
+
+fn layered(
+    layered: &mut Layered,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> Findings {
+    let (exploration, peak_bytes) = run_engine(layered, options, progress);
+    let world = layered.world();
+    let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
+    let message_sets = message_sets(world);
+    let exhausted = exploration.outcome == Outcome::Exhausted;
+    let observables = (exhausted && options.observables).then(|| Observables::of(world));
+    let config = world.config().clone();
+    let execution = match &exploration.outcome {
+        Outcome::Violated { path, .. } => layered.unroll(path),
+        _ => None,
+    };
+    let conditions = match exhausted && options.conditions {
+        true => layered.check_conditions(),
+        false => Conditions::default(),
+    };
+    Findings {
+        witnesses: layered.witnesses(),
+        conditions: Some(conditions),
+        trace: execution.as_ref().map(|execution| execution.told(&config)).unwrap_or_default(),
+        violation: execution.map(|execution| execution.what),
+        local_states,
+        message_sets,
+        cut_by_bound,
+        observables,
+        peak_bytes: peak_bytes.max((options.allocated)()),
+        exploration,
+    }
+}
+
+fn explored(world: &mut World, options: &Options, progress: &mut dyn FnMut(Progress) -> bool) -> Findings {
+    let (exploration, peak_bytes) = run_engine(world, options, progress);
+    // Conditions take steps that no execution takes, so everything is counted before them.
+    let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
+    let (violation, trace) = match &exploration.outcome {
+        Outcome::Violated { path, .. } => told(world, path),
+        _ => (None, Vec::new()),
+    };
+    let exhausted = exploration.outcome == Outcome::Exhausted;
+    let conditions = (world.delivery() == Delivery::Lazy).then(|| match exhausted && options.conditions {
+        true => world.check_conditions(),
+        false => Conditions::default(),
+    });
+    Findings {
+        witnesses: world.witnesses(),
+        conditions,
+        violation,
+        trace,
+        local_states,
+        message_sets: message_sets(world),
+        cut_by_bound,
+        observables: (exhausted && options.observables).then(|| Observables::of(world)),
+        peak_bytes: peak_bytes.max((options.allocated)()),
+        exploration,
+    }
+}
+
+/// What is violated at the end of a path, and its steps in words.
+fn told(world: &mut World, path: &[Vec<u32>]) -> (Option<Violation>, Vec<String>) {
+    let violation = path.last().and_then(|state| world.violation(state)).cloned();
+    let trace = path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect();
+    (violation, trace)
+}
+
+fn message_sets(world: &World) -> usize {
+    let at = |position| {
+        let agents = world.agents(position);
+        let sent = (0..).take(agents.len()).map(|id| &agents.agent(id).sent);
+        sent.collect::<BTreeSet<_>>().len()
+    };
+    (0..world.correct().len()).map(at).sum()
+}
+
+impl Observables {
+    fn of(world: &World) -> Self {
+        let encode = |history: &History| postcard::to_stdvec(history).expect("a history is plain data");
+        let at = |position| world.histories_at(position).into_iter().map(encode).collect::<BTreeSet<_>>();
+        let all: Vec<_> = (0..world.correct().len()).map(|i| (world.correct()[i], at(i))).collect();
+        let bytes = postcard::to_stdvec(&all).expect("a list of bytes is plain data");
+        let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Observables { count: all.iter().map(|(_, histories)| histories.len()).sum(), digest }
+    }
+}
+
+/// What the findings amount to, and why it is nothing, if so.
+fn verdict(findings: &Findings) -> (Verdict, Option<&'static str>) {
+    let unknown = |why: &'static str| (Verdict::Unknown, Some(why));
+    match (&findings.exploration.outcome, &findings.conditions) {
+        // A violation needs no condition: its steps are steps of the real replicas.
+        (Outcome::Violated { .. }, _) if findings.violation.is_some() => (Verdict::Violated, None),
+        (Outcome::Violated { .. }, _) => unknown("whole replicas do not show the violation found"),
+        (Outcome::NotExhausted { why }, _) => unknown(why),
+        (Outcome::Exhausted, Some(tried)) if tried.failed() > 0 => unknown("a condition does not hold"),
+        (Outcome::Exhausted, Some(tried)) if tried.checked() == 0 => unknown("conditions were not checked"),
+        (Outcome::Exhausted, _) if !findings.witnesses.commits => unknown("vacuous: nothing ever commits"),
+        (Outcome::Exhausted, _) => (Verdict::Holds, None),
+    }
+}
+
+/// The report, but for the time of the whole run.
+fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findings) -> Report {
+    let (verdict, why) = verdict(&findings);
+    let Findings { exploration, conditions, violation, observables, .. } = findings;
+    let conditions = conditions.unwrap_or_default();
+    let explore_seconds = exploration.elapsed.as_secs_f64();
+    let violated = verdict == Verdict::Violated;
+    let (count, digest) = observables.map(|all| (all.count, all.digest)).unzip();
+    let parameters = config.parameters();
+    Report {
+        world: config.name(),
+        n: config.cluster.n(),
+        f: config.cluster.f(),
+        byzantine: config.byzantine.iter().map(|replica| replica.0).collect(),
+        max_view: config.max_view.0,
+        max_seq: config.max_seq.0,
+        requests: config.requests,
+        max_batch: config.max_batch,
+        checkpoint_interval: config.checkpoint_interval,
+        window: parameters.window,
+        rules: config.rules.name(),
+        explore: how,
+        threads: options.threads,
+        states: exploration.states,
+        transitions: exploration.transitions,
+        depth: exploration.depth,
+        local_states: findings.local_states,
+        message_sets: findings.message_sets,
+        seconds: 0.0,
+        explore_seconds,
+        cpu_seconds: 0.0,
+        states_per_second: exploration.states as f64 / explore_seconds.max(1e-9),
+        peak_bytes: findings.peak_bytes,
+        cut_by_bound: findings.cut_by_bound,
+        exhausted: exploration.outcome == Outcome::Exhausted,
+        verdict,
+        property: violation.as_ref().map(|violation| violation.property),
+        trace_length: violated.then_some(findings.trace.len()),
+        witnesses: findings.witnesses.named().into(),
+        conditions_checked: conditions.checked(),
+        conditions_failed: conditions.failed(),
+        observables: count,
+        observables_digest: digest,
+        why: why.map(str::to_owned),
+        violation: violation.map(|violation| violation.what),
+        trace: violated.then_some(findings.trace),
+        conditions: tried(&conditions),
+        first_failures: (conditions.first.iter()).map(|(&name, first)| (name, first.what.clone())).collect(),
+    }
+}
+
+fn tried(conditions: &Conditions) -> BTreeMap<&'static str, Tried> {
+    let tried = |&(checked, failed): &(u64, u64)| Tried { checked, failed };
+    conditions.counts.iter().map(|(&name, counts)| (name, tried(counts))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn findings(outcome: Outcome, commits: bool, conditions: Option<(u64, u64)>) -> Findings {
+        let conditions = conditions
+            .map(|counts| Conditions { counts: [("postponing", counts)].into(), ..Conditions::default() });
+        Findings {
+            exploration: Exploration {
+                outcome,
+                states: 1,
+                transitions: 0,
+                depth: 0,
+                elapsed: Duration::ZERO,
+                state_bytes: 0,
+            },
+            witnesses: Witnesses { commits, ..Witnesses::default() },
+            conditions,
+            violation: Some(Violation { property: "agreement", what: String::new() }),
+            trace: Vec::new(),
+            local_states: 1,
+            message_sets: 1,
+            cut_by_bound: 0,
+            observables: None,
+            peak_bytes: 0,
+        }
+    }
+
+    fn violated() -> Outcome {
+        Outcome::Violated { what: String::new(), path: Vec::new() }
+    }
+
+    #[test]
+    fn only_an_exhausted_world_in_which_something_commits_holds() {
+        for conditions in [None, Some((7, 0))] {
+            let holds = findings(Outcome::Exhausted, true, conditions);
+            assert_eq!(verdict(&holds), (Verdict::Holds, None));
+            let vacuous = findings(Outcome::Exhausted, false, conditions);
+            assert_eq!(verdict(&vacuous), (Verdict::Unknown, Some("vacuous: nothing ever commits")));
+            let cut_short = findings(Outcome::NotExhausted { why: "it was interrupted" }, true, conditions);
+            assert_eq!(verdict(&cut_short), (Verdict::Unknown, Some("it was interrupted")));
+        }
+    }
+
+    #[test]
+    fn a_condition_that_fails_or_was_never_tried_takes_a_verdict_back_but_no_violation() {
+        for conditions in [Some((7, 1)), Some((0, 0))] {
+            let (found, why) = verdict(&findings(Outcome::Exhausted, true, conditions));
+            assert!(found == Verdict::Unknown && why.is_some_and(|why| why.contains("condition")));
+            assert_eq!(verdict(&findings(violated(), true, conditions)), (Verdict::Violated, None));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The worlds whose verdicts are claimed: one table, for the command line, the documents and the tests.
+
+use crate::report::Explore;
+use crate::world::WorldConfig;
+use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+
+/// A world of a suite.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its bounds.
+    pub config: WorldConfig,
+    /// How it is explored.
+    pub explore: Explore,
+    /// Whether it is part of the default suite too, and not of the full one alone.
+    pub default: bool,
+}
+
+/// Worlds that differ in who is Byzantine and in how they are explored.
+struct Family {
+    n: u16,
+    f: u16,
+    byzantine: &'static [&'static [u16]],
+    max_view: u64,
+    max_seq: u64,
+    requests: u32,
+    checkpoint_interval: Option<u64>,
+    explore: &'static [Explore],
+    default: bool,
+}
+
+/// Four replicas, one of them Byzantine at most; view 0, one sequence number, two requests that compete for it.
+const FOUR: Family = Family {
+    n: 4,
+    f: 1,
+    byzantine: ANYBODY,
+    max_view: 0,
+    max_seq: 1,
+    requests: 2,
+    checkpoint_interval: None,
+    explore: &[Explore::Lazy],
+    default: true,
+};
+
+const BOTH_WAYS: &[Explore] = &[Explore::None, Explore::Lazy];
+const ANYBODY: &[&[u16]] = &[&[], &[0], &[1], &[2], &[3]];
+const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
+
+/// Every claim. The default suite takes less than two minutes on two cores.
+const FAMILIES: &[Family] = &[
+    Family { requests: 1, explore: BOTH_WAYS, ..FOUR },
+    Family { explore: BOTH_WAYS, ..FOUR },
+    Family { max_view: 1, ..FOUR },
+    Family { max_view: 2, byzantine: SOMEBODY, ..FOUR },
+];
+
+/// Every world, those of the default suite first.
+pub fn all() -> Vec<Entry> {
+    let mut all: Vec<Entry> = FAMILIES.iter().flat_map(Family::entries).collect();
+    all.sort_by_key(|entry| !entry.default);
+    all
+}
+
+impl Family {
+    fn entries(&self) -> Vec<Entry> {
+        let ways = self.byzantine.iter().flat_map(|&who| self.explore.iter().map(move |&how| (who, how)));
+        let entry = |(who, explore)| Entry { config: self.config(who), explore, default: self.default };
+        ways.map(entry).collect()
+    }
+
+    fn config(&self, byzantine: &[u16]) -> WorldConfig {
+        WorldConfig {
+            byzantine: byzantine.iter().copied().map(ReplicaId).collect(),
+            max_view: View(self.max_view),
+            max_seq: SeqNo(self.max_seq),
+            checkpoint_interval: self.checkpoint_interval,
+            ..WorldConfig::new(Cluster::new(self.n, self.f), self.requests)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_world_makes_sense_and_is_there_once() {
+        let names: BTreeSet<_> = all().iter().map(|entry| (entry.config.name(), entry.explore)).collect();
+        assert_eq!(names.len(), all().len());
+        for entry in all() {
+            assert_eq!(entry.config.problem(), None, "{}", entry.config.name());
+            // With more than f Byzantine replicas nothing is claimed.
+            assert!(entry.config.byzantine.len() <= entry.config.cluster.f(), "{}", entry.config.name());
+        }
+    }
+
+    #[test]
+    fn a_name_says_the_bounds_and_who_is_byzantine() {
+        let config = WorldConfig { checkpoint_interval: Some(1), ..FOUR.config(&[3]) };
+        assert_eq!(config.name(), "n4f1-byz3-v0k1r2b1-c1w1");
+        assert_eq!(FOUR.config(&[]).name(), "n4f1-byznone-v0k1r2b1");
+    }
+}

@@ -1,0 +1,54 @@
+//! How far an exploration is, on standard error.
+
+use pbft_models::engine::Progress;
+use pbft_models::report::Explore;
+use std::io::{IsTerminal, Write, stderr};
+use std::time::{Duration, Instant};
+
+/// Between two lines where they cannot be rewritten.
+const LINES_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows the progress of one world: in place on a terminal, otherwise in a line now and then.
+pub struct Ticker {
+    world: String,
+    terminal: bool,
+    last: Instant,
+}
+
+impl Ticker {
+    /// Shows nothing yet.
+    pub fn new(world: &str, explore: Explore) -> Self {
+        let world = format!("{world} {}", explore.name());
+        Ticker { world, terminal: stderr().is_terminal(), last: Instant::now() }
+    }
+
+    /// Shows how far it is.
+    pub fn tick(&mut self, now: Progress) {
+        let seconds = now.elapsed.as_secs_f64();
+        let rate = now.states as f64 / seconds.max(1e-9);
+        let Progress { states, frontier, depth, .. } = now;
+        let world = &self.world;
+        let line = format!(
+            "{world}: {states} states, {rate:.0} a second, depth {depth} with {frontier} of them, {seconds:.0} s"
+        );
+        if self.terminal {
+            self.put(&format!("\r\x1b[K{line}"));
+        } else if self.last.elapsed() >= LINES_EVERY {
+            self.last = Instant::now();
+            self.put(&format!("{line}\n"));
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub fn wipe(&self) {
+        if self.terminal {
+            self.put("\r\x1b[K");
+        }
+    }
+
+    fn put(&self, text: &str) {
+        let mut out = stderr();
+        // Progress that does not appear is no reason to stop.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}

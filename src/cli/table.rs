@@ -1,0 +1,155 @@
+//! Reports as text: a line a world, and the details of one.
+
+use pbft_models::report::{Report, Verdict};
+use pbft_models::suite::Entry;
+use std::fmt::Write;
+
+/// The names of the columns of [`line`].
+pub const HEADER: &str = "verdict                 world                    explore       states   transitions depth  \
+                          conditions  seconds  states/s    MiB";
+
+/// One report as a line below [`HEADER`].
+pub fn line(report: &Report) -> String {
+    let verdict = match report.verdict {
+        Verdict::Holds => "HOLDS (exhausted)".to_string(),
+        Verdict::Violated => format!("VIOLATED ({} steps)", report.trace_length.unwrap_or_default()),
+        Verdict::Unknown if report.exhausted => "UNKNOWN (exhausted)".to_string(),
+        Verdict::Unknown => "UNKNOWN (not exhausted)".to_string(),
+    };
+    let conditions = match (report.conditions_checked, report.conditions_failed) {
+        (0, _) => "-".to_string(),
+        (checked, 0) => checked.to_string(),
+        (_, failed) => format!("{failed} failed"),
+    };
+    let remark = report.property.or(report.why.as_deref()).unwrap_or_default();
+    let line = format!(
+        "{verdict:<23} {:<24} {:<7} {:>12} {:>13} {:>5} {conditions:>11} {:>8.1} {:>9.0} {:>6} {remark}",
+        report.world,
+        report.explore.name(),
+        report.states,
+        report.transitions,
+        report.depth,
+        report.seconds,
+        report.states_per_second,
+        report.peak_bytes.div_ceil(1 << 20),
+    );
+    line.trim_end().to_string()
+}
+
+/// What so many worlds show together, those included that were not begun.
+pub fn summary(verdicts: &[Verdict], worlds: usize) -> String {
+    let count = |wanted| verdicts.iter().filter(|&&verdict| verdict == wanted).count();
+    let mut text = format!(
+        "{} of {worlds} worlds hold, {} violated, {} unknown",
+        count(Verdict::Holds),
+        count(Verdict::Violated),
+        count(Verdict::Unknown)
+    );
+    if verdicts.len() < worlds {
+        let _ = write!(text, "; {} not begun: it was interrupted", worlds - verdicts.len());
+    }
+    text + "."
+}
+
+/// A world of the suites as a line.
+pub fn listed(entry: &Entry) -> String {
+    let suites = if entry.default { "default and full" } else { "full" };
+    format!("{:<24} {:<7} {suites}", entry.config.name(), entry.explore.name())
+}
+
+/// What the line of a report has no room for.
+pub fn details(report: &Report) -> String {
+    let mut lines = vec![
+        bounds(report),
+        format!(
+            "{} distinct states of one replica, {} sets of messages sent by one, {} steps cut by bound, {:.1} s of \
+             processor time in {} threads.",
+            report.local_states, report.message_sets, report.cut_by_bound, report.cpu_seconds, report.threads
+        ),
+    ];
+    lines.extend(witnesses(report));
+    lines.extend(conditions(report));
+    if let (Some(count), Some(digest)) = (report.observables, &report.observables_digest) {
+        lines.push(format!("Observables: {count} histories, SHA-256 {digest}."));
+    }
+    lines.extend(too_few(report));
+    if let Some(why) = &report.why {
+        let ended = if report.exhausted { "" } else { "not exhausted, " };
+        lines.push(format!("Nothing is claimed: {ended}{why}."));
+    }
+    lines.extend(trace(report));
+    lines.join("\n")
+}
+
+/// The bounds in words.
+fn bounds(report: &Report) -> String {
+    let numbers: Vec<String> = report.byzantine.iter().map(|replica| format!("r{replica}")).collect();
+    let byzantine = match numbers.len() {
+        0 => "no Byzantine replica".to_string(),
+        _ => format!("{} Byzantine", numbers.join(" and ")),
+    };
+    let views = match report.max_view {
+        0 => "view 0, no time-outs".to_string(),
+        highest => format!("views 0 to {highest}, time-outs at any time"),
+    };
+    let checkpoints = match report.checkpoint_interval {
+        None => "no checkpoint".to_string(),
+        Some(interval) => format!("a checkpoint every {interval}"),
+    };
+    let rules = match report.rules {
+        "pbft" => "rules pbft".to_string(),
+        without => format!("rules pbft without {without}"),
+    };
+    format!(
+        "n={} f={}, {byzantine}, {views}, sequence numbers 1 to {}, window {}, {} request(s) known to all, batches \
+         of at most {}, {checkpoints}, {rules}.",
+        report.n, report.f, report.max_seq, report.window, report.requests, report.max_batch,
+    )
+}
+
+fn witnesses(report: &Report) -> Vec<String> {
+    let named = |seen: bool| -> Vec<&str> {
+        let wanted = report.witnesses.iter().filter(|&(_, &was)| was == seen);
+        wanted.map(|(&name, _)| name).collect()
+    };
+    let told =
+        |how: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{how}: {}.", names.join("; ")));
+    told("Seen", named(true)).into_iter().chain(told("Never seen", named(false))).collect()
+}
+
+fn conditions(report: &Report) -> Vec<String> {
+    let tried = |(name, tried): (&&str, &pbft_models::report::Tried)| {
+        format!("{name} {} of {} failed", tried.failed, tried.checked)
+    };
+    let all: Vec<String> = report.conditions.iter().map(tried).collect();
+    let mut lines = Vec::new();
+    if !all.is_empty() {
+        lines.push(format!("Conditions of the reduction: {}.", all.join("; ")));
+    }
+    let first = report.first_failures.iter();
+    lines.extend(first.map(|(name, first)| format!("The first failure of {name}: {first}")));
+    lines
+}
+
+/// What it means that there are fewer than 3f + 1 replicas, if so.
+fn too_few(report: &Report) -> Option<String> {
+    if report.n > 3 * report.f {
+        return None;
+    }
+    let alone = report.witnesses.get("something commits without some replica").copied().unwrap_or_default();
+    let progress = match alone || !report.exhausted {
+        true => "PBFT claims no progress for such a cluster",
+        false => "nothing commits unless every replica takes part, so one that is silent stops it",
+    };
+    Some(format!("Fewer than 3f + 1 replicas: {progress}, and nobody should run it."))
+}
+
+fn trace(report: &Report) -> Vec<String> {
+    let (Some(property), Some(what), Some(trace)) = (report.property, &report.violation, &report.trace)
+    else {
+        return Vec::new();
+    };
+    let mut lines = vec![format!("{property}: {what}, after {} steps:", trace.len())];
+    lines.extend(trace.iter().enumerate().map(|(number, step)| format!("{:>4}  {step}", number + 1)));
+    lines
+}
