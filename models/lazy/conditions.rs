@@ -8,8 +8,9 @@
 //!    `e` does nothing after `m`, and so can be left out.
 //! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form is silent and leads
 //!    back to the state itself.
-//! 3. *Deadness.* From the state in which a macro step ends, and from the same state without its dead parts, every
-//!    event leads to the same `alive` state, with the same messages and facts.
+//! 3. *Deadness.* From the state in which a macro step ends, or to which a time-out leads inside of a closure, and from
+//!    the same state without its dead parts, every event leads to the same `alive` state, with the same messages and
+//!    facts.
 //! 4. *Joining.* f + 1 VIEW-CHANGEs of others for views above the current one that make the replica join end in the
 //!    same `alive` state as the time-outs that lead to the view joined and the same VIEW-CHANGEs after them; and
 //!    what the join sends, the time-outs send. VIEW-CHANGEs that do not make it join change nothing but receipts.
@@ -107,7 +108,10 @@ pub fn check(world: &mut World) -> Conditions {
     let view_changes = one_of_each(&world.tables);
     for position in 0..world.correct.len() {
         for (local, occasions) in occasions(world, position) {
+            // What a check meets and no exploration does would not fit in memory.
+            let mark = world.tables.mark();
             Case::new(world, position, local, &occasions).check(&view_changes, &mut conditions);
+            world.tables.forget_since(mark);
         }
     }
     conditions.elapsed = began.elapsed();
@@ -193,6 +197,10 @@ impl<'a> Case<'a> {
             }
             for at in inside {
                 self.postponing(at, &all, &events, conditions);
+                if events.contains(&Input::TimeOut) {
+                    // What a time-out makes dead was logged, perhaps, and is in no normal form.
+                    ends.insert(self.world.tables.step(self.replica, at, Input::TimeOut).to);
+                }
             }
         }
         for end in ends {

@@ -35,7 +35,7 @@ pub use explored::{Delivery, Move, State, World};
 pub use judge::{Joint, Judge, Witnesses};
 pub use network::{KnowledgeId, NOTHING, Network, Parts, subjects};
 pub use plain::{Plain, PlainState};
-pub use tables::{Bare, Input, Local, LocalId, MessageId, Step, Tables};
+pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
 
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;

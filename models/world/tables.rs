@@ -55,6 +55,14 @@ pub struct Bare {
     pub normal: LocalId,
 }
 
+/// A moment in the life of the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    locals: usize,
+    steps: usize,
+    bare: usize,
+}
+
 /// What a NEW-VIEW says to whoever receives it: the view, who signed it, min-s with its state, and `O`.
 type NewViewContent = (View, Principal, Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
 
@@ -126,6 +134,18 @@ impl Tables {
     /// Names a message.
     pub fn add_message(&mut self, message: Message<Symbolic>) -> MessageId {
         MessageId(index(self.messages.insert_full(message).0))
+    }
+
+    /// What is in the tables now.
+    pub fn mark(&self) -> Mark {
+        Mark { locals: self.locals.len(), steps: self.steps.len(), bare: self.bare.len() }
+    }
+
+    /// Forgets local states, and steps between them, that were met after `mark`. Their names become others'.
+    pub fn forget_since(&mut self, mark: Mark) {
+        self.locals.truncate(mark.locals);
+        self.steps.truncate(mark.steps);
+        self.bare.truncate(mark.bare);
     }
 
     /// The messages that `id` stands for: NEW-VIEWs that differ from it in `V` alone, itself first.

@@ -157,7 +157,8 @@ impl<B: Bundle> Replica<B> {
         Ok(())
     }
 
-    /// Makes the certificate and sends COMMIT as soon as `prepared(m, v, n, i)` holds.
+    /// Makes the certificate and sends COMMIT as soon as `prepared(m, v, n, i)` holds. Not once VIEW-CHANGE has been
+    /// sent, though a batch that was missing may still arrive: what prepared then would be in no `P`.
     pub(super) fn try_prepared(
         &mut self,
         setup: &Setup<B>,
@@ -168,6 +169,9 @@ impl<B: Bundle> Replica<B> {
         let Some(signed) = self.durable.log.get(&(view, n)).filter(|_| !self.prepared(view, n)) else {
             return;
         };
+        if !self.is_active(setup) {
+            return;
+        }
         let proposal = signed.content;
         let prepares = self.matching_prepares(setup, proposal);
         let quorum = setup.rules.prepare_quorum(&setup.cluster);
