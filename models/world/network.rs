@@ -90,10 +90,10 @@ impl Network {
             let part: Vec<_> = sent.iter().filter(|id| about(id, subject)).copied().collect();
             parts.push(named(&mut self.parts[number], part));
         }
-        let is_evidence = |id: &&MessageId| match Subject::of(tables.message(**id)) {
-            Some(Subject::PrePrepare(..) | Subject::Prepare(..)) => true,
-            Some(Subject::Checkpoint(_) | Subject::NewView(_)) => true,
-            _ => false,
+        let is_evidence = |id: &&MessageId| {
+            let subject = Subject::of(tables.message(**id));
+            matches!(subject, Some(Subject::PrePrepare(..) | Subject::Prepare(..)))
+                || matches!(subject, Some(Subject::Checkpoint(_) | Subject::NewView(_)))
         };
         let evidence = sent.iter().filter(is_evidence).copied().collect();
         parts.push(named(self.parts.last_mut().expect("one more than subjects"), evidence));
@@ -146,7 +146,8 @@ impl Network {
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> AvailableId {
         let subject = self.subjects[number];
-        let known = if self.needs_knowledge(subject) { self.learn(tables, parts(self.evidence())) } else { 0 };
+        let known =
+            if self.needs_knowledge(subject) { self.learn(tables, parts(self.evidence())) } else { 0 };
         let rests_on = self.rests_on(number);
         let number_word = u32::try_from(number).expect("a world has few subjects");
         let key = (number_word, known, parts(rests_on));
