@@ -41,7 +41,9 @@ const FOUR: Family = Family {
     default: true,
 };
 
+const ONE_BY_ONE: &[Explore] = &[Explore::None];
 const BOTH_WAYS: &[Explore] = &[Explore::None, Explore::Lazy];
+const NOBODY: &[&[u16]] = &[&[]];
 const ANYBODY: &[&[u16]] = &[&[], &[0], &[1], &[2], &[3]];
 const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
 
@@ -51,6 +53,18 @@ const FAMILIES: &[Family] = &[
     Family { explore: BOTH_WAYS, ..FOUR },
     Family { max_view: 1, ..FOUR },
     Family { max_view: 2, byzantine: SOMEBODY, ..FOUR },
+    // Only with a second sequence number can a view change leave a gap, for a null request to fill.
+    Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], ..FOUR },
+    // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
+    Family { n: 3, byzantine: &[&[0], &[1], &[2]], ..FOUR },
+    Family { n: 3, byzantine: &[&[0], &[1], &[2]], max_view: 1, ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[], &[5, 6]], ..FOUR },
+    // Every request is a checkpoint, and fills the window.
+    Family { byzantine: NOBODY, checkpoint_interval: Some(1), explore: ONE_BY_ONE, ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 1], &[0, 5]], default: false, ..FOUR },
+    Family { byzantine: SOMEBODY, checkpoint_interval: Some(1), explore: ONE_BY_ONE, default: false, ..FOUR },
+    Family { max_seq: 2, default: false, ..FOUR },
+    Family { max_view: 2, byzantine: NOBODY, default: false, ..FOUR },
 ];
 
 /// Every world, those of the default suite first.

@@ -40,6 +40,9 @@ pub struct Move {
     pub sends: Arc<[MessageId]>,
 }
 
+/// The position of a replica, its local state, a subject, and what is available about it.
+type Occasion = (usize, LocalId, SubjectNumber, u32);
+
 /// The world.
 pub struct World {
     config: WorldConfig,
@@ -49,7 +52,7 @@ pub struct World {
     pub(crate) network: Network,
     pub(crate) agents: Vec<Agents>,
     pub(crate) judge: Judge,
-    moves: IndexMap<(usize, LocalId, SubjectNumber, u32), Arc<Vec<Move>>, FixedState>,
+    moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
 }
 

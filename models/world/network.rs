@@ -102,10 +102,10 @@ impl Network {
             let part: Vec<_> = sent.iter().filter(|id| about(id, subject)).copied().collect();
             parts.push(named(&mut self.parts[number], part));
         }
-        let is_evidence = |id: &&MessageId| match Subject::of(tables.message(**id)) {
-            Some(Subject::PrePrepare(..) | Subject::Prepare(..)) => true,
-            Some(Subject::Checkpoint(_) | Subject::NewView(_)) => true,
-            _ => false,
+        let is_evidence = |id: &&MessageId| {
+            let subject = Subject::of(tables.message(**id));
+            matches!(subject, Some(Subject::PrePrepare(..) | Subject::Prepare(..)))
+                || matches!(subject, Some(Subject::Checkpoint(_) | Subject::NewView(_)))
         };
         let evidence = sent.iter().filter(is_evidence).copied().collect();
         parts.push(named(self.parts.last_mut().expect("one more than subjects"), evidence));

@@ -18,6 +18,9 @@ pub struct Arguments {
     /// everything that is claimed.
     #[arg(long, default_value = "default", conflicts_with = "WorldFlags")]
     suite: Suite,
+    /// Explore the worlds of this name, in every way that the suites do.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["suite", "WorldFlags"])]
+    world: Option<String>,
     /// Threads; one a processor, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -41,7 +44,7 @@ pub struct Arguments {
     list_rules: bool,
     // Last, because the heading in the help goes for everything that follows.
     #[command(flatten)]
-    world: Option<WorldFlags>,
+    single: Option<WorldFlags>,
 }
 
 /// One world instead of a suite: any of these flags asks for it.
@@ -163,12 +166,21 @@ impl WorldFlags {
 
 impl Arguments {
     fn worlds(&self) -> Result<Vec<(WorldConfig, Explore)>, String> {
-        if let Some(flags) = &self.world {
+        if let Some(flags) = &self.single {
             return Ok(vec![(flags.config()?, flags.explore())]);
         }
-        let entries = suite::all().into_iter();
-        let wanted = entries.filter(|entry| entry.default || matches!(self.suite, Suite::Full));
-        Ok(wanted.map(|entry| (entry.config, entry.explore)).collect())
+        let full = matches!(self.suite, Suite::Full);
+        let wanted = |entry: &suite::Entry| match &self.world {
+            Some(name) => entry.config.name() == *name,
+            None => full || entry.default,
+        };
+        let wanted: Vec<_> = suite::all().into_iter().filter(wanted).collect();
+        match &self.world {
+            Some(name) if wanted.is_empty() => {
+                Err(format!("no world of the suites is called {name}: `pbft check --list` lists them"))
+            }
+            _ => Ok(wanted.into_iter().map(|entry| (entry.config, entry.explore)).collect()),
+        }
     }
 
     fn options(&self) -> Options {
@@ -209,7 +221,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             break;
         }
     }
-    if !arguments.json && arguments.world.is_none() {
+    if !arguments.json && arguments.single.is_none() {
         say!("\n{}", table::summary(&verdicts, worlds.len()));
     }
     Ok(ExitCode::from(status(&verdicts, worlds.len())))
@@ -224,7 +236,7 @@ fn tell(arguments: &Arguments, report: &Report, first: bool) {
         say!("{}", table::HEADER);
     }
     say!("{}", table::line(report));
-    if arguments.world.is_some() {
+    if arguments.single.is_some() {
         say!("\n{}", table::details(report));
     }
 }

@@ -5,8 +5,8 @@ use pbft_models::suite::Entry;
 use std::fmt::Write;
 
 /// The names of the columns of [`line`].
-pub const HEADER: &str = "verdict                 world                    explore       states   transitions depth  \
-                          conditions  seconds  states/s    MiB";
+pub const HEADER: &str = "verdict                 world                      \
+                          explore      states  transitions depth  conditions  seconds  states/s    MiB";
 
 /// One report as a line below [`HEADER`].
 pub fn line(report: &Report) -> String {
@@ -23,7 +23,7 @@ pub fn line(report: &Report) -> String {
     };
     let remark = report.property.or(report.why.as_deref()).unwrap_or_default();
     let line = format!(
-        "{verdict:<23} {:<24} {:<7} {:>12} {:>13} {:>5} {conditions:>11} {:>8.1} {:>9.0} {:>6} {remark}",
+        "{verdict:<23} {:<26} {:<7} {:>11} {:>12} {:>5} {conditions:>11} {:>8.1} {:>9.0} {:>6} {remark}",
         report.world,
         report.explore.name(),
         report.states,
@@ -54,7 +54,7 @@ pub fn summary(verdicts: &[Verdict], worlds: usize) -> String {
 /// A world of the suites as a line.
 pub fn listed(entry: &Entry) -> String {
     let suites = if entry.default { "default and full" } else { "full" };
-    format!("{:<24} {:<7} {suites}", entry.config.name(), entry.explore.name())
+    format!("{:<26} {:<7} {suites}", entry.config.name(), entry.explore.name())
 }
 
 /// What the line of a report has no room for.

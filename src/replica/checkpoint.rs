@@ -52,7 +52,7 @@ impl<B: Bundle> Replica<B> {
     /// What every CHECKPOINT must satisfy.
     pub(super) fn check_checkpoint(&self, setup: &Setup<B>, n: SeqNo) -> Result<(), Rejection> {
         let watermarks = self.watermarks(setup);
-        if n.0 % setup.parameters.checkpoint_interval != 0 {
+        if !n.0.is_multiple_of(setup.parameters.checkpoint_interval) {
             return Err(Rejection::NotACheckpoint);
         }
         // One above H is learned of later, as a certificate in answer to a STATUS.

@@ -56,9 +56,7 @@ impl<B: Bundle> Replica<B> {
             Subject::PrePrepare(view, n) => {
                 setup.cluster.primary(view) != setup.id && self.check_slot(setup, view, n).is_ok()
             }
-            Subject::Prepare(view, n) => {
-                self.check_slot(setup, view, n).is_ok() && !self.prepared(view, n)
-            }
+            Subject::Prepare(view, n) => self.check_slot(setup, view, n).is_ok() && !self.prepared(view, n),
             Subject::Commit(view, n) => {
                 self.check_slot(setup, view, n).is_ok() && !self.committed_local(view, n)
             }

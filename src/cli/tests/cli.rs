@@ -175,6 +175,14 @@ fn the_worlds_of_the_suites_are_listed() {
 }
 
 #[test]
+fn a_world_of_the_suites_is_explored_in_every_way_that_they_do() {
+    let (status, stdout, stderr) = pbft("check --world n4f1-byz0-v0k1r2b1");
+    assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
+    assert!(stdout.contains(" none ") && stdout.contains(" lazy "), "{stdout}");
+    assert!(stdout.ends_with("\n2 of 2 worlds hold, 0 violated, 0 unknown.\n"), "{stdout}");
+}
+
+#[test]
 fn the_safeguards_listed_are_those_that_can_be_switched_off() {
     let (status, stdout, stderr) = pbft("check --list-rules");
     assert_eq!((status, stderr.as_str()), (HOLDS, ""));
@@ -254,6 +262,8 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
     assert_refused("check --threads 0", "'0'");
     assert_refused("check --suite some", "'some'");
     assert_refused("check --suite full --n 4", "'--suite <SUITE>'");
+    assert_refused("check --world n4f1 --n 4", "'--world <NAME>'");
+    assert_refused("check --world n4f1", "no world of the suites is called n4f1");
     assert_refused("check --explore layered", "use --explore lazy");
     assert_refused("check --byzantine 4", "--byzantine names replica 4, but they are 0 to 3");
     assert_refused("check --checkpoint-interval 0", "--checkpoint-interval must be at least 1");
