@@ -360,6 +360,25 @@ fn a_replica_without_the_batch_of_an_entry_fetches_it_and_only_then_is_prepared(
 }
 
 #[test]
+fn a_batch_that_arrives_after_view_change_is_sent_prepares_nothing_in_the_view_left() {
+    let mut net = Net::four();
+    let m = one(&net, 1);
+    let (v, o) = sound_v(&net, m.digest());
+    net.deliver(3, net.new_view(1, 1, v, &o));
+    for by in [0, 2] {
+        net.deliver(3, net.prepare(by, 1, 2, m.digest()));
+    }
+    let [Message::ViewChange(left)] = net.expire(3).sent("VIEW-CHANGE")[..] else {
+        panic!("3 leaves view 1")
+    };
+    assert!((left.content.view, left.content.prepared.is_empty()) == (View(2), true));
+    // P does not say that it prepared, so it must not help to commit: another batch may take its place.
+    let step = net.deliver(3, Message::Batch(m.clone()));
+    assert_eq!((step.prepared(), step.names(), net.certificate(3, 2)), (NONE, vec![], None));
+    net.assert_refused(3, Message::Batch(m), Rejection::Unwanted);
+}
+
+#[test]
 fn who_sent_prepare_still_has_the_batch_when_a_certificate_surfaces_views_later() {
     let mut net = Net::four();
     let m = one(&net, 1);
