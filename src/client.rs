@@ -9,8 +9,8 @@
 use crate::crypto::{Crypto, Signed, Verified};
 use crate::message::{MAX_RESULT_BYTES, Message, Request};
 use crate::rejection::Rejection;
-use crate::replica::Destination;
 use crate::replica::verify::Membership;
+use crate::replica::{Destination, Subject};
 use crate::rules::{MAX_BACKOFF, Rules};
 use crate::types::{Bytes, ClientId, Cluster, Principal, ReplicaId, Timestamp, View};
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,39 @@ impl<C: Crypto> Client<C> {
     pub fn durable(&self) -> ClientDurable {
         self.durable
     }
+
+    // --- what an exploration needs to know, as of a replica: nothing of it takes part in the protocol ---
+
+    /// Whether a message about `subject` can change this state or be answered. If not, all are rejected.
+    pub fn heeds<R: Rules>(&self, setup: &ClientSetup<C, R>, subject: Subject) -> bool {
+        let Subject::Reply(client, timestamp) = subject else { return false };
+        self.pending.as_ref().is_some_and(|pending| {
+            let bound = client == setup.id && timestamp == pending.request.content.timestamp;
+            setup.rules.reply_bound_to_request(bound)
+        })
+    }
+
+    /// This state without dead parts: what only the duration of the time-out depends on.
+    #[must_use]
+    pub fn without_dead_state(&self) -> Self {
+        let mut alive = self.clone();
+        if let Some(pending) = &mut alive.pending {
+            pending.backoff = 0;
+        }
+        alive
+    }
+
+    /// This state without receipts: replies that have not yet made anything happen, and can arrive again.
+    #[must_use]
+    pub fn without_receipts(&self) -> Self {
+        let mut bare = self.clone();
+        if let Some(pending) = &mut bare.pending {
+            pending.replies.clear();
+        }
+        bare
+    }
+
+    // --- steps ---
 
     /// Checks a message: only replies of replicas, correctly signed, are of use to a client.
     ///

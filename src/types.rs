@@ -51,6 +51,18 @@ pub enum Principal {
     Client(ClientId),
 }
 
+impl From<ReplicaId> for Principal {
+    fn from(replica: ReplicaId) -> Self {
+        Principal::Replica(replica)
+    }
+}
+
+impl From<ClientId> for Principal {
+    fn from(client: ClientId) -> Self {
+        Principal::Client(client)
+    }
+}
+
 /// A 256-bit digest `d`.
 #[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);

@@ -16,8 +16,10 @@
 //! | file | what it derives |
 //! |---|---|
 //! | `votes` | PRE-PREPARE, PREPARE, COMMIT, CHECKPOINT, and certificates from the votes of others |
+//! | `replies` | REPLY with every result in every view |
 //! | `views` | VIEW-CHANGE with every provable C and P, NEW-VIEW with every reachable min-s and O |
 
+mod replies;
 mod views;
 mod votes;
 
@@ -27,8 +29,8 @@ use crate::crypto::Symbolic;
 use crate::world::Modelled;
 use pbft::crypto::Signed;
 use pbft::message::{Batch, Message, Request};
-use pbft::replica::{Setup, Subject};
 use pbft::replica::verify::verify;
+use pbft::replica::{Setup, Subject};
 use pbft::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub struct Adversary {
     batches: Vec<Arc<Batch<Symbolic>>>,
     /// PRE-PREPAREs, PREPAREs, COMMITs and batches, which depend on nothing that was sent.
     always: Vec<Msg>,
+    /// A request that no client signed, for receivers that do not check.
+    forged: Option<Signed<Request, Symbolic>>,
 }
 
 /// A digest that names nothing anybody has.
@@ -69,16 +73,15 @@ impl Adversary {
         requests: &[Signed<Request, Symbolic>],
         bounds: Bounds,
     ) -> Self {
-        // A request that no client signed, for receivers that do not check.
         let forged = byzantine.first().map(|setup| {
             let (operation, client) = (Bytes::from(&b"forged"[..]), ClientId(0));
             let content = Request { operation, timestamp: Timestamp(2), client, read_only: false };
             Signed { signer: Principal::Client(client), ..setup.sign(content) }
         });
-        let requests: Vec<_> = requests.iter().cloned().chain(forged).collect();
+        let requests: Vec<_> = requests.iter().cloned().chain(forged.clone()).collect();
         let mut batches: Vec<_> = batches(&requests, bounds.max_batch).into_iter().map(Arc::new).collect();
         batches.retain(|batch| verify(&judge, Message::Batch(batch.clone())).is_ok());
-        let mut adversary = Adversary { byzantine, judge, bounds, batches, always: Vec::new() };
+        let mut adversary = Adversary { byzantine, judge, bounds, batches, always: Vec::new(), forged };
         let mut always = adversary.proposals();
         always.extend(adversary.votes());
         always.extend(adversary.batches.iter().map(|batch| Message::Batch(batch.clone())));
@@ -108,9 +111,7 @@ impl Adversary {
     pub fn about(&self, subject: Subject, sent: &[&Msg], known: Option<&Known>) -> Vec<Msg> {
         let mut offered: Vec<Msg> = match subject {
             Subject::Checkpoint(_) => self.checkpoints(&self.known(sent)),
-            Subject::Stable(_) => {
-                self.known(sent).stable().iter().cloned().map(Message::Stable).collect()
-            }
+            Subject::Stable(_) => self.known(sent).stable().iter().cloned().map(Message::Stable).collect(),
             Subject::ViewChange(_) | Subject::NewView(_) => {
                 let Some(known) = known else { return Vec::new() };
                 let view_changes = self.view_changes(known);
@@ -120,6 +121,8 @@ impl Adversary {
                     view_changes.into_iter().map(Message::ViewChange).collect()
                 }
             }
+            Subject::Request(..) => self.forged.iter().cloned().map(Message::Request).collect(),
+            Subject::Reply(client, timestamp) => self.replies(client, timestamp),
             _ => Vec::new(),
         };
         offered.retain(|message| Subject::of(message) == Some(subject) && self.is_accepted(message));

@@ -34,7 +34,7 @@ pub use unroll::{Execution, Happening};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::Conditions;
 use crate::world::{
-    AgentId, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses, World, WorldConfig,
+    AgentId, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses, World, WorldConfig,
 };
 use foldhash::fast::FixedState;
 use forms::{Decided, Forms, merged};
@@ -81,6 +81,9 @@ impl Layered {
         let max_view = config.max_view;
         if (1..=config.max_seq.0).any(|n| n % config.parameters().checkpoint_interval == 0) {
             return Err("worlds with checkpoints have no rounds: use --explore lazy, or no checkpoints".into());
+        }
+        if config.clients == Clients::Actors {
+            return Err("worlds with client actors have no rounds: use --explore lazy".into());
         }
         let world = World::new(config, Delivery::Lazy)?;
         let rounds = rounds(max_view);

@@ -152,7 +152,7 @@ struct Replay {
 
 impl Replay {
     fn new(config: &WorldConfig) -> Self {
-        let mut tables = Tables::new(config.setups(), config.max_seq, false);
+        let mut tables = Tables::new(config, false);
         let (mut locals, mut sent) = (Vec::new(), BTreeSet::new());
         for replica in config.correct() {
             let mut at = tables.start(replica);

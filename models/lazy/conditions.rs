@@ -5,12 +5,14 @@
 //! `x` inside a closure from it, every message `m` whose delivery in `x` is silent, and every event `e`:
 //!
 //! 1. *Postponing.* `m;e` and `e;m` end in the same `alive` state, with the same union of messages and facts; or
-//!    `e` does nothing after `m`, and so can be left out.
-//! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form is silent and leads
-//!    back to the state itself.
+//!    `e` does nothing after `m`, and so can be left out. A client keeps the last REPLY of each replica, and which
+//!    block completes a state shows, so these do not commute among themselves, and need not: a closure tries the messages of its subject in every order,
+//!    and all that is ever moved past `m` are events about other subjects.
+//! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form leads back to the
+//!    state itself, and sends nothing that the macro step did not send.
 //! 3. *Deadness.* From the state in which a macro step ends, or to which a time-out leads inside of a closure, and from
 //!    the same state without its dead parts, every event leads to the same `alive` state, with the same messages and
-//!    facts.
+//!    facts. (Only a time-out makes dead what was logged inside of a closure: the votes of the view left.)
 //! 4. *Joining.* f + 1 VIEW-CHANGEs of others for views above the current one that make the replica join end in the
 //!    same `alive` state as the time-outs that lead to the view joined and the same VIEW-CHANGEs after them; and
 //!    what the join sends, the time-outs send. VIEW-CHANGEs that do not make it join change nothing but receipts.
@@ -25,7 +27,7 @@ use crate::world::{Input, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
-use pbft::types::{ReplicaId, View};
+use pbft::types::{Principal, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -91,14 +93,14 @@ const HEEDING: &str = "heeding";
 /// What some events lead to: the state without its dead parts, and everything sent.
 type Outcome = (LocalId, BTreeSet<MessageId>);
 
-fn run(tables: &mut Tables, replica: ReplicaId, from: LocalId, inputs: &[Input]) -> Outcome {
+fn run(tables: &mut Tables, node: Principal, from: LocalId, inputs: &[Input]) -> Outcome {
     let (mut at, mut sent) = (from, BTreeSet::new());
     for &input in inputs {
-        let step = tables.step(replica, at, input);
+        let step = tables.step(node, at, input);
         sent.extend(step.sends.iter().copied());
         at = step.to;
     }
-    (tables.bare(replica, at).alive, sent)
+    (tables.bare(node, at).alive, sent)
 }
 
 /// Checks every condition on every local state that `world` has reached.
@@ -106,7 +108,7 @@ pub fn check(world: &mut World) -> Conditions {
     let began = Instant::now();
     let mut conditions = Conditions::default();
     let view_changes = one_of_each(&world.tables);
-    for position in 0..world.correct.len() {
+    for position in 0..world.nodes().len() {
         for (local, occasions) in occasions(world, position) {
             // What a check meets and no exploration does would not fit in memory.
             let mark = world.tables.mark();
@@ -144,7 +146,7 @@ fn one_of_each(tables: &Tables) -> BTreeMap<(ReplicaId, View), MessageId> {
 /// One local state, and what it has met.
 struct Case<'a> {
     world: &'a mut World,
-    replica: ReplicaId,
+    node: Principal,
     local: LocalId,
     /// For each subject heeded, the sets of messages available about it, and all of them together.
     subjects: Vec<(Option<Subject>, Vec<Vec<Input>>, BTreeSet<Input>)>,
@@ -163,32 +165,26 @@ impl<'a> Case<'a> {
                 subjects.push((None, vec![vec![Input::TimeOut]], [Input::TimeOut].into()));
                 continue;
             }
-            let list = |&id: &u32| -> Vec<Input> {
-                world.network.list(id).iter().copied().map(Input::Message).collect()
-            };
+            let list = |&available: &u32| world.inputs(position, number, available);
             let sets: Vec<Vec<Input>> = available.iter().map(list).collect();
             let all = sets.iter().flatten().copied().collect();
             subjects.push((Some(world.network.subjects()[number]), sets, all));
         }
-        Case { replica: world.correct[position], world, local, subjects }
+        Case { node: world.nodes()[position], world, local, subjects }
     }
 
     fn events(&self) -> BTreeSet<Input> {
         self.subjects.iter().flat_map(|(_, _, all)| all).copied().collect()
     }
 
-    fn check(
-        &mut self,
-        view_changes: &BTreeMap<(ReplicaId, View), MessageId>,
-        conditions: &mut Conditions,
-    ) {
+    fn check(&mut self, view_changes: &BTreeMap<(ReplicaId, View), MessageId>, conditions: &mut Conditions) {
         let events = self.events();
         let mut ends: IndexSet<LocalId, FixedState> = IndexSet::default();
         for (subject, sets, all) in self.subjects.clone() {
             let mut inside: IndexSet<LocalId, FixedState> = IndexSet::default();
             for inputs in sets {
                 let tables = &mut self.world.tables;
-                let closure = closure(tables, self.replica, self.local, subject, &inputs);
+                let closure = closure(tables, self.node, self.local, subject, &inputs);
                 for (end, step) in closure.fired {
                     self.redelivery(end, &step, conditions);
                     ends.insert(end);
@@ -198,8 +194,7 @@ impl<'a> Case<'a> {
             for at in inside {
                 self.postponing(at, &all, &events, conditions);
                 if events.contains(&Input::TimeOut) {
-                    // What a time-out makes dead was logged, perhaps, and is in no normal form.
-                    ends.insert(self.world.tables.step(self.replica, at, Input::TimeOut).to);
+                    ends.insert(self.world.tables.step(self.node, at, Input::TimeOut).to);
                 }
             }
         }
@@ -207,7 +202,9 @@ impl<'a> Case<'a> {
             self.deadness(end, &events, conditions);
         }
         self.merging(&events, conditions);
-        self.joining(view_changes, conditions);
+        if let Principal::Replica(replica) = self.node {
+            self.joining(replica, view_changes, conditions);
+        }
         self.heeding(conditions);
     }
 
@@ -219,9 +216,9 @@ impl<'a> Case<'a> {
         };
         let inputs: Vec<String> = inputs.iter().map(name).collect();
         format!(
-            "r{}: {what}\n  state: {:?}\n  events: {}",
-            self.replica.0,
-            tables.local(at).replica,
+            "{:?}: {what}\n  state: {}\n  events: {}",
+            self.node,
+            tables.show(self.node, at),
             inputs.join("\n          ")
         )
     }
@@ -234,18 +231,23 @@ impl<'a> Case<'a> {
         events: &BTreeSet<Input>,
         conditions: &mut Conditions,
     ) {
-        let replica = self.replica;
+        let node = self.node;
         for &silent in messages {
             let tables = &mut self.world.tables;
-            let step = tables.step(replica, at, silent);
-            let bare = tables.bare(replica, step.to);
+            let step = tables.step(node, at, silent);
+            let bare = tables.bare(node, step.to);
             if step.to == at || !step.sends.is_empty() || bare.normal != self.local {
                 continue;
             }
+            // Blocks and REPLYs keep an order of their own; votes are tried with each other too.
+            let ordered = messages.iter().any(|&input| is_ordered(&self.world.tables, input));
             for &event in events.iter().filter(|&&event| event != silent) {
+                if ordered && messages.contains(&event) {
+                    continue;
+                }
                 let tables = &mut self.world.tables;
-                let put_off = run(tables, replica, at, &[event, silent]);
-                let as_it_was = run(tables, replica, at, &[silent, event]);
+                let put_off = run(tables, node, at, &[event, silent]);
+                let as_it_was = run(tables, node, at, &[silent, event]);
                 let does_nothing = as_it_was == (bare.alive, BTreeSet::new());
                 conditions.note(POSTPONING, put_off == as_it_was || does_nothing, || {
                     self.failure("a silent delivery does not commute with an event", at, &[silent, event])
@@ -258,21 +260,25 @@ impl<'a> Case<'a> {
     fn redelivery(&mut self, end: LocalId, step: &Move, conditions: &mut Conditions) {
         let again: Vec<Input> = step.path.iter().copied().map(Input::Message).collect();
         let tables = &mut self.world.tables;
-        let bare = tables.bare(self.replica, end);
-        // What is sent again was sent before, when the very same messages were answered.
-        let (back, sent) = run(tables, self.replica, bare.normal, &again);
-        conditions.note(REDELIVERY, back == bare.alive && sent.is_empty(), || {
+        let bare = tables.bare(self.node, end);
+        let (back, sent) = run(tables, self.node, bare.normal, &again);
+        // A request that has executed is answered again, with the same reply.
+        let sent_before = sent.iter().all(|message| step.sends.contains(message));
+        conditions.note(REDELIVERY, back == bare.alive && sent_before, || {
             self.failure("redelivery does not lead back", end, &again)
         });
     }
 
     /// Condition 3.
     fn deadness(&mut self, end: LocalId, events: &BTreeSet<Input>, conditions: &mut Conditions) {
-        let alive = self.world.tables.bare(self.replica, end).alive;
+        let alive = self.world.tables.bare(self.node, end).alive;
+        if alive == end {
+            return;
+        }
         for &event in events {
             let tables = &mut self.world.tables;
-            let with = run(tables, self.replica, end, &[event]);
-            let without = run(tables, self.replica, alive, &[event]);
+            let with = run(tables, self.node, end, &[event]);
+            let without = run(tables, self.node, alive, &[event]);
             conditions.note(DEADNESS, with == without, || {
                 self.failure("what is taken for dead matters", end, &[event])
             });
@@ -285,10 +291,10 @@ impl<'a> Case<'a> {
             let Input::Message(message) = event else { continue };
             let tables = &mut self.world.tables;
             let merged: Vec<MessageId> = tables.merged(message).to_vec();
-            let expected = run(tables, self.replica, self.local, &[event]);
+            let expected = run(tables, self.node, self.local, &[event]);
             for other in merged {
                 let other = Input::Message(other);
-                let found = run(&mut self.world.tables, self.replica, self.local, &[other]);
+                let found = run(&mut self.world.tables, self.node, self.local, &[other]);
                 conditions.note(MERGING, found == expected, || {
                     self.failure("NEW-VIEWs that say the same do not", self.local, &[event, other])
                 });
@@ -299,6 +305,7 @@ impl<'a> Case<'a> {
     /// Condition 4.
     fn joining(
         &mut self,
+        replica: ReplicaId,
         view_changes: &BTreeMap<(ReplicaId, View), MessageId>,
         conditions: &mut Conditions,
     ) {
@@ -306,39 +313,45 @@ impl<'a> Case<'a> {
         let current = state.leaving().unwrap_or(state.view());
         let threshold = self.world.config().cluster.weak_quorum();
         let others: Vec<(ReplicaId, View)> = (view_changes.keys().copied())
-            .filter(|&(sender, view)| sender != self.replica && view > current)
+            .filter(|&(sender, view)| sender != replica && view > current)
             .collect();
         for chosen in choices(&others, threshold) {
             let inputs: Vec<Input> = chosen.iter().map(|key| Input::Message(view_changes[key])).collect();
             let tables = &mut self.world.tables;
-            let (joined, sent) = run(tables, self.replica, self.local, &inputs);
+            let (joined, sent) = run(tables, self.node, self.local, &inputs);
             let state = &tables.local(joined).replica;
             let to = state.leaving().unwrap_or(state.view());
             let time_outs = usize::try_from(to.0 - current.0).expect("a world has few views");
             let instead = [vec![Input::TimeOut; time_outs], inputs.clone()].concat();
-            let (reached, sent_instead) = run(tables, self.replica, self.local, &instead);
+            let (reached, sent_instead) = run(tables, self.node, self.local, &instead);
             let holds = reached == joined && sent.is_subset(&sent_instead);
-            conditions
-                .note(JOINING, holds, || self.failure("a join is not what time-outs do", self.local, &inputs));
+            conditions.note(JOINING, holds, || {
+                self.failure("a join is not what time-outs do", self.local, &inputs)
+            });
         }
     }
 
     /// Condition 6, for one message about each subject.
     fn heeding(&mut self, conditions: &mut Conditions) {
-        let setup = self.world.tables.setup(self.replica);
-        let state = &self.world.tables.local(self.local).replica;
-        let ignored: Vec<Subject> = (self.world.network.subjects().iter().copied())
-            .filter(|&subject| !state.heeds(setup, subject))
+        let (tables, network) = (&self.world.tables, &self.world.network);
+        let ignored: Vec<Subject> = (network.subjects().iter().copied())
+            .filter(|&subject| !tables.heeds(self.node, self.local, subject))
             .collect();
         for subject in ignored {
             let Some(message) = self.world.network.example(subject) else { continue };
-            let step = self.world.tables.step(self.replica, self.local, Input::Message(message));
+            let step = self.world.tables.step(self.node, self.local, Input::Message(message));
             let holds = step.to == self.local && step.sends.is_empty();
             conditions.note(HEEDING, holds, || {
                 self.failure("a message that is not heeded matters", self.local, &[Input::Message(message)])
             });
         }
     }
+}
+
+/// Whether messages of this kind leave a trace of the order in which they arrive.
+fn is_ordered(tables: &Tables, input: Input) -> bool {
+    matches!(input, Input::Message(id)
+        if matches!(tables.message(id), pbft::message::Message::Reply(_) | pbft::message::Message::Block(_)))
 }
 
 /// Every order of `count` of these VIEW-CHANGEs, each of another sender.

@@ -3,7 +3,7 @@
 //! Between two steps at which something happens, a replica's state is kept in its normal form, without receipts:
 //! the network can deliver them again. A *macro step* delivers messages one after the other, all about one subject
 //! (the PREPAREs of one view and number, its COMMITs, the CHECKPOINTs of one number, the VIEW-CHANGEs for one view,
-//! blocks of state), each of them silent until the last one fires: something is sent, a fact is reported, or the
+//! blocks of state, the REPLYs to one request at its client), each of them silent until the last one fires: something is sent, a fact is reported, or the
 //! normal form changes. A message of another subject, and a time-out, are macro steps of their own.
 //!
 //! Why nothing is lost: a silent delivery can be put off past any other event, or it makes that event do nothing.
@@ -32,15 +32,16 @@ use crate::world::{Input, LocalId, MessageId, Move, Tables};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
-use pbft::types::ReplicaId;
+use pbft::types::Principal;
 use std::sync::Arc;
 
 /// Whether several messages about a subject are needed to complete something.
 fn accumulates(subject: Option<Subject>) -> bool {
     match subject {
         Some(Subject::Prepare(..) | Subject::Commit(..) | Subject::Checkpoint(_)) => true,
-        Some(Subject::ViewChange(_) | Subject::Block) => true,
+        Some(Subject::ViewChange(_) | Subject::Block | Subject::Reply(..)) => true,
         Some(Subject::PrePrepare(..) | Subject::NewView(_) | Subject::Stable(_) | Subject::Batch) => false,
+        Some(Subject::Request(..)) => false,
         None => false,
     }
 }
@@ -50,14 +51,15 @@ pub(crate) struct Closure {
     /// Local states, without their dead parts, in which nothing has fired, and how each is reached; the normal
     /// form itself first.
     pub(crate) silent: IndexMap<LocalId, Vec<MessageId>, FixedState>,
-    /// The state in which each macro step ends, before anything is forgotten.
+    /// The state in which each macro step ends, before anything is forgotten: all that differ in live parts, so that
+    /// what is required of an end is checked on each.
     pub(crate) fired: Vec<(LocalId, Move)>,
 }
 
 /// Delivers messages about one subject in every order in which they make a difference.
 pub(crate) fn closure(
     tables: &mut Tables,
-    replica: ReplicaId,
+    node: Principal,
     local: LocalId,
     subject: Option<Subject>,
     inputs: &[Input],
@@ -71,7 +73,7 @@ pub(crate) fn closure(
         let path = path.clone();
         next += 1;
         for &input in inputs {
-            let step = tables.step(replica, from, input);
+            let step = tables.step(node, from, input);
             if step.to == from && step.sends.is_empty() {
                 continue;
             }
@@ -79,10 +81,10 @@ pub(crate) fn closure(
             if let Input::Message(message) = input {
                 longer.push(message);
             }
-            let bare = tables.bare(replica, step.to);
+            let bare = tables.bare(node, step.to);
             if accumulates(subject) && step.sends.is_empty() && bare.normal == local {
                 silent.entry(bare.alive).or_insert(longer);
-            } else if found.insert((bare.normal, step.sends.clone())) {
+            } else if found.insert((bare.alive, step.sends.clone())) {
                 fired.push((step.to, Move { path: longer, to: bare.normal, sends: step.sends }));
             }
         }
@@ -90,14 +92,14 @@ pub(crate) fn closure(
     Closure { silent, fired }
 }
 
-/// The macro steps of a replica in the normal form `local` by these messages, all about one subject, or by a
+/// The macro steps of a replica or client in the normal form `local` by these messages, all about one subject, or by a
 /// time-out.
 pub(crate) fn moves(
     tables: &mut Tables,
-    replica: ReplicaId,
+    node: Principal,
     local: LocalId,
     subject: Option<Subject>,
     inputs: &[Input],
 ) -> Vec<Move> {
-    closure(tables, replica, local, subject, inputs).fired.into_iter().map(|(_, step)| step).collect()
+    closure(tables, node, local, subject, inputs).fired.into_iter().map(|(_, step)| step).collect()
 }

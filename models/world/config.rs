@@ -4,6 +4,7 @@ use super::Modelled;
 use crate::crypto::{Keys, Symbolic};
 use crate::journal::Journal;
 use crate::mutants::Rulebook;
+use pbft::client::ClientSetup;
 use pbft::crypto::Signed;
 use pbft::message::{MAX_WINDOW, Request};
 use pbft::replica::Setup;
@@ -11,8 +12,18 @@ use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, SeqNo, Timest
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The most replicas that fit in a state.
+/// The most replicas, client actors included, that fit in a state.
 pub const MAX_REPLICAS: usize = 7;
+
+/// How the clients of a world come by their requests and results.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Clients {
+    /// Every request is known to every replica from the start, and what a client accepts is derived.
+    #[default]
+    Known,
+    /// Each client is production's, with one request to make: see [`super::clients`].
+    Actors,
+}
 
 /// The bounds of a world, and who in it is Byzantine.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +38,8 @@ pub struct WorldConfig {
     pub max_seq: SeqNo,
     /// Clients with one request each.
     pub requests: u32,
+    /// Whether the clients themselves are part of the world.
+    pub clients: Clients,
     /// The most requests in one batch.
     pub max_batch: usize,
     /// `K` of the paper; none if no checkpoint is within reach.
@@ -46,6 +59,7 @@ impl WorldConfig {
             max_view: View(0),
             max_seq: SeqNo(1),
             requests,
+            clients: Clients::default(),
             max_batch: 1,
             checkpoint_interval: None,
             window: None,
@@ -78,6 +92,9 @@ impl WorldConfig {
         let (n, f, quorum) = (self.cluster.n(), self.cluster.f(), self.cluster.quorum());
         if n > MAX_REPLICAS {
             return Some(format!("a world has at most {MAX_REPLICAS} replicas, not {n}"));
+        }
+        if self.clients == Clients::Actors && n + self.requests as usize > MAX_REPLICAS {
+            return Some(format!("a world has at most {MAX_REPLICAS} replicas and client actors together"));
         }
         if quorum > n {
             return Some(format!(
@@ -137,13 +154,28 @@ impl WorldConfig {
         self.cluster.replicas().zip(keys).map(setup).collect()
     }
 
+    /// The configuration of every client.
+    pub fn client_setups(&self) -> Vec<ClientSetup<Symbolic, Rulebook>> {
+        let n = u16::try_from(self.cluster.n()).expect("a cluster's size fits in 16 bits");
+        let (_, keys) = Keys::all(n, self.requests);
+        let setup = |(id, keys)| {
+            let (cluster, keys, rules) = (self.cluster, Arc::new(keys), self.rules);
+            ClientSetup { id, cluster, keys, rules }
+        };
+        (0..self.requests).map(ClientId).zip(keys).map(setup).collect()
+    }
+
+    /// What each client asks for, all of them different.
+    pub fn operation(client: ClientId) -> Bytes {
+        Bytes::from(format!("op{}", client.0).into_bytes())
+    }
+
     /// One request of each client, signed.
     pub fn signed_requests(&self) -> Vec<Signed<Request, Symbolic>> {
         let n = u16::try_from(self.cluster.n()).expect("a cluster's size fits in 16 bits");
         let (_, keys) = Keys::all(n, self.requests);
         let request = |(client, keys)| {
-            let ClientId(number) = client;
-            let operation = Bytes::from(format!("op{number}").into_bytes());
+            let operation = Self::operation(client);
             Signed::new(Request { operation, timestamp: Timestamp(1), client, read_only: false }, &keys)
         };
         (0..self.requests).map(ClientId).zip(keys).map(request).collect()

@@ -1,9 +1,10 @@
-//! The world as a space of small states for the engine: one word for each correct replica, its agent.
+//! The world as a space of small states for the engine: one word for each correct replica, its agent; then, if
+//! clients are part of the world, one for each client.
 
 use super::agents::{Agent, AgentId, Agents, Facts};
-use super::config::{MAX_REPLICAS, WorldConfig};
-use super::judge::{Joint, Judge, Witnesses};
-use super::network::{Network, Parts, SubjectNumber, subjects};
+use super::config::{Clients, MAX_REPLICAS, WorldConfig};
+use super::judge::{ClientHistory, Joint, Judge, Witnesses};
+use super::network::{Network, Parts, SubjectNumber, client_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Tables};
 use crate::adversary::{Adversary, Bounds};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
@@ -12,7 +13,7 @@ use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::replica::Subject;
-use pbft::types::ReplicaId;
+use pbft::types::{ClientId, Principal, ReplicaId};
 use pbft_properties::{History, Violation};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub enum Delivery {
     Lazy,
 }
 
-/// One step of a replica in a world: the deliveries, none for a time-out, and what comes of them.
+/// One step of a replica or client in a world: the deliveries, none for a time-out, and what comes of them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Move {
     /// The messages delivered, the last of which makes something happen.
@@ -47,6 +48,8 @@ type Occasion = (usize, LocalId, SubjectNumber, u32);
 pub struct World {
     config: WorldConfig,
     pub(crate) correct: Vec<ReplicaId>,
+    /// The correct replicas, and the clients that are part of the world.
+    nodes: Vec<Principal>,
     pub(crate) delivery: Delivery,
     pub(crate) tables: Tables,
     pub(crate) network: Network,
@@ -72,12 +75,18 @@ impl World {
         let byzantine = config.byzantine.iter().map(own).collect();
         let adversary = Adversary::new(byzantine, own(&correct[0]), &requests, bounds);
         let interval = config.parameters().checkpoint_interval;
-        let subjects = subjects(config.max_view, config.max_seq, interval);
+        let mut subjects = subjects(config.max_view, config.max_seq, interval);
+        let mut nodes: Vec<Principal> = correct.iter().copied().map(Principal::Replica).collect();
+        if config.clients == Clients::Actors {
+            subjects.extend(client_subjects(config.requests));
+            nodes.extend((0..config.requests).map(|client| Principal::Client(ClientId(client))));
+        }
         Ok(World {
             judge: Judge::new(&config),
-            tables: Tables::new(setups, config.max_seq, delivery == Delivery::Lazy),
+            tables: Tables::new(&config, delivery == Delivery::Lazy),
             network: Network::new(subjects, adversary),
-            agents: correct.iter().map(|_| Agents::default()).collect(),
+            agents: nodes.iter().map(|_| Agents::default()).collect(),
+            nodes,
             moves: IndexMap::default(),
             cut_time_outs: 0,
             delivery,
@@ -106,7 +115,7 @@ impl World {
         &self.network
     }
 
-    /// The agents that the correct replica at this position can be.
+    /// The agents that the node at this position can be.
     pub fn agents(&self, position: usize) -> &Agents {
         &self.agents[position]
     }
@@ -121,6 +130,11 @@ impl World {
         self.judge.verdict(&self.joint(state))?.as_ref().err()
     }
 
+    /// The correct replicas, and then the clients that are part of the world, in the order of their positions.
+    pub fn nodes(&self) -> &[Principal] {
+        &self.nodes
+    }
+
     /// What has been seen to happen.
     pub fn witnesses(&self) -> Witnesses {
         self.judge.witnesses()
@@ -128,7 +142,13 @@ impl World {
 
     /// What each correct replica has done by this state, in the order of their numbers.
     pub fn histories(&self, state: &State) -> Vec<&History> {
-        self.joint(state)[..state.len()].iter().map(|&name| self.judge.history(name)).collect()
+        self.joint(state)[..self.correct.len()].iter().map(|&name| self.judge.history(name)).collect()
+    }
+
+    /// What each client that is part of the world has done by this state, in the order of their numbers.
+    pub fn clients(&self, state: &State) -> Vec<&ClientHistory> {
+        let names = &self.joint(state)[self.correct.len()..state.len()];
+        names.iter().map(|&name| self.judge.client(name)).collect()
     }
 
     /// Every history that occurs at the correct replica of this position.
@@ -137,6 +157,17 @@ impl World {
         names.sort_unstable();
         names.dedup();
         names.into_iter().map(|name| self.judge.history(name)).collect()
+    }
+
+    /// What the correct replicas, and the clients that are part of the world, have done together: every combination
+    /// that occurs.
+    pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
+        let split = |joint: &Joint| {
+            let (replicas, clients) = joint[..self.nodes.len()].split_at(self.correct.len());
+            let clients = clients.iter().map(|&name| self.judge.client(name)).collect();
+            (replicas.iter().map(|&name| self.judge.history(name)).collect(), clients)
+        };
+        self.judge.joints().map(split)
     }
 
     /// How many distinct steps the bounds kept from happening or left incomplete: time-outs that would lead beyond
@@ -193,13 +224,24 @@ impl World {
         if let Some(known) = self.agents[position].find(&agent) {
             return known;
         }
-        let history = self.judge.name(&self.tables.local(local).history);
+        let history = match self.nodes[position] {
+            Principal::Replica(_) => self.judge.name(&self.tables.local(local).history),
+            Principal::Client(_) => {
+                let accepted = self.tables.local_client(local).accepted.clone();
+                self.judge.name_client(ClientHistory { accepted, retransmitted: agent.sent.len() > 1 })
+            }
+        };
         let parts = self.network.split(&self.tables, &agent.sent).into();
-        let heeds = self.heeds(self.correct[position], local);
+        let heeds = match self.nodes[position] {
+            Principal::Replica(replica) => self.heeds(replica, local),
+            Principal::Client(_) => self.client_heeds(self.nodes[position], local),
+        };
+        let heeds = heeds.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects"));
+        let heeds = heeds.collect();
         self.agents[position].add(agent, Facts { history, heeds, parts })
     }
 
-    fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Box<[u16]> {
+    fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {
         let setup = self.tables.setup(replica);
         let state = &self.tables.local(local).replica;
         let heeds = |subject: Subject| match (self.delivery, subject) {
@@ -218,10 +260,30 @@ impl World {
                 self.cut_time_outs += 1;
             }
         }
-        numbers.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects")).collect()
+        numbers
     }
 
-    /// What the replica at `position` can do in `local` with what is available about a subject.
+    fn client_heeds(&self, node: Principal, local: LocalId) -> Vec<SubjectNumber> {
+        let subjects = self.network.subjects().iter().enumerate();
+        let heeded = subjects.filter(|&(_, &subject)| self.tables.heeds(node, local, subject));
+        let mut numbers: Vec<_> = heeded.map(|(number, _)| number).collect();
+        if self.tables.local_client(local).client.is_waiting() {
+            numbers.push(self.time_outs());
+        }
+        numbers
+    }
+
+    /// What can happen to the node at `position` by what is available about a subject.
+    pub(crate) fn inputs(&self, position: usize, number: SubjectNumber, available: u32) -> Vec<Input> {
+        if number == self.time_outs() {
+            return vec![Input::TimeOut];
+        }
+        let node = self.nodes[position];
+        let reaching = self.network.list(available).iter().filter(|&&id| self.tables.reaches(id, node));
+        reaching.copied().map(Input::Message).collect()
+    }
+
+    /// What the node at `position` can do in `local` with what is available about a subject.
     pub(crate) fn moves(
         &mut self,
         position: usize,
@@ -232,16 +294,12 @@ impl World {
         if let Some(known) = self.moves.get(&(position, local, number, available)) {
             return known.clone();
         }
-        let replica = self.correct[position];
-        let inputs: Vec<Input> = if number == self.time_outs() {
-            vec![Input::TimeOut]
-        } else {
-            self.network.list(available).iter().copied().map(Input::Message).collect()
-        };
+        let node = self.nodes[position];
+        let inputs = self.inputs(position, number, available);
         let subject = self.network.subjects().get(number).copied();
         let moves = match self.delivery {
-            Delivery::One => one_by_one(&mut self.tables, replica, local, &inputs),
-            Delivery::Lazy => lazy::moves(&mut self.tables, replica, local, subject, &inputs),
+            Delivery::One => one_by_one(&mut self.tables, node, local, &inputs),
+            Delivery::Lazy => lazy::moves(&mut self.tables, node, local, subject, &inputs),
         };
         let moves = Arc::new(moves);
         self.moves.insert((position, local, number, available), moves.clone());
@@ -304,7 +362,7 @@ impl World {
     }
 
     /// The step by which `before` leads to `after`: whose it is, and what it is.
-    pub fn step_between(&mut self, before: &State, after: &State) -> Option<(ReplicaId, Move)> {
+    pub fn step_between(&mut self, before: &State, after: &State) -> Option<(Principal, Move)> {
         let position = (0..before.len()).find(|&position| before[position] != after[position])?;
         let Agent { local, sent } = self.agents[position].agent(before[position]).clone();
         let target = self.agents[position].agent(after[position]).clone();
@@ -313,35 +371,46 @@ impl World {
             let available = self.available(before, usize::from(number));
             for step in self.moves(position, local, usize::from(number), available).iter() {
                 if step.to == target.local && union(&sent, &step.sends) == target.sent {
-                    return Some((self.correct[position], step.clone()));
+                    return Some((self.nodes[position], step.clone()));
                 }
             }
         }
         None
     }
 
-    /// The agent as which a correct replica starts: every client's request has reached it.
+    /// The agent as which a node starts: what clients ask for has reached every replica, unless the clients are
+    /// part of the world.
     fn start(&mut self, position: usize) -> AgentId {
-        let replica = self.correct[position];
-        let requests = self.config.signed_requests().into_iter().map(Message::Request);
-        let requests: Vec<MessageId> = requests.map(|m| self.tables.add_message(m)).collect();
-        let mut at = self.tables.start(replica);
-        for request in requests {
-            let step = self.tables.step(replica, at.to, Input::Message(request));
-            at.sends = union(&at.sends, &step.sends);
-            at.to = step.to;
+        let node = self.nodes[position];
+        let mut at = match node {
+            Principal::Replica(replica) => self.tables.start(replica),
+            Principal::Client(client) => self.tables.start_client(client),
+        };
+        if self.config.clients == Clients::Known {
+            let requests = self.config.signed_requests().into_iter().map(Message::Request);
+            let requests: Vec<MessageId> = requests.map(|m| self.tables.add_message(m)).collect();
+            for request in requests {
+                let step = self.tables.step(node, at.to, Input::Message(request));
+                at.sends = union(&at.sends, &step.sends);
+                at.to = step.to;
+            }
         }
         if self.delivery == Delivery::Lazy {
-            at.to = self.tables.bare(replica, at.to).normal;
+            at.to = self.tables.bare(node, at.to).normal;
         }
         self.agent(position, at.to, at.sends)
     }
 }
 
 /// Every delivery that changes something, by itself.
-fn one_by_one(tables: &mut Tables, replica: ReplicaId, local: LocalId, inputs: &[Input]) -> Vec<Move> {
+///
+/// The exponent of a client's time-out is left out: it only grows.
+fn one_by_one(tables: &mut Tables, node: Principal, local: LocalId, inputs: &[Input]) -> Vec<Move> {
     let step = |&input: &Input| {
-        let step = tables.step(replica, local, input);
+        let mut step = tables.step(node, local, input);
+        if let Principal::Client(_) = node {
+            step.to = tables.bare(node, step.to).alive;
+        }
         let path = match input {
             Input::Message(message) => vec![message],
             Input::TimeOut => Vec::new(),
@@ -364,11 +433,11 @@ pub(crate) fn union(one: &Arc<[MessageId]>, other: &Arc<[MessageId]>) -> Arc<[Me
 
 impl Space for World {
     fn width(&self) -> usize {
-        self.correct.len()
+        self.nodes.len()
     }
 
     fn initial(&mut self) -> Vec<Vec<u32>> {
-        let state: Vec<AgentId> = (0..self.correct.len()).map(|position| self.start(position)).collect();
+        let state: Vec<AgentId> = (0..self.nodes.len()).map(|position| self.start(position)).collect();
         vec![state]
     }
 

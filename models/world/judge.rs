@@ -1,6 +1,6 @@
 //! Judging a state by what its replicas have done.
 
-use super::config::{MAX_REPLICAS, WorldConfig};
+use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use crate::journal::Journal;
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -18,8 +18,12 @@ pub struct Witnesses {
     /// Some correct replica has committed something that another correct one has not prepared: with so few
     /// replicas that each is needed, this is never seen.
     pub commits_without_one: bool,
-    /// Some client can have accepted a result.
+    /// Some client has accepted a result, or can have.
     pub accepted: bool,
+    /// Every client has accepted a result, or can have.
+    pub all_accepted: bool,
+    /// A client has sent its request to all, and accepted a result after that or before.
+    pub retransmitted: bool,
     /// Every correct replica has executed up to the highest sequence number.
     pub complete: bool,
     /// Some correct replica has entered a view by a NEW-VIEW.
@@ -36,11 +40,13 @@ pub struct Witnesses {
 
 impl Witnesses {
     /// Each with its name.
-    pub fn named(&self) -> [(&'static str, bool); 9] {
+    pub fn named(&self) -> [(&'static str, bool); 11] {
         [
             ("something commits", self.commits),
             ("something commits without some replica", self.commits_without_one),
             ("a client accepts a result", self.accepted),
+            ("every client accepts a result", self.all_accepted),
+            ("a client that retransmits accepts a result", self.retransmitted),
             ("everything executes everywhere", self.complete),
             ("a view change completes", self.view_changes),
             ("something commits in a later view", self.commits_later),
@@ -54,6 +60,8 @@ impl Witnesses {
         self.commits |= other.commits;
         self.commits_without_one |= other.commits_without_one;
         self.accepted |= other.accepted;
+        self.all_accepted |= other.all_accepted;
+        self.retransmitted |= other.retransmitted;
         self.complete |= other.complete;
         self.view_changes |= other.view_changes;
         self.commits_later |= other.commits_later;
@@ -63,7 +71,16 @@ impl Witnesses {
     }
 }
 
-/// The histories of the correct replicas together.
+/// What a client that is part of the world has done.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ClientHistory {
+    /// The results it has accepted, in order.
+    pub accepted: Vec<Accepted>,
+    /// Whether it has sent its request to more replicas than at first.
+    pub retransmitted: bool,
+}
+
+/// The histories of the correct replicas, and of the clients that are part of the world, together.
 pub type Joint = [u32; MAX_REPLICAS];
 
 /// Properties look at histories only, so states in which the replicas have the same ones are judged once.
@@ -74,6 +91,7 @@ pub struct Judge {
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
     genesis: Journal,
     histories: IndexSet<History, FixedState>,
+    clients: IndexSet<ClientHistory, FixedState>,
     judged: IndexMap<Joint, Result<Witnesses, Violation>, FixedState>,
 }
 
@@ -88,6 +106,7 @@ impl Judge {
             authentic: authentic.collect(),
             genesis: Journal::default(),
             histories: IndexSet::default(),
+            clients: IndexSet::default(),
             judged: IndexMap::default(),
             config: config.clone(),
         }
@@ -105,6 +124,17 @@ impl Judge {
     /// The history with this name.
     pub fn history(&self, name: u32) -> &History {
         self.histories.get_index(name as usize).expect("names are given by this table")
+    }
+
+    /// Names what a client has done.
+    pub fn name_client(&mut self, history: ClientHistory) -> u32 {
+        let index = self.clients.insert_full(history).0;
+        u32::try_from(index).expect("a table of more than 2^32 entries does not fit in memory")
+    }
+
+    /// What a client has done, by its name.
+    pub fn client(&self, name: u32) -> &ClientHistory {
+        self.clients.get_index(name as usize).expect("names are given by this table")
     }
 
     /// The verdict on these histories, if they have been judged: what has happened, or what is violated.
@@ -147,9 +177,20 @@ impl Judge {
                 history.record(&Fact::Committed { view, n, digest });
             }
         }
-        let accepted = self.accepted(&replicas);
+        let clients: Vec<&ClientHistory> = match self.config.clients {
+            Clients::Known => Vec::new(),
+            Clients::Actors => {
+                let names = joint.iter().skip(self.correct.len()).take(self.config.requests as usize);
+                names.map(|&name| self.client(name)).collect()
+            }
+        };
+        let accepted = match self.config.clients {
+            Clients::Known => self.acceptable(&replicas),
+            Clients::Actors => clients.iter().flat_map(|client| client.accepted.clone()).collect(),
+        };
         self.check(&replicas, &accepted)?;
-        Ok(self.happened(&replicas, !accepted.is_empty()))
+        let retransmitted = clients.iter().any(|c| c.retransmitted && !c.accepted.is_empty());
+        Ok(Witnesses { retransmitted, ..self.happened(&replicas, &accepted) })
     }
 
     /// Whether one replica's history violates something by itself.
@@ -157,7 +198,11 @@ impl Judge {
         self.check(&[(self.correct[position], history.clone())].into(), &[]).is_err()
     }
 
-    fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), Violation> {
+    fn check(
+        &self,
+        replicas: &BTreeMap<ReplicaId, History>,
+        accepted: &[Accepted],
+    ) -> Result<(), Violation> {
         let snapshot = Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,
@@ -169,7 +214,7 @@ impl Judge {
         check_all(&snapshot)
     }
 
-    fn happened(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: bool) -> Witnesses {
+    fn happened(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Witnesses {
         let any = |happened: fn(&History) -> bool| replicas.values().any(happened);
         let last = |history: &History| history.executions().map(|execution| execution.n).max();
         let null = |entry: &pbft_properties::Entry| entry.carried.values().any(|&d| d == Digest::NULL);
@@ -178,11 +223,14 @@ impl Judge {
                 |history: &History| history.prepared().get(slot).is_some_and(|d| d.contains(digest));
             replicas.values().all(prepared)
         };
+        let served: BTreeSet<ClientId> = accepted.iter().map(|accepted| accepted.client).collect();
         Witnesses {
             commits: any(|history| !history.committed().is_empty()),
             commits_without_one: (replicas.values().flat_map(|history| history.committed()))
                 .any(|(slot, digests)| digests.iter().any(|digest| !prepared_by_all(slot, digest))),
-            accepted,
+            accepted: !accepted.is_empty(),
+            all_accepted: served.len() == self.config.requests as usize,
+            retransmitted: false,
             complete: replicas.values().all(|history| last(history) == Some(self.config.max_seq)),
             view_changes: any(|history| history.entries().next().is_some()),
             commits_later: any(|history| history.committed().keys().any(|(view, _)| view.0 > 0)),
@@ -195,7 +243,7 @@ impl Judge {
     /// The results that a client can have accepted: enough correct replicas have sent the same one, with the help
     /// of all Byzantine ones; or those are enough by themselves. The latter is left out where more than f are
     /// Byzantine: that they can then lie to a client without anybody's help shows nothing about the protocol.
-    fn accepted(&self, replicas: &BTreeMap<ReplicaId, History>) -> Vec<Accepted> {
+    fn acceptable(&self, replicas: &BTreeMap<ReplicaId, History>) -> Vec<Accepted> {
         let byzantine = self.config.byzantine.len();
         let quorum = self.config.rules.reply_quorum(&self.config.cluster);
         let mut replies: BTreeMap<(ClientId, Timestamp, Bytes), BTreeSet<ReplicaId>> = BTreeMap::new();

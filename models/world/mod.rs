@@ -7,15 +7,17 @@
 //! index, and a step of the real code, `verify` and `Replica::step`, is taken once for each pair of a local state
 //! and an event, however many global states it occurs in.
 //!
-//! Every client has one request, issued at the start and known to every replica. The progress timer of a replica
+//! Every client has one request, issued at the start and known to every replica; or the clients are part of the
+//! world, and requests and replies are messages ([`clients`]). The progress timer of a replica
 //! may fire at any time, whatever it has been set to, until the highest view is reached.
 //!
 //! What is left out, and why nothing is lost by it:
 //! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is in the set already,
 //!   is a batch (which the network has from the start), or is a proof anybody can put together from the set.
-//! - REPLYs go to clients, who are not part of this world; what they say is in the histories.
+//! - REPLYs, unless the clients are part of the world: what they say is in the histories.
 
 mod agents;
+pub mod clients;
 mod config;
 mod count;
 mod explored;
@@ -29,11 +31,11 @@ mod words;
 pub use words::in_words;
 
 pub use agents::{Agent, AgentId, Agents, Facts};
-pub use config::{MAX_REPLICAS, WorldConfig};
+pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
 pub use explored::{Delivery, Move, State, World};
-pub use judge::{Joint, Judge, Witnesses};
-pub use network::{KnowledgeId, NOTHING, Network, Parts, subjects};
+pub use judge::{ClientHistory, Joint, Judge, Witnesses};
+pub use network::{KnowledgeId, NOTHING, Network, Parts, client_subjects, subjects};
 pub use plain::{Plain, PlainState};
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
 

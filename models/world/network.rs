@@ -11,7 +11,7 @@ use crate::adversary::{Adversary, Known};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
-use pbft::types::{SeqNo, View};
+use pbft::types::{ClientId, SeqNo, Timestamp, View};
 use std::collections::BTreeSet;
 
 /// Names a set of messages about one subject; 0 is the empty one.
@@ -47,6 +47,17 @@ pub fn subjects(max_view: View, max_seq: SeqNo, checkpoint_interval: u64) -> Vec
     }
     for n in numbers().filter(|n| n.0 % checkpoint_interval == 0) {
         subjects.extend([Subject::Checkpoint(n), Subject::Stable(n)]);
+    }
+    subjects
+}
+
+/// What else messages are about where the clients are part of the world: the request of each and its replies, and a
+/// request that only the adversary can have made up ([`Adversary`]).
+pub fn client_subjects(clients: u32) -> Vec<Subject> {
+    let requests = (0..clients).map(|client| (ClientId(client), Timestamp(1)));
+    let mut subjects = vec![Subject::Request(ClientId(0), Timestamp(2))];
+    for (client, timestamp) in requests {
+        subjects.extend([Subject::Request(client, timestamp), Subject::Reply(client, timestamp)]);
     }
     subjects
 }

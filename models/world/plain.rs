@@ -41,7 +41,7 @@ impl Plain {
     fn send(state: &mut PlainState, out: Out<ReplicaActor<Modelled>>) {
         for command in out {
             match command {
-                Command::Send(_, message) if is_left_out(&message) => {}
+                Command::Send(_, message) if is_left_out(&message, false) => {}
                 Command::Send(_, message) => {
                     state.sent.insert(message);
                 }

@@ -1,5 +1,6 @@
 //! What STATUS and FETCH would make correct replicas send again: nothing new, so worlds leave them out.
 
+use super::config::Clients;
 use super::explored::{State, World};
 use super::tables::is_left_out;
 use pbft::message::Message;
@@ -11,8 +12,8 @@ impl World {
     /// everywhere, as far as it cannot reach a replica anyway. Nothing, if leaving those out is sound.
     pub fn resent_but_not_available(&mut self, state: &State) -> Vec<String> {
         let available = self.all_available(state);
-        let locals: Vec<_> = (state.iter().enumerate())
-            .map(|(position, &agent)| (self.correct[position], self.agents[position].agent(agent).local))
+        let locals: Vec<_> = (self.correct.iter().enumerate())
+            .map(|(position, &replica)| (replica, self.agents[position].agent(state[position]).local))
             .collect();
         let mut asked = Vec::new();
         for &(replica, local) in &locals {
@@ -29,7 +30,8 @@ impl World {
             }
         }
         let available: Vec<_> = available.iter().map(|&id| self.tables.message(id)).collect();
-        let is_new = |m: &&Message<_>| !is_left_out(m) && !available.contains(m);
+        let with_clients = self.config().clients == Clients::Actors;
+        let is_new = |m: &&Message<_>| !is_left_out(m, with_clients) && !available.contains(m);
         answers.iter().filter(is_new).map(|m| format!("{m:?}")).collect()
     }
 }

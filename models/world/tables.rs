@@ -1,6 +1,7 @@
 //! Local states and messages, each kept once; and the steps between them, each taken once.
 
-use super::Modelled;
+use super::clients::ClientTables;
+use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -14,6 +15,16 @@ use std::sync::Arc;
 /// Names a local state.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LocalId(u32);
+
+impl LocalId {
+    pub(super) fn new(of: usize) -> Self {
+        LocalId(index(of))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Names a message.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -70,10 +81,14 @@ type NewViewContent = (View, Principal, Option<(SeqNo, Digest)>, Vec<(SeqNo, Dig
 pub struct Tables {
     setups: Vec<Arc<Setup<Modelled>>>,
     locals: IndexSet<Local, FixedState>,
-    messages: IndexSet<Message<Symbolic>, FixedState>,
+    /// Each with the only one it can reach, if not everybody.
+    messages: IndexSet<(Option<Principal>, Message<Symbolic>), FixedState>,
+    pub(super) clients: ClientTables,
     steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
     bare: IndexMap<(ReplicaId, LocalId), Bare, FixedState>,
     max_seq: SeqNo,
+    /// Whether the clients are part of the world.
+    with_clients: bool,
     /// Whether NEW-VIEWs that differ in `V` alone are one message.
     merge_new_views: bool,
     new_views: IndexMap<NewViewContent, Vec<MessageId>, FixedState>,
@@ -85,16 +100,18 @@ fn index(of: usize) -> u32 {
 }
 
 impl Tables {
-    /// Empty tables for replicas with these configurations. Messages about sequence numbers above `max_seq` are
-    /// not part of the world.
-    pub fn new(setups: Vec<Arc<Setup<Modelled>>>, max_seq: SeqNo, merge_new_views: bool) -> Self {
+    /// Empty tables for a world with these bounds. Messages about sequence numbers above the highest are not part
+    /// of the world.
+    pub fn new(config: &WorldConfig, merge_new_views: bool) -> Self {
         Tables {
-            setups,
+            setups: config.setups(),
+            clients: ClientTables::new(config),
             locals: IndexSet::default(),
             messages: IndexSet::default(),
             steps: IndexMap::default(),
             bare: IndexMap::default(),
-            max_seq,
+            max_seq: config.max_seq,
+            with_clients: config.clients == Clients::Actors,
             merge_new_views,
             new_views: IndexMap::default(),
             cut_sends: 0,
@@ -108,7 +125,13 @@ impl Tables {
 
     /// The message with this name.
     pub fn message(&self, id: MessageId) -> &Message<Symbolic> {
-        self.messages.get_index(id.0 as usize).expect("names are given by this table")
+        &self.messages.get_index(id.0 as usize).expect("names are given by this table").1
+    }
+
+    /// Whether a message can reach `node`.
+    pub fn reaches(&self, id: MessageId, node: Principal) -> bool {
+        let (only, _) = self.messages.get_index(id.0 as usize).expect("names are given by this table");
+        only.is_none_or(|only| only == node)
     }
 
     /// Every message known so far.
@@ -131,9 +154,14 @@ impl Tables {
         LocalId(index(self.locals.insert_full(local).0))
     }
 
-    /// Names a message.
+    /// Names a message that may reach anybody.
     pub fn add_message(&mut self, message: Message<Symbolic>) -> MessageId {
-        MessageId(index(self.messages.insert_full(message).0))
+        self.add_addressed(None, message)
+    }
+
+    /// Names a message that can reach only this one, if not everybody.
+    pub(super) fn add_addressed(&mut self, only: Option<Principal>, message: Message<Symbolic>) -> MessageId {
+        MessageId(index(self.messages.insert_full((only, message)).0))
     }
 
     /// What is in the tables now.
@@ -154,7 +182,14 @@ impl Tables {
     }
 
     /// The forms of a local state with less in them.
-    pub fn bare(&mut self, replica: ReplicaId, id: LocalId) -> Bare {
+    pub fn bare(&mut self, node: impl Into<Principal>, id: LocalId) -> Bare {
+        match node.into() {
+            Principal::Replica(replica) => self.bare_replica(replica, id),
+            Principal::Client(_) => self.bare_client(id),
+        }
+    }
+
+    fn bare_replica(&mut self, replica: ReplicaId, id: LocalId) -> Bare {
         if let Some(&known) = self.bare.get(&(replica, id)) {
             return known;
         }
@@ -182,7 +217,14 @@ impl Tables {
 
     /// Takes a step: the real code, `verify` and `Replica::step`, runs the first time only. Nothing happens if a
     /// message does not verify.
-    pub fn step(&mut self, replica: ReplicaId, from: LocalId, input: Input) -> Step {
+    pub fn step(&mut self, node: impl Into<Principal>, from: LocalId, input: Input) -> Step {
+        match node.into() {
+            Principal::Replica(replica) => self.step_replica(replica, from, input),
+            Principal::Client(client) => self.step_client(client, from, input),
+        }
+    }
+
+    fn step_replica(&mut self, replica: ReplicaId, from: LocalId, input: Input) -> Step {
         if let Some(step) = self.steps.get(&(replica, from, input)) {
             return step.clone();
         }
@@ -248,7 +290,10 @@ impl Tables {
                         _ => local.history.record(&fact),
                     }
                 }
-                Effect::Send(_, m) if is_left_out(&m) => {}
+                Effect::Send(to, m @ Message::Request(_)) if self.with_clients => {
+                    sends.extend(self.add_relayed(to, m));
+                }
+                Effect::Send(_, m) if is_left_out(&m, self.with_clients) => {}
                 Effect::Send(_, message) if number(&message).is_some_and(|n| n > self.max_seq) => cut = true,
                 Effect::Send(_, message) => sends.push(self.add_sent(message)),
                 _ => {}
@@ -302,9 +347,14 @@ fn record_leaving(history: &mut History, view: View, to: View) {
     }
 }
 
-/// Messages that are not part of a world: see the module above. Requests are known to all from the start.
-pub(super) fn is_left_out(message: &Message<Symbolic>) -> bool {
-    matches!(message, Message::Status(_) | Message::Fetch(_) | Message::Reply(_) | Message::Request(_))
+/// Messages that are not part of a world: see the module above. Without client actors requests are known to all
+/// from the start.
+pub(super) fn is_left_out(message: &Message<Symbolic>, with_clients: bool) -> bool {
+    match message {
+        Message::Status(_) | Message::Fetch(_) => true,
+        Message::Reply(_) | Message::Request(_) => !with_clients,
+        _ => false,
+    }
 }
 
 /// The sequence number that a message of the normal case is about.

@@ -4,25 +4,34 @@ use super::config::WorldConfig;
 use super::explored::{State, World};
 use super::tables::MessageId;
 use crate::crypto::Symbolic;
-use pbft::message::Message;
-use pbft::types::{Principal, ReplicaId};
+use pbft::message::{Message, Reply};
+use pbft::types::{ClientId, Principal, ReplicaId};
 use pbft_properties::History;
 
 impl World {
     /// The step from one state to the next in words: what happens, and what the receiver does.
     pub fn describe(&mut self, before: &State, after: &State) -> String {
-        let Some((replica, step)) = self.step_between(before, after) else {
+        let Some((node, step)) = self.step_between(before, after) else {
             return "a step that cannot be named".into();
         };
-        let mut line = self.happens(replica, &step.path);
-        line.push_str(&self.what_came_of_it(before, replica, after));
+        let mut line = self.happens(node, &step.path);
+        line.push_str(&match node {
+            Principal::Replica(replica) => self.what_came_of_it(before, replica, after),
+            Principal::Client(client) => self.what_was_accepted(before, client, after),
+        });
         line
     }
 
-    /// What happens at a replica in words: these deliveries, or a time-out if there are none.
-    pub fn happens(&self, replica: ReplicaId, path: &[MessageId]) -> String {
+    /// What happens at a node in words: these deliveries, or a time-out if there are none.
+    pub fn happens(&self, node: impl Into<Principal>, path: &[MessageId]) -> String {
         let messages: Vec<_> = path.iter().map(|&message| self.tables.message(message).clone()).collect();
-        in_words(replica, &messages, self.config())
+        in_words(node, &messages, self.config())
+    }
+
+    fn what_was_accepted(&self, before: &State, client: ClientId, after: &State) -> String {
+        let of = |state: &State| self.clients(state)[client.0 as usize].accepted.clone();
+        let (was, is) = (of(before), of(after));
+        is.iter().skip(was.len()).map(|accepted| format!(", accepts {:?}", accepted.result)).collect()
     }
 
     fn what_came_of_it(&self, before: &State, replica: ReplicaId, after: &State) -> String {
@@ -48,12 +57,20 @@ impl World {
     }
 }
 
-/// What happens at a replica in words: these deliveries, or a time-out if there are none.
-pub fn in_words(replica: ReplicaId, messages: &[Message<Symbolic>], config: &WorldConfig) -> String {
+/// What happens at a node in words: these deliveries, or a time-out if there are none.
+pub fn in_words(
+    node: impl Into<Principal>,
+    messages: &[Message<Symbolic>],
+    config: &WorldConfig,
+) -> String {
     let names: Vec<String> = messages.iter().map(|message| in_short(message, config)).collect();
+    let node = match node.into() {
+        Principal::Replica(replica) => format!("r{}", replica.0),
+        Principal::Client(client) => format!("c{}", client.0),
+    };
     match messages {
-        [] => format!("r{} times out", replica.0),
-        _ => format!("{} -> r{}", names.join(" + "), replica.0),
+        [] => format!("{node} times out"),
+        _ => format!("{} -> {node}", names.join(" + ")),
     }
 }
 
@@ -78,6 +95,11 @@ fn in_short(message: &Message<Symbolic>, config: &WorldConfig) -> String {
                 m.content.pre_prepares.iter().map(|e| format!("n{} {:?}", e.content.n.0, e.content.digest));
             let o = o.collect::<Vec<_>>().join(", ");
             (format!(" v{} O={{{o}}}", m.content.view.0), Some(m.signer))
+        }
+        Message::Request(m) => (format!(" c{} t{}", m.content.client.0, m.content.timestamp.0), None),
+        Message::Reply(m) => {
+            let Reply { view, timestamp, client, result, .. } = &m.content;
+            (format!(" v{} c{} t{} {result:?}", view.0, client.0, timestamp.0), Some(m.signer))
         }
         _ => (String::new(), None),
     };

@@ -6,9 +6,10 @@
 use super::{Bundle, Replica, Setup};
 use crate::crypto::Crypto;
 use crate::message::Message;
-use crate::types::{SeqNo, View};
+use crate::rules::Rules;
+use crate::types::{ClientId, SeqNo, Timestamp, View};
 
-/// What a message is about. STATUS, FETCH, REQUEST and REPLY are about none of these.
+/// What a message is about. STATUS, FETCH and read-only REQUESTs are about none of these.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Subject {
     /// A PRE-PREPARE for this view and number.
@@ -29,6 +30,10 @@ pub enum Subject {
     Batch,
     /// Blocks of state.
     Block,
+    /// The REQUEST of this client with this timestamp, to be ordered.
+    Request(ClientId, Timestamp),
+    /// REPLYs to it: only a client heeds them ([`Client::heeds`](crate::client::Client::heeds)).
+    Reply(ClientId, Timestamp),
 }
 
 impl Subject {
@@ -44,7 +49,10 @@ impl Subject {
             Message::NewView(m) => Subject::NewView(m.content.view),
             Message::Batch(_) => Subject::Batch,
             Message::Block(_) => Subject::Block,
-            Message::Request(_) | Message::Reply(_) | Message::Status(_) | Message::Fetch(_) => return None,
+            Message::Request(m) if m.content.read_only => return None,
+            Message::Request(m) => Subject::Request(m.content.client, m.content.timestamp),
+            Message::Reply(m) => Subject::Reply(m.content.client, m.content.timestamp),
+            Message::Status(_) | Message::Fetch(_) => return None,
         })
     }
 }
@@ -66,6 +74,21 @@ impl<B: Bundle> Replica<B> {
             Subject::NewView(view) => self.check_new_view(setup, view).is_ok(),
             Subject::Batch => !self.missing_batches().is_empty(),
             Subject::Block => self.transfer.is_some(),
+            Subject::Request(client, timestamp) => self.heeds_request(setup, client, timestamp),
+            Subject::Reply(..) => false,
+        }
+    }
+
+    /// A request that has executed is answered again, one that waits is relayed again, an older one neither.
+    fn heeds_request(&self, setup: &Setup<B>, client: ClientId, timestamp: Timestamp) -> bool {
+        let last = self.clients.last_timestamp(client);
+        if timestamp <= last {
+            return timestamp == last && setup.rules.reply_cached();
+        }
+        match self.pool.get(&client).map(|request| request.content.timestamp) {
+            Some(pooled) if pooled == timestamp => !self.is_primary(setup),
+            Some(pooled) => pooled < timestamp,
+            None => true,
         }
     }
 }
