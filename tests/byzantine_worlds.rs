@@ -64,10 +64,8 @@ fn a_byzantine_primary_splits_replicas_that_lack_one_rule() {
 
 #[test]
 fn a_byzantine_primary_gets_executed_what_no_client_asked_for() {
-    for (mutant, property) in [(Mutant::ForgedRequest, "validity"), (Mutant::AnyBatch, "agreement")] {
-        let (what, _) = shortest(&[0], Rulebook::without(mutant)).unwrap_or_default();
-        assert!(what.starts_with(property), "{mutant:?}: {what}");
-    }
+    let (what, _) = shortest(&[0], Rulebook::without(Mutant::ForgedRequest)).unwrap_or_default();
+    assert!(what.starts_with("validity"), "{what}");
 }
 
 #[test]
