@@ -46,10 +46,19 @@ impl Keys {
         )
     }
 
+    /// The keys of somebody outside: one replica and one client more than there are.
+    ///
+    /// Everybody can check their signatures. So what keeps them out is that they are no members, the rule of the
+    /// protocol, and not that their keys happen to be unknown.
+    pub fn outsiders(replicas: u16, clients: u32) -> (Keys, Keys) {
+        let keys = |signer| Keys { signer, replicas, clients };
+        (keys(Principal::Replica(ReplicaId(replicas))), keys(Principal::Client(ClientId(clients))))
+    }
+
     fn knows(&self, who: Principal) -> bool {
         match who {
-            Principal::Replica(replica) => replica.0 < self.replicas,
-            Principal::Client(client) => client.0 < self.clients,
+            Principal::Replica(replica) => replica.0 <= self.replicas,
+            Principal::Client(client) => client.0 <= self.clients,
         }
     }
 }
@@ -100,5 +109,20 @@ mod tests {
         assert!(Symbolic::verify(&replicas[1], r0, b"content", &signature));
         assert!(!Symbolic::verify(&replicas[1], r1, b"content", &signature));
         assert!(!Symbolic::verify(&replicas[1], r0, b"another", &signature));
+    }
+
+    #[test]
+    fn one_outsider_of_each_kind_can_be_checked_and_nobody_else() {
+        let (replicas, _) = Keys::all(2, 1);
+        let (replica, client) = Keys::outsiders(2, 1);
+        for (keys, who) in
+            [(replica, Principal::Replica(ReplicaId(2))), (client, Principal::Client(ClientId(1)))]
+        {
+            assert_eq!(Symbolic::signer(&keys), who);
+            assert!(Symbolic::verify(&replicas[0], who, b"content", &Symbolic::sign(&keys, b"content")));
+        }
+        let (stranger, _) = Keys::outsiders(3, 1);
+        let signature = Symbolic::sign(&stranger, b"content");
+        assert!(!Symbolic::verify(&replicas[0], Symbolic::signer(&stranger), b"content", &signature));
     }
 }

@@ -10,7 +10,7 @@ impl Adversary {
     /// whether or not anybody has executed anything, and with one that it never gives.
     pub(super) fn replies(&self, client: ClientId, timestamp: Timestamp) -> Vec<Msg> {
         let mut offered = Vec::new();
-        for setup in &self.byzantine {
+        for setup in &self.signers {
             for view in self.views() {
                 for result in self.results() {
                     let reply = Reply { view, timestamp, client, replica: setup.id, result };

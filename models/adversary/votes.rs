@@ -1,11 +1,13 @@
 //! Votes of the adversary's own, and certificates made of its own and others' votes.
 
-use super::{Adversary, Msg, NOBODYS};
+use super::liberties::Liberties;
+use super::{Adversary, Msg, NOBODYS, Own};
 use crate::crypto::{Signature, Symbolic};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
-use pbft::crypto::{Claim, Crypto, Evidence};
-use pbft::message::{Batch, Checkpoint, Commit, Message, PrePrepare, Prepare};
-use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
+use pbft::crypto::{Claim, Crypto, Evidence, Signed};
+use pbft::message::{Batch, Checkpoint, Commit, Message, PrePrepare, Prepare, ViewChange};
+use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
+use pbft::rules::Rules;
 use pbft::types::{Digest, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,11 +25,13 @@ pub struct Known {
     pub(super) view_changes: Vec<super::views::SignedViewChange>,
     /// Digests of states that somebody vouches for.
     pub(super) states: BTreeSet<(SeqNo, Digest)>,
+    /// What correct primaries have proposed.
+    pub(super) proposals: Vec<Signed<PrePrepare, Symbolic>>,
 }
 
 impl Known {
     pub(super) fn new(adversary: &Adversary, sent: &[&Msg]) -> Self {
-        let mut proposals: BTreeMap<(View, SeqNo, Digest), Signature> = BTreeMap::new();
+        let mut proposals: BTreeMap<(View, SeqNo, Digest), &Signed<PrePrepare, Symbolic>> = BTreeMap::new();
         let mut prepares: Signatures<(View, SeqNo, Digest)> = BTreeMap::new();
         let mut checkpoints: Signatures<(SeqNo, Digest)> = BTreeMap::new();
         let mut view_changes = Vec::new();
@@ -35,7 +39,7 @@ impl Known {
             match message {
                 Message::PrePrepare(m, _) => {
                     let PrePrepare { view, n, digest } = m.content;
-                    proposals.insert((view, n, digest), m.signature);
+                    proposals.insert((view, n, digest), m);
                 }
                 Message::Prepare(m) => {
                     let Prepare { view, n, digest, replica } = m.content;
@@ -45,11 +49,12 @@ impl Known {
                     let Checkpoint { n, digest, replica } = m.content;
                     checkpoints.entry((n, digest)).or_default().insert(replica, m.signature);
                 }
-                Message::ViewChange(m) => view_changes.push(m.clone()),
+                // Without some rules correct replicas send what their peers refuse.
+                Message::ViewChange(m) if adversary.is_accepted(message) => view_changes.push(m.clone()),
                 Message::NewView(m) => {
                     for entry in &m.content.pre_prepares {
                         let PrePrepare { view, n, digest } = entry.content;
-                        proposals.insert((view, n, digest), entry.signature);
+                        proposals.insert((view, n, digest), entry);
                     }
                 }
                 _ => {}
@@ -58,7 +63,8 @@ impl Known {
         let states = checkpoints.keys().copied().collect();
         let prepared = adversary.provable(&proposals, &prepares);
         let stable = adversary.provable_checkpoints(&checkpoints);
-        Known { prepared, stable, view_changes, states }
+        let proposals = proposals.into_values().cloned().collect();
+        Known { prepared, stable, view_changes, states, proposals }
     }
 
     /// Adds what was known before. Both have a certificate for each claim, in the same order, valid or not.
@@ -75,12 +81,18 @@ impl Known {
             }
         }
         self.states.extend(&before.states);
+        for known in &before.proposals {
+            if !self.proposals.contains(known) {
+                self.proposals.push(known.clone());
+            }
+        }
+        self.proposals.sort_unstable();
     }
 
     /// The same with these VIEW-CHANGEs of correct replicas.
-    pub(super) fn with_view_changes(&self, sent: &[&Msg]) -> Known {
+    pub(super) fn with_view_changes(&self, adversary: &Adversary, sent: &[&Msg]) -> Known {
         let view_changes = sent.iter().filter_map(|message| match message {
-            Message::ViewChange(m) => Some(m.clone()),
+            Message::ViewChange(m) if adversary.is_accepted(message) => Some(m.clone()),
             _ => None,
         });
         Known { view_changes: view_changes.collect(), ..self.clone() }
@@ -102,15 +114,13 @@ impl Adversary {
     pub(super) fn proposals(&self) -> Vec<Msg> {
         let null = Arc::new(Batch::default());
         let mut offered = Vec::new();
-        for view in self.views() {
-            for setup in &self.byzantine {
-                for n in self.numbers() {
-                    for batch in self.batches.iter().chain([&null]) {
-                        // Under another batch's digest too, for receivers that do not compare.
-                        for digest in self.digests() {
-                            let signed = setup.sign(PrePrepare { view, n, digest });
-                            offered.push(Message::PrePrepare(signed, batch.clone()));
-                        }
+        for (view, setup) in &self.proposers {
+            for n in self.numbers() {
+                for batch in self.batches.iter().chain([&null]) {
+                    // Under another digest too, for receivers that do not compare.
+                    for &digest in self.certifiable.iter().chain([&NOBODYS]) {
+                        let signed = setup.sign(PrePrepare { view: *view, n, digest });
+                        offered.push(Message::PrePrepare(signed, batch.clone()));
                     }
                 }
             }
@@ -118,15 +128,28 @@ impl Adversary {
         offered
     }
 
-    /// PREPAREs and COMMITs for anything, in anybody's name: receivers look at who signed.
+    /// The PRE-PREPAREs of others with any batch, for receivers to whom that is news.
+    pub(super) fn proposals_of_others(&self, known: &Known) -> Vec<Msg> {
+        let Liberties { any_batch, proposals_out_of_o, .. } = self.liberties;
+        if !any_batch && !proposals_out_of_o {
+            return Vec::new();
+        }
+        let null = Arc::new(Batch::default());
+        let with = |batch: &Arc<Batch<Symbolic>>| {
+            let batch = batch.clone();
+            known.proposals.iter().map(move |m| Message::PrePrepare(m.clone(), batch.clone()))
+        };
+        self.batches.iter().chain([&null]).flat_map(with).collect()
+    }
+
+    /// PREPAREs and COMMITs for anything, in every name that is believed.
     pub(super) fn votes(&self) -> Vec<Msg> {
         let mut offered = Vec::new();
-        for setup in &self.byzantine {
-            let names = self.judge.cluster.replicas();
-            let slots = names.flat_map(|name| self.views().map(move |view| (name, view)));
-            for (replica, view) in slots {
+        for (setup, replica) in &self.voices {
+            for view in self.views() {
                 for n in self.numbers() {
-                    for digest in self.digests().into_iter().chain([NOBODYS]) {
+                    for &digest in self.certifiable.iter().chain([&NOBODYS]) {
+                        let replica = *replica;
                         offered.push(Message::Prepare(setup.sign(Prepare { view, n, digest, replica })));
                         offered.push(Message::Commit(setup.sign(Commit { view, n, digest, replica })));
                     }
@@ -138,69 +161,139 @@ impl Adversary {
 
     /// CHECKPOINTs for every state that somebody vouches for, and for one that nobody has.
     pub(super) fn checkpoints(&self, known: &Known) -> Vec<Msg> {
-        let interval = self.judge.parameters.checkpoint_interval;
-        let mut states = known.states.clone();
-        states.extend(self.numbers().filter(|n| n.0 % interval == 0).map(|n| (n, NOBODYS)));
         let mut offered = Vec::new();
-        for setup in &self.byzantine {
-            for &(n, digest) in &states {
-                offered.push(Message::Checkpoint(setup.sign(Checkpoint { n, digest, replica: setup.id })));
+        for (setup, replica) in &self.voices {
+            for (n, digest) in self.checkpoint_claims(&known.states) {
+                let vote = Checkpoint { n, digest, replica: *replica };
+                offered.push(Message::Checkpoint(setup.sign(vote)));
             }
         }
         offered
     }
 
-    /// For each view, number and digest, the certificate with all the votes there are, its own included, if the
-    /// production validator is convinced by it.
+    /// What can be said of states: what others say, and that there is one nobody has. Where nobody else needs to
+    /// agree, also that any state is that of another number.
+    fn checkpoint_claims(&self, vouched: &BTreeSet<(SeqNo, Digest)>) -> BTreeSet<(SeqNo, Digest)> {
+        let interval = self.judge.parameters.checkpoint_interval;
+        let nobodys = self.numbers().filter(|n| n.0 % interval == 0).map(|n| (n, NOBODYS));
+        let mut claims: BTreeSet<_> = nobodys.chain(vouched.iter().copied()).collect();
+        for &n in &self.unchecked {
+            claims.extend([(n, NOBODYS), (n, self.genesis)]);
+            claims.extend(vouched.iter().map(|&(_, digest)| (n, digest)));
+        }
+        claims
+    }
+
+    /// Numbers at which its own votes make a state stable that nobody has: as a certificate, or one by one.
+    pub(super) fn unchecked_numbers(&self) -> Vec<SeqNo> {
+        let rules = &self.judge.rules;
+        let names: BTreeSet<ReplicaId> = self.voices.iter().map(|&(_, name)| name).collect();
+        let often = rules.one_vote_per_sender(true) && !names.is_empty();
+        let quorum = often || names.len() >= rules.checkpoint_quorum(&self.judge.cluster);
+        let interval = self.judge.parameters.checkpoint_interval;
+        let convinces = |&n: &SeqNo| {
+            let certificate = self.checkpoint_certificate(n, NOBODYS, BTreeMap::new());
+            quorum && n.0 % interval == 0 || self.is_accepted(&Message::Stable(certificate))
+        };
+        [SeqNo(0)].into_iter().chain(self.numbers()).filter(convinces).collect()
+    }
+
+    /// Whether a certificate for a digest that names nothing can convince: by its own votes alone, or because
+    /// correct replicas can be made to vote for it.
+    pub(super) fn can_certify_nobodys(&self) -> bool {
+        let voted_for = |message: &Msg| match message {
+            Message::PrePrepare(m, _) => m.content.digest == NOBODYS,
+            _ => false,
+        };
+        let own = self.views().any(|view| {
+            let certificate = self.certificate(view, SeqNo(1), NOBODYS, None, BTreeMap::new());
+            self.voices.first().is_some_and(|(setup, replica)| {
+                let (n, stable, prepared) = (SeqNo(0), None, vec![certificate]);
+                let content = ViewChange { view: view.next(), n, stable, prepared, replica: *replica };
+                self.is_accepted(&Message::ViewChange(Arc::new(setup.sign(content))))
+            })
+        });
+        own || self.liberties.any_o || self.always.iter().any(voted_for)
+    }
+
+    /// For each view, number and digest, a certificate with all the votes there are. Whether they prove the claim
+    /// is decided by the production validation; if they do not, fewer do not either.
     fn provable(
         &self,
-        proposals: &BTreeMap<(View, SeqNo, Digest), Signature>,
+        proposals: &BTreeMap<(View, SeqNo, Digest), &Signed<PrePrepare, Symbolic>>,
         prepares: &Signatures<(View, SeqNo, Digest)>,
     ) -> Vec<PreparedCertificate<Symbolic>> {
         let mut certificates = Vec::new();
         for view in self.views() {
-            let primary = self.primary(view);
             for n in self.numbers() {
-                for digest in self.digests() {
-                    let content = PrePrepare { view, n, digest };
-                    let own = self.holds(primary).map(|setup| setup.sign(content).signature);
-                    let proposal = proposals.get(&(view, n, digest)).copied().or(own);
-                    let mut votes = prepares.get(&(view, n, digest)).cloned().unwrap_or_default();
-                    for setup in self.byzantine.iter().filter(|setup| setup.id != primary) {
-                        let vote = Prepare { view, n, digest, replica: setup.id };
-                        votes.insert(setup.id, setup.sign(vote).signature);
-                    }
-                    let evidence = Evidence { proposal, votes: votes.into_iter().collect() };
-                    let valid = |evidence: &_| prepared_evidence_proves(&self.judge, content, evidence);
-                    let proof = Symbolic::seal(Claim::Prepared(view, n, digest), evidence, &valid);
-                    certificates.push(PreparedCertificate { view, n, digest, proof });
+                for &digest in &self.certifiable {
+                    let claim = (view, n, digest);
+                    let proposal = proposals.get(&claim).map(|signed| signed.signature);
+                    let votes = prepares.get(&claim).cloned().unwrap_or_default();
+                    certificates.push(self.certificate(view, n, digest, proposal, votes));
                 }
             }
         }
         certificates
     }
 
+    /// The certificate made of the votes of others and its own.
+    fn certificate(
+        &self,
+        view: View,
+        n: SeqNo,
+        digest: Digest,
+        proposal: Option<Signature>,
+        mut votes: BTreeMap<ReplicaId, Signature>,
+    ) -> PreparedCertificate<Symbolic> {
+        let (primary, content) = (self.primary(view), PrePrepare { view, n, digest });
+        let own = self.holds(primary).map(|setup| setup.sign(content).signature);
+        let counts = |setup: &&Own| self.judge.rules.primary_does_not_prepare(setup.id, primary);
+        for setup in self.signers.iter().filter(counts) {
+            let vote = Prepare { view, n, digest, replica: setup.id };
+            votes.insert(setup.id, setup.sign(vote).signature);
+        }
+        let evidence = Evidence { proposal: proposal.or(own), votes: self.padded(votes) };
+        let valid = |evidence: &_| prepared_evidence_proves(&self.judge, content, evidence);
+        let proof = Symbolic::seal(Claim::Prepared(view, n, digest), evidence, &valid);
+        PreparedCertificate { view, n, digest, proof }
+    }
+
+    /// The votes, each as often as helps: once, unless receivers count repeated ones.
+    fn padded(&self, votes: BTreeMap<ReplicaId, Signature>) -> Vec<(ReplicaId, Signature)> {
+        let length = if self.liberties.repeated_voters { 2 * self.judge.cluster.n() } else { votes.len() };
+        let votes: Vec<_> = votes.into_iter().collect();
+        votes.iter().copied().cycle().take(length).collect()
+    }
+
     fn provable_checkpoints(
         &self,
         checkpoints: &Signatures<(SeqNo, Digest)>,
     ) -> Vec<StableCertificate<Symbolic>> {
-        let interval = self.judge.parameters.checkpoint_interval;
-        let claims = self.numbers().filter(|n| n.0 % interval == 0).map(|n| (n, NOBODYS));
-        let claims: BTreeSet<(SeqNo, Digest)> = claims.chain(checkpoints.keys().copied()).collect();
+        let vouched = checkpoints.keys().copied().collect();
         let certificate = |(n, digest): (SeqNo, Digest)| {
-            let mut votes = checkpoints.get(&(n, digest)).cloned().unwrap_or_default();
-            for setup in &self.byzantine {
-                let vote = Checkpoint { n, digest, replica: setup.id };
-                votes.insert(setup.id, setup.sign(vote).signature);
-            }
-            let evidence = Evidence { proposal: None, votes: votes.into_iter().collect() };
-            let valid = |evidence: &_| stable_evidence_proves(&self.judge, n, digest, evidence);
-            let proof = Symbolic::seal(Claim::Stable(n, digest), evidence, &valid);
-            StableCertificate { n, digest, proof }
+            let votes = checkpoints.get(&(n, digest)).cloned().unwrap_or_default();
+            self.checkpoint_certificate(n, digest, votes)
         };
-        let convincing = |stable: &StableCertificate<Symbolic>| {
-            verify(&self.judge, Message::Stable(stable.clone())).is_ok()
-        };
-        claims.into_iter().map(certificate).filter(convincing).collect()
+        let convincing =
+            |stable: &StableCertificate<Symbolic>| self.is_accepted(&Message::Stable(stable.clone()));
+        self.checkpoint_claims(&vouched).into_iter().map(certificate).filter(convincing).collect()
+    }
+
+    /// The certificate made of the votes of others and its own.
+    fn checkpoint_certificate(
+        &self,
+        n: SeqNo,
+        digest: Digest,
+        mut votes: BTreeMap<ReplicaId, Signature>,
+    ) -> StableCertificate<Symbolic> {
+        for setup in &self.signers {
+            let vote = Checkpoint { n, digest, replica: setup.id };
+            votes.insert(setup.id, setup.sign(vote).signature);
+        }
+        let evidence = Evidence { proposal: None, votes: self.padded(votes) };
+        let valid = |evidence: &_| stable_evidence_proves(&self.judge, n, digest, evidence);
+        let proof = Symbolic::seal(Claim::Stable(n, digest), evidence, &valid);
+        StableCertificate { n, digest, proof }
     }
 }

@@ -9,7 +9,8 @@
 //!    on whole states at the end of a view for every later round. An earlier round none of whose events the replica
 //!    heeds counts as one check.
 //! 3. *Derivation.* A VIEW-CHANGE holds certificates of earlier views only, so what the adversary can prove when the
-//!    PREPAREs of a view have been sent is all that it needs for the next.
+//!    PREPAREs of a view have been sent is all that it needs for the next. And receivers let through no more than the
+//!    paper says, or what it makes could rest on anything.
 //! 4. *Cut.* A state and what is kept of it go, by every event of a later round, to states of which the same is kept,
 //!    with the same messages and facts; a replica that is no primary any more then fetches the batches it lacks, which
 //!    it can do at any time.
@@ -234,7 +235,9 @@ impl<'a> Case<'a> {
 
     /// Condition 3.
     fn derivation(&mut self, conditions: &mut Conditions) {
-        let tables = &self.layered.world.tables;
+        let World { tables, network, .. } = &self.layered.world;
+        let liberties = network.adversary().takes_liberties();
+        conditions.note(DERIVATION, !liberties, || "receivers let through more than the paper".into());
         for id in tables.all_messages() {
             if let Message::ViewChange(m) = tables.message(id) {
                 let below = m.content.prepared.iter().all(|certificate| certificate.view < m.content.view);

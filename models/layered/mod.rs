@@ -176,7 +176,8 @@ impl Layered {
     }
 
     fn learn_offer(&mut self, round: usize, agents: &[AgentId], known: KnowledgeId) -> Offer {
-        let all: Vec<Parts> = (0..=self.world.network.evidence()).map(|n| self.parts(agents)(n)).collect();
+        let all: Vec<Parts> =
+            (0..self.world.network.parts_of_each()).map(|n| self.parts(agents)(n)).collect();
         let World { network, tables, .. } = &mut self.world;
         let subjects = self.subjects[round].iter();
         subjects.map(|&number| network.work_out_given(tables, number, known, &|n| all[n])).collect()

@@ -204,7 +204,7 @@ impl World {
         if number == self.time_outs() {
             return 0;
         }
-        let mut all = vec![[0; MAX_REPLICAS]; self.network.evidence() + 1];
+        let mut all = vec![[0; MAX_REPLICAS]; self.network.parts_of_each()];
         for (number, parts) in all.iter_mut().enumerate() {
             *parts = self.parts(state)(number);
         }

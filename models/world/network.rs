@@ -66,7 +66,7 @@ pub fn client_subjects(clients: u32) -> Vec<Subject> {
 pub struct Network {
     subjects: Vec<Subject>,
     adversary: Adversary,
-    /// For each subject the parts that occur, and last the parts that certificates are made of.
+    /// For each subject the parts that occur; then those that certificates are made of, and everything sent.
     parts: Vec<IndexSet<Vec<MessageId>, FixedState>>,
     known: IndexMap<(KnowledgeId, Parts), KnowledgeId, FixedState>,
     knowledge: IndexSet<Known, FixedState>,
@@ -80,7 +80,7 @@ impl Network {
         let empty = || IndexSet::from_iter([Vec::new()]);
         let knowledge = IndexSet::from_iter([adversary.known(&[])]);
         Network {
-            parts: (0..=subjects.len()).map(|_| empty()).collect(),
+            parts: (0..subjects.len() + 2).map(|_| empty()).collect(),
             subjects,
             adversary,
             known: IndexMap::default(),
@@ -105,7 +105,7 @@ impl Network {
         self.subjects.iter().copied().zip(self.parts.iter().map(IndexSet::len))
     }
 
-    /// What one replica has sent, by subject; last, what certificates can be made of.
+    /// What one replica has sent, by subject; then what certificates can be made of, and everything.
     pub fn split(&mut self, tables: &Tables, sent: &[MessageId]) -> Vec<PartId> {
         let about = |id: &&MessageId, subject: Subject| Subject::of(tables.message(**id)) == Some(subject);
         let mut parts = Vec::new();
@@ -119,7 +119,10 @@ impl Network {
                 || matches!(subject, Some(Subject::Checkpoint(_) | Subject::NewView(_)))
         };
         let evidence = sent.iter().filter(is_evidence).copied().collect();
-        parts.push(named(self.parts.last_mut().expect("one more than subjects"), evidence));
+        let number = self.evidence();
+        parts.push(named(&mut self.parts[number], evidence));
+        let number = self.everything();
+        parts.push(named(&mut self.parts[number], sent.to_vec()));
         parts
     }
 
@@ -128,16 +131,40 @@ impl Network {
         self.subjects.len()
     }
 
+    /// How many parts each replica's messages are split in; some overlap.
+    pub fn parts_of_each(&self) -> usize {
+        self.parts.len()
+    }
+
     fn needs_knowledge(&self, subject: Subject) -> bool {
         match subject {
+            _ if self.rests_on_anything(subject) => false,
             Subject::ViewChange(_) => self.adversary.is_anybody(),
             Subject::NewView(view) => self.adversary.is_primary(view),
             _ => false,
         }
     }
 
+    /// The number, among a replica's parts, of everything it has sent.
+    fn everything(&self) -> usize {
+        self.subjects.len() + 1
+    }
+
+    /// Whether what is available about a subject may rest on anything: only where receivers let through more than
+    /// the paper.
+    fn rests_on_anything(&self, subject: Subject) -> bool {
+        let fixed = matches!(
+            subject,
+            Subject::Prepare(..) | Subject::Commit(..) | Subject::Batch | Subject::Block | Subject::Reply(..)
+        );
+        self.adversary.takes_liberties() && !fixed
+    }
+
     /// For a NEW-VIEW that the adversary sends, the VIEW-CHANGEs matter and not what was sent about it.
-    fn rests_on(&self, number: SubjectNumber) -> SubjectNumber {
+    fn rests_on(&self, number: SubjectNumber) -> usize {
+        if self.rests_on_anything(self.subjects[number]) {
+            return self.everything();
+        }
         let other = match self.subjects[number] {
             Subject::NewView(view) if self.adversary.is_primary(view) => Subject::ViewChange(view),
             Subject::Stable(n) => Subject::Checkpoint(n),
@@ -206,12 +233,18 @@ impl Network {
         let sent = self.union(rests_on, &key.2);
         let derived = {
             let sent: Vec<_> = sent.iter().map(|&id| tables.message(id)).collect();
-            let known = self.knowledge.get_index(known as usize).filter(|_| self.needs_knowledge(subject));
-            self.adversary.about(subject, &sent, known)
+            if self.rests_on_anything(subject) {
+                let about = |message: &_| Subject::of(message) == Some(subject);
+                self.adversary.derive(&sent).into_iter().filter(about).collect()
+            } else {
+                let known = self.knowledge.get_index(known as usize).filter(|_| self.needs_knowledge(subject));
+                self.adversary.about(subject, &sent, known)
+            }
         };
         let mut all: BTreeSet<MessageId> = derived.into_iter().map(|m| tables.add_message(m)).collect();
-        if rests_on == number {
-            all.extend(sent);
+        if rests_on == number || self.rests_on_anything(subject) {
+            let about = |id: &MessageId| Subject::of(tables.message(*id)) == Some(subject);
+            all.extend(sent.into_iter().filter(about));
         }
         let id = named(&mut self.lists, all.into_iter().collect());
         self.available.insert(key, id);
