@@ -360,6 +360,24 @@ fn a_replica_without_the_batch_of_an_entry_fetches_it_and_only_then_is_prepared(
 }
 
 #[test]
+fn a_batch_that_arrives_after_view_change_is_sent_prepares_nothing_in_the_view_left() {
+    let mut net = Net::four();
+    let m = one(&net, 1);
+    let (v, o) = sound_v(&net, m.digest());
+    net.deliver(3, net.new_view(1, 1, v, &o));
+    for by in [0, 2] {
+        net.deliver(3, net.prepare(by, 1, 2, m.digest()));
+    }
+    let step = net.expire(3);
+    let [Message::ViewChange(left)] = step.sent("VIEW-CHANGE")[..] else { panic!("{step:?}") };
+    assert_eq!((left.content.view, left.content.prepared.len()), (View(2), 0));
+    // P does not say that it prepared, so it must not help to commit: another batch may take its place.
+    let step = net.deliver(3, Message::Batch(m.clone()));
+    assert_eq!((step.prepared(), step.names().len(), net.certificate(3, 2)), (vec![], 0, None));
+    net.assert_refused(3, Message::Batch(m), Rejection::Unwanted);
+}
+
+#[test]
 fn who_sent_prepare_still_has_the_batch_when_a_certificate_surfaces_views_later() {
     let mut net = Net::four();
     let m = one(&net, 1);

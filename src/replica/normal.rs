@@ -267,9 +267,11 @@ impl<B: Bundle> Replica<B> {
             return Err(Rejection::Unwanted);
         }
         self.persist(setup, Record::Batch(batch), effects);
+        // Kept in any case; but once VIEW-CHANGE is sent, nothing of the old view becomes prepared by it.
         let named: Vec<(View, SeqNo)> = (self.durable.log.iter())
             .filter(|(_, signed)| signed.content.digest == digest)
             .map(|(&slot, _)| slot)
+            .filter(|&(view, n)| self.check_slot(setup, view, n).is_ok())
             .collect();
         for (view, n) in named {
             self.try_prepared(setup, view, n, effects);
