@@ -10,8 +10,8 @@
 //!    and all that is ever moved past `m` are events about other subjects.
 //! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form leads back to the
 //!    state itself, and sends nothing that the macro step did not send.
-//! 3. *Deadness.* From the state in which a macro step ends, and from the same state without its dead parts, every
-//!    event leads to the same `alive` state, with the same messages and facts.
+//! 3. *Deadness.* From the state to which an event leads from `x`, the end of a macro step among them, and from the
+//!    same state without its dead parts, every event leads to the same `alive` state, with the same messages and facts.
 //! 4. *Joining.* f + 1 VIEW-CHANGEs of others for views above the current one that make the replica join end in the
 //!    same `alive` state as the time-outs that lead to the view joined and the same VIEW-CHANGEs after them; and
 //!    what the join sends, the time-outs send. VIEW-CHANGEs that do not make it join change nothing but receipts.
@@ -179,6 +179,7 @@ impl<'a> Case<'a> {
             }
             for at in inside {
                 self.postponing(at, &all, &events, conditions);
+                ends.extend(events.iter().map(|&event| self.world.tables.step(self.node, at, event).to));
             }
         }
         for end in ends {
@@ -254,6 +255,9 @@ impl<'a> Case<'a> {
     /// Condition 3.
     fn deadness(&mut self, end: LocalId, events: &BTreeSet<Input>, conditions: &mut Conditions) {
         let alive = self.world.tables.bare(self.node, end).alive;
+        if alive == end {
+            return;
+        }
         for &event in events {
             let tables = &mut self.world.tables;
             let with = run(tables, self.node, end, &[event]);
