@@ -8,4 +8,5 @@ pub mod journal;
 pub mod lazy;
 pub mod mutants;
 pub mod simulation;
+pub mod walks;
 pub mod world;

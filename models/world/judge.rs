@@ -144,6 +144,17 @@ impl Judge {
         }
     }
 
+    /// How many of the combinations of histories judged so far violate something.
+    pub fn violations(&self) -> usize {
+        self.judged.values().filter(|verdict| verdict.is_err()).count()
+    }
+
+    /// The name of a history, if it has one.
+    pub fn find(&self, history: &History) -> Option<u32> {
+        let index = self.histories.get_index_of(history)?;
+        Some(u32::try_from(index).expect("a table of more than 2^32 entries does not fit in memory"))
+    }
+
     /// What has happened in any of the states judged.
     pub fn witnesses(&self) -> Witnesses {
         let mut all = Witnesses::default();
