@@ -11,4 +11,5 @@ pub mod mutants;
 pub mod report;
 pub mod simulation;
 pub mod suite;
+pub mod walks;
 pub mod world;

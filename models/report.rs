@@ -207,7 +207,9 @@ pub fn run(
     let findings = match how {
         Explore::None => explored(&mut World::new(config.clone(), Delivery::One)?, options, progress),
         Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
-        Explore::Layered => layered(&mut Layered::new(config.clone(), options.observables)?, options, progress),
+        Explore::Layered => {
+            layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
+        }
     };
     let mut report = report(&config, how, options, findings);
     report.seconds = began.elapsed().as_secs_f64();
@@ -230,11 +232,7 @@ fn run_engine<S: Space>(
     (exploration, peak_bytes.max(allocated()))
 }
 
-fn layered(
-    layered: &mut Layered,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress) -> bool,
-) -> Findings {
+fn layered(layered: &mut Layered, options: &Options, progress: &mut dyn FnMut(Progress) -> bool) -> Findings {
     let (exploration, peak_bytes) = run_engine(layered, options, progress);
     let world = layered.world();
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());

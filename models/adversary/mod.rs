@@ -79,8 +79,6 @@ pub struct Adversary {
     unchecked: Vec<SeqNo>,
     /// PRE-PREPAREs, PREPAREs, COMMITs, batches and requests, which depend on nothing that was sent.
     always: Vec<Msg>,
-    /// A request that no client signed, for receivers that do not check.
-    forged: Option<Signed<Request, Symbolic>>,
 }
 
 /// A digest that names nothing anybody has.

@@ -104,8 +104,9 @@ impl<S: Space> Search<'_, S> {
         let mut unsound: Option<StateId> = None;
         while !waiting.is_empty() {
             let (space, store, depth) = (&*self.space, &self.store, self.depth);
-            let found: Vec<Found> =
-                pool.install(|| waiting.par_chunks(CHUNK).map(|chunk| look(space, store, depth, chunk)).collect());
+            let found: Vec<Found> = pool.install(|| {
+                waiting.par_chunks(CHUNK).map(|chunk| look(space, store, depth, chunk)).collect()
+            });
             self.transitions += found.iter().map(|found| found.transitions).sum::<u64>();
             let first = found.iter().find_map(|found| found.unsound);
             unsound = unsound.or(first);
@@ -147,12 +148,8 @@ impl<S: Space> Search<'_, S> {
 }
 
 fn look<S: Space>(space: &S, store: &Store, depth: usize, chunk: &[StateId]) -> Found {
-    let mut found = Found {
-        candidates: vec![Vec::new(); SHARDS],
-        transitions: 0,
-        unlearnt: Vec::new(),
-        unsound: None,
-    };
+    let mut found =
+        Found { candidates: vec![Vec::new(); SHARDS], transitions: 0, unlearnt: Vec::new(), unsound: None };
     let mut successors: Vec<u32> = Vec::new();
     for &id in chunk {
         successors.clear();
@@ -176,8 +173,8 @@ fn look<S: Space>(space: &S, store: &Store, depth: usize, chunk: &[StateId]) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Unlearnt;
     use super::super::Successors;
+    use super::super::Unlearnt;
     use super::*;
     use std::collections::BTreeSet;
 
@@ -279,11 +276,11 @@ mod tests {
                 vec![vec![0]]
             }
             fn expand(
-            &self,
-            _: usize,
-            state: &[u32],
-            successors: &mut Successors<'_>,
-        ) -> Result<Judgement, Unlearnt> {
+                &self,
+                _: usize,
+                state: &[u32],
+                successors: &mut Successors<'_>,
+            ) -> Result<Judgement, Unlearnt> {
                 successors(&[state[0].wrapping_add(1)]);
                 Ok(Judgement::Sound)
             }

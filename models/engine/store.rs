@@ -104,13 +104,8 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(width: usize) -> Self {
-        let shard = |number| Shard {
-            number,
-            width,
-            words: Vec::new(),
-            origins: Vec::new(),
-            index: HashTable::new(),
-        };
+        let shard =
+            |number| Shard { number, width, words: Vec::new(), origins: Vec::new(), index: HashTable::new() };
         Store { shards: (0..SHARDS).map(shard).collect() }
     }
 

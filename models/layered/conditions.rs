@@ -18,9 +18,9 @@
 //!    later rounds, the other does by the same deliveries, or by none of them, and then has sent and reported at least
 //!    as much, or something that violates a property by itself; and so on from there, to the last round.
 
+use super::Layered;
 use super::forms::{Decided, Forms};
 use super::rounds::{Phase, Round, round_of};
-use super::Layered;
 use crate::lazy::{self, Conditions};
 use crate::world::{Agent, AgentId, Input, Local, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
@@ -47,7 +47,15 @@ pub struct Duties {
 
 impl Duties {
     /// A macro step was taken in a round.
-    pub fn step(&mut self, world: &World, position: usize, from: AgentId, round: usize, now: Round, step: &Move) {
+    pub fn step(
+        &mut self,
+        world: &World,
+        position: usize,
+        from: AgentId,
+        round: usize,
+        now: Round,
+        step: &Move,
+    ) {
         let local = world.agents[position].agent(from).local;
         if !self.steps.insert((position, local, round, step.path.clone())) {
             return;
@@ -57,7 +65,10 @@ impl Duties {
             subject.and_then(round_of).is_none_or(|arrives| arrives > now)
         };
         self.emitted.note(ROUNDS, step.sends.iter().all(later), || {
-            format!("{} in {now:?} sends what arrives no later", world.happens(world.correct[position], &step.path))
+            format!(
+                "{} in {now:?} sends what arrives no later",
+                world.happens(world.correct[position], &step.path)
+            )
         });
     }
 
@@ -199,7 +210,8 @@ impl<'a> Case<'a> {
         let kept = cuts.iter().map(|&(position, round, end, _)| (position, round, end));
         let local = |position: usize, id| self.layered.world.agents[position].agent(id).local;
         let dropped = left_out.iter().map(|&(position, round, id, _)| (position, round, local(position, id)));
-        let is_end = |&(_, round, _): &(usize, usize, LocalId)| self.layered.rounds[round].phase == Phase::Commit;
+        let is_end =
+            |&(_, round, _): &(usize, usize, LocalId)| self.layered.rounds[round].phase == Phase::Commit;
         kept.chain(dropped).filter(is_end).collect()
     }
 
@@ -226,7 +238,12 @@ impl<'a> Case<'a> {
                 let nothing = there == after && more.is_empty();
                 let same = there == again && &sent | &more == &first | &second;
                 conditions.note(ORDER, nothing || same, || {
-                    self.failure("an earlier round goes on after a later one", position, from, &[path, &event])
+                    self.failure(
+                        "an earlier round goes on after a later one",
+                        position,
+                        from,
+                        &[path, &event],
+                    )
                 });
             }
         }
@@ -322,7 +339,9 @@ impl<'a> Case<'a> {
                 };
                 !missing
                     && self.is_included(position, better.local, worse.local)
-                    && self.over(position, start).is_none_or(|pair| self.stands_in(position, pair, &mut proven))
+                    && self
+                        .over(position, start)
+                        .is_none_or(|pair| self.stands_in(position, pair, &mut proven))
             });
             conditions.note(STANDING_IN, holds, || {
                 self.failure("nothing stands in for a choice left out", position, worse.local, &[])

@@ -34,7 +34,8 @@ pub use unroll::{Execution, Happening};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::Conditions;
 use crate::world::{
-    AgentId, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses, World, WorldConfig,
+    AgentId, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses, World,
+    WorldConfig,
 };
 use foldhash::fast::FixedState;
 use forms::{Decided, Forms, merged};
@@ -80,7 +81,9 @@ impl Layered {
     pub fn new(config: WorldConfig, whole_histories: bool) -> Result<Self, String> {
         let max_view = config.max_view;
         if (1..=config.max_seq.0).any(|n| n % config.parameters().checkpoint_interval == 0) {
-            return Err("worlds with checkpoints have no rounds: use --explore lazy, or no checkpoints".into());
+            return Err(
+                "worlds with checkpoints have no rounds: use --explore lazy, or no checkpoints".into()
+            );
         }
         if config.clients == Clients::Actors {
             return Err("worlds with client actors have no rounds: use --explore lazy".into());
@@ -248,7 +251,9 @@ impl Layered {
         let offered = self.subjects[round].iter().copied().zip(offer.iter().copied());
         let mut events: Vec<_> = offered.filter(|&(number, _)| heeded(number)).collect();
         let time_outs = self.world.time_outs();
-        if heeded(time_outs) && self.rounds[round] == (Round { view: self.next_view(position, agent), phase: Phase::Leave }) {
+        if heeded(time_outs)
+            && self.rounds[round] == (Round { view: self.next_view(position, agent), phase: Phase::Leave })
+        {
             events.push((time_outs, 0));
         }
         events
@@ -363,8 +368,11 @@ impl Space for Layered {
         if depth == self.rounds.len() {
             return;
         }
-        let offer =
-            if self.is_offered(depth, agents) { self.learn_offer(depth, agents, known) } else { Offer::new() };
+        let offer = if self.is_offered(depth, agents) {
+            self.learn_offer(depth, agents, known)
+        } else {
+            Offer::new()
+        };
         if self.learns(depth) {
             let parts = self.parts(agents)(self.world.network.evidence());
             self.world.network.learn(&self.world.tables, known, parts);

@@ -54,11 +54,14 @@ impl Layered {
     /// The macro steps by which one layered state leads to the next.
     fn steps_of_round(&mut self, round: usize, before: &[u32], after: &[u32]) -> Option<Vec<Happening>> {
         let (agents, known, decided) = self.split(before);
-        let (agents, offer) = (agents.to_vec(), if self.is_offered(round, agents) {
-            self.offer(round, agents, known)?
-        } else {
-            super::Offer::new()
-        });
+        let (agents, offer) = (
+            agents.to_vec(),
+            if self.is_offered(round, agents) {
+                self.offer(round, agents, known)?
+            } else {
+                super::Offer::new()
+            },
+        );
         let (targets, _, decided_after) = self.split(after);
         let targets = targets.to_vec();
         // For each position every chain to an end that is cut to the target, with what it commits.
@@ -68,7 +71,9 @@ impl Layered {
             for (chain, end) in self.chains(position, agent, round, &offer) {
                 let (cut, more) = self.forms.cut(&mut self.world, position, end, self.rounds[round]);
                 if cut == target {
-                    let all = found.iter().map(|(steps, known)| ([&steps[..], &chain[..]].concat(), merged(known, &more)));
+                    let all = found
+                        .iter()
+                        .map(|(steps, known)| ([&steps[..], &chain[..]].concat(), merged(known, &more)));
                     longer.extend(all);
                 }
             }
@@ -176,7 +181,9 @@ impl Replay {
         available: &mut dyn FnMut((&Msg, &[&Msg])) -> bool,
     ) -> (usize, Option<Violation>) {
         for (taken, step) in steps.iter().enumerate() {
-            let Some(position) = self.correct.iter().position(|&replica| replica == step.replica) else { continue };
+            let Some(position) = self.correct.iter().position(|&replica| replica == step.replica) else {
+                continue;
+            };
             if step.messages.is_empty() {
                 self.step(position, Input::TimeOut);
             }

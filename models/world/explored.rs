@@ -57,6 +57,7 @@ pub struct World {
     pub(crate) judge: Judge,
     moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
+    stops_at_violations: bool,
 }
 
 impl World {
@@ -89,10 +90,23 @@ impl World {
             nodes,
             moves: IndexMap::default(),
             cut_time_outs: 0,
+            stops_at_violations: true,
             delivery,
             correct,
             config,
         })
+    }
+
+    /// The same world, explored to its end even if something is violated on the way: [`World::violations`] says how
+    /// often.
+    #[must_use]
+    pub fn past_violations(self) -> Self {
+        World { stops_at_violations: false, ..self }
+    }
+
+    /// How many combinations of histories violate something.
+    pub fn violations(&self) -> usize {
+        self.judge.violations()
     }
 
     /// The bounds.
@@ -164,8 +178,8 @@ impl World {
     pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
         let split = |joint: &Joint| {
             let (replicas, clients) = joint[..self.nodes.len()].split_at(self.correct.len());
-            let clients = clients.iter().map(|&name| self.judge.client(name)).collect();
-            (replicas.iter().map(|&name| self.judge.history(name)).collect(), clients)
+            let replicas = replicas.iter().map(|&name| self.judge.history(name));
+            (replicas.collect(), clients.iter().map(|&name| self.judge.client(name)).collect())
         };
         self.judge.joints().map(split)
     }
@@ -203,6 +217,9 @@ impl World {
     pub(crate) fn available(&mut self, state: &State, number: SubjectNumber) -> u32 {
         if number == self.time_outs() {
             return 0;
+        }
+        if let Some(known) = self.network.available(number, &self.parts(state)) {
+            return known;
         }
         let mut all = vec![[0; MAX_REPLICAS]; self.network.parts_of_each()];
         for (number, parts) in all.iter_mut().enumerate() {
@@ -331,6 +348,14 @@ impl World {
     pub(crate) fn after(&mut self, position: usize, agent: AgentId, step: &Move) -> AgentId {
         let sent = union(&self.agents[position].agent(agent).sent, &step.sends);
         self.agent(position, step.to, sent)
+    }
+
+    /// The agent that the one at `position` becomes by one delivery or time-out; none if it stays what it is.
+    pub(crate) fn agent_after(&mut self, position: usize, id: AgentId, input: Input) -> Option<AgentId> {
+        let Agent { local, sent } = self.agents[position].agent(id).clone();
+        let step = one_by_one(&mut self.tables, self.nodes[position], local, &[input]).pop()?;
+        let target = self.agent(position, step.to, union(&sent, &step.sends));
+        (target != id).then_some(target)
     }
 
     /// Checks the conditions of the reduction on everything explored so far; there are none without one.
@@ -471,7 +496,7 @@ impl Space for World {
             }
             next[position] = agent;
         }
-        Ok(if verdict.is_ok() { Judgement::Sound } else { Judgement::Unsound })
+        Ok(if verdict.is_ok() || !self.stops_at_violations { Judgement::Sound } else { Judgement::Unsound })
     }
 
     fn learn(&mut self, _: usize, state: &[u32]) {

@@ -150,6 +150,17 @@ impl Judge {
         }
     }
 
+    /// How many of the combinations of histories judged so far violate something.
+    pub fn violations(&self) -> usize {
+        self.judged.values().filter(|verdict| verdict.is_err()).count()
+    }
+
+    /// The name of a history, if it has one.
+    pub fn find(&self, history: &History) -> Option<u32> {
+        let index = self.histories.get_index_of(history)?;
+        Some(u32::try_from(index).expect("a table of more than 2^32 entries does not fit in memory"))
+    }
+
     /// What has happened in any of the states judged.
     pub fn witnesses(&self) -> Witnesses {
         let mut all = Witnesses::default();
@@ -198,11 +209,7 @@ impl Judge {
         self.check(&[(self.correct[position], history.clone())].into(), &[]).is_err()
     }
 
-    fn check(
-        &self,
-        replicas: &BTreeMap<ReplicaId, History>,
-        accepted: &[Accepted],
-    ) -> Result<(), Violation> {
+    fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), Violation> {
         let snapshot = Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,

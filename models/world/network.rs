@@ -237,7 +237,8 @@ impl Network {
                 let about = |message: &_| Subject::of(message) == Some(subject);
                 self.adversary.derive(&sent).into_iter().filter(about).collect()
             } else {
-                let known = self.knowledge.get_index(known as usize).filter(|_| self.needs_knowledge(subject));
+                let known =
+                    self.knowledge.get_index(known as usize).filter(|_| self.needs_knowledge(subject));
                 self.adversary.about(subject, &sent, known)
             }
         };

@@ -58,11 +58,7 @@ impl World {
 }
 
 /// What happens at a node in words: these deliveries, or a time-out if there are none.
-pub fn in_words(
-    node: impl Into<Principal>,
-    messages: &[Message<Symbolic>],
-    config: &WorldConfig,
-) -> String {
+pub fn in_words(node: impl Into<Principal>, messages: &[Message<Symbolic>], config: &WorldConfig) -> String {
     let names: Vec<String> = messages.iter().map(|message| in_short(message, config)).collect();
     let node = match node.into() {
         Principal::Replica(replica) => format!("r{}", replica.0),

@@ -7,7 +7,7 @@ use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{self, Explore, Options, Report, Verdict};
 use pbft_models::suite;
-use pbft_models::world::WorldConfig;
+use pbft_models::world::{Clients, WorldConfig};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
@@ -152,6 +152,7 @@ impl WorldFlags {
             checkpoint_interval: self.checkpoint_interval,
             window: self.window,
             rules: self.rules.unwrap_or_default(),
+            clients: Clients::Known,
         })
     }
 

@@ -1,0 +1,306 @@
+//! Random walks of the unreduced world, held against the exhausted lazy one.
+//!
+//! Where delivery one by one cannot be exhausted, its random walks must still show nothing that lazy delivery has
+//! not shown: in every state of a walk, what the correct replicas have done must occur in the lazy world, at each of
+//! them and together. Lazy delivery collapses nothing, so the combination is compared too. A walk that shows something
+//! else refutes the reduction; that none does, in however many walks, is evidence and no proof.
+//!
+//! Walks choose a node, a subject that it heeds, and a message about it, each uniformly. How readily time-outs are
+//! taken is drawn for each walk, or views would change before anything happens; and whether the adversary sticks to a
+//! few digests, or votes would hardly ever match.
+
+use crate::engine::{Exploration, Limits, Outcome, Space, explore};
+use crate::world::{Clients, Delivery, Input, Joint, MAX_REPLICAS, MessageId, World, WorldConfig};
+use foldhash::fast::FixedState;
+use indexmap::{IndexMap, IndexSet};
+use pbft::message::{Batch, Message};
+use pbft::types::Digest;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::time::{Duration, Instant};
+
+/// Local states after which the tables of the unreduced world are thrown away, to bound the memory.
+const MAX_LOCALS: usize = 400_000;
+/// Walks between two calls of the progress report.
+const REPORT_EVERY: u64 = 256;
+
+/// A lazy world, and what walks held against it have shown.
+#[derive(Clone, Debug)]
+pub struct Projection {
+    /// The exploration of the lazy world.
+    pub lazy: Exploration,
+    /// How many combinations of histories occur there.
+    pub joints: usize,
+    /// How many of them violate something.
+    pub violations: usize,
+    /// The walks; none unless the lazy world is exhausted.
+    pub walks: Option<WalkReport>,
+}
+
+/// What walks have shown.
+#[derive(Clone, Debug)]
+pub struct WalkReport {
+    /// The seed of all walks.
+    pub seed: u64,
+    /// The most steps of a walk.
+    pub length: usize,
+    /// Walks taken.
+    pub walks: u64,
+    /// Steps of all of them together.
+    pub steps: u64,
+    /// Walks that went on until nothing could happen any more.
+    pub ended: u64,
+    /// Distinct combinations of histories on the walks.
+    pub joints: usize,
+    /// Wall time of the walks.
+    pub elapsed: Duration,
+    /// The first walk that shows something that the lazy world does not.
+    pub missing: Option<Missing>,
+}
+
+/// A walk that shows something that the lazy world does not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Missing {
+    /// The number of the walk.
+    pub walk: u64,
+    /// What does not occur.
+    pub what: String,
+    /// The steps of the walk in words.
+    pub steps: Vec<String>,
+}
+
+/// Explores the lazy world of `config` to its end, past violations, and holds walks of the unreduced one against it.
+///
+/// # Errors
+/// If the bounds make no sense, or clients are part of the world.
+pub fn project(
+    config: &WorldConfig,
+    walks: u64,
+    seed: u64,
+    limits: Limits,
+    progress: &mut dyn FnMut(&WalkReport) -> bool,
+) -> Result<Projection, String> {
+    let mut lazy = World::new(config.clone(), Delivery::Lazy)?.past_violations();
+    let found = explore(&mut lazy, limits, &mut |_| true);
+    let walks = match found.outcome {
+        Outcome::Exhausted => Some(hold_against(&lazy, config, walks, seed, progress)?),
+        _ => None,
+    };
+    Ok(Projection { lazy: found, joints: lazy.judge.joints().count(), violations: lazy.violations(), walks })
+}
+
+/// Takes so many walks of the unreduced world of `config`, or as many as `progress` allows: it is called now and then,
+/// and false stops. `lazy` has been exhausted.
+///
+/// # Errors
+/// If the bounds make no sense, or clients are part of the world.
+pub fn hold_against(
+    lazy: &World,
+    config: &WorldConfig,
+    walks: u64,
+    seed: u64,
+    progress: &mut dyn FnMut(&WalkReport) -> bool,
+) -> Result<WalkReport, String> {
+    if config.clients == Clients::Actors {
+        return Err("walks are compared by what replicas do, without clients in the world".into());
+    }
+    let began = Instant::now();
+    let mut walker = Walker::new(config, lazy)?;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut report = WalkReport {
+        seed,
+        length: length(config),
+        walks: 0,
+        steps: 0,
+        ended: 0,
+        joints: 0,
+        elapsed: Duration::ZERO,
+        missing: None,
+    };
+    while report.walks < walks && report.missing.is_none() {
+        // Each walk has a stream of its own, so that it can be taken by itself.
+        random.set_stream(report.walks);
+        random.set_word_pos(0);
+        walker.walk(&mut random, &mut report);
+        report.walks += 1;
+        report.joints = walker.seen.len();
+        report.elapsed = began.elapsed();
+        if walker.world.tables().sizes().0 > MAX_LOCALS {
+            walker.restart(config)?;
+        }
+        if report.walks.is_multiple_of(REPORT_EVERY) && !progress(&report) {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// Long enough for every replica to receive about everything in every view.
+fn length(config: &WorldConfig) -> usize {
+    let views = usize::try_from(config.max_view.0).unwrap_or(usize::MAX).saturating_add(1);
+    let numbers = usize::try_from(config.max_seq.0).unwrap_or(usize::MAX);
+    let in_a_view = config.correct().len() * config.cluster.n() * (1 + 2 * numbers);
+    views.saturating_mul(in_a_view)
+}
+
+/// What is drawn once for each walk.
+struct Mood {
+    /// One time-out in so many chances for one.
+    patience: u32,
+    /// Digests that messages are preferably about; any, if none.
+    liked: Option<Digest>,
+}
+
+struct Walker<'a> {
+    world: World,
+    start: Vec<u32>,
+    lazy: &'a World,
+    /// The histories that occur there, at each replica.
+    histories: Vec<IndexSet<u32, FixedState>>,
+    /// The digests that clients' requests have.
+    digests: Vec<Digest>,
+    /// The histories of the lazy world by the names of the walks' world.
+    names: IndexMap<u32, Option<u32>, FixedState>,
+    /// Combinations, by the names of the walks' world, that have been found in the lazy one.
+    found: IndexSet<Joint, FixedState>,
+    /// The same by the names of the lazy world.
+    seen: IndexSet<Joint, FixedState>,
+}
+
+impl<'a> Walker<'a> {
+    fn new(config: &WorldConfig, lazy: &'a World) -> Result<Self, String> {
+        let mut world = World::new(config.clone(), Delivery::One)?;
+        let start = world.initial().swap_remove(0);
+        let facts = (0..config.correct().len()).map(|position| lazy.agents(position).all_facts());
+        let digest = |request| Batch { requests: vec![request] }.digest();
+        Ok(Walker {
+            world,
+            start,
+            lazy,
+            histories: facts.map(|facts| facts.iter().map(|fact| fact.history).collect()).collect(),
+            digests: config.signed_requests().into_iter().map(digest).collect(),
+            names: IndexMap::default(),
+            found: IndexSet::default(),
+            seen: IndexSet::default(),
+        })
+    }
+
+    /// Forgets all names.
+    fn restart(&mut self, config: &WorldConfig) -> Result<(), String> {
+        let seen = std::mem::take(&mut self.seen);
+        *self = Walker { seen, ..Walker::new(config, self.lazy)? };
+        Ok(())
+    }
+
+    fn walk(&mut self, random: &mut ChaCha8Rng, report: &mut WalkReport) {
+        let mut states = vec![self.start.clone()];
+        let liked = random.random_bool(0.5) && !self.digests.is_empty();
+        let liked = liked.then(|| self.digests[random.random_range(0..self.digests.len())]);
+        let mood = Mood { patience: 1 << random.random_range(0..9), liked };
+        loop {
+            let state = states.last().expect("a walk has a start");
+            if let Err(what) = self.project(state) {
+                let pairs = states.windows(2);
+                let steps = pairs.map(|pair| self.world.describe(&pair[0], &pair[1])).collect();
+                report.missing = Some(Missing { walk: report.walks, what, steps });
+                return;
+            }
+            if states.len() > report.length {
+                return;
+            }
+            let state = state.clone();
+            let Some(next) = self.step(&state, random, &mood) else {
+                report.ended += 1;
+                return;
+            };
+            report.steps += 1;
+            states.push(next);
+        }
+    }
+
+    /// Some state that is one step away.
+    fn step(&mut self, state: &[u32], random: &mut ChaCha8Rng, mood: &Mood) -> Option<Vec<u32>> {
+        let time_outs = self.world.time_outs();
+        let mut chances: Vec<(usize, usize)> = Vec::new();
+        for (position, &agent) in state.iter().enumerate() {
+            let heeds = &self.world.agents[position].facts(agent).heeds;
+            chances.extend(heeds.iter().map(|&number| (position, usize::from(number))));
+        }
+        let mut put_off = Vec::new();
+        while let Some((position, number)) = draw(&mut chances, random).or_else(|| draw(&mut put_off, random))
+        {
+            if number == time_outs && !chances.is_empty() && random.random_range(0..mood.patience) > 0 {
+                put_off.push((position, number));
+                continue;
+            }
+            let available = self.world.available(state, number);
+            let mut inputs = self.world.inputs(position, number, available);
+            while let Some(input) = self.draw_liked(&mut inputs, random, mood) {
+                if let Some(agent) = self.world.agent_after(position, state[position], input) {
+                    let mut next = state.to_vec();
+                    next[position] = agent;
+                    return Some(next);
+                }
+            }
+        }
+        None
+    }
+
+    /// Draws a message, seven times of eight one about the digest that is liked.
+    fn draw_liked(&self, inputs: &mut Vec<Input>, random: &mut ChaCha8Rng, mood: &Mood) -> Option<Input> {
+        let is_liked = |input: &Input| match *input {
+            Input::Message(id) => mood.liked.is_none_or(|liked| self.digest(id).is_none_or(|d| d == liked)),
+            Input::TimeOut => true,
+        };
+        let liked: Vec<usize> = (0..inputs.len()).filter(|&place| is_liked(&inputs[place])).collect();
+        if !liked.is_empty() && random.random_range(0..8) > 0 {
+            return Some(inputs.swap_remove(liked[random.random_range(0..liked.len())]));
+        }
+        draw(inputs, random)
+    }
+
+    fn digest(&self, id: MessageId) -> Option<Digest> {
+        match self.world.tables().message(id) {
+            Message::PrePrepare(m, _) => Some(m.content.digest),
+            Message::Prepare(m) => Some(m.content.digest),
+            Message::Commit(m) => Some(m.content.digest),
+            _ => None,
+        }
+    }
+
+    /// Looks up in the lazy world what has been done by this state.
+    fn project(&mut self, state: &[u32]) -> Result<(), String> {
+        let joint = self.world.joint(state);
+        if self.found.contains(&joint) {
+            return Ok(());
+        }
+        let mut there = [0; MAX_REPLICAS];
+        for (position, &name) in joint.iter().enumerate().take(state.len()) {
+            let history = self.world.judge.history(name);
+            let lazy = self.lazy;
+            let known = *self.names.entry(name).or_insert_with(|| lazy.judge.find(history));
+            let occurs = known.filter(|known| self.histories[position].contains(known));
+            there[position] = occurs.ok_or_else(|| {
+                format!(
+                    "this history of replica {} does not occur: {history:?}",
+                    self.world.correct[position].0
+                )
+            })?;
+        }
+        if self.lazy.judge.verdict(&there).is_none() {
+            return Err(format!("these histories do not occur together: {:?}", self.world.histories(state)));
+        }
+        self.found.insert(joint);
+        self.seen.insert(there);
+        Ok(())
+    }
+}
+
+/// Removes and returns one of them.
+fn draw<T>(from: &mut Vec<T>, random: &mut ChaCha8Rng) -> Option<T> {
+    if from.is_empty() {
+        return None;
+    }
+    let place = random.random_range(0..from.len());
+    Some(from.swap_remove(place))
+}
