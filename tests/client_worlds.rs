@@ -153,14 +153,19 @@ impl Space for Watched {
         self.world.initial()
     }
 
-    fn expand(&self, state: &[u32], successors: &mut Successors<'_>) -> Result<Judgement, Unlearnt> {
-        let judgement = self.world.expand(state, successors)?;
+    fn expand(
+        &self,
+        depth: usize,
+        state: &[u32],
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
+        let judgement = self.world.expand(depth, state, successors)?;
         self.look(state);
         Ok(judgement)
     }
 
-    fn learn(&mut self, state: &[u32]) {
-        self.world.learn(state);
+    fn learn(&mut self, depth: usize, state: &[u32]) {
+        self.world.learn(depth, state);
     }
 
     fn complaint(&self, state: &[u32]) -> String {

@@ -92,8 +92,8 @@ fn asking_for_retransmission_yields_nothing_that_was_not_sent() {
             continue;
         }
         assert_eq!(world.resent_but_not_available(&state), Vec::<String>::new());
-        world.learn(&state);
-        world.expand(&state, &mut |next| states.push(next.to_vec())).expect("it has been learnt");
+        world.learn(0, &state);
+        world.expand(0, &state, &mut |next| states.push(next.to_vec())).expect("it has been learnt");
     }
     assert!(known.len() > 1_000, "{}", known.len());
 }

@@ -388,7 +388,7 @@ fn a_batch_that_arrives_after_view_change_is_sent_prepares_nothing_in_the_view_l
     assert!((left.content.view, left.content.prepared.is_empty()) == (View(2), true));
     // P does not say that it prepared, so it must not help to commit: another batch may take its place.
     let step = net.deliver(3, Message::Batch(m.clone()));
-    assert_eq!((step.prepared(), step.names(), net.certificate(3, 2)), (NONE, vec![], None));
+    assert_eq!((step.prepared(), step.names(), net.certificate(3, 2)), (vec![], vec![], None));
     net.assert_refused(3, Message::Batch(m), Rejection::Unwanted);
 }
 

@@ -30,6 +30,9 @@ use pbft::replica::Subject;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+/// The most local states kept for the next pairs while pairs are followed: about a GiB.
+const MOST_KEPT: usize = 300_000;
+
 const ROUNDS: &str = "rounds";
 const ORDER: &str = "order of rounds";
 const DERIVATION: &str = "derivation";
@@ -117,6 +120,9 @@ pub fn check(layered: &mut Layered) -> Conditions {
 /// Where some deliveries lead: the normal form, and what was sent.
 type Outcome = (LocalId, BTreeSet<MessageId>);
 
+/// A macro step: what its messages are about, none for a time-out, and the messages.
+type Event = (Option<Subject>, Vec<MessageId>);
+
 /// A pair of which one stands in for the other from a round on.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Pair {
@@ -131,7 +137,7 @@ struct Pair {
 struct Case<'a> {
     layered: &'a mut Layered,
     /// The messages of the macro steps taken at each position in each round, by subject.
-    events: Vec<Vec<IndexSet<(Option<Subject>, Vec<MessageId>), FixedState>>>,
+    events: Vec<Vec<IndexSet<Event, FixedState>>>,
 }
 
 impl<'a> Case<'a> {
@@ -325,7 +331,13 @@ impl<'a> Case<'a> {
     /// Condition 5.
     fn standing_in(&mut self, conditions: &mut Conditions) {
         let mut proven: IndexSet<(usize, Pair), FixedState> = IndexSet::default();
+        let mark = self.layered.world.tables.mark();
         for (position, round, worse, ends) in self.layered.duties.left_out.clone() {
+            if self.layered.world.tables.grown_since(mark) > MOST_KEPT {
+                // What has been proven names local states that are forgotten now.
+                proven.clear();
+                self.layered.world.tables.forget_since(mark);
+            }
             let agent = |id| self.layered.world.agents[position].agent(id).clone();
             let (worse, ends): (Agent, Vec<Agent>) = (agent(worse), ends.into_iter().map(agent).collect());
             let holds = ends.iter().any(|better| {

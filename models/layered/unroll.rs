@@ -18,6 +18,9 @@ use std::collections::BTreeSet;
 
 type Msg = Message<Symbolic>;
 
+/// Whether a message can be delivered once others have been sent.
+type Available<'a> = dyn FnMut(&Msg, &[&Msg]) -> bool + 'a;
+
 /// A macro step of an execution.
 #[derive(Clone, Debug)]
 pub struct Happening {
@@ -116,12 +119,12 @@ impl Layered {
     }
 
     fn violation(&self, steps: &[Happening]) -> Option<Violation> {
-        Replay::new(self.world.config()).run(steps, &mut |_| true).1
+        Replay::new(self.world.config()).run(steps, &mut |_, _| true).1
     }
 
     /// After how many steps the first violation is there.
     fn first_violation(&self, steps: &[Happening]) -> Option<usize> {
-        let (taken, what) = Replay::new(self.world.config()).run(steps, &mut |_| true);
+        let (taken, what) = Replay::new(self.world.config()).run(steps, &mut |_, _| true);
         what.map(|_| taken)
     }
 
@@ -132,8 +135,7 @@ impl Layered {
             let mut without = execution.steps.clone();
             without.remove(at);
             let adversary = self.world.network.adversary();
-            let mut available = |delivered: (&Msg, &[&Msg])| {
-                let (message, sent) = delivered;
+            let mut available = |message: &Msg, sent: &[&Msg]| {
                 sent.contains(&message) || adversary.derive(sent).contains(message)
             };
             if let (taken, Some(what)) = Replay::new(self.world.config()).run(&without, &mut available) {
@@ -175,11 +177,7 @@ impl Replay {
 
     /// Takes the steps until something is violated: how many those are, and what it is. A delivery that is not
     /// `available` is left out.
-    fn run(
-        mut self,
-        steps: &[Happening],
-        available: &mut dyn FnMut((&Msg, &[&Msg])) -> bool,
-    ) -> (usize, Option<Violation>) {
+    fn run(mut self, steps: &[Happening], available: &mut Available<'_>) -> (usize, Option<Violation>) {
         for (taken, step) in steps.iter().enumerate() {
             let Some(position) = self.correct.iter().position(|&replica| replica == step.replica) else {
                 continue;
@@ -190,7 +188,7 @@ impl Replay {
             for message in &step.messages {
                 let message = self.as_sent(message);
                 let sent: Vec<&Msg> = self.sent.iter().map(|&id| self.tables.message(id)).collect();
-                if available((&message, &sent)) {
+                if available(&message, &sent) {
                     let id = self.tables.add_message(message);
                     self.step(position, Input::Message(id));
                 }

@@ -143,13 +143,16 @@ fn one_of_each(tables: &Tables) -> BTreeMap<(ReplicaId, View), MessageId> {
     found
 }
 
+/// What was available about a subject, or a time-out: each set by itself, and all together.
+type Met = (Option<Subject>, Vec<Vec<Input>>, BTreeSet<Input>);
+
 /// One local state, and what it has met.
 struct Case<'a> {
     world: &'a mut World,
     node: Principal,
     local: LocalId,
     /// For each subject heeded, the sets of messages available about it, and all of them together.
-    subjects: Vec<(Option<Subject>, Vec<Vec<Input>>, BTreeSet<Input>)>,
+    subjects: Vec<Met>,
 }
 
 impl<'a> Case<'a> {

@@ -169,6 +169,11 @@ impl Tables {
         Mark { locals: self.locals.len(), steps: self.steps.len(), bare: self.bare.len() }
     }
 
+    /// How many local states were met after `mark`.
+    pub fn grown_since(&self, mark: Mark) -> usize {
+        self.locals.len() - mark.locals
+    }
+
     /// Forgets local states, and steps between them, that were met after `mark`. Their names become others'.
     pub fn forget_since(&mut self, mark: Mark) {
         self.locals.truncate(mark.locals);
