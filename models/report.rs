@@ -291,7 +291,7 @@ fn explored(world: &mut World, options: &Options, progress: &mut dyn FnMut(Progr
 
 /// What is violated at the end of a path, and its steps in words.
 fn told(world: &mut World, path: &[Vec<u32>]) -> (Option<Violation>, Vec<String>) {
-    let violation = path.last().and_then(|state| world.violation(state)).cloned();
+    let violation = path.last().and_then(|state| world.violation(state));
     let trace = path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect();
     (violation, trace)
 }

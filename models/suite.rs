@@ -43,6 +43,8 @@ const FOUR: Family = Family {
 
 const ONE_BY_ONE: &[Explore] = &[Explore::None];
 const BOTH_WAYS: &[Explore] = &[Explore::None, Explore::Lazy];
+const IN_ROUNDS: &[Explore] = &[Explore::Layered];
+const IN_ROUNDS_TOO: &[Explore] = &[Explore::Lazy, Explore::Layered];
 const NOBODY: &[&[u16]] = &[&[]];
 const ANYBODY: &[&[u16]] = &[&[], &[0], &[1], &[2], &[3]];
 const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
@@ -51,17 +53,29 @@ const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
 const FAMILIES: &[Family] = &[
     Family { requests: 1, explore: BOTH_WAYS, ..FOUR },
     Family { explore: BOTH_WAYS, ..FOUR },
-    Family { max_view: 1, ..FOUR },
-    Family { max_view: 2, byzantine: SOMEBODY, ..FOUR },
+    Family { max_view: 1, explore: IN_ROUNDS_TOO, ..FOUR },
+    Family { max_view: 2, byzantine: SOMEBODY, explore: IN_ROUNDS_TOO, ..FOUR },
     // Only with a second sequence number can a view change leave a gap, for a null request to fill.
-    Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], ..FOUR },
+    Family { max_view: 1, max_seq: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, ..FOUR },
+    Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], default: false, ..FOUR },
+    Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, default: false, ..FOUR },
     // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], ..FOUR },
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], max_view: 1, ..FOUR },
     Family { n: 7, f: 2, byzantine: &[&[], &[5, 6]], ..FOUR },
-    // Every request is a checkpoint, and fills the window.
-    Family { byzantine: NOBODY, checkpoint_interval: Some(1), explore: ONE_BY_ONE, ..FOUR },
     Family { n: 7, f: 2, byzantine: &[&[0, 1], &[0, 5]], default: false, ..FOUR },
+    Family {
+        n: 7,
+        f: 2,
+        max_view: 1,
+        byzantine: &[&[0, 1], &[5, 6]],
+        explore: IN_ROUNDS,
+        default: false,
+        ..FOUR
+    },
+    // Every request is a checkpoint, and fills the window.
+    Family { byzantine: NOBODY, checkpoint_interval: Some(1), explore: BOTH_WAYS, ..FOUR },
+    Family { checkpoint_interval: Some(1), max_view: 1, ..FOUR },
     Family { byzantine: SOMEBODY, checkpoint_interval: Some(1), explore: ONE_BY_ONE, default: false, ..FOUR },
     Family { max_seq: 2, default: false, ..FOUR },
     Family { max_view: 2, byzantine: NOBODY, default: false, ..FOUR },

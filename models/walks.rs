@@ -287,7 +287,7 @@ impl<'a> Walker<'a> {
                 )
             })?;
         }
-        if self.lazy.judge.verdict(&there).is_none() {
+        if !self.lazy.judge.is_judged(&there) {
             return Err(format!("these histories do not occur together: {:?}", self.world.histories(state)));
         }
         self.found.insert(joint);

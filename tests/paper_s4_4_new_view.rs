@@ -382,8 +382,9 @@ fn a_batch_that_arrives_after_view_change_is_sent_prepares_nothing_in_the_view_l
     for by in [0, 2] {
         net.deliver(3, net.prepare(by, 1, 2, m.digest()));
     }
-    let [Message::ViewChange(left)] = net.expire(3).sent("VIEW-CHANGE")[..] else {
-        panic!("3 leaves view 1")
+    let step = net.expire(3);
+    let [Message::ViewChange(left)] = step.sent("VIEW-CHANGE")[..] else {
+        panic!("3 leaves view 1: {step:?}")
     };
     assert!((left.content.view, left.content.prepared.is_empty()) == (View(2), true));
     // P does not say that it prepared, so it must not help to commit: another batch may take its place.

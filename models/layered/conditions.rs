@@ -30,8 +30,8 @@ use pbft::replica::Subject;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// The most local states kept for the next pairs while pairs are followed: about a GiB.
-const MOST_KEPT: usize = 300_000;
+/// The most local states kept for the next pairs while pairs are followed: half a GiB or so.
+const MOST_KEPT: usize = 50_000;
 
 const ROUNDS: &str = "rounds";
 const ORDER: &str = "order of rounds";

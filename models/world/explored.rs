@@ -139,9 +139,9 @@ impl World {
         &self.correct
     }
 
-    /// What is violated in a state that has been judged, if anything is.
-    pub fn violation(&self, state: &State) -> Option<&Violation> {
-        self.judge.verdict(&self.joint(state))?.as_ref().err()
+    /// What is violated in a state, if anything is.
+    pub fn violation(&self, state: &State) -> Option<Violation> {
+        self.judge.verdict(&self.joint(state)).err()
     }
 
     /// The correct replicas, and then the clients that are part of the world, in the order of their positions.
@@ -176,7 +176,7 @@ impl World {
     /// What the correct replicas, and the clients that are part of the world, have done together: every combination
     /// that occurs.
     pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
-        let split = |joint: &Joint| {
+        let split = |joint: Joint| {
             let (replicas, clients) = joint[..self.nodes.len()].split_at(self.correct.len());
             let replicas = replicas.iter().map(|&name| self.judge.history(name));
             (replicas.collect(), clients.iter().map(|&name| self.judge.client(name)).collect())
@@ -472,7 +472,6 @@ impl Space for World {
         state: &[u32],
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
-        let verdict = self.judge.verdict(&self.joint(state)).ok_or(Unlearnt)?;
         let parts = self.parts(state);
         let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
         let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
@@ -496,18 +495,17 @@ impl Space for World {
             }
             next[position] = agent;
         }
-        Ok(if verdict.is_ok() || !self.stops_at_violations { Judgement::Sound } else { Judgement::Unsound })
+        let sound = self.judge.verdict(&self.joint(state)).is_ok() || !self.stops_at_violations;
+        Ok(if sound { Judgement::Sound } else { Judgement::Unsound })
     }
 
     fn learn(&mut self, _: usize, state: &[u32]) {
-        let joint = self.joint(state);
-        self.judge.judge(&joint);
         for position in 0..state.len() {
             self.learn_agent(state, position);
         }
     }
 
     fn complaint(&self, state: &[u32]) -> String {
-        self.violation(state).map(ToString::to_string).unwrap_or_default()
+        self.violation(state).map(|violation| violation.to_string()).unwrap_or_default()
     }
 }

@@ -9,6 +9,8 @@ use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
 use pbft_properties::{Accepted, History, Snapshot, Violation, check_all};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
+use std::sync::Mutex;
 
 /// What has been seen to happen. A world where nothing happens proves nothing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -80,6 +82,12 @@ pub struct ClientHistory {
     pub retransmitted: bool,
 }
 
+/// What has happened, or what is violated.
+pub type Verdict = Result<Witnesses, Violation>;
+
+/// Parts of the table of verdicts, so that threads seldom wait for each other.
+const JUDGED_SHARDS: usize = 64;
+
 /// The histories of the correct replicas, and of the clients that are part of the world, together.
 pub type Joint = [u32; MAX_REPLICAS];
 
@@ -92,7 +100,7 @@ pub struct Judge {
     genesis: Journal,
     histories: IndexSet<History, FixedState>,
     clients: IndexSet<ClientHistory, FixedState>,
-    judged: IndexMap<Joint, Result<Witnesses, Violation>, FixedState>,
+    judged: Vec<Mutex<IndexMap<Joint, Verdict, FixedState>>>,
 }
 
 impl Judge {
@@ -107,7 +115,7 @@ impl Judge {
             genesis: Journal::default(),
             histories: IndexSet::default(),
             clients: IndexSet::default(),
-            judged: IndexMap::default(),
+            judged: (0..JUDGED_SHARDS).map(|_| Mutex::default()).collect(),
             config: config.clone(),
         }
     }
@@ -137,22 +145,41 @@ impl Judge {
         self.clients.get_index(name as usize).expect("names are given by this table")
     }
 
-    /// The verdict on these histories, if they have been judged: what has happened, or what is violated.
-    pub fn verdict(&self, joint: &Joint) -> Option<&Result<Witnesses, Violation>> {
-        self.judged.get(joint)
+    /// The verdict on these histories: what has happened, or what is violated. They are judged the first time only;
+    /// threads may ask at the same time.
+    ///
+    /// # Errors
+    /// What is violated.
+    pub fn verdict(&self, joint: &Joint) -> Verdict {
+        let locked = || self.shard(joint).lock().expect("nobody panics while judging");
+        if let Some(known) = locked().get(joint) {
+            return known.clone();
+        }
+        let verdict = self.look_at(joint, &[]);
+        locked().insert(*joint, verdict.clone());
+        verdict
     }
 
-    /// Judges these histories unless that has been done.
-    pub fn judge(&mut self, joint: &Joint) {
-        if !self.judged.contains_key(joint) {
-            let verdict = self.look_at(joint, &[]);
-            self.judged.insert(*joint, verdict);
-        }
+    fn shard(&self, joint: &Joint) -> &Mutex<IndexMap<Joint, Verdict, FixedState>> {
+        &self.judged[FixedState::with_seed(0).hash_one(joint) as usize % JUDGED_SHARDS]
+    }
+
+    /// Whether these histories have been judged, and so occur.
+    pub fn is_judged(&self, joint: &Joint) -> bool {
+        self.shard(joint).lock().expect("nobody panics while judging").contains_key(joint)
+    }
+
+    /// Every combination of histories judged so far, with its verdict.
+    fn all_judged(&self) -> impl Iterator<Item = (Joint, Verdict)> + '_ {
+        self.judged.iter().flat_map(|shard| {
+            let shard = shard.lock().expect("nobody panics while judging");
+            shard.iter().map(|(joint, verdict)| (*joint, verdict.clone())).collect::<Vec<_>>()
+        })
     }
 
     /// How many of the combinations of histories judged so far violate something.
     pub fn violations(&self) -> usize {
-        self.judged.values().filter(|verdict| verdict.is_err()).count()
+        self.all_judged().filter(|(_, verdict)| verdict.is_err()).count()
     }
 
     /// The name of a history, if it has one.
@@ -164,13 +191,13 @@ impl Judge {
     /// What has happened in any of the states judged.
     pub fn witnesses(&self) -> Witnesses {
         let mut all = Witnesses::default();
-        self.judged.values().flatten().for_each(|&happened| all.add(happened));
+        self.all_judged().filter_map(|(_, verdict)| verdict.ok()).for_each(|happened| all.add(happened));
         all
     }
 
     /// Every combination of histories judged so far.
-    pub fn joints(&self) -> impl Iterator<Item = &Joint> {
-        self.judged.keys()
+    pub fn joints(&self) -> impl Iterator<Item = Joint> + '_ {
+        self.all_judged().map(|(joint, _)| joint)
     }
 
     /// Judges these histories, when some correct replicas have committed `decided` besides.
