@@ -9,7 +9,7 @@
 //! taken is drawn for each walk, or views would change before anything happens; and whether the adversary sticks to a
 //! few digests, or votes would hardly ever match.
 
-use crate::engine::{Exploration, Limits, Outcome, Space, explore};
+use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
 use crate::world::{Clients, Delivery, Input, Joint, MAX_REPLICAS, MessageId, World, WorldConfig};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -69,7 +69,17 @@ pub struct Missing {
     pub steps: Vec<String>,
 }
 
+/// How far [`project`] is.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage<'a> {
+    /// The lazy world is being explored.
+    Lazy(Progress),
+    /// Walks are being taken.
+    Walks(&'a WalkReport),
+}
+
 /// Explores the lazy world of `config` to its end, past violations, and holds walks of the unreduced one against it.
+/// `progress` is called now and then, and false stops.
 ///
 /// # Errors
 /// If the bounds make no sense, or clients are part of the world.
@@ -78,12 +88,14 @@ pub fn project(
     walks: u64,
     seed: u64,
     limits: Limits,
-    progress: &mut dyn FnMut(&WalkReport) -> bool,
+    progress: &mut dyn FnMut(Stage<'_>) -> bool,
 ) -> Result<Projection, String> {
     let mut lazy = World::new(config.clone(), Delivery::Lazy)?.past_violations();
-    let found = explore(&mut lazy, limits, &mut |_| true);
+    let found = explore(&mut lazy, limits, &mut |now| progress(Stage::Lazy(now)));
     let walks = match found.outcome {
-        Outcome::Exhausted => Some(hold_against(&lazy, config, walks, seed, progress)?),
+        Outcome::Exhausted => {
+            Some(hold_against(&lazy, config, walks, seed, &mut |now| progress(Stage::Walks(now)))?)
+        }
         _ => None,
     };
     Ok(Projection { lazy: found, joints: lazy.judge.joints().count(), violations: lazy.violations(), walks })

@@ -101,9 +101,10 @@ enum How {
 
 /// The Byzantine replicas named on the command line.
 #[derive(Clone, Debug, Default)]
-struct Byzantine(BTreeSet<ReplicaId>);
+pub struct Byzantine(pub BTreeSet<ReplicaId>);
 
-fn byzantine(names: &str) -> Result<Byzantine, String> {
+/// The Byzantine replicas that these are the numbers of.
+pub fn byzantine(names: &str) -> Result<Byzantine, String> {
     if names == "none" {
         return Ok(Byzantine::default());
     }
@@ -112,7 +113,8 @@ fn byzantine(names: &str) -> Result<Byzantine, String> {
     named.map(Byzantine).map_err(|_| "it is `none` or numbers separated by commas, such as 0,3".into())
 }
 
-fn gibibytes(text: &str) -> Result<f64, String> {
+/// So many GiB, more than none.
+pub fn gibibytes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| "it is a number of GiB above 0, such as 4 or 0.5".into())
 }

@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod simulate;
 mod table;
+mod walks;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -29,6 +30,13 @@ enum Command {
     ///
     /// Examples: pbft simulate --seed 17; pbft simulate --seed 0 --seeds 500 --n 7 --f 2 --crypto ed25519
     Simulate(simulate::Arguments),
+    /// Takes random walks of an unreduced world, and looks for what they show in the exhausted lazy one.
+    ///
+    /// Exit status: 0 everything occurs there, 1 something does not, 3 lazy delivery was not exhausted or the walks
+    /// were cut short.
+    ///
+    /// Examples: pbft walks --byzantine 0 --requests 2 --max-seq 1; pbft walks --max-view 1 --walks 1000000 --seed 17
+    Walks(walks::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = match Command::try_parse() {
         Ok(Command::Check(arguments)) => check::run(&arguments),
         Ok(Command::Simulate(arguments)) => simulate::run(&arguments),
+        Ok(Command::Walks(arguments)) => walks::run(&arguments),
         Err(error) if error.use_stderr() => Err(one_sentence(&error)),
         Err(help) => {
             say!("{help}");

@@ -2,6 +2,7 @@
 
 use pbft_models::engine::Progress;
 use pbft_models::report::Explore;
+use pbft_models::walks::WalkReport;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,15 @@ pub struct Ticker {
 impl Ticker {
     /// Shows nothing yet.
     pub fn new(world: &str, explore: Explore) -> Self {
-        let world = format!("{world} {}", explore.name());
+        Self::named(format!("{world} {}", explore.name()))
+    }
+
+    /// The same for walks.
+    pub fn walks(world: &str) -> Self {
+        Self::named(format!("{world} walks"))
+    }
+
+    fn named(world: String) -> Self {
         Ticker { world, terminal: stderr().is_terminal(), last: Instant::now() }
     }
 
@@ -28,9 +37,21 @@ impl Ticker {
         let rate = now.states as f64 / seconds.max(1e-9);
         let Progress { states, frontier, depth, .. } = now;
         let world = &self.world;
-        let line = format!(
+        self.show(&format!(
             "{world}: {states} states, {rate:.0} a second, depth {depth} with {frontier} of them, {seconds:.0} s"
-        );
+        ));
+    }
+
+    /// Shows how many walks of those asked for have been taken.
+    pub fn tick_walks(&mut self, now: &WalkReport, asked: u64) {
+        let WalkReport { walks, steps, joints, .. } = now;
+        let (world, seconds) = (&self.world, now.elapsed.as_secs_f64());
+        self.show(&format!(
+            "{world}: {walks} of {asked}, {steps} steps, {joints} joint histories, {seconds:.0} s"
+        ));
+    }
+
+    fn show(&mut self, line: &str) {
         if self.terminal {
             self.put(&format!("\r\x1b[K{line}"));
         } else if self.last.elapsed() >= LINES_EVERY {

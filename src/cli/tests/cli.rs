@@ -238,6 +238,44 @@ fn a_failure_with_byzantine_replicas_asked_for_is_repeated_with_as_many() {
     assert_fails_and_repeats("simulate --seed 0 --seeds 10 --byzantine-count 3");
 }
 
+// --- walks ---
+
+#[test]
+fn walks_of_a_small_world_show_nothing_that_lazy_delivery_does_not() {
+    let world = "walks --byzantine 3 --requests 2 --max-seq 1 --walks 500 --seed 7";
+    let (status, stdout, stderr) = pbft(world);
+    assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[0], "n4f1-byz3-v0k1r2b1, rules pbft.");
+    assert!(lines[1].starts_with("Lazy delivery: 39 states, "), "{stdout}");
+    assert!(lines[2].starts_with("Walks: 500 of 500 from seed 7, "), "{stdout}");
+    assert_eq!(lines[4..], ["The walks show nothing that lazy delivery does not."]);
+    let (status, reports) = reports(world);
+    assert_eq!((status, reports.len()), (HOLDS, 1));
+    let (report, walks) = (&reports[0], &reports[0]["walks"]);
+    assert_eq!((&report["world"], &report["rules"]), (&"n4f1-byz3-v0k1r2b1".into(), &"pbft".into()));
+    assert_eq!((&report["lazy"]["exhausted"], &report["lazy"]["states"]), (&true.into(), &39.into()));
+    assert_eq!((&walks["seed"], &walks["walks"], &walks["asked"]), (&7.into(), &500.into(), &500.into()));
+    assert_eq!(walks["missing"], serde_json::Value::Null);
+    assert!(walks["steps"].as_u64().unwrap() > 500, "{report}");
+    let seen = format!("Joint histories: {} of {} were seen on walks.", walks["joints"], report["joints"]);
+    assert_eq!(lines[3], seen, "the same seed takes the same walks");
+}
+
+#[test]
+fn no_walk_is_taken_unless_lazy_delivery_is_exhausted() {
+    let (status, stdout, _) = pbft("walks --byzantine 0 --memory 0.000001 --walks 1000000");
+    assert_eq!(status, UNKNOWN);
+    assert!(
+        stdout.contains("Nothing is claimed: lazy delivery is not exhausted, the limit on memory"),
+        "{stdout}"
+    );
+    assert!(stdout.ends_with("; no walk was taken.\n"), "{stdout}");
+    let (status, reports) = reports("walks --byzantine 0 --memory 0.000001");
+    assert_eq!((status, &reports[0]["walks"]), (UNKNOWN, &serde_json::Value::Null));
+    assert_eq!(reports[0]["lazy"]["why"], "the limit on memory was reached");
+}
+
 // --- wrong use ---
 
 #[test]
@@ -245,7 +283,7 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
     assert_refused("", "say what to do");
     assert_refused("frobnicate", "'frobnicate'");
     assert_refused("--frobnicate", "'--frobnicate'");
-    for command in ["check", "simulate --seed 1"] {
+    for command in ["check", "simulate --seed 1", "walks"] {
         assert_refused(&format!("{command} --frobnicate"), "'--frobnicate'");
         assert_refused(&format!("{command} surplus"), "'surplus'");
         assert_refused(&format!("{command} --n"), "'--n <N>'");
@@ -267,6 +305,9 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
     assert_refused("check --explore layered", "use --explore lazy");
     assert_refused("check --byzantine 4", "--byzantine names replica 4, but they are 0 to 3");
     assert_refused("check --checkpoint-interval 0", "--checkpoint-interval must be at least 1");
+    assert_refused("walks --walks 0", "'0'");
+    assert_refused("walks --memory 0", "a number of GiB above 0");
+    assert_refused("walks --byzantine 4", "--byzantine names replica 4, but they are 0 to 3");
     assert_refused("simulate", "--seed <SEED>");
     assert_refused("simulate --seed 1 --crypto rot13", "'rot13'");
     assert_refused(
@@ -277,7 +318,7 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
 
 #[test]
 fn a_cluster_that_can_have_no_quorum_is_refused() {
-    for command in ["check", "simulate --seed 1"] {
+    for command in ["check", "simulate --seed 1", "walks"] {
         assert_refused(
             &format!("{command} --n 4 --f 4"),
             "a quorum is 5 replicas, more than the 4 there are",
@@ -294,7 +335,7 @@ fn simulating_nothing_is_refused_rather_than_called_a_success() {
 
 #[test]
 fn help_succeeds_and_shows_an_example() {
-    for command in ["--help", "help", "check --help", "simulate --help"] {
+    for command in ["--help", "help", "check --help", "simulate --help", "walks --help"] {
         let (status, stdout, stderr) = pbft(command);
         assert_eq!((status, stderr.as_str()), (0, ""), "{command}");
         assert!(stdout.contains("pbft"), "{command}: {stdout}");
