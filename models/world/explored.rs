@@ -77,6 +77,11 @@ impl World {
         let adversary = Adversary::new(byzantine, own(&correct[0]), &requests, bounds);
         let interval = config.parameters().checkpoint_interval;
         let mut subjects = subjects(config.max_view, config.max_seq, interval);
+        // Receivers that let through more than the paper may be told about what no correct replica speaks of.
+        for message in adversary.derive(&[]) {
+            let more = Subject::of(&message).filter(|subject| !matches!(subject, Subject::Request(..)));
+            subjects.extend(more.filter(|subject| !subjects.contains(subject)));
+        }
         let mut nodes: Vec<Principal> = correct.iter().copied().map(Principal::Replica).collect();
         if config.clients == Clients::Actors {
             subjects.extend(client_subjects(config.requests));

@@ -302,7 +302,7 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
     assert_refused("check --suite full --n 4", "'--suite <SUITE>'");
     assert_refused("check --world n4f1 --n 4", "'--world <NAME>'");
     assert_refused("check --world n4f1", "no world of the suites is called n4f1");
-    assert_refused("check --explore layered", "use --explore lazy");
+    assert_refused("check --explore layered --checkpoint-interval 1", "use --explore lazy");
     assert_refused("check --byzantine 4", "--byzantine names replica 4, but they are 0 to 3");
     assert_refused("check --checkpoint-interval 0", "--checkpoint-interval must be at least 1");
     assert_refused("walks --walks 0", "'0'");
