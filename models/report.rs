@@ -9,7 +9,8 @@ use pbft_properties::{History, Violation};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// How a world is explored.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -124,7 +125,7 @@ pub struct Report {
     pub cpu_seconds: f64,
     /// States a second of `explore_seconds`.
     pub states_per_second: f64,
-    /// The most bytes allocated, seen twice a second and at the end.
+    /// The most bytes allocated at any time, the conditions included; looked at every few milliseconds.
     pub peak_bytes: usize,
     /// Distinct steps that the bounds kept from happening or left incomplete.
     pub cut_by_bound: u64,
@@ -178,8 +179,6 @@ pub struct Findings {
     pub cut_by_bound: u64,
     /// What can be observed.
     pub observables: Option<Observables>,
-    /// See [`Report::peak_bytes`].
-    pub peak_bytes: usize,
 }
 
 /// The histories that occur at each correct replica. Explorations of one world must agree on them.
@@ -204,36 +203,68 @@ pub fn run(
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Report, String> {
     let (began, cpu) = (Instant::now(), ProcessTime::now());
-    let findings = match how {
-        Explore::None => explored(&mut World::new(config.clone(), Delivery::One)?, options, progress),
-        Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
-        Explore::Layered => {
-            layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
-        }
-    };
-    let mut report = report(&config, how, options, findings);
+    let (findings, peak_bytes) = watching(options.allocated, || found(&config, how, options, progress));
+    let mut report = report(&config, how, options, findings?);
+    report.peak_bytes = peak_bytes;
     report.seconds = began.elapsed().as_secs_f64();
     report.cpu_seconds = cpu.elapsed().as_secs_f64();
     Ok(report)
 }
 
-/// Runs the engine, and says how much was allocated at most.
+/// Does it, and says how much was allocated at most meanwhile, conditions and all.
+fn watching<T>(allocated: fn() -> usize, work: impl FnOnce() -> T) -> (T, usize) {
+    let (done, peak) = (AtomicBool::new(false), AtomicUsize::new(allocated()));
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                peak.fetch_max(allocated(), Ordering::Relaxed);
+                std::thread::sleep(LOOK_EVERY);
+            }
+        });
+        // Also when the work panics, or this would wait for ever.
+        let _done = Done(&done);
+        work()
+    });
+    (result, peak.into_inner().max(allocated()))
+}
+
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Between two looks at what is allocated.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+fn found(
+    config: &WorldConfig,
+    how: Explore,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Findings, String> {
+    Ok(match how {
+        Explore::None => explored(&mut World::new(config.clone(), Delivery::One)?, options, progress),
+        Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
+        Explore::Layered => {
+            layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
+        }
+    })
+}
+
 fn run_engine<S: Space>(
     space: &mut S,
     options: &Options,
     progress: &mut dyn FnMut(Progress) -> bool,
-) -> (Exploration, usize) {
+) -> Exploration {
     let Options { threads, memory: bytes, allocated, .. } = *options;
-    let mut peak_bytes = 0;
-    let exploration = explore(space, Limits { threads, states: u64::MAX, bytes, allocated }, &mut |now| {
-        peak_bytes = peak_bytes.max(allocated());
-        progress(now)
-    });
-    (exploration, peak_bytes.max(allocated()))
+    explore(space, Limits { threads, states: u64::MAX, bytes, allocated }, progress)
 }
 
 fn layered(layered: &mut Layered, options: &Options, progress: &mut dyn FnMut(Progress) -> bool) -> Findings {
-    let (exploration, peak_bytes) = run_engine(layered, options, progress);
+    let exploration = run_engine(layered, options, progress);
     let world = layered.world();
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
     let message_sets = message_sets(world);
@@ -257,13 +288,12 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut dyn FnMut(Pr
         message_sets,
         cut_by_bound,
         observables,
-        peak_bytes: peak_bytes.max((options.allocated)()),
         exploration,
     }
 }
 
 fn explored(world: &mut World, options: &Options, progress: &mut dyn FnMut(Progress) -> bool) -> Findings {
-    let (exploration, peak_bytes) = run_engine(world, options, progress);
+    let exploration = run_engine(world, options, progress);
     // Conditions take steps that no execution takes, so everything is counted before them.
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
     let (violation, trace) = match &exploration.outcome {
@@ -284,7 +314,6 @@ fn explored(world: &mut World, options: &Options, progress: &mut dyn FnMut(Progr
         message_sets: message_sets(world),
         cut_by_bound,
         observables: (exhausted && options.observables).then(|| Observables::of(world)),
-        peak_bytes: peak_bytes.max((options.allocated)()),
         exploration,
     }
 }
@@ -331,7 +360,7 @@ fn verdict(findings: &Findings) -> (Verdict, Option<&'static str>) {
     }
 }
 
-/// The report, but for the time of the whole run.
+/// The report, but for the time and the memory of the whole run.
 fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findings) -> Report {
     let (verdict, why) = verdict(&findings);
     let Findings { exploration, conditions, violation, observables, .. } = findings;
@@ -363,7 +392,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         explore_seconds,
         cpu_seconds: 0.0,
         states_per_second: exploration.states as f64 / explore_seconds.max(1e-9),
-        peak_bytes: findings.peak_bytes,
+        peak_bytes: 0,
         cut_by_bound: findings.cut_by_bound,
         exhausted: exploration.outcome == Outcome::Exhausted,
         verdict,
@@ -390,7 +419,6 @@ fn tried(conditions: &Conditions) -> BTreeMap<&'static str, Tried> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn findings(outcome: Outcome, commits: bool, conditions: Option<(u64, u64)>) -> Findings {
         let conditions = conditions
@@ -412,7 +440,6 @@ mod tests {
             message_sets: 1,
             cut_by_bound: 0,
             observables: None,
-            peak_bytes: 0,
         }
     }
 

@@ -3,9 +3,10 @@
 //! Every message that a correct replica sends is added to one set, and any message of the set may reach any
 //! replica at any time, any number of times or never: loss, duplication, delay and reordering at once. Whatever
 //! Byzantine replicas could have sent is derived from that set ([`crate::adversary`]). So a global state is the
-//! states of the correct replicas and the set of messages sent. Each is kept once in a table and named by an
-//! index, and a step of the real code, `verify` and `Replica::step`, is taken once for each pair of a local state
-//! and an event, however many global states it occurs in.
+//! states of the correct replicas and the set of messages sent; since each has signed its own, that is one word for
+//! each replica, which names its local state together with what it has sent. A step of the real code, `verify` and
+//! `Replica::step`, is taken once for each pair of a local state and an event, however many global states it occurs
+//! in.
 //!
 //! Every client has one request, issued at the start and known to every replica; or the clients are part of the
 //! world, and requests and replies are messages ([`clients`]). The progress timer of a replica
@@ -13,7 +14,8 @@
 //!
 //! What is left out, and why nothing is lost by it:
 //! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is in the set already,
-//!   is a batch (which the network has from the start), or is a proof anybody can put together from the set.
+//!   is a batch (which the network has from the start), a block (which it has once a correct replica has taken that
+//!   checkpoint), or is a proof anybody can put together from the set.
 //! - REPLYs, unless the clients are part of the world: what they say is in the histories.
 
 mod agents;
