@@ -31,7 +31,7 @@ fn explored(config: WorldConfig, delivery: Delivery) -> (World, Exploration) {
 fn holds(byzantine: &[u16], states: u64) {
     let (mut world, found) = explored(config(byzantine, 2, Rulebook::default()), Delivery::Lazy);
     assert_eq!(found.outcome, Outcome::Exhausted, "{byzantine:?}");
-    let conditions = world.check_conditions();
+    let conditions = world.check_conditions(&mut |_| None);
     assert_eq!(conditions.failed(), 0, "{byzantine:?}: {:?}", conditions.first);
     assert!(conditions.checked() > 10_000, "{byzantine:?}");
     let happened = world.witnesses();
@@ -86,10 +86,10 @@ fn what_the_conditions_are_checked_on_includes_the_clients() {
     let alone = WorldConfig { cluster: Cluster::new(1, 0), ..config(&[], 1, Rulebook::default()) };
     let (mut world, found) = explored(alone, Delivery::Lazy);
     assert_eq!(found.outcome, Outcome::Exhausted);
-    let with_client = world.check_conditions().checked();
+    let with_client = world.check_conditions(&mut |_| None).checked();
     let known = WorldConfig { clients: Clients::Known, ..world.config().clone() };
     let (mut world, _) = explored(known, Delivery::Lazy);
-    assert!(with_client > world.check_conditions().checked());
+    assert!(with_client > world.check_conditions(&mut |_| None).checked());
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn ways_to_the_next_primary(rules: Rulebook) -> (u64, u64) {
         Watched { world, retransmission_alone: AtomicU64::new(0), relay_alone: AtomicU64::new(0) };
     let found = explore(&mut watched, Limits::default(), &mut |_| true);
     assert_eq!(found.outcome, Outcome::Exhausted);
-    assert_eq!(watched.world.check_conditions().failed(), 0);
+    assert_eq!(watched.world.check_conditions(&mut |_| None).failed(), 0);
     (watched.retransmission_alone.into_inner(), watched.relay_alone.into_inner())
 }
 

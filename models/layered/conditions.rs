@@ -21,7 +21,7 @@
 use super::Layered;
 use super::forms::{Decided, Forms};
 use super::rounds::{Phase, Round, round_of};
-use crate::lazy::{self, Conditions};
+use crate::lazy::{self, Conditions, Watch};
 use crate::world::{Agent, AgentId, Input, Local, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -103,16 +103,16 @@ impl Duties {
     }
 }
 
-/// Checks every condition, and those of lazy delivery.
-pub fn check(layered: &mut Layered) -> Conditions {
+/// Checks every condition, and those of lazy delivery, or until `watch` says why to stop.
+pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
     let began = Instant::now();
-    let mut conditions = lazy::check(&mut layered.world);
+    let mut conditions = lazy::check(&mut layered.world, watch);
     conditions.add(&layered.duties.emitted);
     let mut case = Case::new(layered);
-    case.order(&mut conditions);
+    case.order(&mut conditions, watch);
     case.derivation(&mut conditions);
-    case.cuts(&mut conditions);
-    case.standing_in(&mut conditions);
+    case.cuts(&mut conditions, watch);
+    case.standing_in(&mut conditions, watch);
     conditions.elapsed = began.elapsed();
     conditions
 }
@@ -197,11 +197,17 @@ impl<'a> Case<'a> {
     }
 
     /// Condition 2: inside of a view; and, before a view that is over is cut off, for whatever can come after it.
-    fn order(&mut self, conditions: &mut Conditions) {
+    fn order(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         for (position, from, round, path) in self.layered.duties.steps.clone() {
+            if !conditions.goes_on(watch) {
+                return;
+            }
             self.comes_after(position, from, round, &path, conditions);
         }
         for (position, round, end) in self.ends_of_views() {
+            if !conditions.goes_on(watch) {
+                return;
+            }
             for later in round + 1..self.layered.rounds.len() {
                 for event in self.events_in(position, end, later) {
                     self.comes_after(position, end, later, &event, conditions);
@@ -270,8 +276,11 @@ impl<'a> Case<'a> {
     }
 
     /// Condition 4.
-    fn cuts(&mut self, conditions: &mut Conditions) {
+    fn cuts(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         for (position, round, end, cut) in self.layered.duties.cuts.clone() {
+            if !conditions.goes_on(watch) {
+                return;
+            }
             let mark = self.layered.world.tables.mark();
             let tables = &mut self.layered.world.tables;
             if tables.local(end).replica == tables.local(cut).replica {
@@ -329,10 +338,13 @@ impl<'a> Case<'a> {
     }
 
     /// Condition 5.
-    fn standing_in(&mut self, conditions: &mut Conditions) {
+    fn standing_in(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         let mut proven: IndexSet<(usize, Pair), FixedState> = IndexSet::default();
         let mark = self.layered.world.tables.mark();
         for (position, round, worse, ends) in self.layered.duties.left_out.clone() {
+            if !conditions.goes_on(watch) {
+                return;
+            }
             if self.layered.world.tables.grown_since(mark) > MOST_KEPT {
                 // What has been proven names local states that are forgotten now.
                 proven.clear();

@@ -32,7 +32,7 @@ pub use rounds::{Phase, Round};
 pub use unroll::{Execution, Happening};
 
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
-use crate::lazy::Conditions;
+use crate::lazy::{Conditions, Watch};
 use crate::world::{
     AgentId, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses, World,
     WorldConfig,
@@ -123,9 +123,10 @@ impl Layered {
         all
     }
 
-    /// Checks the conditions of this exploration, and those of lazy delivery, on everything explored so far.
-    pub fn check_conditions(&mut self) -> Conditions {
-        conditions::check(self)
+    /// Checks the conditions of this exploration, and those of lazy delivery, on everything explored so far, or until
+    /// `watch` says why to stop.
+    pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
+        conditions::check(self, watch)
     }
 
     fn split<'a>(&self, state: &'a [u32]) -> (&'a [AgentId], KnowledgeId, DecidedId) {

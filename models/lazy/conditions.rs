@@ -47,7 +47,12 @@ pub struct Conditions {
     pub first: BTreeMap<&'static str, Broken>,
     /// The time it took.
     pub elapsed: Duration,
+    /// Why some were not checked.
+    pub stopped: Option<&'static str>,
 }
+
+/// Asked now and then while conditions are checked: why to stop, if so.
+pub type Watch<'a> = dyn FnMut(&Conditions) -> Option<&'static str> + 'a;
 
 impl Conditions {
     /// How many checks were made.
@@ -58,6 +63,12 @@ impl Conditions {
     /// How many failed.
     pub fn failed(&self) -> u64 {
         self.counts.values().map(|&(_, failed)| failed).sum()
+    }
+
+    /// Whether to go on; remembers why not.
+    pub(crate) fn goes_on(&mut self, watch: &mut Watch<'_>) -> bool {
+        self.stopped = self.stopped.or_else(|| watch(self));
+        self.stopped.is_none()
     }
 
     /// Adds what was checked elsewhere.
@@ -104,12 +115,15 @@ fn run(tables: &mut Tables, node: Principal, from: LocalId, inputs: &[Input]) ->
 }
 
 /// Checks every condition on every local state that `world` has reached.
-pub fn check(world: &mut World) -> Conditions {
+pub fn check(world: &mut World, watch: &mut Watch<'_>) -> Conditions {
     let began = Instant::now();
     let mut conditions = Conditions::default();
     let view_changes = one_of_each(&world.tables);
     for position in 0..world.nodes().len() {
         for (local, occasions) in occasions(world, position) {
+            if !conditions.goes_on(watch) {
+                break;
+            }
             // What a check meets and no exploration does would not fit in memory.
             let mark = world.tables.mark();
             Case::new(world, position, local, &occasions).check(&view_changes, &mut conditions);

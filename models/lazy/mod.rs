@@ -26,7 +26,7 @@
 
 mod conditions;
 
-pub use conditions::{Broken, Conditions, check};
+pub use conditions::{Broken, Conditions, Watch, check};
 
 use crate::world::{Input, LocalId, MessageId, Move, Tables};
 use foldhash::fast::FixedState;

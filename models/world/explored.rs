@@ -7,15 +7,13 @@ use super::judge::{ClientHistory, Joint, Judge, Witnesses};
 use super::network::{Network, Parts, SubjectNumber, client_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Tables};
 use crate::adversary::{Adversary, Bounds};
-use crate::engine::{Judgement, Space, Successors, Unlearnt};
-use crate::lazy::{self, Conditions};
+use crate::lazy::{self, Conditions, Watch};
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::{ClientId, Principal, ReplicaId};
 use pbft_properties::{History, Violation};
-use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// The agents of a state.
@@ -49,7 +47,7 @@ pub struct World {
     config: WorldConfig,
     pub(crate) correct: Vec<ReplicaId>,
     /// The correct replicas, and the clients that are part of the world.
-    nodes: Vec<Principal>,
+    pub(super) nodes: Vec<Principal>,
     pub(crate) delivery: Delivery,
     pub(crate) tables: Tables,
     pub(crate) network: Network,
@@ -57,7 +55,7 @@ pub struct World {
     pub(crate) judge: Judge,
     moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
-    stops_at_violations: bool,
+    pub(super) stops_at_violations: bool,
 }
 
 impl World {
@@ -203,7 +201,7 @@ impl World {
         joint
     }
 
-    fn parts<'a>(&'a self, state: &'a State) -> impl Fn(SubjectNumber) -> Parts + 'a {
+    pub(super) fn parts<'a>(&'a self, state: &'a State) -> impl Fn(SubjectNumber) -> Parts + 'a {
         move |number| {
             let mut parts = [0; MAX_REPLICAS];
             for (position, &agent) in state.iter().enumerate() {
@@ -363,15 +361,16 @@ impl World {
         (target != id).then_some(target)
     }
 
-    /// Checks the conditions of the reduction on everything explored so far; there are none without one.
-    pub fn check_conditions(&mut self) -> Conditions {
+    /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to stop; there
+    /// are none without one.
+    pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
         match self.delivery {
             Delivery::One => Conditions::default(),
-            Delivery::Lazy => lazy::check(self),
+            Delivery::Lazy => lazy::check(self, watch),
         }
     }
 
-    fn learn_agent(&mut self, state: &State, position: usize) {
+    pub(super) fn learn_agent(&mut self, state: &State, position: usize) {
         let id = state[position];
         let heeds = self.agents[position].facts(id).heeds.clone();
         for number in heeds {
@@ -410,7 +409,7 @@ impl World {
 
     /// The agent as which a node starts: what clients ask for has reached every replica, unless the clients are
     /// part of the world.
-    fn start(&mut self, position: usize) -> AgentId {
+    pub(super) fn start(&mut self, position: usize) -> AgentId {
         let node = self.nodes[position];
         let mut at = match node {
             Principal::Replica(replica) => self.tables.start(replica),
@@ -459,58 +458,4 @@ pub(crate) fn union(one: &Arc<[MessageId]>, other: &Arc<[MessageId]>) -> Arc<[Me
     all.sort_unstable();
     all.dedup();
     all.into()
-}
-
-impl Space for World {
-    fn width(&self) -> usize {
-        self.nodes.len()
-    }
-
-    fn initial(&mut self) -> Vec<Vec<u32>> {
-        let state: Vec<AgentId> = (0..self.nodes.len()).map(|position| self.start(position)).collect();
-        vec![state]
-    }
-
-    fn expand(
-        &self,
-        _: usize,
-        state: &[u32],
-        successors: &mut Successors<'_>,
-    ) -> Result<Judgement, Unlearnt> {
-        let parts = self.parts(state);
-        let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
-        let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
-        let time_outs = self.time_outs();
-        for (position, &agent) in state.iter().enumerate() {
-            targets.clear();
-            for &number in &self.agents[position].facts(agent).heeds {
-                let available = if usize::from(number) == time_outs {
-                    0
-                } else {
-                    self.network.available(usize::from(number), &parts).ok_or(Unlearnt)?
-                };
-                let moves = self.agents[position].moves(agent, number, available).ok_or(Unlearnt)?;
-                targets.extend_from_slice(moves);
-            }
-            targets.sort_unstable();
-            targets.dedup();
-            for &target in &targets {
-                next[position] = target;
-                successors(&next);
-            }
-            next[position] = agent;
-        }
-        let sound = self.judge.verdict(&self.joint(state)).is_ok() || !self.stops_at_violations;
-        Ok(if sound { Judgement::Sound } else { Judgement::Unsound })
-    }
-
-    fn learn(&mut self, _: usize, state: &[u32]) {
-        for position in 0..state.len() {
-            self.learn_agent(state, position);
-        }
-    }
-
-    fn complaint(&self, state: &[u32]) -> String {
-        self.violation(state).map(|violation| violation.to_string()).unwrap_or_default()
-    }
 }

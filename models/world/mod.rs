@@ -27,6 +27,7 @@ mod judge;
 mod network;
 mod plain;
 mod resent;
+mod space;
 mod tables;
 mod words;
 

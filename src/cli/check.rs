@@ -213,7 +213,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     for (config, explore) in &worlds {
         let mut ticker = Ticker::new(&config.name(), *explore);
         let found = report::run(config.clone(), *explore, &options, &mut |progress| {
-            ticker.tick(progress);
+            ticker.tick_stage(progress);
             !interrupted()
         });
         ticker.wipe();

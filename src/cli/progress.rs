@@ -1,7 +1,7 @@
 //! How far an exploration is, on standard error.
 
 use pbft_models::engine::Progress;
-use pbft_models::report::Explore;
+use pbft_models::report::{Explore, Stage};
 use pbft_models::walks::WalkReport;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
@@ -31,7 +31,18 @@ impl Ticker {
         Ticker { world, terminal: stderr().is_terminal(), last: Instant::now() }
     }
 
-    /// Shows how far it is.
+    /// Shows how far a run is.
+    pub fn tick_stage(&mut self, now: Stage) {
+        match now {
+            Stage::Exploring(progress) => self.tick(progress),
+            Stage::Checking { checked, elapsed } => {
+                let (world, seconds) = (&self.world, elapsed.as_secs_f64());
+                self.show(&format!("{world}: {checked} checks of the conditions made, {seconds:.0} s"));
+            }
+        }
+    }
+
+    /// Shows how far an exploration is.
     pub fn tick(&mut self, now: Progress) {
         let seconds = now.elapsed.as_secs_f64();
         let rate = now.states as f64 / seconds.max(1e-9);

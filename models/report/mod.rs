@@ -1,16 +1,16 @@
 //! What the exploration of a world shows: the bounds, the counts, the verdict, and what it rests on.
 
-use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
-use crate::layered::Layered;
+mod run;
+
+pub use run::{OnProgress, Stage, run};
+
+use crate::engine::{Exploration, Outcome};
 use crate::lazy::Conditions;
-use crate::world::{Delivery, Witnesses, World, WorldConfig};
-use cpu_time::ProcessTime;
+use crate::world::{Witnesses, World, WorldConfig};
 use pbft_properties::{History, Violation};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 /// How a world is explored.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -192,148 +192,6 @@ pub struct Observables {
     pub digest: String,
 }
 
-/// Explores a world. The exploration stops when `progress` returns false.
-///
-/// # Errors
-/// If the bounds make no sense ([`WorldConfig::problem`]).
-pub fn run(
-    config: WorldConfig,
-    how: Explore,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress) -> bool,
-) -> Result<Report, String> {
-    let (began, cpu) = (Instant::now(), ProcessTime::now());
-    let (findings, peak_bytes) = watching(options.allocated, || found(&config, how, options, progress));
-    let mut report = report(&config, how, options, findings?);
-    report.peak_bytes = peak_bytes;
-    report.seconds = began.elapsed().as_secs_f64();
-    report.cpu_seconds = cpu.elapsed().as_secs_f64();
-    Ok(report)
-}
-
-/// Does it, and says how much was allocated at most meanwhile, conditions and all.
-fn watching<T>(allocated: fn() -> usize, work: impl FnOnce() -> T) -> (T, usize) {
-    let (done, peak) = (AtomicBool::new(false), AtomicUsize::new(allocated()));
-    let result = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                peak.fetch_max(allocated(), Ordering::Relaxed);
-                std::thread::sleep(LOOK_EVERY);
-            }
-        });
-        // Also when the work panics, or this would wait for ever.
-        let _done = Done(&done);
-        work()
-    });
-    (result, peak.into_inner().max(allocated()))
-}
-
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Between two looks at what is allocated.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-fn found(
-    config: &WorldConfig,
-    how: Explore,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress) -> bool,
-) -> Result<Findings, String> {
-    Ok(match how {
-        Explore::None => explored(&mut World::new(config.clone(), Delivery::One)?, options, progress),
-        Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
-        Explore::Layered => {
-            layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
-        }
-    })
-}
-
-fn run_engine<S: Space>(
-    space: &mut S,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress) -> bool,
-) -> Exploration {
-    let Options { threads, memory: bytes, allocated, .. } = *options;
-    explore(space, Limits { threads, states: u64::MAX, bytes, allocated }, progress)
-}
-
-fn layered(layered: &mut Layered, options: &Options, progress: &mut dyn FnMut(Progress) -> bool) -> Findings {
-    let exploration = run_engine(layered, options, progress);
-    let world = layered.world();
-    let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
-    let message_sets = message_sets(world);
-    let exhausted = exploration.outcome == Outcome::Exhausted;
-    let observables = (exhausted && options.observables).then(|| Observables::of(world));
-    let config = world.config().clone();
-    let execution = match &exploration.outcome {
-        Outcome::Violated { path, .. } => layered.unroll(path),
-        _ => None,
-    };
-    let conditions = match exhausted && options.conditions {
-        true => layered.check_conditions(),
-        false => Conditions::default(),
-    };
-    Findings {
-        witnesses: layered.witnesses(),
-        conditions: Some(conditions),
-        trace: execution.as_ref().map(|execution| execution.told(&config)).unwrap_or_default(),
-        violation: execution.map(|execution| execution.what),
-        local_states,
-        message_sets,
-        cut_by_bound,
-        observables,
-        exploration,
-    }
-}
-
-fn explored(world: &mut World, options: &Options, progress: &mut dyn FnMut(Progress) -> bool) -> Findings {
-    let exploration = run_engine(world, options, progress);
-    // Conditions take steps that no execution takes, so everything is counted before them.
-    let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
-    let (violation, trace) = match &exploration.outcome {
-        Outcome::Violated { path, .. } => told(world, path),
-        _ => (None, Vec::new()),
-    };
-    let exhausted = exploration.outcome == Outcome::Exhausted;
-    let conditions = (world.delivery() == Delivery::Lazy).then(|| match exhausted && options.conditions {
-        true => world.check_conditions(),
-        false => Conditions::default(),
-    });
-    Findings {
-        witnesses: world.witnesses(),
-        conditions,
-        violation,
-        trace,
-        local_states,
-        message_sets: message_sets(world),
-        cut_by_bound,
-        observables: (exhausted && options.observables).then(|| Observables::of(world)),
-        exploration,
-    }
-}
-
-/// What is violated at the end of a path, and its steps in words.
-fn told(world: &mut World, path: &[Vec<u32>]) -> (Option<Violation>, Vec<String>) {
-    let violation = path.last().and_then(|state| world.violation(state));
-    let trace = path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect();
-    (violation, trace)
-}
-
-fn message_sets(world: &World) -> usize {
-    let at = |position| {
-        let agents = world.agents(position);
-        let sent = (0..).take(agents.len()).map(|id| &agents.agent(id).sent);
-        sent.collect::<BTreeSet<_>>().len()
-    };
-    (0..world.correct().len()).map(at).sum()
-}
-
 impl Observables {
     fn of(world: &World) -> Self {
         let encode = |history: &History| postcard::to_stdvec(history).expect("a history is plain data");
@@ -354,6 +212,7 @@ fn verdict(findings: &Findings) -> (Verdict, Option<&'static str>) {
         (Outcome::Violated { .. }, _) => unknown("whole replicas do not show the violation found"),
         (Outcome::NotExhausted { why }, _) => unknown(why),
         (Outcome::Exhausted, Some(tried)) if tried.failed() > 0 => unknown("a condition does not hold"),
+        (Outcome::Exhausted, Some(Conditions { stopped: Some(why), .. })) => unknown(why),
         (Outcome::Exhausted, Some(tried)) if tried.checked() == 0 => unknown("conditions were not checked"),
         (Outcome::Exhausted, _) if !findings.witnesses.commits => unknown("vacuous: nothing ever commits"),
         (Outcome::Exhausted, _) => (Verdict::Holds, None),
@@ -419,6 +278,7 @@ fn tried(conditions: &Conditions) -> BTreeMap<&'static str, Tried> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn findings(outcome: Outcome, commits: bool, conditions: Option<(u64, u64)>) -> Findings {
         let conditions = conditions
@@ -466,5 +326,15 @@ mod tests {
             assert!(found == Verdict::Unknown && why.is_some_and(|why| why.contains("condition")));
             assert_eq!(verdict(&findings(violated(), true, conditions)), (Verdict::Violated, None));
         }
+    }
+
+    #[test]
+    fn conditions_that_were_not_all_checked_are_no_verdict() {
+        let mut cut_short = findings(Outcome::Exhausted, true, Some((7, 0)));
+        if let Some(conditions) = &mut cut_short.conditions {
+            conditions.stopped = Some("it was interrupted while conditions were checked");
+        }
+        let why = Some("it was interrupted while conditions were checked");
+        assert_eq!(verdict(&cut_short), (Verdict::Unknown, why));
     }
 }

@@ -1,0 +1,191 @@
+//! Exploring a world within limits, with its conditions.
+
+use super::{Explore, Findings, Observables, Options, Report, report};
+use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
+use crate::layered::Layered;
+use crate::lazy::{Conditions, Watch};
+use crate::world::{Delivery, World, WorldConfig};
+use cpu_time::ProcessTime;
+use pbft_properties::Violation;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    /// The world is being explored.
+    Exploring(Progress),
+    /// The conditions of the reduction are being checked.
+    Checking {
+        /// How many checks have been made.
+        checked: u64,
+        /// Wall time of the checks so far.
+        elapsed: Duration,
+    },
+}
+
+/// Told now and then how far a run is; the run stops when it returns false.
+pub type OnProgress<'a> = dyn FnMut(Stage) -> bool + 'a;
+
+/// Explores a world and checks the conditions of the reduction. It stops when `progress` returns false.
+///
+/// # Errors
+/// If the bounds make no sense ([`WorldConfig::problem`]).
+pub fn run(
+    config: WorldConfig,
+    how: Explore,
+    options: &Options,
+    progress: &mut OnProgress<'_>,
+) -> Result<Report, String> {
+    let (began, cpu) = (Instant::now(), ProcessTime::now());
+    let (findings, peak_bytes) = watching(options.allocated, || found(&config, how, options, progress));
+    let mut report = report(&config, how, options, findings?);
+    report.peak_bytes = peak_bytes;
+    report.seconds = began.elapsed().as_secs_f64();
+    report.cpu_seconds = cpu.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Does it, and says how much was allocated at most meanwhile, conditions and all.
+fn watching<T>(allocated: fn() -> usize, work: impl FnOnce() -> T) -> (T, usize) {
+    let (done, peak) = (AtomicBool::new(false), AtomicUsize::new(allocated()));
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                peak.fetch_max(allocated(), Ordering::Relaxed);
+                std::thread::sleep(LOOK_EVERY);
+            }
+        });
+        // Also when the work panics, or this would wait for ever.
+        let _done = Done(&done);
+        work()
+    });
+    (result, peak.into_inner().max(allocated()))
+}
+
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Between two looks at what is allocated.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Between two calls of the progress report while conditions are checked.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+
+fn found(
+    config: &WorldConfig,
+    how: Explore,
+    options: &Options,
+    progress: &mut OnProgress<'_>,
+) -> Result<Findings, String> {
+    Ok(match how {
+        Explore::None => explored(&mut World::new(config.clone(), Delivery::One)?, options, progress),
+        Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
+        Explore::Layered => {
+            layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
+        }
+    })
+}
+
+fn run_engine<S: Space>(space: &mut S, options: &Options, progress: &mut OnProgress<'_>) -> Exploration {
+    let Options { threads, memory: bytes, allocated, .. } = *options;
+    let limits = Limits { threads, states: u64::MAX, bytes, allocated };
+    explore(space, limits, &mut |now| progress(Stage::Exploring(now)))
+}
+
+/// Checks conditions within the limits of `options`.
+fn check_conditions(
+    options: &Options,
+    progress: &mut OnProgress<'_>,
+    check: impl FnOnce(&mut Watch<'_>) -> Conditions,
+) -> Conditions {
+    let (began, mut reported) = (Instant::now(), Instant::now());
+    check(&mut |conditions| {
+        if (options.allocated)() > options.memory {
+            return Some("the limit on memory was reached while conditions were checked");
+        }
+        if reported.elapsed() < REPORT_EVERY {
+            return None;
+        }
+        reported = Instant::now();
+        let now = Stage::Checking { checked: conditions.checked(), elapsed: began.elapsed() };
+        (!progress(now)).then_some("it was interrupted while conditions were checked")
+    })
+}
+
+fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'_>) -> Findings {
+    let exploration = run_engine(layered, options, progress);
+    let world = layered.world();
+    let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
+    let message_sets = message_sets(world);
+    let exhausted = exploration.outcome == Outcome::Exhausted;
+    let observables = (exhausted && options.observables).then(|| Observables::of(world));
+    let config = world.config().clone();
+    let execution = match &exploration.outcome {
+        Outcome::Violated { path, .. } => layered.unroll(path),
+        _ => None,
+    };
+    let conditions = match exhausted && options.conditions {
+        true => check_conditions(options, progress, |watch| layered.check_conditions(watch)),
+        false => Conditions::default(),
+    };
+    Findings {
+        witnesses: layered.witnesses(),
+        conditions: Some(conditions),
+        trace: execution.as_ref().map(|execution| execution.told(&config)).unwrap_or_default(),
+        violation: execution.map(|execution| execution.what),
+        local_states,
+        message_sets,
+        cut_by_bound,
+        observables,
+        exploration,
+    }
+}
+
+fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>) -> Findings {
+    let exploration = run_engine(world, options, progress);
+    // Conditions take steps that no execution takes, so everything is counted before them.
+    let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
+    let (violation, trace) = match &exploration.outcome {
+        Outcome::Violated { path, .. } => told(world, path),
+        _ => (None, Vec::new()),
+    };
+    let exhausted = exploration.outcome == Outcome::Exhausted;
+    let conditions = (world.delivery() == Delivery::Lazy).then(|| match exhausted && options.conditions {
+        true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
+        false => Conditions::default(),
+    });
+    Findings {
+        witnesses: world.witnesses(),
+        conditions,
+        violation,
+        trace,
+        local_states,
+        message_sets: message_sets(world),
+        cut_by_bound,
+        observables: (exhausted && options.observables).then(|| Observables::of(world)),
+        exploration,
+    }
+}
+
+/// What is violated at the end of a path, and its steps in words.
+fn told(world: &mut World, path: &[Vec<u32>]) -> (Option<Violation>, Vec<String>) {
+    let violation = path.last().and_then(|state| world.violation(state));
+    let trace = path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect();
+    (violation, trace)
+}
+
+fn message_sets(world: &World) -> usize {
+    let at = |position| {
+        let agents = world.agents(position);
+        let sent = (0..).take(agents.len()).map(|id| &agents.agent(id).sent);
+        sent.collect::<BTreeSet<_>>().len()
+    };
+    (0..world.correct().len()).map(at).sum()
+}

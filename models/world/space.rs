@@ -1,0 +1,61 @@
+//! The world as the engine explores it.
+
+use super::World;
+use super::agents::AgentId;
+use super::config::MAX_REPLICAS;
+use crate::engine::{Judgement, Space, Successors, Unlearnt};
+use smallvec::SmallVec;
+
+impl Space for World {
+    fn width(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn initial(&mut self) -> Vec<Vec<u32>> {
+        let state: Vec<AgentId> = (0..self.nodes.len()).map(|position| self.start(position)).collect();
+        vec![state]
+    }
+
+    fn expand(
+        &self,
+        _: usize,
+        state: &[u32],
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
+        let parts = self.parts(state);
+        let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
+        let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
+        let time_outs = self.time_outs();
+        for (position, &agent) in state.iter().enumerate() {
+            targets.clear();
+            for &number in &self.agents[position].facts(agent).heeds {
+                let available = if usize::from(number) == time_outs {
+                    0
+                } else {
+                    self.network.available(usize::from(number), &parts).ok_or(Unlearnt)?
+                };
+                let moves = self.agents[position].moves(agent, number, available).ok_or(Unlearnt)?;
+                targets.extend_from_slice(moves);
+            }
+            targets.sort_unstable();
+            targets.dedup();
+            for &target in &targets {
+                next[position] = target;
+                successors(&next);
+            }
+            next[position] = agent;
+        }
+        let sound = self.judge.verdict(&self.joint(state)).is_ok() || !self.stops_at_violations;
+        Ok(if sound { Judgement::Sound } else { Judgement::Unsound })
+    }
+
+    fn learn(&mut self, _: usize, state: &[u32]) {
+        for position in 0..state.len() {
+            self.learn_agent(state, position);
+        }
+    }
+
+    fn complaint(&self, state: &[u32]) -> String {
+        self.violation(state).map(|violation| violation.to_string()).unwrap_or_default()
+    }
+}
