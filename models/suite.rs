@@ -77,6 +77,15 @@ const FAMILIES: &[Family] = &[
     Family { byzantine: NOBODY, checkpoint_interval: Some(1), explore: BOTH_WAYS, ..FOUR },
     Family { checkpoint_interval: Some(1), max_view: 1, ..FOUR },
     Family { byzantine: SOMEBODY, checkpoint_interval: Some(1), explore: ONE_BY_ONE, default: false, ..FOUR },
+    Family {
+        max_view: 1,
+        max_seq: 2,
+        byzantine: &[&[3]],
+        checkpoint_interval: Some(2),
+        default: false,
+        ..FOUR
+    },
+    Family { max_seq: 2, checkpoint_interval: Some(1), default: false, ..FOUR },
     Family { max_seq: 2, default: false, ..FOUR },
     Family { max_view: 2, byzantine: NOBODY, default: false, ..FOUR },
 ];

@@ -452,3 +452,40 @@ fn a_restarted_replica_is_still_between_the_views() {
     let step = deliver_view_change(&mut net, 1, 3, 1);
     assert_eq!(step.sent("NEW-VIEW").len(), 1, "its own VIEW-CHANGE still counts");
 }
+
+// What a NEW-VIEW and the PREPAREs for its O promise is durable before they leave.
+
+#[test]
+fn new_view_and_the_prepares_for_o_leave_after_their_record() {
+    let mut net = Net::four();
+    net.order_many(&only(0..4), 1, 3);
+    net.change_view_among(&only(0..4));
+    net.order_many(&only(0..4), 4, 1);
+    net.assert_promises_kept(&["VIEW-CHANGE", "NEW-VIEW", "PRE-PREPARE", "PREPARE", "COMMIT", "REPLY"]);
+}
+
+#[test]
+fn a_restart_from_the_records_equals_one_from_the_state_across_views() {
+    let mut net = Net::four();
+    net.order_many(&only(0..4), 1, 3);
+    for round in 0..3 {
+        net.change_view_among(&only(0..4));
+        net.assert_restarts_agree();
+        net.order_many(&only(0..4), 4 + round, 1);
+        net.assert_restarts_agree();
+    }
+    assert_eq!((net.view(3), net.last_executed(3)), (3, 6));
+}
+
+#[test]
+fn a_restarted_replica_stays_in_its_view_and_goes_on() {
+    let mut net = Net::four();
+    net.change_view_among(&only(0..4));
+    for at in 0..4 {
+        let step = net.restart(at, net.replayed(at));
+        net.route(at, &step);
+    }
+    net.run_all();
+    net.order_many(&only(0..4), 1, 3);
+    assert_eq!([0, 1, 2, 3].map(|at| (net.view(at), net.last_executed(at))), [(1, 3); 4]);
+}
