@@ -11,5 +11,6 @@ pub mod mutants;
 pub mod report;
 pub mod simulation;
 pub mod suite;
+pub mod trace;
 pub mod walks;
 pub mod world;

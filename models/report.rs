@@ -3,6 +3,7 @@
 use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
 use crate::layered::Layered;
 use crate::lazy::Conditions;
+use crate::trace::{Execution, Executor, canonical};
 use crate::world::{Delivery, Witnesses, World, WorldConfig};
 use cpu_time::ProcessTime;
 use pbft_properties::{History, Violation};
@@ -48,12 +49,21 @@ pub struct Options {
     pub conditions: bool,
     /// Whether to work out the observables.
     pub observables: bool,
+    /// Whether to work out, where something is violated, the execution that shows it ([`Findings::execution`]).
+    pub execution: bool,
 }
 
 impl Default for Options {
     /// Two threads, no limit on memory; conditions and no observables.
     fn default() -> Self {
-        Options { threads: 2, memory: usize::MAX, allocated: || 0, conditions: true, observables: false }
+        Options {
+            threads: 2,
+            memory: usize::MAX,
+            allocated: || 0,
+            conditions: true,
+            observables: false,
+            execution: false,
+        }
     }
 }
 
@@ -135,7 +145,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// The property that is violated.
     pub property: Option<&'static str>,
-    /// Steps to the violation: the least there are, or, found round by round, without unneeded ones.
+    /// Steps to the violation: the least there are, or, found round by round, deliveries none of which can be dropped.
     pub trace_length: Option<usize>,
     /// What happens in some state, and what in none.
     pub witnesses: BTreeMap<&'static str, bool>,
@@ -157,6 +167,9 @@ pub struct Report {
     pub conditions: BTreeMap<&'static str, Tried>,
     /// The first failure of each condition that failed.
     pub first_failures: BTreeMap<&'static str, String>,
+    /// The violation as an execution of whole replicas; if it was asked for.
+    #[serde(skip)]
+    pub execution: Option<Execution>,
 }
 
 /// What an exploration hands over to its report.
@@ -171,6 +184,9 @@ pub struct Findings {
     pub violation: Option<Violation>,
     /// The steps of that path.
     pub trace: Vec<String>,
+    /// The violation as an execution of whole replicas, delivery by delivery: always for one found round by round, and
+    /// otherwise if it was asked for.
+    pub execution: Option<Execution>,
     /// See [`Report::local_states`].
     pub local_states: usize,
     /// See [`Report::message_sets`].
@@ -270,7 +286,6 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut dyn FnMut(Pr
     let message_sets = message_sets(world);
     let exhausted = exploration.outcome == Outcome::Exhausted;
     let observables = (exhausted && options.observables).then(|| Observables::of(world));
-    let config = world.config().clone();
     let execution = match &exploration.outcome {
         Outcome::Violated { path, .. } => layered.unroll(path),
         _ => None,
@@ -282,8 +297,9 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut dyn FnMut(Pr
     Findings {
         witnesses: layered.witnesses(),
         conditions: Some(conditions),
-        trace: execution.as_ref().map(|execution| execution.told(&config)).unwrap_or_default(),
-        violation: execution.map(|execution| execution.what),
+        trace: execution.as_ref().map(Execution::told).unwrap_or_default(),
+        violation: execution.as_ref().map(|execution| execution.violation.clone()),
+        execution,
         local_states,
         message_sets,
         cut_by_bound,
@@ -300,6 +316,10 @@ fn explored(world: &mut World, options: &Options, progress: &mut dyn FnMut(Progr
         Outcome::Violated { path, .. } => told(world, path),
         _ => (None, Vec::new()),
     };
+    let execution = match &exploration.outcome {
+        Outcome::Violated { path, .. } if options.execution => shown(world, path.len() - 1),
+        _ => None,
+    };
     let exhausted = exploration.outcome == Outcome::Exhausted;
     let conditions = (world.delivery() == Delivery::Lazy).then(|| match exhausted && options.conditions {
         true => world.check_conditions(),
@@ -310,12 +330,19 @@ fn explored(world: &mut World, options: &Options, progress: &mut dyn FnMut(Progr
         conditions,
         violation,
         trace,
+        execution,
         local_states,
         message_sets: message_sets(world),
         cut_by_bound,
         observables: (exhausted && options.observables).then(|| Observables::of(world)),
         exploration,
     }
+}
+
+/// The violation that is so many steps away, as an execution of whole replicas.
+fn shown(world: &mut World, steps: usize) -> Option<Execution> {
+    let mut executor = Executor::new(world.config()).ok()?;
+    Execution::new(&mut executor, canonical::shortest(world, steps)?)
 }
 
 /// What is violated at the end of a path, and its steps in words.
@@ -407,6 +434,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         violation: violation.map(|violation| violation.what),
         trace: violated.then_some(findings.trace),
         conditions: tried(&conditions),
+        execution: findings.execution,
         first_failures: (conditions.first.iter()).map(|(&name, first)| (name, first.what.clone())).collect(),
     }
 }
@@ -436,6 +464,7 @@ mod tests {
             conditions,
             violation: Some(Violation { property: "agreement", what: String::new() }),
             trace: Vec::new(),
+            execution: None,
             local_states: 1,
             message_sets: 1,
             cut_by_bound: 0,

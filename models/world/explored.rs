@@ -5,7 +5,7 @@ use super::agents::{Agent, AgentId, Agents, Facts};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::judge::{ClientHistory, Joint, Judge, Witnesses};
 use super::network::{Network, Parts, SubjectNumber, client_subjects, subjects};
-use super::tables::{Input, LocalId, MessageId, Tables};
+use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use crate::adversary::{Adversary, Bounds};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::{self, Conditions};
@@ -58,6 +58,7 @@ pub struct World {
     moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
     stops_at_violations: bool,
+    listed_backwards: bool,
 }
 
 impl World {
@@ -96,6 +97,7 @@ impl World {
             moves: IndexMap::default(),
             cut_time_outs: 0,
             stops_at_violations: true,
+            listed_backwards: false,
             delivery,
             correct,
             config,
@@ -107,6 +109,12 @@ impl World {
     #[must_use]
     pub fn past_violations(self) -> Self {
         World { stops_at_violations: false, ..self }
+    }
+
+    /// The same world, in which everything that can happen is listed the other way round.
+    #[must_use]
+    pub fn listed_backwards(self) -> Self {
+        World { listed_backwards: true, ..self }
     }
 
     /// How many combinations of histories violate something.
@@ -302,7 +310,11 @@ impl World {
         }
         let node = self.nodes[position];
         let reaching = self.network.list(available).iter().filter(|&&id| self.tables.reaches(id, node));
-        reaching.copied().map(Input::Message).collect()
+        let mut inputs: Vec<Input> = reaching.copied().map(Input::Message).collect();
+        if self.listed_backwards {
+            inputs.reverse();
+        }
+        inputs
     }
 
     /// What the node at `position` can do in `local` with what is available about a subject.
@@ -408,9 +420,9 @@ impl World {
         None
     }
 
-    /// The agent as which a node starts: what clients ask for has reached every replica, unless the clients are
-    /// part of the world.
-    fn start(&mut self, position: usize) -> AgentId {
+    /// The state in which a node starts, whole, and what it has sent by then: what clients ask for has reached every
+    /// replica, unless the clients are part of the world.
+    pub(crate) fn first_step(&mut self, position: usize) -> Step {
         let node = self.nodes[position];
         let mut at = match node {
             Principal::Replica(replica) => self.tables.start(replica),
@@ -425,8 +437,13 @@ impl World {
                 at.to = step.to;
             }
         }
+        at
+    }
+
+    fn start(&mut self, position: usize) -> AgentId {
+        let mut at = self.first_step(position);
         if self.delivery == Delivery::Lazy {
-            at.to = self.tables.bare(node, at.to).normal;
+            at.to = self.tables.bare(self.nodes[position], at.to).normal;
         }
         self.agent(position, at.to, at.sends)
     }
@@ -435,7 +452,12 @@ impl World {
 /// Every delivery that changes something, by itself.
 ///
 /// The exponent of a client's time-out is left out: it only grows.
-fn one_by_one(tables: &mut Tables, node: Principal, local: LocalId, inputs: &[Input]) -> Vec<Move> {
+pub(crate) fn one_by_one(
+    tables: &mut Tables,
+    node: Principal,
+    local: LocalId,
+    inputs: &[Input],
+) -> Vec<Move> {
     let step = |&input: &Input| {
         let mut step = tables.step(node, local, input);
         if let Principal::Client(_) = node {
@@ -494,6 +516,9 @@ impl Space for World {
             }
             targets.sort_unstable();
             targets.dedup();
+            if self.listed_backwards {
+                targets.reverse();
+            }
             for &target in &targets {
                 next[position] = target;
                 successors(&next);

@@ -7,8 +7,10 @@ use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{self, Explore, Options, Report, Verdict};
 use pbft_models::suite;
+use pbft_models::trace::{Execution, file::Stored};
 use pbft_models::world::{Clients, WorldConfig};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The options of `pbft check`.
@@ -36,6 +38,9 @@ pub struct Arguments {
     /// Print a JSON object for each world, one a line, and nothing else.
     #[arg(long)]
     json: bool,
+    /// Write the violation, if there is one, to this file, for `pbft replay` and `pbft explore`.
+    #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
+    save: Option<PathBuf>,
     /// List the worlds of the suites, one a line, and do nothing else.
     #[arg(long)]
     list: bool,
@@ -194,6 +199,7 @@ impl Arguments {
             allocated,
             conditions: !self.no_conditions,
             observables: self.observables,
+            execution: self.save.is_some(),
         }
     }
 }
@@ -219,6 +225,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         ticker.wipe();
         let report = found?;
         tell(arguments, &report, verdicts.is_empty());
+        if let (Some(path), Some(execution)) = (&arguments.save, &report.execution) {
+            save(path, execution)?;
+        }
         verdicts.push(report.verdict);
         if interrupted() {
             break;
@@ -228,6 +237,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         say!("\n{}", table::summary(&verdicts, worlds.len()));
     }
     Ok(ExitCode::from(status(&verdicts, worlds.len())))
+}
+
+/// Writes a counterexample to a file.
+fn save(path: &Path, execution: &Execution) -> Result<(), String> {
+    let stored = Stored::new(execution, revision())?;
+    std::fs::write(path, stored.text()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// The commit of the source: what the environment says, or git, or `unknown`.
+pub fn revision() -> String {
+    let git = || {
+        let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+        let text = output.status.success().then(|| String::from_utf8(output.stdout).ok())??;
+        Some(text.trim().to_owned())
+    };
+    std::env::var("PBFT_REVISION").ok().or_else(git).unwrap_or_else(|| "unknown".into())
 }
 
 fn tell(arguments: &Arguments, report: &Report, first: bool) {
