@@ -1,6 +1,7 @@
 //! Carrying out steps on whole replicas and clients.
 
 use super::{Happening, Step};
+use crate::adversary::Known;
 use crate::crypto::Symbolic;
 use crate::world::{
     ClientHistory, Clients, Delivery, Input, Joint, Local, LocalId, MAX_REPLICAS, MessageId, World,
@@ -126,6 +127,11 @@ impl Executor {
         let made = Arc::new(made);
         self.derived.insert(moment.sent.clone(), made.clone());
         made
+    }
+
+    /// What certificates the adversary can put together by now.
+    pub(super) fn known(&self, moment: &Moment) -> Known {
+        self.world.network.adversary().known(&self.sent(moment))
     }
 
     /// What the adversary of this world makes of these messages.

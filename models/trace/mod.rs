@@ -17,6 +17,7 @@
 pub mod canonical;
 mod executor;
 pub mod file;
+mod proved;
 pub mod replay;
 pub mod said;
 

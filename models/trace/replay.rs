@@ -2,11 +2,12 @@
 //! where the same steps must be harmless.
 
 use super::file::{Stored, found, keys, states};
-use super::said::Name;
+use super::proved::Proved;
 use super::{Came, Executor, Happening, Moment, Step};
 use crate::mutants::Rulebook;
 use crate::world::WorldConfig;
 use pbft::rejection::Rejection;
+use pbft::replica::Fact;
 use pbft_properties::Violation;
 use thiserror::Error;
 
@@ -125,8 +126,8 @@ pub enum Restored {
     Same,
     /// The receiver drops it for this reason.
     Refused(Rejection),
-    /// It happens, and something else comes of it.
-    Otherwise,
+    /// It happens, and something else comes of it: what the replica reports then.
+    Otherwise(Vec<Fact>),
     /// It cannot happen: nobody has sent the message, or the time-out does not fire, because of what happened before.
     CannotHappen,
 }
@@ -169,19 +170,18 @@ pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, String> {
     let mut harmless = Harmless { steps: Vec::new(), violation: executor.violation(&moment) };
     for taken in &replayed.steps {
         let step = executor.as_sent(&moment, taken.step.clone());
-        let possible = can_be_sent(&replayed.executor, &mut executor, &moment, &step);
-        let came = if possible { executor.take_unchecked(&moment, &step) } else { None };
-        let Some(came) = came else {
+        let possible = as_can_be_sent(&replayed.executor, &mut executor, &moment, step);
+        let Some(came) = possible.and_then(|step| executor.take_unchecked(&moment, &step)) else {
             harmless.steps.push(Restored::CannotHappen);
             continue;
         };
+        let same = came.facts == taken.came.facts
+            && came.accepted == taken.came.accepted
+            && came.sent.len() == taken.came.sent.len();
         harmless.steps.push(match came.rejection {
             Some(reason) if taken.came.rejection != Some(reason) => Restored::Refused(reason),
-            _ if came.facts != taken.came.facts || came.accepted != taken.came.accepted => {
-                Restored::Otherwise
-            }
-            _ if came.sent.len() != taken.came.sent.len() => Restored::Otherwise,
-            _ => Restored::Same,
+            _ if same => Restored::Same,
+            _ => Restored::Otherwise(came.facts),
         });
         moment = came.after;
         harmless.violation = harmless.violation.or_else(|| executor.violation(&moment));
@@ -189,18 +189,15 @@ pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, String> {
     Ok(harmless)
 }
 
-/// Whether a message can be there: a correct node has sent it, or the adversary can make it of what was sent, though
-/// only receivers without the safeguard may accept it.
-fn can_be_sent(lenient: &Executor, executor: &mut Executor, moment: &Moment, step: &Step) -> bool {
-    let Happening::Deliver(message) = &step.what else { return true };
+/// The step with its message as it can be there, if it can: a correct node has sent it, or the adversary can make it of
+/// what was sent, though only receivers without the safeguard may accept it.
+fn as_can_be_sent(lenient: &Executor, executor: &mut Executor, moment: &Moment, step: Step) -> Option<Step> {
+    let Happening::Deliver(message) = &step.what else { return Some(step) };
     if executor.available(moment, step.node).contains(message) {
-        return true;
+        return Some(step);
     }
     let same_adversary = lenient.config().byzantine == executor.config().byzantine;
-    same_adversary && lenient.made_of(&executor.sent(moment)).contains(message)
-}
-
-/// Where a step happens, for messages to people.
-pub fn place(step: &Step) -> String {
-    Name(step.node).to_string()
+    let made = same_adversary && lenient.made_of(&executor.sent(moment)).contains(message);
+    let message = Proved::at(executor, moment).in_message(message);
+    made.then_some(Step { node: step.node, what: Happening::Deliver(message) })
 }

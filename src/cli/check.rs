@@ -53,9 +53,9 @@ pub struct Arguments {
 }
 
 /// One world instead of a suite: any of these flags asks for it.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[command(next_help_heading = "One world instead of a suite")]
-struct WorldFlags {
+pub struct WorldFlags {
     /// The number of replicas; 4, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=7))]
     n: Option<u16>,
@@ -147,7 +147,22 @@ pub fn cluster(n: u16, f: u16) -> Result<Cluster, String> {
 }
 
 impl WorldFlags {
-    fn config(&self) -> Result<WorldConfig, String> {
+    /// Whether it is said how to explore.
+    pub fn says_how(&self) -> bool {
+        self.explore.is_some()
+    }
+
+    /// The rules, if nothing else is given.
+    pub fn only_rules(&self) -> Option<Rulebook> {
+        let numbers = self.n.is_some() || self.f.is_some() || self.byzantine.is_some();
+        let bounds = self.max_view.is_some() || self.max_seq.is_some() || self.requests.is_some();
+        let more = self.max_batch.is_some() || self.checkpoint_interval.is_some() || self.window.is_some();
+        let other = numbers || bounds || more || self.explore.is_some();
+        self.rules.filter(|_| !other)
+    }
+
+    /// The world that they describe.
+    pub fn config(&self) -> Result<WorldConfig, String> {
         let requests = self.requests.unwrap_or(1);
         Ok(WorldConfig {
             cluster: cluster(self.n.unwrap_or(4), self.f.unwrap_or(1))?,
