@@ -2,14 +2,18 @@
 //! every decision is taken by the code that runs in production.
 
 pub mod adversary;
+pub mod browse;
 pub mod crypto;
 pub mod engine;
 pub mod journal;
 pub mod layered;
 pub mod lazy;
+pub mod matrix;
 pub mod mutants;
 pub mod report;
 pub mod simulation;
+pub mod story;
 pub mod suite;
+pub mod trace;
 pub mod walks;
 pub mod world;

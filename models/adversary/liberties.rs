@@ -11,8 +11,8 @@ use crate::world::Modelled;
 use pbft::certificate::PreparedCertificate;
 use pbft::crypto::{Claim, Crypto, Evidence, Signed};
 use pbft::message::{Batch, Message, NewView, PrePrepare, Prepare, Request, ViewChange};
-use pbft::replica::Setup;
 use pbft::replica::verify::{prepared_evidence_proves, verify};
+use pbft::replica::{Effects, Replica, Setup};
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View, Watermarks};
 use std::sync::Arc;
@@ -134,6 +134,16 @@ impl<'a> Examples<'a> {
         let content = PrePrepare { view: View(0), n: SeqNo(1), digest: NOBODYS };
         Message::PrePrepare(self.primary(View(0)).sign(content), Arc::new(Batch::default()))
     }
+}
+
+/// For receivers that do not check fetched blocks: those of a state that is over, the first.
+pub(super) fn stale_blocks(judge: &Setup<Modelled>) -> Vec<Msg> {
+    if !judge.rules.transfer_verified(false) {
+        return Vec::new();
+    }
+    let initial = Replica::start(judge, None, &mut Effects::new());
+    let blocks = initial.map_or(Vec::new(), |replica| replica.blocks());
+    blocks.into_iter().map(Message::Block).collect()
 }
 
 /// A replica and a client that do not belong to the system of `judge`, each with keys that everybody knows: the

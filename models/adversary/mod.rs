@@ -122,6 +122,9 @@ impl Adversary {
         adversary.find_voices(outsider);
         adversary.unchecked = adversary.unchecked_numbers();
         let mut always = adversary.proposals();
+        if adversary.is_anybody() {
+            always.extend(liberties::stale_blocks(&adversary.judge));
+        }
         always.extend(adversary.votes());
         always.extend(adversary.batches.iter().map(|batch| Message::Batch(batch.clone())));
         always.extend(own_requests.into_iter().map(Message::Request));

@@ -99,12 +99,12 @@ impl Known {
     }
 
     /// A certificate for each claim that can be made to convince.
-    pub(super) fn prepared(&self) -> &[PreparedCertificate<Symbolic>] {
+    pub(crate) fn prepared(&self) -> &[PreparedCertificate<Symbolic>] {
         &self.prepared
     }
 
     /// A certificate for each checkpoint that can be shown to be stable.
-    pub(super) fn stable(&self) -> &[StableCertificate<Symbolic>] {
+    pub(crate) fn stable(&self) -> &[StableCertificate<Symbolic>] {
         &self.stable
     }
 }

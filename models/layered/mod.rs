@@ -29,7 +29,6 @@ mod rounds;
 mod unroll;
 
 pub use rounds::{Phase, Round};
-pub use unroll::{Execution, Happening};
 
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::{Conditions, Watch};

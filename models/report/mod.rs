@@ -6,6 +6,7 @@ pub use run::{OnProgress, Stage, run};
 
 use crate::engine::{Exploration, Outcome};
 use crate::lazy::Conditions;
+use crate::trace::Execution;
 use crate::world::{Witnesses, World, WorldConfig};
 use pbft_properties::{History, Violation};
 use serde::Serialize;
@@ -48,12 +49,21 @@ pub struct Options {
     pub conditions: bool,
     /// Whether to work out the observables.
     pub observables: bool,
+    /// Whether to work out, where something is violated, the execution that shows it ([`Findings::execution`]).
+    pub execution: bool,
 }
 
 impl Default for Options {
     /// Two threads, no limit on memory; conditions and no observables.
     fn default() -> Self {
-        Options { threads: 2, memory: usize::MAX, allocated: || 0, conditions: true, observables: false }
+        Options {
+            threads: 2,
+            memory: usize::MAX,
+            allocated: || 0,
+            conditions: true,
+            observables: false,
+            execution: false,
+        }
     }
 }
 
@@ -135,7 +145,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// The property that is violated.
     pub property: Option<&'static str>,
-    /// Steps to the violation: the least there are, or, found round by round, without unneeded ones.
+    /// Steps to the violation: the least there are, or, found round by round, deliveries none of which can be dropped.
     pub trace_length: Option<usize>,
     /// What happens in some state, and what in none.
     pub witnesses: BTreeMap<&'static str, bool>,
@@ -157,6 +167,9 @@ pub struct Report {
     pub conditions: BTreeMap<&'static str, Tried>,
     /// The first failure of each condition that failed.
     pub first_failures: BTreeMap<&'static str, String>,
+    /// The violation as an execution of whole replicas; if it was asked for.
+    #[serde(skip)]
+    pub execution: Option<Execution>,
 }
 
 /// What an exploration hands over to its report.
@@ -171,6 +184,9 @@ pub struct Findings {
     pub violation: Option<Violation>,
     /// The steps of that path.
     pub trace: Vec<String>,
+    /// The violation as an execution of whole replicas, delivery by delivery: always for one found round by round, and
+    /// otherwise if it was asked for.
+    pub execution: Option<Execution>,
     /// See [`Report::local_states`].
     pub local_states: usize,
     /// See [`Report::message_sets`].
@@ -266,6 +282,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         violation: violation.map(|violation| violation.what),
         trace: violated.then_some(findings.trace),
         conditions: tried(&conditions),
+        execution: findings.execution,
         first_failures: (conditions.first.iter()).map(|(&name, first)| (name, first.what.clone())).collect(),
     }
 }
@@ -296,6 +313,7 @@ mod tests {
             conditions,
             violation: Some(Violation { property: "agreement", what: String::new() }),
             trace: Vec::new(),
+            execution: None,
             local_states: 1,
             message_sets: 1,
             cut_by_bound: 0,

@@ -4,6 +4,7 @@ use super::{Explore, Findings, Observables, Options, Report, report};
 use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
 use crate::layered::Layered;
 use crate::lazy::{Conditions, Watch};
+use crate::trace::{Execution, Executor, canonical};
 use crate::world::{Delivery, World, WorldConfig};
 use cpu_time::ProcessTime;
 use pbft_properties::Violation;
@@ -126,7 +127,6 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
     let message_sets = message_sets(world);
     let exhausted = exploration.outcome == Outcome::Exhausted;
     let observables = (exhausted && options.observables).then(|| Observables::of(world));
-    let config = world.config().clone();
     let execution = match &exploration.outcome {
         Outcome::Violated { path, .. } => layered.unroll(path),
         _ => None,
@@ -138,8 +138,9 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
     Findings {
         witnesses: layered.witnesses(),
         conditions: Some(conditions),
-        trace: execution.as_ref().map(|execution| execution.told(&config)).unwrap_or_default(),
-        violation: execution.map(|execution| execution.what),
+        trace: execution.as_ref().map(Execution::told).unwrap_or_default(),
+        violation: execution.as_ref().map(|execution| execution.violation.clone()),
+        execution,
         local_states,
         message_sets,
         cut_by_bound,
@@ -156,6 +157,10 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         Outcome::Violated { path, .. } => told(world, path),
         _ => (None, Vec::new()),
     };
+    let execution = match &exploration.outcome {
+        Outcome::Violated { path, .. } if options.execution => shown(world, path.len() - 1),
+        _ => None,
+    };
     let exhausted = exploration.outcome == Outcome::Exhausted;
     let conditions = (world.delivery() == Delivery::Lazy).then(|| match exhausted && options.conditions {
         true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
@@ -166,12 +171,19 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         conditions,
         violation,
         trace,
+        execution,
         local_states,
         message_sets: message_sets(world),
         cut_by_bound,
         observables: (exhausted && options.observables).then(|| Observables::of(world)),
         exploration,
     }
+}
+
+/// The violation that is so many steps away, as an execution of whole replicas.
+fn shown(world: &mut World, steps: usize) -> Option<Execution> {
+    let mut executor = Executor::new(world.config()).ok()?;
+    Execution::new(&mut executor, canonical::shortest(world, steps)?)
 }
 
 /// What is violated at the end of a path, and its steps in words.

@@ -5,7 +5,7 @@ use super::agents::{Agent, AgentId, Agents, Facts};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::judge::{ClientHistory, Joint, Judge, Witnesses};
 use super::network::{Network, Parts, SubjectNumber, client_subjects, subjects};
-use super::tables::{Input, LocalId, MessageId, Tables};
+use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use crate::adversary::{Adversary, Bounds};
 use crate::lazy::{self, Conditions, Watch};
 use foldhash::fast::FixedState;
@@ -56,6 +56,7 @@ pub struct World {
     moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
     pub(super) stops_at_violations: bool,
+    pub(super) listed_backwards: bool,
 }
 
 impl World {
@@ -94,6 +95,7 @@ impl World {
             moves: IndexMap::default(),
             cut_time_outs: 0,
             stops_at_violations: true,
+            listed_backwards: false,
             delivery,
             correct,
             config,
@@ -105,6 +107,12 @@ impl World {
     #[must_use]
     pub fn past_violations(self) -> Self {
         World { stops_at_violations: false, ..self }
+    }
+
+    /// The same world, in which everything that can happen is listed the other way round.
+    #[must_use]
+    pub fn listed_backwards(self) -> Self {
+        World { listed_backwards: true, ..self }
     }
 
     /// How many combinations of histories violate something.
@@ -300,7 +308,11 @@ impl World {
         }
         let node = self.nodes[position];
         let reaching = self.network.list(available).iter().filter(|&&id| self.tables.reaches(id, node));
-        reaching.copied().map(Input::Message).collect()
+        let mut inputs: Vec<Input> = reaching.copied().map(Input::Message).collect();
+        if self.listed_backwards {
+            inputs.reverse();
+        }
+        inputs
     }
 
     /// What the node at `position` can do in `local` with what is available about a subject.
@@ -407,9 +419,9 @@ impl World {
         None
     }
 
-    /// The agent as which a node starts: what clients ask for has reached every replica, unless the clients are
-    /// part of the world.
-    pub(super) fn start(&mut self, position: usize) -> AgentId {
+    /// The state in which a node starts, whole, and what it has sent by then: what clients ask for has reached every
+    /// replica, unless the clients are part of the world.
+    pub(crate) fn first_step(&mut self, position: usize) -> Step {
         let node = self.nodes[position];
         let mut at = match node {
             Principal::Replica(replica) => self.tables.start(replica),
@@ -424,8 +436,13 @@ impl World {
                 at.to = step.to;
             }
         }
+        at
+    }
+
+    pub(super) fn start(&mut self, position: usize) -> AgentId {
+        let mut at = self.first_step(position);
         if self.delivery == Delivery::Lazy {
-            at.to = self.tables.bare(node, at.to).normal;
+            at.to = self.tables.bare(self.nodes[position], at.to).normal;
         }
         self.agent(position, at.to, at.sends)
     }
@@ -434,7 +451,12 @@ impl World {
 /// Every delivery that changes something, by itself.
 ///
 /// The exponent of a client's time-out is left out: it only grows.
-fn one_by_one(tables: &mut Tables, node: Principal, local: LocalId, inputs: &[Input]) -> Vec<Move> {
+pub(crate) fn one_by_one(
+    tables: &mut Tables,
+    node: Principal,
+    local: LocalId,
+    inputs: &[Input],
+) -> Vec<Move> {
     let step = |&input: &Input| {
         let mut step = tables.step(node, local, input);
         if let Principal::Client(_) = node {

@@ -36,6 +36,7 @@ pub use words::in_words;
 pub use agents::{Agent, AgentId, Agents, Facts};
 pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
+pub(crate) use explored::one_by_one;
 pub use explored::{Delivery, Move, State, World};
 pub use judge::{ClientHistory, Joint, Judge, Witnesses};
 pub use network::{KnowledgeId, NOTHING, Network, Parts, client_subjects, subjects};

@@ -39,6 +39,9 @@ impl Space for World {
             }
             targets.sort_unstable();
             targets.dedup();
+            if self.listed_backwards {
+                targets.reverse();
+            }
             for &target in &targets {
                 next[position] = target;
                 successors(&next);

@@ -7,8 +7,10 @@ use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{self, Explore, Options, Report, Verdict};
 use pbft_models::suite;
+use pbft_models::trace::{Execution, file::Stored};
 use pbft_models::world::{Clients, WorldConfig};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The options of `pbft check`.
@@ -36,6 +38,9 @@ pub struct Arguments {
     /// Print a JSON object for each world, one a line, and nothing else.
     #[arg(long)]
     json: bool,
+    /// Write the violation, if there is one, to this file, for `pbft replay` and `pbft explore`.
+    #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
+    save: Option<PathBuf>,
     /// List the worlds of the suites, one a line, and do nothing else.
     #[arg(long)]
     list: bool,
@@ -48,9 +53,9 @@ pub struct Arguments {
 }
 
 /// One world instead of a suite: any of these flags asks for it.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[command(next_help_heading = "One world instead of a suite")]
-struct WorldFlags {
+pub struct WorldFlags {
     /// The number of replicas; 4, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=7))]
     n: Option<u16>,
@@ -142,7 +147,22 @@ pub fn cluster(n: u16, f: u16) -> Result<Cluster, String> {
 }
 
 impl WorldFlags {
-    fn config(&self) -> Result<WorldConfig, String> {
+    /// Whether it is said how to explore.
+    pub fn says_how(&self) -> bool {
+        self.explore.is_some()
+    }
+
+    /// The rules, if nothing else is given.
+    pub fn only_rules(&self) -> Option<Rulebook> {
+        let numbers = self.n.is_some() || self.f.is_some() || self.byzantine.is_some();
+        let bounds = self.max_view.is_some() || self.max_seq.is_some() || self.requests.is_some();
+        let more = self.max_batch.is_some() || self.checkpoint_interval.is_some() || self.window.is_some();
+        let other = numbers || bounds || more || self.explore.is_some();
+        self.rules.filter(|_| !other)
+    }
+
+    /// The world that they describe.
+    pub fn config(&self) -> Result<WorldConfig, String> {
         let requests = self.requests.unwrap_or(1);
         Ok(WorldConfig {
             cluster: cluster(self.n.unwrap_or(4), self.f.unwrap_or(1))?,
@@ -194,6 +214,7 @@ impl Arguments {
             allocated,
             conditions: !self.no_conditions,
             observables: self.observables,
+            execution: self.save.is_some(),
         }
     }
 }
@@ -219,6 +240,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         ticker.wipe();
         let report = found?;
         tell(arguments, &report, verdicts.is_empty());
+        if let (Some(path), Some(execution)) = (&arguments.save, &report.execution) {
+            save(path, execution)?;
+        }
         verdicts.push(report.verdict);
         if interrupted() {
             break;
@@ -228,6 +252,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         say!("\n{}", table::summary(&verdicts, worlds.len()));
     }
     Ok(ExitCode::from(status(&verdicts, worlds.len())))
+}
+
+/// Writes a counterexample to a file.
+fn save(path: &Path, execution: &Execution) -> Result<(), String> {
+    let stored = Stored::new(execution, revision())?;
+    std::fs::write(path, stored.text()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// The commit of the source: what the environment says, or git, or `unknown`.
+pub fn revision() -> String {
+    let git = || {
+        let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+        let text = output.status.success().then(|| String::from_utf8(output.stdout).ok())??;
+        Some(text.trim().to_owned())
+    };
+    std::env::var("PBFT_REVISION").ok().or_else(git).unwrap_or_else(|| "unknown".into())
 }
 
 fn tell(arguments: &Arguments, report: &Report, first: bool) {

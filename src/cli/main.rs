@@ -4,8 +4,11 @@
 //! run was cut short.
 
 mod check;
+mod explore;
+mod mutants;
 mod output;
 mod progress;
+mod replay;
 mod simulate;
 mod table;
 mod walks;
@@ -26,6 +29,25 @@ enum Command {
     ///
     /// Examples: pbft check; pbft check --byzantine 0 --requests 2 --max-seq 1 --max-view 1 --explore lazy
     Check(check::Arguments),
+    /// Explores the world that shows each safeguard, with the safeguard switched off.
+    ///
+    /// Exit status: 0 every mutant that should be killed is, 1 one survives or the run was cut short.
+    ///
+    /// Examples: pbft mutants; pbft mutants --all; pbft mutants --only highest-view-wins,commit-quorum
+    Mutants(mutants::Arguments),
+    /// Carries out a stored counterexample and tells it step by step, or draws it.
+    ///
+    /// Exit status: 0 it ends as the file says, and is harmless by the paper's rules; 1 it does not.
+    ///
+    /// Examples: pbft replay counterexamples/highest-view-wins.json; pbft replay FILE --html page.html
+    Replay(replay::Arguments),
+    /// Serves a world, or a counterexample, in stateright's Explorer, for a browser.
+    ///
+    /// Exit status: 0 it was ended, 1 the counterexample does not reproduce, 2 a wrong command line, or an address that
+    /// cannot be served at.
+    ///
+    /// Examples: pbft explore counterexamples/highest-view-wins.json; pbft explore --world n4f1-byz0-v1k1r2b1
+    Explore(explore::Arguments),
     /// Runs seeded simulations of a hostile network: loss, crashes, partitions, Byzantine replicas.
     ///
     /// Examples: pbft simulate --seed 17; pbft simulate --seed 0 --seeds 500 --n 7 --f 2 --crypto ed25519
@@ -43,6 +65,9 @@ fn main() -> ExitCode {
     output::watch_for_interrupts();
     let outcome = match Command::try_parse() {
         Ok(Command::Check(arguments)) => check::run(&arguments),
+        Ok(Command::Mutants(arguments)) => mutants::run_all(&arguments),
+        Ok(Command::Replay(arguments)) => replay::run(&arguments),
+        Ok(Command::Explore(arguments)) => explore::run(&arguments),
         Ok(Command::Simulate(arguments)) => simulate::run(&arguments),
         Ok(Command::Walks(arguments)) => walks::run(&arguments),
         Err(error) if error.use_stderr() => Err(one_sentence(&error)),

@@ -1,0 +1,259 @@
+//! The kill matrix: for every safeguard what shows that it is one.
+//!
+//! A checker is worth its verdict only if it notices that a rule is missing. Each row is a rule and the smallest world
+//! known in which a property breaks without it; or the reason why no world shows it. [`run`] explores
+//! the world of a row without its rule, and takes the counterexample once more with the rule back.
+
+mod run;
+
+pub use run::{Explored, Outcome, Ran, run};
+
+use crate::mutants::{Mutant, Rulebook};
+use crate::world::{Clients, WorldConfig};
+use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+
+/// A safeguard, and what shows it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The rule that is switched off; none for the bound on how many are Byzantine, which is no rule of a replica.
+    pub mutant: Option<Mutant>,
+    /// What shows it.
+    pub status: Status,
+}
+
+/// What shows a safeguard.
+#[derive(Clone, Debug)]
+pub enum Status {
+    /// Without it a property breaks in a world.
+    Killed(Kill),
+    /// No property of safety breaks without it in a world that is exhausted.
+    NotASafeguard {
+        /// That world.
+        world: WorldConfig,
+        /// Why nothing breaks, as far as can be seen.
+        why: &'static str,
+    },
+    /// Only simulation can show it.
+    SimulationOnly(&'static str),
+    /// No world can show it yet.
+    Pending(Waits),
+}
+
+/// The world that shows what breaks.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    /// The world.
+    pub world: WorldConfig,
+    /// The property that breaks first.
+    pub property: &'static str,
+    /// Whether exploring it takes seconds and not less: left out of quick runs.
+    pub slow: bool,
+}
+
+/// What a safeguard waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Waits {
+    /// Worlds in which progress is a property.
+    Progress,
+    /// Worlds in which replicas crash and restart.
+    Crashes,
+    /// Worlds in which clients read without ordering, and histories must be linearizable.
+    Reads,
+}
+
+impl Waits {
+    /// In words.
+    pub fn what(self) -> &'static str {
+        match self {
+            Waits::Progress => "worlds in which progress is a property",
+            Waits::Crashes => "worlds with crashes and restarts",
+            Waits::Reads => "worlds in which clients read without ordering",
+        }
+    }
+}
+
+/// The name of the row that is no rule of a replica.
+pub const AT_MOST_F: &str = "at-most-f";
+
+impl Row {
+    /// The name of the safeguard.
+    pub fn id(&self) -> &'static str {
+        self.mutant.map_or(AT_MOST_F, Mutant::id)
+    }
+
+    /// What is lost without it.
+    pub fn lost(&self) -> &'static str {
+        self.mutant.map_or("more than f replicas are Byzantine", Mutant::lost)
+    }
+
+    /// The world that it is explored in, with the rule switched off; none if there is none.
+    pub fn world(&self) -> Option<WorldConfig> {
+        let world = match &self.status {
+            Status::Killed(kill) => &kill.world,
+            Status::NotASafeguard { world, .. } => world,
+            Status::SimulationOnly(_) | Status::Pending(_) => return None,
+        };
+        Some(WorldConfig { rules: Rulebook { without: self.mutant }, ..world.clone() })
+    }
+}
+
+/// Bounds of a world, short to write.
+#[derive(Clone, Copy)]
+struct Bounds {
+    n: u16,
+    byzantine: &'static [u16],
+    views: u64,
+    numbers: u64,
+    requests: u32,
+    /// The checkpoint interval and the window.
+    checkpoints: Option<(u64, u64)>,
+    window: Option<u64>,
+    clients: Clients,
+}
+
+/// Four replicas of which this one is Byzantine; view 0, one number, one request.
+const fn byzantine(byzantine: &'static [u16]) -> Bounds {
+    Bounds {
+        n: 4,
+        byzantine,
+        views: 0,
+        numbers: 1,
+        requests: 1,
+        checkpoints: None,
+        window: None,
+        clients: Clients::Known,
+    }
+}
+
+const R0: Bounds = byzantine(&[0]);
+const R1: Bounds = byzantine(&[1]);
+const R3: Bounds = byzantine(&[3]);
+
+impl Bounds {
+    const fn two_requests(self) -> Self {
+        Bounds { requests: 2, ..self }
+    }
+
+    const fn views(self, views: u64) -> Self {
+        Bounds { views, ..self }
+    }
+
+    const fn numbers(self, numbers: u64) -> Self {
+        Bounds { numbers, ..self }
+    }
+
+    const fn checkpoints(self, interval: u64, window: u64) -> Self {
+        Bounds { checkpoints: Some((interval, window)), ..self }
+    }
+
+    fn config(self) -> WorldConfig {
+        WorldConfig {
+            byzantine: self.byzantine.iter().copied().map(ReplicaId).collect(),
+            max_view: View(self.views),
+            max_seq: SeqNo(self.numbers),
+            checkpoint_interval: self.checkpoints.map(|(interval, _)| interval),
+            window: self.window.or(self.checkpoints.map(|(_, window)| window)),
+            clients: self.clients,
+            ..WorldConfig::new(Cluster::new(self.n, 1), self.requests)
+        }
+    }
+}
+
+const SPLIT: &str = "prepared-uniqueness";
+const LOST: &str = "new-view-preserves-committed";
+const FALSE: &str = "validity";
+const TWICE: &str = "at-most-once";
+const WINDOW: &str = "watermarks";
+const VIEWS: &str = "view-monotonic";
+const STATES: &str = "checkpoints-agree";
+const LIES: &str = "replies-never-conflict";
+const ORDER: &str = "agreement";
+
+/// Every safeguard, in the order of the mutants.
+pub fn rows() -> Vec<Row> {
+    let rule = |&mutant: &Mutant| Row { mutant: Some(mutant), status: status(mutant) };
+    let beyond = kill(byzantine(&[0, 1]).two_requests(), SPLIT);
+    let mut rows: Vec<Row> = Mutant::ALL.iter().map(rule).collect();
+    rows.push(Row { mutant: None, status: beyond });
+    rows
+}
+
+fn kill(world: Bounds, property: &'static str) -> Status {
+    Status::Killed(Kill { world: world.config(), property, slow: false })
+}
+
+fn slow(world: Bounds, property: &'static str) -> Status {
+    Status::Killed(Kill { world: world.config(), property, slow: true })
+}
+
+fn status(mutant: Mutant) -> Status {
+    match mutant {
+        Mutant::PrepareQuorum
+        | Mutant::PrimaryPrepares
+        | Mutant::VoteAgain
+        | Mutant::AnyDigest
+        | Mutant::SecondPrePrepare => kill(R0.two_requests(), SPLIT),
+        Mutant::SenderInPayload => slow(R0.two_requests(), SPLIT),
+        Mutant::QuorumOfTwo => kill(Bounds { n: 3, ..R0.two_requests() }, SPLIT),
+        Mutant::AnybodyProposes => kill(R1.two_requests(), SPLIT),
+        Mutant::AnyView => kill(R1.two_requests().views(1), SPLIT),
+        Mutant::ForgedRequest | Mutant::Outsiders => kill(R0, FALSE),
+        Mutant::AnyBatch => kill(R1, ORDER),
+        Mutant::OutOfOrder => kill(R1.two_requests().numbers(2), FALSE),
+        Mutant::ExecuteAgain => kill(R0.numbers(2), TWICE),
+        Mutant::NoHighWaterMark => kill(Bounds { window: Some(1), ..R0.numbers(2) }, WINDOW),
+        Mutant::NoLowWaterMark => kill(R0, WINDOW),
+        Mutant::CommitQuorum
+        | Mutant::KeepVoting
+        | Mutant::ActInOldView
+        | Mutant::NoCertificates
+        | Mutant::UnverifiedCertificates
+        | Mutant::ViewChangeQuorum
+        | Mutant::RepeatedViewChanges
+        | Mutant::BelieveO => kill(R1.views(1), LOST),
+        Mutant::PrePreparedInP => kill(R0.views(1), LOST),
+        Mutant::CertificateQuorum | Mutant::RepeatedVoters => kill(R0.two_requests().views(1), LOST),
+        Mutant::SecondNewView => kill(R1.views(1), VIEWS),
+        Mutant::ViewsGoBack => kill(R1.views(2), VIEWS),
+        Mutant::ViewChangesOfAnyView => slow(byzantine(&[2]).two_requests().views(2), LOST),
+        Mutant::LowestViewWins | Mutant::KeepOldest => slow(R0.two_requests().views(2), LOST),
+        Mutant::ForgetPrepared => slow(R3.two_requests().views(2), LOST),
+        Mutant::UnprovedCheckpoint => kill(R0.two_requests().checkpoints(1, 1), STATES),
+        Mutant::CheckpointQuorum => kill(R3.checkpoints(1, 1), STATES),
+        Mutant::LowestMinS => kill(R3.views(1).checkpoints(1, 1), LOST),
+        Mutant::NoClientTable => kill(R0.numbers(2).checkpoints(1, 2), TWICE),
+        Mutant::UnverifiedBlocks => slow(R1.two_requests().numbers(2).checkpoints(1, 2), FALSE),
+        Mutant::OneReply => kill(Bounds { clients: Clients::Actors, ..R3 }, LIES),
+        Mutant::AnyReply => {
+            kill(Bounds { clients: Clients::Actors, ..byzantine(&[]).two_requests().numbers(2) }, LIES)
+        }
+        Mutant::CertificateOfAnyView => Status::NotASafeguard {
+            world: R1.two_requests().views(1).config(),
+            why: "a certificate is genuine whatever its view: once something commits, every later one carries it",
+        },
+        Mutant::SeveralPerN => Status::NotASafeguard {
+            world: R0.two_requests().views(1).config(),
+            why: "O takes the certificate of the highest view, in one VIEW-CHANGE or in several",
+        },
+        Mutant::CertificateAnywhere => Status::NotASafeguard {
+            world: R0.numbers(2).views(1).checkpoints(1, 1).config(),
+            why: "V holds the VIEW-CHANGE of a correct replica that prepared, so min-s bounds O",
+        },
+        Mutant::SameTimeout => Status::SimulationOnly("time is no part of a world"),
+        Mutant::PreparedWithoutBatch
+        | Mutant::NullAnywhere
+        | Mutant::LeaveGaps
+        | Mutant::NeverJoin
+        | Mutant::OneMovesAll
+        | Mutant::ViewChangeOnce
+        | Mutant::NoTimer
+        | Mutant::LeftBehind
+        | Mutant::NeverFetch
+        | Mutant::PrimaryOnly
+        | Mutant::ReplyOnce => Status::Pending(Waits::Progress),
+        Mutant::PersistNothing | Mutant::SendFirst | Mutant::RestartInViewZero => {
+            Status::Pending(Waits::Crashes)
+        }
+        Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Status::Pending(Waits::Reads),
+    }
+}

@@ -1,0 +1,132 @@
+//! Exploring the world of a row.
+
+use super::{Kill, Row, Status};
+use crate::report::{self, Explore, Options, Report, Verdict};
+use crate::trace::replay::{replay, with_safeguard};
+use crate::trace::{Execution, file::Stored};
+use crate::world::{Clients, WorldConfig};
+use pbft_properties::Violation;
+
+/// How a row turned out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// A property broke that should, and with the safeguard back nothing does.
+    Killed,
+    /// Nothing breaks, as the row says, and the world is exhausted.
+    Holds,
+    /// A condition of layered exploration fails, so it claims nothing.
+    Refused,
+    /// The row is wrong: what should be killed survives, or something else breaks, or the counterexample does harm with
+    /// the safeguard back.
+    Wrong(String),
+}
+
+/// One exploration of a row's world.
+#[derive(Clone, Debug)]
+pub struct Explored {
+    /// How it was explored.
+    pub explore: Explore,
+    /// How it turned out.
+    pub outcome: Outcome,
+    /// States visited.
+    pub states: u64,
+    /// The steps of the counterexample, delivery by delivery.
+    pub steps: Option<usize>,
+    /// Wall time in seconds, that of finding and shortening the counterexample included.
+    pub seconds: f64,
+}
+
+/// A row that was run.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The row.
+    pub row: Row,
+    /// Its explorations: none if nothing can be explored; lazy delivery first.
+    pub explored: Vec<Explored>,
+    /// The counterexample found by lazy delivery.
+    pub execution: Option<Execution>,
+}
+
+impl Ran {
+    /// Whether the row is as it says.
+    pub fn is_as_expected(&self) -> bool {
+        !self.explored.iter().any(|explored| matches!(explored.outcome, Outcome::Wrong(_)))
+    }
+}
+
+/// Explores the world of a row by lazy delivery and, where `layered` asks for it and the world has rounds, round by
+/// round. `go_on` is asked now and then, and false stops.
+///
+/// # Errors
+/// If the bounds of the row make no sense.
+pub fn run(
+    row: &Row,
+    layered: bool,
+    options: &Options,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Ran, String> {
+    let mut ran = Ran { row: row.clone(), explored: Vec::new(), execution: None };
+    let Some(world) = row.world() else { return Ok(ran) };
+    let mut ways = vec![Explore::Lazy];
+    ways.extend((layered && has_rounds(&world)).then_some(Explore::Layered));
+    for explore in ways {
+        let options = Options { execution: true, ..*options };
+        let report = report::run(world.clone(), explore, &options, &mut |_| go_on())?;
+        let outcome = match &row.status {
+            Status::Killed(kill) => killed(kill, &report)?,
+            _ => holds(&report),
+        };
+        ran.explored.push(Explored {
+            explore,
+            outcome,
+            states: report.states,
+            steps: report.execution.as_ref().map(|execution| execution.steps.len()),
+            seconds: report.seconds,
+        });
+        if explore == Explore::Lazy {
+            ran.execution = report.execution;
+        }
+    }
+    Ok(ran)
+}
+
+/// Worlds with checkpoints or client actors have no rounds.
+fn has_rounds(world: &WorldConfig) -> bool {
+    world.checkpoint_interval.is_none() && world.clients == Clients::Known
+}
+
+fn killed(kill: &Kill, report: &Report) -> Result<Outcome, String> {
+    let Some(execution) = &report.execution else {
+        return Ok(match report.why.as_deref() {
+            _ if report.conditions_failed > 0 && report.explore == Explore::Layered => Outcome::Refused,
+            Some(why) => Outcome::Wrong(format!("it survives: {why}")),
+            None => Outcome::Wrong("it survives: nothing is violated".into()),
+        });
+    };
+    let Violation { property, .. } = execution.violation;
+    if report.explore == Explore::Lazy && property != kill.property {
+        return Ok(Outcome::Wrong(format!("{property} is violated, and not {}", kill.property)));
+    }
+    let stored = Stored::new(execution, String::new())?;
+    let replayed = replay(&stored).map_err(|stale| stale.to_string())?;
+    let harmless = with_safeguard(&replayed)?;
+    Ok(match (harmless.violation.clone(), harmless.first_difference()) {
+        (Some(violation), _) => Outcome::Wrong(format!("it does harm by the paper's rules: {violation}")),
+        (None, None) => Outcome::Wrong("the paper's rules take every step of it alike".into()),
+        (None, Some(_)) => Outcome::Killed,
+    })
+}
+
+fn holds(report: &Report) -> Outcome {
+    match report.verdict {
+        Verdict::Holds => Outcome::Holds,
+        Verdict::Unknown if report.explore == Explore::Layered && report.conditions_failed > 0 => {
+            Outcome::Refused
+        }
+        Verdict::Unknown => Outcome::Wrong(format!("unknown: {}", report.why.clone().unwrap_or_default())),
+        Verdict::Violated => {
+            let violation = report.violation.clone().unwrap_or_default();
+            Outcome::Wrong(format!("{} is violated: {violation}", report.property.unwrap_or_default()))
+        }
+    }
+}

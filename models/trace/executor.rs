@@ -1,0 +1,325 @@
+//! Carrying out steps on whole replicas and clients.
+
+use super::{Happening, Step};
+use crate::adversary::Known;
+use crate::crypto::Symbolic;
+use crate::world::{
+    ClientHistory, Clients, Delivery, Input, Joint, Local, LocalId, MAX_REPLICAS, MessageId, World,
+    WorldConfig, client_subjects,
+};
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
+use pbft::message::Message;
+use pbft::rejection::Rejection;
+use pbft::replica::verify::verify;
+use pbft::replica::{Event, Fact, Subject, Timer};
+use pbft::types::{Principal, View};
+use pbft_properties::{Accepted, Violation};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+type Msg = Message<Symbolic>;
+
+/// The whole state of a world: of each node, and what has been sent.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Moment {
+    locals: Vec<LocalId>,
+    sent: BTreeSet<MessageId>,
+}
+
+/// What came of a step.
+#[derive(Clone, Debug)]
+pub struct Came {
+    /// The state after it.
+    pub after: Moment,
+    /// What the replica reports.
+    pub facts: Vec<Fact>,
+    /// What is new on the network.
+    pub sent: Vec<Msg>,
+    /// Why the replica dropped what happened, if it did.
+    pub rejection: Option<Rejection>,
+    /// What the client accepts.
+    pub accepted: Vec<Accepted>,
+}
+
+/// Why a step cannot be taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Impossible {
+    /// No correct node has sent this message by now, and the adversary cannot make it.
+    NotAvailable,
+    /// The node is Byzantine, or there is no such node.
+    NotHere,
+    /// The time-out would lead beyond the highest view, or the client waits for nothing.
+    NoTimeOut,
+}
+
+/// A world of whole nodes in which steps are taken one at a time.
+pub struct Executor {
+    world: World,
+    derived: IndexMap<BTreeSet<MessageId>, Arc<BTreeSet<MessageId>>, FixedState>,
+}
+
+impl Executor {
+    /// The world with these bounds.
+    ///
+    /// # Errors
+    /// If they make no sense ([`WorldConfig::problem`]).
+    pub fn new(config: &WorldConfig) -> Result<Self, String> {
+        Ok(Executor { world: World::new(config.clone(), Delivery::One)?, derived: IndexMap::default() })
+    }
+
+    /// The bounds.
+    pub fn config(&self) -> &WorldConfig {
+        self.world.config()
+    }
+
+    /// The correct replicas, and then the clients that are part of the world.
+    pub fn nodes(&self) -> &[Principal] {
+        self.world.nodes()
+    }
+
+    /// The beginning.
+    pub fn start(&mut self) -> Moment {
+        let steps: Vec<_> = (0..self.nodes().len()).map(|position| self.world.first_step(position)).collect();
+        Moment {
+            locals: steps.iter().map(|step| step.to).collect(),
+            sent: steps.iter().flat_map(|step| step.sends.iter().copied()).collect(),
+        }
+    }
+
+    /// What correct nodes have sent by now.
+    pub fn sent(&self, moment: &Moment) -> Vec<&Msg> {
+        moment.sent.iter().map(|&id| self.world.tables.message(id)).collect()
+    }
+
+    /// The state of a correct replica.
+    ///
+    /// # Panics
+    /// If the node at this position is a client.
+    pub fn replica(&self, moment: &Moment, position: usize) -> &Local {
+        assert!(position < self.world.correct().len(), "clients come after the replicas");
+        self.world.tables.local(moment.locals[position])
+    }
+
+    /// What a client that is part of the world has accepted.
+    pub fn accepted(&self, moment: &Moment, position: usize) -> &[Accepted] {
+        &self.world.tables.local_client(moment.locals[position]).accepted
+    }
+
+    /// Everything that can be delivered to a node, in the order of contents.
+    pub fn available(&mut self, moment: &Moment, node: Principal) -> Vec<Msg> {
+        let derived = self.derived(moment);
+        let all = moment.sent.iter().chain(derived.iter());
+        let all = all.filter(|&&id| self.world.tables.reaches(id, node));
+        let all: BTreeSet<&Msg> = all.map(|&id| self.world.tables.message(id)).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// Everything that the adversary can make of what has been sent.
+    fn derived(&mut self, moment: &Moment) -> Arc<BTreeSet<MessageId>> {
+        if let Some(known) = self.derived.get(&moment.sent) {
+            return known.clone();
+        }
+        let made = self.made_of(&self.sent(moment));
+        let made: BTreeSet<_> = made.into_iter().map(|m| self.world.tables.add_message(m)).collect();
+        let made = Arc::new(made);
+        self.derived.insert(moment.sent.clone(), made.clone());
+        made
+    }
+
+    /// What certificates the adversary can put together by now.
+    pub(super) fn known(&self, moment: &Moment) -> Known {
+        self.world.network.adversary().known(&self.sent(moment))
+    }
+
+    /// What the adversary of this world makes of these messages.
+    pub fn made_of(&self, sent: &[&Msg]) -> Vec<Msg> {
+        let adversary = self.world.network.adversary();
+        let mut made = adversary.derive(sent);
+        if self.config().clients == Clients::Actors {
+            let subjects = client_subjects(self.config().requests);
+            let replies = subjects.into_iter().filter(|subject| matches!(subject, Subject::Reply(..)));
+            made.extend(replies.flat_map(|subject| adversary.about(subject, &[], None)));
+        }
+        made
+    }
+
+    /// Every step that changes something, in the order of nodes and contents; time-outs last.
+    pub fn steps(&mut self, moment: &Moment) -> Vec<(Step, Came)> {
+        let mut possible = Vec::new();
+        for node in self.nodes().to_vec() {
+            let messages = self.available(moment, node).into_iter().map(Happening::Deliver);
+            for what in messages.chain([Happening::TimeOut]) {
+                let step = Step { node, what };
+                let came = self.take_unchecked(moment, &step).filter(|came| came.after != *moment);
+                possible.extend(came.map(|came| (step, came)));
+            }
+        }
+        possible
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// If it cannot be taken.
+    pub fn take(&mut self, moment: &Moment, step: &Step) -> Result<Came, Impossible> {
+        if !self.nodes().contains(&step.node) {
+            return Err(Impossible::NotHere);
+        }
+        if let Happening::Deliver(message) = &step.what {
+            let known = moment.sent.iter().any(|&id| {
+                self.world.tables.message(id) == message && self.world.tables.reaches(id, step.node)
+            });
+            if !known && !self.available(moment, step.node).contains(message) {
+                return Err(Impossible::NotAvailable);
+            }
+        }
+        self.take_unchecked(moment, step).ok_or(Impossible::NoTimeOut)
+    }
+
+    /// Takes a step, whether or not the message can be there; none for a time-out that is not part of the world.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn take_unchecked(&mut self, moment: &Moment, step: &Step) -> Option<Came> {
+        let position = self.nodes().iter().position(|&node| node == step.node).expect("the node is here");
+        let local = moment.locals[position];
+        let input = match &step.what {
+            Happening::TimeOut if !self.can_time_out(position, local) => return None,
+            Happening::TimeOut => Input::TimeOut,
+            Happening::Deliver(message) => Input::Message(self.world.tables.add_message(message.clone())),
+        };
+        let taken = self.world.tables.step(step.node, local, input);
+        let mut after = moment.clone();
+        after.locals[position] = taken.to;
+        after.sent.extend(taken.sends.iter().copied());
+        let new = taken.sends.iter().filter(|id| !moment.sent.contains(id));
+        let sent = new.map(|&id| self.world.tables.message(id).clone()).collect();
+        let (facts, rejection) = self.reported(step, local);
+        let accepted = match step.node {
+            Principal::Replica(_) => Vec::new(),
+            Principal::Client(_) => {
+                let before = self.accepted(moment, position).len();
+                self.accepted(&after, position)[before..].to_vec()
+            }
+        };
+        Some(Came { after, facts, sent, rejection, accepted })
+    }
+
+    fn can_time_out(&self, position: usize, local: LocalId) -> bool {
+        match self.nodes()[position] {
+            Principal::Replica(_) => {
+                let replica = &self.world.tables.local(local).replica;
+                replica.leaving().unwrap_or(replica.view()) < self.config().max_view
+            }
+            Principal::Client(_) => self.world.tables.local_client(local).client.is_waiting(),
+        }
+    }
+
+    /// What a replica says of a step, which the history keeps only in part.
+    fn reported(&self, step: &Step, local: LocalId) -> (Vec<Fact>, Option<Rejection>) {
+        let Principal::Replica(replica) = step.node else { return (Vec::new(), None) };
+        let event = match &step.what {
+            Happening::TimeOut => Event::Timeout(Timer::Progress { backoff: 0 }),
+            Happening::Deliver(message) => match verify(self.world.tables.setup(replica), message.clone()) {
+                Ok(verified) => Event::Message(verified),
+                Err(reason) => return (Vec::new(), Some(reason)),
+            },
+        };
+        let effects = self.world.tables.try_step(replica, local, event);
+        (effects.facts().cloned().collect(), effects.rejection())
+    }
+
+    /// What is violated, if anything is.
+    pub fn violation(&mut self, moment: &Moment) -> Option<Violation> {
+        let joint = self.joint(moment);
+        self.world.judge.verdict(&joint).err()
+    }
+
+    fn joint(&mut self, moment: &Moment) -> Joint {
+        let mut joint = [0; MAX_REPLICAS];
+        for (position, &local) in moment.locals.iter().enumerate() {
+            joint[position] = match self.world.nodes()[position] {
+                Principal::Replica(_) => self.world.judge.name(&self.world.tables.local(local).history),
+                Principal::Client(_) => {
+                    let accepted = self.world.tables.local_client(local).accepted.clone();
+                    self.world.judge.name_client(ClientHistory { accepted, retransmitted: false })
+                }
+            };
+        }
+        joint
+    }
+
+    /// The step with a correct primary's NEW-VIEW as it was sent here: explorations take one for all with the same `O`.
+    pub(super) fn as_sent(&self, moment: &Moment, step: Step) -> Step {
+        let Happening::Deliver(Message::NewView(m)) = &step.what else { return step };
+        let primary = self.config().cluster.primary(m.content.view);
+        if m.signer != Principal::Replica(primary) || self.config().byzantine.contains(&primary) {
+            return step;
+        }
+        let view = Subject::NewView(m.content.view);
+        let mut sent = self.sent(moment).into_iter().filter(|message| Subject::of(message) == Some(view));
+        match sent.next() {
+            Some(message) => Step { what: Happening::Deliver(message.clone()), ..step },
+            None => step,
+        }
+    }
+
+    /// The view in which a replica is, and the one that it is leaving for.
+    pub fn view(&self, moment: &Moment, position: usize) -> (View, Option<View>) {
+        let replica = &self.replica(moment, position).replica;
+        (replica.view(), replica.leaving())
+    }
+
+    /// A digest of each node's state and of what it has done, in hexadecimal.
+    pub fn digests(&self, moment: &Moment) -> Vec<String> {
+        let digest = |(&node, &local): (&Principal, &LocalId)| match node {
+            Principal::Replica(_) => digest_of(self.world.tables.local(local)),
+            Principal::Client(_) => digest_of(self.world.tables.local_client(local)),
+        };
+        self.nodes().iter().zip(&moment.locals).map(digest).collect()
+    }
+}
+
+/// The SHA-256 of what a value's derived `Hash` covers: everything in it.
+fn digest_of(value: &impl Hash) -> String {
+    let mut hasher = Sha256Hasher(Sha256::new());
+    value.hash(&mut hasher);
+    hex::encode(hasher.0.finalize())
+}
+
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest: [u8; 32] = self.0.clone().finalize().into();
+        u64::from_le_bytes(*digest.first_chunk().expect("a digest is longer than 8 bytes"))
+    }
+
+    // Numbers as the same bytes on every machine.
+    fn write_u16(&mut self, n: u16) {
+        self.write(&n.to_le_bytes());
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write(&n.to_le_bytes());
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.write(&n.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write(&(n as u64).to_le_bytes());
+    }
+
+    fn write_isize(&mut self, n: isize) {
+        self.write(&(n as i64).to_le_bytes());
+    }
+}

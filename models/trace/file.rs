@@ -1,0 +1,233 @@
+//! Counterexamples as files: JSON that people can read, and that is carried out again to be believed.
+
+use super::said::{Name, Said};
+use super::{Execution, Step};
+use super::{Executor, Happening, Moment};
+use crate::crypto::{Keys, Symbolic};
+use crate::mutants::{Mutant, Rulebook};
+use crate::world::{Clients, WorldConfig};
+use pbft::message::Message;
+use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of the format written here, and the only one read.
+pub const SCHEMA: u32 = 1;
+
+/// A counterexample as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Stored {
+    /// The version of this format: [`SCHEMA`].
+    pub schema: u32,
+    /// What the file shows, in one sentence.
+    pub about: String,
+    /// The commit of the source that found it, or `unknown`.
+    pub revision: String,
+    /// The world.
+    pub world: StoredWorld,
+    /// `pbft`, or the safeguard that is switched off.
+    pub rules: String,
+    /// The property that the last step violates.
+    pub property: String,
+    /// How, in words.
+    pub violation: String,
+    /// The digest of each node's state before the first step.
+    pub start: BTreeMap<String, String>,
+    /// The steps.
+    pub steps: Vec<StoredStep>,
+}
+
+/// The bounds of a world: the fields of [`WorldConfig`].
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the configuration")]
+pub struct StoredWorld {
+    pub n: u16,
+    pub f: u16,
+    pub byzantine: Vec<u16>,
+    pub max_view: u64,
+    pub max_seq: u64,
+    pub requests: u32,
+    pub client_actors: bool,
+    pub max_batch: usize,
+    pub checkpoint_interval: Option<u64>,
+    pub window: Option<u64>,
+}
+
+/// One step.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StoredStep {
+    /// Where it happens.
+    pub node: Name,
+    /// What happens.
+    pub what: StoredHappening,
+    /// The digest of the state of each node that changes.
+    pub states: BTreeMap<String, String>,
+}
+
+/// What happens at a node.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoredHappening {
+    /// A message arrives.
+    Deliver(Said),
+    /// The time-out fires.
+    TimeOut,
+}
+
+impl Stored {
+    /// An execution as it is stored. `revision` is the commit of the source that found it.
+    ///
+    /// # Errors
+    /// If the world makes no sense.
+    pub fn new(execution: &Execution, revision: String) -> Result<Self, String> {
+        let config = &execution.config;
+        let mut executor = Executor::new(config)?;
+        let keys = keys(config);
+        let mut moment = executor.start();
+        let start = states(&executor, &moment);
+        let mut before = start.clone();
+        let mut steps = Vec::new();
+        for step in &execution.steps {
+            let came =
+                executor.take(&moment, step).map_err(|why| format!("a step is impossible: {why:?}"))?;
+            moment = came.after;
+            let mut changed = states(&executor, &moment);
+            let now = changed.clone();
+            changed.retain(|node, digest| before[node] != *digest);
+            let what = match &step.what {
+                Happening::Deliver(message) => StoredHappening::Deliver(Said::of(message, &keys)),
+                Happening::TimeOut => StoredHappening::TimeOut,
+            };
+            steps.push(StoredStep { node: Name(step.node), what, states: changed });
+            before = now;
+        }
+        Ok(Stored {
+            schema: SCHEMA,
+            about: about(config, execution.violation.property),
+            revision,
+            world: StoredWorld::of(config),
+            rules: config.rules.name().into(),
+            property: execution.violation.property.into(),
+            violation: execution.violation.what.clone(),
+            start,
+            steps,
+        })
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let version: Version =
+            serde_json::from_str(text).map_err(|error| format!("it is no counterexample: {error}"))?;
+        if version.schema != SCHEMA {
+            return Err(format!(
+                "it has version {} of the format, and this program reads version {SCHEMA}",
+                version.schema
+            ));
+        }
+        serde_json::from_str(text).map_err(|error| format!("it is no counterexample: {error}"))
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a counterexample is plain data") + "\n"
+    }
+
+    /// The world, and the rules that its correct nodes run by.
+    ///
+    /// # Errors
+    /// If the bounds make no sense, or there is no such safeguard.
+    pub fn config(&self) -> Result<WorldConfig, String> {
+        let rules = match self.rules.as_str() {
+            "pbft" => Rulebook::default(),
+            id => {
+                Rulebook::without(Mutant::named(id).ok_or_else(|| format!("no safeguard is called {id:?}"))?)
+            }
+        };
+        let config = self.world.config(rules);
+        config.problem().map_or(Ok(config), Err)
+    }
+}
+
+fn about(config: &WorldConfig, property: &str) -> String {
+    match config.rules.without {
+        Some(mutant) => format!("Without {}, {property} is violated: {}.", mutant.id(), mutant.lost()),
+        None => format!(
+            "With {} of {} replicas Byzantine, {property} is violated.",
+            config.byzantine.len(),
+            config.cluster.n()
+        ),
+    }
+}
+
+impl StoredWorld {
+    fn of(config: &WorldConfig) -> Self {
+        let small = |number: usize| u16::try_from(number).expect("a cluster's size fits in 16 bits");
+        StoredWorld {
+            n: small(config.cluster.n()),
+            f: small(config.cluster.f()),
+            byzantine: config.byzantine.iter().map(|replica| replica.0).collect(),
+            max_view: config.max_view.0,
+            max_seq: config.max_seq.0,
+            requests: config.requests,
+            client_actors: config.clients == Clients::Actors,
+            max_batch: config.max_batch,
+            checkpoint_interval: config.checkpoint_interval,
+            window: config.window,
+        }
+    }
+
+    fn config(&self, rules: Rulebook) -> WorldConfig {
+        WorldConfig {
+            cluster: Cluster::new(self.n, self.f),
+            byzantine: self.byzantine.iter().copied().map(ReplicaId).collect(),
+            max_view: View(self.max_view),
+            max_seq: SeqNo(self.max_seq),
+            requests: self.requests,
+            clients: if self.client_actors { Clients::Actors } else { Clients::Known },
+            max_batch: self.max_batch,
+            checkpoint_interval: self.checkpoint_interval,
+            window: self.window,
+            rules,
+        }
+    }
+}
+
+/// The keys that tell whose signatures are genuine.
+pub(super) fn keys(config: &WorldConfig) -> Keys {
+    let n = u16::try_from(config.cluster.n()).expect("a cluster's size fits in 16 bits");
+    Keys::all(n, config.requests).0[0]
+}
+
+/// The digest of each node's state, by its name.
+pub(super) fn states(executor: &Executor, moment: &Moment) -> BTreeMap<String, String> {
+    let names = executor.nodes().iter().map(|&node| Name(node).to_string());
+    names.zip(executor.digests(moment)).collect()
+}
+
+/// The step that a stored one stands for: its message is found among those that can be delivered.
+pub(super) fn found(
+    executor: &mut Executor,
+    moment: &Moment,
+    stored: &StoredStep,
+    keys: &Keys,
+) -> Option<Step> {
+    let node = stored.node.0;
+    let what = match &stored.what {
+        StoredHappening::TimeOut => Happening::TimeOut,
+        StoredHappening::Deliver(said) => {
+            let says = |message: &Message<Symbolic>| Said::of(message, keys) == *said;
+            Happening::Deliver(executor.available(moment, node).into_iter().find(says)?)
+        }
+    };
+    Some(Step { node, what })
+}

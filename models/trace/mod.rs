@@ -1,0 +1,115 @@
+//! Executions of whole replicas, one delivery at a time: what every counterexample is told as.
+//!
+//! However a violation was found, delivery by delivery, by macro steps or round by round, it becomes a list of [`Step`]s
+//! and is carried out by an [`Executor`] on real replicas from which nothing has been forgotten. A message is delivered
+//! only if a correct replica has sent it by then or the adversary can make it, and every property is judged after
+//! every step. Then steps are left out for as long as the same property is still violated ([`Execution::new`]): in the
+//! end no step can be dropped.
+//!
+//! | file | what |
+//! |---|---|
+//! | `executor` | carries steps out |
+//! | `canonical` | of all shortest ways to a violation the first, whatever order a world lists its actions in |
+//! | `said` | messages as they are written to files and found again |
+//! | `file` | counterexamples as files |
+//! | `replay` | carries out the steps of a file, by the rules that it names and by the paper's |
+
+pub mod canonical;
+mod executor;
+pub mod file;
+mod proved;
+pub mod replay;
+pub mod said;
+
+pub use executor::{Came, Executor, Moment};
+
+use crate::crypto::Symbolic;
+use crate::world::{WorldConfig, in_words};
+use pbft::message::Message;
+use pbft::types::Principal;
+use pbft_properties::Violation;
+
+/// Something that happens at a node.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Happening {
+    /// A message arrives.
+    Deliver(Message<Symbolic>),
+    /// The node's time-out fires.
+    TimeOut,
+}
+
+/// One step of an execution.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Step {
+    /// The correct replica, or the client, that takes it.
+    pub node: Principal,
+    /// What happens there.
+    pub what: Happening,
+}
+
+/// An execution whose last step violates a property, and in which no step can be dropped: without any one of them, and
+/// without the deliveries that then are of messages nobody has sent, the same property is violated nowhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Execution {
+    /// The world, and the rules that its correct nodes run by.
+    pub config: WorldConfig,
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// What the last one violates.
+    pub violation: Violation,
+}
+
+impl Execution {
+    /// Carries out these steps, leaving out deliveries of what is not available, up to the first violation; then drops
+    /// steps while the same property is still violated, later ones first. None if nothing is violated.
+    pub fn new(executor: &mut Executor, steps: Vec<Step>) -> Option<Execution> {
+        let (steps, violation) = run(executor, steps)?;
+        let mut shortest = Execution { config: executor.config().clone(), steps, violation };
+        let mut at = shortest.steps.len();
+        while at > 0 {
+            at -= 1;
+            if let Some((steps, violation)) = shortest.without(executor, at) {
+                (shortest.steps, shortest.violation) = (steps, violation);
+                // What was needed for the step dropped may be needed no more.
+                at = shortest.steps.len();
+            }
+        }
+        Some(shortest)
+    }
+
+    /// The steps in words.
+    pub fn told(&self) -> Vec<String> {
+        let told = |step: &Step| match &step.what {
+            Happening::Deliver(message) => in_words(step.node, std::slice::from_ref(message), &self.config),
+            Happening::TimeOut => in_words(step.node, &[], &self.config),
+        };
+        self.steps.iter().map(told).collect()
+    }
+
+    /// What is left of the execution without one step, up to the first violation of the same property; none if it is
+    /// not violated then.
+    pub fn without(&self, executor: &mut Executor, dropped: usize) -> Option<(Vec<Step>, Violation)> {
+        let mut steps = self.steps.clone();
+        steps.remove(dropped);
+        run(executor, steps).filter(|(_, violation)| violation.property == self.violation.property)
+    }
+}
+
+/// The steps that could be taken up to the first violation, and what is violated.
+fn run(executor: &mut Executor, steps: Vec<Step>) -> Option<(Vec<Step>, Violation)> {
+    let mut moment = executor.start();
+    let mut taken = Vec::new();
+    if let Some(violation) = executor.violation(&moment) {
+        return Some((taken, violation));
+    }
+    for step in steps {
+        let step = executor.as_sent(&moment, step);
+        let Ok(came) = executor.take(&moment, &step) else { continue };
+        moment = came.after;
+        taken.push(step);
+        if let Some(violation) = executor.violation(&moment) {
+            return Some((taken, violation));
+        }
+    }
+    None
+}

@@ -1,0 +1,203 @@
+//! Carrying out a stored counterexample: by the rules that it names, where it must end as it says, and by the paper's,
+//! where the same steps must be harmless.
+
+use super::file::{Stored, found, keys, states};
+use super::proved::Proved;
+use super::{Came, Executor, Happening, Moment, Step};
+use crate::mutants::Rulebook;
+use crate::world::WorldConfig;
+use pbft::rejection::Rejection;
+use pbft::replica::Fact;
+use pbft_properties::Violation;
+use thiserror::Error;
+
+/// Why a file does not reproduce.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum Stale {
+    /// The world, or the rules, cannot be made.
+    #[error("{0}")]
+    World(String),
+    /// A node starts in another state.
+    #[error("{0} starts in another state than the file says")]
+    Start(String),
+    /// A message cannot be delivered.
+    #[error("step {0}: no correct node has sent this message by then, and the adversary cannot make it")]
+    NotAvailable(usize),
+    /// A time-out cannot happen, or there is no such node.
+    #[error("step {0}: it cannot be taken: there is no such correct node, or its time-out cannot fire then")]
+    Impossible(usize),
+    /// A node is in another state.
+    #[error("step {0}: {1} is in another state after it than the file says")]
+    State(usize, String),
+    /// Something is violated before the last step.
+    #[error("step {0} of {1} already violates {2}")]
+    Early(usize, usize, Violation),
+    /// Nothing is violated at the end.
+    #[error("nothing is violated after the last step, and the file says that {0} is")]
+    Nothing(String),
+    /// Something else is violated.
+    #[error("the last step violates {found}, and the file says {said}")]
+    Other {
+        /// What is violated.
+        found: Violation,
+        /// What the file says.
+        said: String,
+    },
+}
+
+/// What a step was, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The step.
+    pub step: Step,
+    /// The state before it.
+    pub before: Moment,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// A counterexample carried out: it ends in the violation that the file names.
+pub struct Replayed {
+    /// The world.
+    pub executor: Executor,
+    /// The steps.
+    pub steps: Vec<Taken>,
+    /// What the last one violates.
+    pub violation: Violation,
+}
+
+/// Carries out the steps by the rules that the file names.
+///
+/// # Errors
+/// The first difference from what the file says.
+pub fn replay(stored: &Stored) -> Result<Replayed, Stale> {
+    let config = stored.config().map_err(Stale::World)?;
+    let mut executor = Executor::new(&config).map_err(Stale::World)?;
+    let keys = keys(&config);
+    let mut moment = executor.start();
+    let mut known = states(&executor, &moment);
+    if let Some(node) = first_difference(&known, &stored.start) {
+        return Err(Stale::Start(node));
+    }
+    let mut steps = Vec::new();
+    let mut violation = executor.violation(&moment);
+    for (index, step) in stored.steps.iter().enumerate() {
+        if let Some(violation) = violation {
+            return Err(Stale::Early(index, stored.steps.len(), violation));
+        }
+        let number = index + 1;
+        if !executor.nodes().contains(&step.node.0) {
+            return Err(Stale::Impossible(number));
+        }
+        let step_found = found(&mut executor, &moment, step, &keys).ok_or(Stale::NotAvailable(number))?;
+        let came = executor.take(&moment, &step_found).map_err(|_| Stale::Impossible(number))?;
+        known.extend(step.states.clone());
+        if let Some(node) = first_difference(&states(&executor, &came.after), &known) {
+            return Err(Stale::State(number, node));
+        }
+        let before = std::mem::replace(&mut moment, came.after.clone());
+        steps.push(Taken { step: step_found, before, came });
+        violation = executor.violation(&moment);
+    }
+    let violation = violation.ok_or_else(|| Stale::Nothing(stored.property.clone()))?;
+    if violation.property != stored.property || violation.what != stored.violation {
+        let said = format!("{}: {}", stored.property, stored.violation);
+        return Err(Stale::Other { found: violation, said });
+    }
+    Ok(Replayed { executor, steps, violation })
+}
+
+fn first_difference(
+    found: &std::collections::BTreeMap<String, String>,
+    said: &std::collections::BTreeMap<String, String>,
+) -> Option<String> {
+    let differs = |(node, digest): &(&String, &String)| said.get(*node) != Some(*digest);
+    found
+        .iter()
+        .find(differs)
+        .or_else(|| said.iter().find(|(node, _)| !found.contains_key(*node)))
+        .map(|(node, _)| node.clone())
+}
+
+/// How a step turns out by the paper's rules.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Restored {
+    /// As without the safeguard.
+    Same,
+    /// The receiver drops it for this reason.
+    Refused(Rejection),
+    /// It happens, and something else comes of it: what the replica reports then.
+    Otherwise(Vec<Fact>),
+    /// It cannot happen: nobody has sent the message, or the time-out does not fire, because of what happened before.
+    CannotHappen,
+}
+
+/// The same schedule by the paper's rules.
+#[derive(Clone, Debug)]
+pub struct Harmless {
+    /// How each step turns out.
+    pub steps: Vec<Restored>,
+    /// What is violated all the same; a counterexample to the protocol.
+    pub violation: Option<Violation>,
+}
+
+impl Harmless {
+    /// The first step that turns out otherwise: its index, and how.
+    pub fn first_difference(&self) -> Option<(usize, &Restored)> {
+        self.steps.iter().enumerate().find(|(_, restored)| **restored != Restored::Same)
+    }
+}
+
+/// The same world with every safeguard: the paper's rules, and no more than f Byzantine replicas.
+pub fn restored(config: &WorldConfig) -> WorldConfig {
+    WorldConfig {
+        rules: Rulebook::default(),
+        byzantine: config.byzantine.iter().copied().take(config.cluster.f()).collect(),
+        ..config.clone()
+    }
+}
+
+/// Takes the same steps with the safeguard back, as far as they can be taken: what Byzantine replicas send they send
+/// again, whether or not anybody accepts it.
+///
+/// # Errors
+/// If the bounds make no sense.
+pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, String> {
+    let config = replayed.executor.config();
+    let safe = restored(config);
+    let mut executor = Executor::new(&safe)?;
+    let mut moment = executor.start();
+    let mut harmless = Harmless { steps: Vec::new(), violation: executor.violation(&moment) };
+    for taken in &replayed.steps {
+        let step = executor.as_sent(&moment, taken.step.clone());
+        let possible = as_can_be_sent(&replayed.executor, &mut executor, &moment, step);
+        let Some(came) = possible.and_then(|step| executor.take_unchecked(&moment, &step)) else {
+            harmless.steps.push(Restored::CannotHappen);
+            continue;
+        };
+        let same = came.facts == taken.came.facts
+            && came.accepted == taken.came.accepted
+            && came.sent.len() == taken.came.sent.len();
+        harmless.steps.push(match came.rejection {
+            Some(reason) if taken.came.rejection != Some(reason) => Restored::Refused(reason),
+            _ if same => Restored::Same,
+            _ => Restored::Otherwise(came.facts),
+        });
+        moment = came.after;
+        harmless.violation = harmless.violation.or_else(|| executor.violation(&moment));
+    }
+    Ok(harmless)
+}
+
+/// The step with its message as it can be there, if it can: a correct node has sent it, or the adversary can make it of
+/// what was sent, though only receivers without the safeguard may accept it.
+fn as_can_be_sent(lenient: &Executor, executor: &mut Executor, moment: &Moment, step: Step) -> Option<Step> {
+    let Happening::Deliver(message) = &step.what else { return Some(step) };
+    if executor.available(moment, step.node).contains(message) {
+        return Some(step);
+    }
+    let same_adversary = lenient.config().byzantine == executor.config().byzantine;
+    let made = same_adversary && lenient.made_of(&executor.sent(moment)).contains(message);
+    let message = Proved::at(executor, moment).in_message(message);
+    made.then_some(Step { node: step.node, what: Happening::Deliver(message) })
+}
