@@ -209,6 +209,9 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             if let Some(entry) = self.clients.get_mut(&client) {
                 entry.deadline = None;
             }
+            if let Some(entry) = self.clients.get_mut(&client) {
+                entry.said_hello = None;
+            }
             self.say_hello(client);
             self.step(client, ClientEvent::Timeout)?;
         }

@@ -113,7 +113,7 @@ pub(super) type Addresses = Mutex<BTreeMap<ClientId, (SocketAddr, Timestamp)>>;
 
 struct Shared<B: Bundle> {
     setup: Setup<B>,
-    options: Fixed,
+    timeouts: Timeouts,
     transport: Arc<Transport>,
     core: Mutex<Core<B>>,
     /// Effects in the order of their steps. Only ever locked under `core`, or to take them all.
@@ -124,12 +124,6 @@ struct Shared<B: Bundle> {
     counters: Arc<Counters>,
     stop: AtomicBool,
     failure: Mutex<Option<String>>,
-}
-
-/// The options that are needed again.
-struct Fixed {
-    replicas: Vec<SocketAddr>,
-    timeouts: Timeouts,
 }
 
 /// A running replica. It goes on when this is dropped; [`Host::stop`] ends it.
@@ -196,7 +190,7 @@ impl<B: Bundle> Host<B> {
         let shared = Arc::new(Shared {
             heard: setup.cluster.replicas().map(|_| Mutex::new(None)).collect(),
             setup,
-            options: Fixed { replicas: options.replicas, timeouts: options.timeouts },
+            timeouts: options.timeouts,
             transport,
             core: Mutex::new(core),
             outbox: Mutex::default(),
@@ -282,13 +276,13 @@ impl<B: Bundle> Shared<B> {
                 Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
                     self.on_control(from, &bytes);
                 }
-                Ok(Some((from, bytes))) => self.on_bytes(from, &bytes),
+                Ok(Some((_, bytes))) => self.on_bytes(&bytes),
                 Err(error) => self.fail(format!("cannot receive: {error}")),
             }
         }
     }
 
-    fn on_bytes(&self, from: SocketAddr, bytes: &[u8]) {
+    fn on_bytes(&self, bytes: &[u8]) {
         let before = thread_time();
         let message = match wire::decode::<B::Crypto>(bytes) {
             Ok(message) => message,
@@ -304,14 +298,13 @@ impl<B: Bundle> Shared<B> {
         };
         self.counters.verified.add(1);
         self.counters.verify_ns.add(nanoseconds(thread_time().saturating_sub(before)));
-        self.note_sender(from, &message);
+        self.note_sender(&message);
         self.step(Event::Message(message));
     }
 
-    /// Remembers that a replica is alive, and where a client is.
-    fn note_sender(&self, from: SocketAddr, message: &Message<B::Crypto>) {
+    /// Remembers that a replica is alive.
+    fn note_sender(&self, message: &Message<B::Crypto>) {
         let signer = match message {
-            Message::Request(m) => m.signer,
             Message::PrePrepare(m, _) => m.signer,
             Message::Prepare(m) => m.signer,
             Message::Commit(m) => m.signer,
@@ -319,20 +312,10 @@ impl<B: Bundle> Shared<B> {
             Message::ViewChange(m) => m.signer,
             _ => return,
         };
-        match signer {
-            Principal::Replica(ReplicaId(replica)) => {
-                if let Some(heard) = self.heard.get(usize::from(replica)) {
-                    *lock(heard) = Some(Instant::now());
-                }
-            }
-            Principal::Client(client) => {
-                // What a replica relays does not come from the client's address.
-                if let Message::Request(request) = message
-                    && !self.options.replicas.contains(&from)
-                {
-                    self.note_client(client, from, request.content.timestamp);
-                }
-            }
+        if let Principal::Replica(ReplicaId(replica)) = signer
+            && let Some(heard) = self.heard.get(usize::from(replica))
+        {
+            *lock(heard) = Some(Instant::now());
         }
     }
 
@@ -410,7 +393,7 @@ impl<B: Bundle> Shared<B> {
                 }
                 Effect::Send(to, message) => outbox.push(Outgoing::Send(to, message)),
                 Effect::SetTimer(timer) => {
-                    let due = Some(now + self.options.timeouts.duration(timer));
+                    let due = Some(now + self.timeouts.duration(timer));
                     match timer {
                         Timer::Progress { .. } => core.progress = due,
                         Timer::Status => core.status = due,

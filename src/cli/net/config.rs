@@ -84,6 +84,9 @@ pub struct FileParameters {
 #[serde(deny_unknown_fields)]
 pub struct ReplicaEntry {
     pub address: SocketAddr,
+    /// Where it listens, if that is not where the others reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
     pub public_key: String,
     /// Relative to the file; `keys/replica-N.key` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]

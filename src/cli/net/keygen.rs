@@ -74,6 +74,7 @@ pub fn config_path(directory: &Path) -> PathBuf {
 pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
     let replica = |&address| ReplicaEntry {
         address,
+        listen: None,
         public_key: String::new(),
         secret_key: None,
         data: None,

@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let entry = &config.file.replicas[usize::from(id.0)];
     let on_disk = config.file.store == StoreKind::Disk;
     let options = Options::<Served> {
-        listen: entry.address,
+        listen: entry.listen.unwrap_or(entry.address),
         replicas: config.addresses(),
         domain: config.domain,
         timeouts: config.timeouts(),
