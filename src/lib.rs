@@ -106,6 +106,7 @@ pub mod message;
 pub mod rejection;
 pub mod replica;
 pub mod rules;
+pub mod runtime;
 pub mod service;
 pub mod store;
 pub mod types;

@@ -6,6 +6,7 @@
 mod check;
 mod explore;
 mod mutants;
+mod net;
 mod output;
 mod progress;
 mod replay;
@@ -16,9 +17,9 @@ mod walks;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// A PBFT replica, explored exhaustively and simulated on hostile networks.
+/// A PBFT replica, explored exhaustively, simulated on hostile networks, and run over UDP.
 ///
-/// Examples: pbft check; pbft check --list; pbft simulate --seed 0 --seeds 100
+/// Examples: pbft check; pbft check --list; pbft simulate --seed 0 --seeds 100; pbft cluster --replicas 4
 ///
 /// Exit status: 0 as expected, 1 a property is violated, 2 a wrong command line, 3 nothing is known because a run
 /// was cut short.
@@ -59,6 +60,32 @@ enum Command {
     ///
     /// Examples: pbft walks --byzantine 0 --requests 2 --max-seq 1; pbft walks --max-view 1 --walks 1000000 --seed 17
     Walks(walks::Arguments),
+    /// Makes keys for replicas and clients, a configuration, and empty stores.
+    ///
+    /// Secret keys can be read by their owner alone. Copy the directory to each machine without the others' keys.
+    ///
+    /// Examples: pbft keygen --dir /srv/pbft; pbft keygen --dir /srv/pbft --replicas 7 --clients 100 --host 10.0.0.1
+    Keygen(net::keygen::Arguments),
+    /// Runs one replica until Ctrl-C or SIGTERM.
+    ///
+    /// Examples: pbft replica --config /srv/pbft/cluster.toml --id 0; pbft replica --config F --id 2 --replacement
+    Replica(net::replica::Arguments),
+    /// Asks the cluster for an operation, or for one after the other from a prompt.
+    ///
+    /// Exit status: 0 done, 1 the answer is no (no such key, not swapped), 2 a mistake, 3 no answer.
+    ///
+    /// Examples: pbft client --config F put greeting hello; pbft client --config F get greeting; pbft client --config F
+    Client(net::client::Arguments),
+    /// Runs a cluster on this machine, a process for each replica, until Ctrl-C.
+    ///
+    /// Examples: pbft cluster --replicas 4; pbft cluster --replicas 7 --dir /tmp/pbft
+    Cluster(net::cluster::Arguments),
+    /// Says how each replica does, and why it is stuck if it is.
+    ///
+    /// Exit status: 0 enough replicas answer to serve, 3 too few do.
+    ///
+    /// Examples: pbft status --config F; pbft status --config F --json
+    Status(net::status::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +97,11 @@ fn main() -> ExitCode {
         Ok(Command::Explore(arguments)) => explore::run(&arguments),
         Ok(Command::Simulate(arguments)) => simulate::run(&arguments),
         Ok(Command::Walks(arguments)) => walks::run(&arguments),
+        Ok(Command::Keygen(arguments)) => net::keygen::run(&arguments),
+        Ok(Command::Replica(arguments)) => net::replica::run(&arguments),
+        Ok(Command::Client(arguments)) => net::client::run(&arguments),
+        Ok(Command::Cluster(arguments)) => net::cluster::run(&arguments),
+        Ok(Command::Status(arguments)) => net::status::run(&arguments),
         Err(error) if error.use_stderr() => Err(one_sentence(&error)),
         Err(help) => {
             say!("{help}");

@@ -1,0 +1,256 @@
+//! `pbft client`: operations on the replicated key-value store.
+
+use super::config::Config;
+use crate::output::interrupted;
+use crate::say;
+use clap::Parser;
+use pbft::client::ClientDurable;
+use pbft::crypto::ed25519::Ed25519;
+use pbft::kv::{Operation, Outcome};
+use pbft::rules::Pbft;
+use pbft::runtime::Clients;
+use pbft::types::{Bytes, ClientId, Principal, Timestamp};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The options of `pbft client`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The configuration, as `pbft keygen` or `pbft cluster` writes it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Which client's key to use; the first that is not in use, if not given.
+    #[arg(long)]
+    client: Option<u32>,
+    /// How many seconds to wait for an answer.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    timeout: u64,
+    /// What to do; a prompt, if not given.
+    #[command(subcommand)]
+    operation: Option<Request>,
+}
+
+/// One operation.
+#[derive(Clone, clap::Subcommand)]
+enum Request {
+    /// The value of a key. Example: get greeting
+    Get { key: String },
+    /// Sets a key. Example: put greeting hello
+    Put { key: String, value: String },
+    /// Removes a key. Example: delete greeting
+    Delete { key: String },
+    /// Sets a key if it has a given value, or none. Examples: cas greeting hello goodbye; cas greeting --absent hello
+    Cas {
+        /// The key.
+        key: String,
+        /// The value it must have, and then its new value.
+        #[arg(required = true, num_args = 1..=2)]
+        values: Vec<String>,
+        /// The key must have no value.
+        #[arg(long)]
+        absent: bool,
+    },
+}
+
+/// A line of the prompt.
+#[derive(Parser)]
+#[command(name = "", no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
+struct Line {
+    #[command(subcommand)]
+    request: Request,
+}
+
+impl Request {
+    fn operation(&self) -> Result<Operation, String> {
+        let bytes = |text: &String| Bytes::from(text.as_bytes());
+        Ok(match self {
+            Request::Get { key } => Operation::Get { key: bytes(key) },
+            Request::Put { key, value } => Operation::Put { key: bytes(key), value: bytes(value) },
+            Request::Delete { key } => Operation::Delete { key: bytes(key) },
+            Request::Cas { key, values, absent } => {
+                let (expected, new) = match (absent, &values[..]) {
+                    (true, [new]) => (None, new),
+                    (false, [expected, new]) => (Some(bytes(expected)), new),
+                    _ => {
+                        return Err(
+                            "cas takes the expected value and the new one, or --absent and the new one"
+                                .into(),
+                        );
+                    }
+                };
+                Operation::CompareAndSwap { key: bytes(key), expected, new: Some(bytes(new)) }
+            }
+        })
+    }
+}
+
+/// Runs one operation, or the prompt.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let config = Config::read(&arguments.config)?;
+    let (id, kept) = claim(&config, arguments.client)?;
+    let mut connection = Connection::open(&config, id, kept)?;
+    let timeout = Duration::from_secs(arguments.timeout);
+    if let Some(request) = &arguments.operation {
+        return match connection.invoke(request.operation()?, timeout)? {
+            Some(outcome) => Ok(tell(request, &outcome)),
+            None => {
+                eprintln!("pbft: {}", unanswered(timeout));
+                Ok(ExitCode::from(3))
+            }
+        };
+    }
+    prompt(&mut connection, timeout)
+}
+
+fn unanswered(timeout: Duration) -> String {
+    format!(
+        "no answer that enough replicas agree on within {} s (the operation may still happen): `pbft status` tells why",
+        timeout.as_secs()
+    )
+}
+
+fn tell(request: &Request, outcome: &Outcome) -> ExitCode {
+    match (request, outcome) {
+        (Request::Get { .. }, Outcome::Value(Some(value))) => say!("{}", String::from_utf8_lossy(value)),
+        (Request::Get { .. } | Request::Delete { .. }, Outcome::Value(None)) => {
+            eprintln!("pbft: there is no such key");
+            return ExitCode::from(1);
+        }
+        (_, Outcome::Value(_)) => say!("done"),
+        (_, Outcome::Swapped(true)) => say!("swapped"),
+        (_, Outcome::Swapped(false)) => {
+            say!("not swapped: the key has another value");
+            return ExitCode::from(1);
+        }
+        (_, Outcome::Malformed) => {
+            eprintln!("pbft: the service does not understand the operation");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn prompt(connection: &mut Connection, timeout: Duration) -> Result<ExitCode, String> {
+    let input = io::stdin();
+    let asks = input.is_terminal();
+    let hint = "get KEY, put KEY VALUE, delete KEY, cas KEY EXPECTED NEW, cas KEY --absent NEW, quit";
+    if asks {
+        say!("{hint}");
+    }
+    let mut last = ExitCode::SUCCESS;
+    loop {
+        if asks {
+            print!("> ");
+            let _ = io::stdout().flush();
+        }
+        let mut line = String::new();
+        let read =
+            input.lock().read_line(&mut line).map_err(|error| format!("cannot read the input: {error}"))?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            _ if read == 0 || interrupted() => return Ok(last),
+            [] => continue,
+            ["quit" | "exit"] => return Ok(last),
+            ["help"] => say!("{hint}"),
+            _ => match Line::try_parse_from(&words).map_err(|_| hint.to_owned()) {
+                Err(problem) => eprintln!("pbft: {problem}"),
+                Ok(Line { request }) => match request.operation() {
+                    Err(problem) => eprintln!("pbft: {problem}"),
+                    Ok(operation) => match connection.invoke(operation, timeout)? {
+                        Some(outcome) => last = tell(&request, &outcome),
+                        None => eprintln!("pbft: {}", unanswered(timeout)),
+                    },
+                },
+            },
+        }
+    }
+}
+
+/// A client's last timestamp, in a file that one process at a time has locked.
+pub struct Kept {
+    file: File,
+    last: Timestamp,
+}
+
+/// Takes a client's key for this process: this one, or the first that is free.
+pub fn claim(config: &Config, wanted: Option<u32>) -> Result<(ClientId, Kept), String> {
+    let count = u32::try_from(config.file.clients.len()).unwrap_or(u32::MAX);
+    let candidates = wanted.map_or(0..count, |one| one..one.saturating_add(1));
+    for id in candidates.map(ClientId) {
+        let secret = config.secret_path(Principal::Client(id));
+        if wanted.is_none() && !secret.exists() {
+            continue;
+        }
+        let path = secret.with_extension("state");
+        if let Some(kept) =
+            try_claim(&path).map_err(|error| format!("cannot use {}: {error}", path.display()))?
+        {
+            return Ok((id, kept));
+        }
+    }
+    Err(match wanted {
+        Some(id) => format!("client {id} is in use by another process: choose another with --client"),
+        None => format!("none of the {count} clients has its key here and is free: choose one with --client"),
+    })
+}
+
+fn try_claim(path: &Path) -> io::Result<Option<Kept>> {
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let mut text = String::new();
+    // Not a number only after a power failure during the first use: then the clock is ahead of it anyway.
+    file.read_to_string(&mut text)?;
+    let last = Timestamp(text.trim().parse().unwrap_or(0));
+    Ok(Some(Kept { file, last }))
+}
+
+/// One client.
+pub struct Connection {
+    id: ClientId,
+    clients: Clients<Ed25519, Pbft>,
+}
+
+impl Connection {
+    /// Opens a socket for a client.
+    pub fn open(config: &Config, id: ClientId, kept: Kept) -> Result<Self, String> {
+        let setup = config.client_setup(id)?;
+        let open = Clients::open(
+            config.addresses(),
+            vec![setup],
+            config.client_timeout(),
+            config.file.datagram_bytes,
+        );
+        let mut clients = open.map_err(|error| format!("cannot open a socket: {error}"))?;
+        let Kept { file, last } = kept;
+        let keep = move |_, durable: ClientDurable| {
+            file.write_all_at(format!("{:020}\n", durable.last.0).as_bytes(), 0)?;
+            file.sync_data()
+        };
+        clients.keep_with(id, ClientDurable { last }, Box::new(keep));
+        Ok(Connection { id, clients })
+    }
+
+    /// The outcome of an operation, unless there is none within `timeout` or Ctrl-C is pressed.
+    pub fn invoke(&mut self, operation: Operation, timeout: Duration) -> Result<Option<Outcome>, String> {
+        let read_only = matches!(operation, Operation::Get { .. });
+        let deadline = Instant::now() + timeout;
+        let failed = |error| format!("cannot ask the replicas: {error}");
+        self.clients.invoke(self.id, operation.to_bytes(), read_only).map_err(failed)?;
+        while Instant::now() < deadline && !interrupted() {
+            let until = deadline.min(Instant::now() + Duration::from_millis(50));
+            if let Some(completion) = self.clients.wait(until).map_err(failed)?.pop() {
+                return Ok(Some(Outcome::from_bytes(&completion.result)));
+            }
+        }
+        self.clients.abandon(self.id);
+        Ok(None)
+    }
+}

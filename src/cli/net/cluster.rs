@@ -1,0 +1,204 @@
+//! `pbft cluster`: a process for each replica, on this machine.
+
+use super::client::claim;
+use super::config::Config;
+use super::keygen::{Size, blank, config_path, free_addresses, generate};
+use super::status::ask;
+use crate::output::interrupted;
+use crate::say;
+use pbft::runtime::Clients;
+use pbft::types::ReplicaId;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the replicas may take to answer.
+const START: Duration = Duration::from_secs(60);
+/// How long a replica may take to stop before it is killed.
+const STOP: Duration = Duration::from_secs(10);
+
+/// The options of `pbft cluster`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    size: Size,
+    /// Where keys, configuration, stores and logs are, or are put; a temporary directory, if not given.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Runs a cluster until Ctrl-C.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let temporary;
+    let directory = match &arguments.dir {
+        Some(directory) => directory.as_path(),
+        None => {
+            temporary = tempfile::Builder::new().prefix("pbft-").tempdir().map_err(|error| {
+                format!("cannot make a temporary directory: {error}; give one with --dir")
+            })?;
+            temporary.path()
+        }
+    };
+    let path = config_path(directory);
+    let config = if path.exists() {
+        let config = Config::read(&path)?;
+        if config.cluster.n() != usize::from(arguments.size.replicas) {
+            return Err(format!(
+                "{} lists {} replicas: ask for as many with --replicas, or choose another --dir",
+                path.display(),
+                config.cluster.n()
+            ));
+        }
+        config
+    } else {
+        generate(directory, blank(arguments.size, &free_addresses(arguments.size.replicas)?))?
+    };
+    let mut processes = Processes::start(directory, &config)?;
+    processes.wait_until_ready(&config)?;
+    for (i, child) in processes.children.iter().enumerate() {
+        say!(
+            "replica {i}: {}, process {}, log {}",
+            config.file.replicas[i].address,
+            child.id(),
+            log_path(directory, i).display()
+        );
+    }
+    say!("ready");
+    let shown = path.display();
+    say!("put:    pbft client --config {shown} put greeting hello");
+    say!("get:    pbft client --config {shown} get greeting");
+    say!("status: pbft status --config {shown}");
+    say!("Ctrl-C stops the cluster");
+    while !interrupted() {
+        for gone in processes.gone() {
+            eprintln!("pbft: replica {gone} has stopped: see {}", log_path(directory, gone).display());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    processes.stop()?;
+    say!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a replica's log is.
+pub fn log_path(directory: &Path, replica: usize) -> PathBuf {
+    directory.join(format!("replica-{replica}.log"))
+}
+
+/// The replicas of a cluster. Dropping it kills them.
+pub struct Processes {
+    directory: PathBuf,
+    pub children: Vec<Child>,
+    told: Vec<bool>,
+}
+
+impl Processes {
+    /// Starts a process for each replica.
+    pub fn start(directory: &Path, config: &Config) -> Result<Self, String> {
+        let directory = directory.to_path_buf();
+        let mut processes =
+            Processes { directory, children: Vec::new(), told: vec![false; config.cluster.n()] };
+        for id in config.cluster.replicas() {
+            let child = processes.spawn(id)?;
+            processes.children.push(child);
+        }
+        Ok(processes)
+    }
+
+    fn spawn(&self, id: ReplicaId) -> Result<Child, String> {
+        let log = log_path(&self.directory, usize::from(id.0));
+        let output = File::options().create(true).append(true).open(&log);
+        let output = output.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let errors = output.try_clone().map_err(|error| error.to_string())?;
+        let program =
+            std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+        Command::new(program)
+            .arg("replica")
+            .arg("--config")
+            .arg(config_path(&self.directory))
+            .args(["--id", &id.0.to_string(), "--stop-with-parent"])
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| format!("cannot start a replica: {error}"))
+    }
+
+    /// Waits until every replica answers.
+    pub fn wait_until_ready(&mut self, config: &Config) -> Result<(), String> {
+        let (id, _kept) = claim(config, None)?;
+        let mut clients = Clients::open(config.addresses(), vec![config.client_setup(id)?], START, 1400)
+            .map_err(|error| format!("cannot open a socket: {error}"))?;
+        let deadline = Instant::now() + START;
+        loop {
+            let answers = ask(&mut clients, config, Duration::from_millis(500))?;
+            if answers.iter().all(Option::is_some) {
+                return Ok(());
+            }
+            if let Some(&gone) = self.gone().first() {
+                let log = log_path(&self.directory, gone);
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let last = text.lines().last().unwrap_or_default().to_owned();
+                return Err(format!("replica {gone} does not start: {last} (the log is {})", log.display()));
+            }
+            if interrupted() || Instant::now() >= deadline {
+                return Err(format!(
+                    "not all replicas answer; their logs are in {}",
+                    self.directory.display()
+                ));
+            }
+        }
+    }
+
+    /// The replicas that have stopped since the last call.
+    pub fn gone(&mut self) -> Vec<usize> {
+        let mut gone = Vec::new();
+        for (i, child) in self.children.iter_mut().enumerate() {
+            if !self.told[i] && matches!(child.try_wait(), Ok(Some(_))) {
+                self.told[i] = true;
+                gone.push(i);
+            }
+        }
+        gone
+    }
+
+    /// Stops every replica, and kills one that takes too long.
+    pub fn stop(mut self) -> Result<(), String> {
+        for child in &mut self.children {
+            // The end of its input tells it to stop.
+            drop(child.stdin.take());
+        }
+        let deadline = Instant::now() + STOP;
+        let mut killed = Vec::new();
+        for (i, child) in self.children.iter_mut().enumerate() {
+            while matches!(child.try_wait(), Ok(None)) {
+                if Instant::now() >= deadline {
+                    killed.push(i.to_string());
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        if killed.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "replicas {} did not stop and were killed; nothing they promised is lost",
+            killed.join(", ")
+        ))
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            if matches!(child.try_wait(), Ok(None)) {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}

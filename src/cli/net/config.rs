@@ -1,0 +1,352 @@
+//! The configuration of a cluster: one TOML file for replicas and clients alike.
+
+use pbft::actor::Timeouts;
+use pbft::client::ClientSetup;
+use pbft::crypto::ed25519::{Ed25519, KeyRing};
+use pbft::replica::{Bundle, Setup};
+use pbft::rules::Pbft;
+use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES};
+use pbft::store::Identity;
+use pbft::types::{ClientId, Cluster, Digest, Parameters, Principal, ReplicaId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The file, as it is written.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// 32 random bytes in hex: a signature for one cluster is worth nothing in another.
+    pub domain: String,
+    /// The number of Byzantine replicas tolerated.
+    pub f: u16,
+    /// `disk`, or `memory` for benchmarks: then nothing survives the process.
+    #[serde(default)]
+    pub store: StoreKind,
+    /// Threads of a replica that receive, verify and step.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// The longest datagram sent, in bytes.
+    #[serde(default = "default_datagram_bytes")]
+    pub datagram_bytes: usize,
+    /// How long a replica waits for progress before it asks for another view, in milliseconds.
+    #[serde(default = "default_progress_timeout_ms")]
+    pub progress_timeout_ms: u64,
+    /// How often a replica says what it has, in milliseconds.
+    #[serde(default = "default_status_interval_ms")]
+    pub status_interval_ms: u64,
+    /// How long a client waits before it asks every replica, in milliseconds.
+    #[serde(default = "default_client_timeout_ms")]
+    pub client_timeout_ms: u64,
+    /// Whether `pbft replica --misbehave` may be part of this cluster.
+    #[serde(default)]
+    pub allow_misbehave: bool,
+    /// The bounds that all replicas agree on.
+    #[serde(default)]
+    pub parameters: FileParameters,
+    /// The replicas, in order.
+    #[serde(rename = "replica", default)]
+    pub replicas: Vec<ReplicaEntry>,
+    /// The clients, in order.
+    #[serde(rename = "client", default)]
+    pub clients: Vec<ClientEntry>,
+}
+
+/// Where what a replica must remember is kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// In a directory, synced before anything is sent.
+    #[default]
+    Disk,
+    /// Nowhere: for benchmarks. A replica that restarts has forgotten what it promised.
+    Memory,
+}
+
+/// [`Parameters`], each with its default.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileParameters {
+    pub checkpoint_interval: u64,
+    pub window: u64,
+    pub max_batch_requests: usize,
+    pub max_batch_bytes: usize,
+    pub max_in_flight: u64,
+}
+
+/// One replica.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaEntry {
+    pub address: SocketAddr,
+    /// Where it listens, if that is not where the others reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    pub public_key: String,
+    /// Relative to the file; `keys/replica-N.key` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<PathBuf>,
+    /// The directory of the store, relative to the file; `data/replica-N` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// A loopback address for Prometheus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
+}
+
+/// One client.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientEntry {
+    pub public_key: String,
+    /// Relative to the file; `keys/client-N.key` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<PathBuf>,
+}
+
+fn default_workers() -> usize {
+    2
+}
+fn default_datagram_bytes() -> usize {
+    1400
+}
+fn default_progress_timeout_ms() -> u64 {
+    500
+}
+fn default_status_interval_ms() -> u64 {
+    100
+}
+fn default_client_timeout_ms() -> u64 {
+    250
+}
+
+impl Default for FileParameters {
+    fn default() -> Self {
+        let Parameters { checkpoint_interval, window, max_batch_requests, max_batch_bytes, max_in_flight } =
+            Parameters::default();
+        FileParameters { checkpoint_interval, window, max_batch_requests, max_batch_bytes, max_in_flight }
+    }
+}
+
+/// The replica that `pbft replica` runs: ed25519, the key-value store, the paper's rules.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Served;
+
+impl Bundle for Served {
+    type Crypto = Ed25519;
+    type Service = pbft::kv::KeyValue;
+    type Rules = Pbft;
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// As it was written.
+    pub file: File,
+    /// Where relative paths begin.
+    pub directory: PathBuf,
+    pub cluster: Cluster,
+    pub parameters: Parameters,
+    pub domain: Digest,
+    public: BTreeMap<Principal, [u8; 32]>,
+}
+
+fn key(hex_digits: &str) -> Option<[u8; 32]> {
+    hex::decode(hex_digits.trim()).ok()?.try_into().ok()
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong, where, and what to do.
+    pub fn read(path: &Path) -> Result<Config, String> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).map_err(|error| {
+            format!("cannot read the configuration {shown}: {error}; `pbft keygen` makes one")
+        })?;
+        let file: File = toml::from_str(&text).map_err(|error| {
+            let line =
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            format!("{shown}, line {line}: {}", error.message().replace('\n', " "))
+        })?;
+        let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Config::check(file, directory).map_err(|problem| format!("{shown}: {problem}"))
+    }
+
+    /// Checks what a file says.
+    pub fn check(file: File, directory: PathBuf) -> Result<Config, String> {
+        let n = u16::try_from(file.replicas.len())
+            .map_err(|_| "there are more than 65535 [[replica]] entries")?;
+        let cluster = Cluster::new(n, file.f);
+        if n == 0 || !cluster.tolerates_f() {
+            let least = 3 * u32::from(file.f) + 1;
+            return Err(format!(
+                "{n} [[replica]] entries are too few for f = {}: list at least {least}, or lower f",
+                file.f
+            ));
+        }
+        let domain = key(&file.domain).ok_or("domain must be 64 hex digits, as `pbft keygen` writes them")?;
+        let given = &file.parameters;
+        let parameters = Parameters {
+            checkpoint_interval: given.checkpoint_interval,
+            window: given.window,
+            max_batch_requests: given.max_batch_requests,
+            max_batch_bytes: given.max_batch_bytes,
+            max_in_flight: given.max_in_flight,
+        };
+        if let Some(problem) = parameters.problem(&cluster) {
+            return Err(format!("in [parameters], {problem}"));
+        }
+        let timeouts = [
+            ("progress_timeout_ms", file.progress_timeout_ms),
+            ("status_interval_ms", file.status_interval_ms),
+            ("client_timeout_ms", file.client_timeout_ms),
+        ];
+        if let Some((name, _)) = timeouts.iter().find(|(_, ms)| !(10..=600_000).contains(ms)) {
+            return Err(format!("{name} must be between 10 and 600000"));
+        }
+        if !(1..=256).contains(&file.workers) {
+            return Err("workers must be between 1 and 256".into());
+        }
+        if !(MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES).contains(&file.datagram_bytes) {
+            return Err(format!(
+                "datagram_bytes must be between {MIN_DATAGRAM_BYTES} and {MAX_DATAGRAM_BYTES}"
+            ));
+        }
+        let mut public = BTreeMap::new();
+        let first = file.replicas[0].address;
+        for (i, entry) in file.replicas.iter().enumerate() {
+            let bytes = key(&entry.public_key);
+            let bytes = bytes.ok_or_else(|| format!("public_key of replica {i} must be 64 hex digits"))?;
+            public.insert(Principal::Replica(ReplicaId(i as u16)), bytes);
+            if entry.address.is_ipv4() != first.is_ipv4() {
+                return Err(format!("replicas 0 and {i} must both have IPv4 addresses, or both IPv6"));
+            }
+            if entry.address.port() == 0 {
+                return Err(format!("the address of replica {i} needs a port other than 0"));
+            }
+            if let Some(j) = file.replicas[..i].iter().position(|other| other.address == entry.address) {
+                return Err(format!(
+                    "replicas {j} and {i} have the same address {}: give each its own",
+                    entry.address
+                ));
+            }
+            if entry.metrics.is_some_and(|address| !address.ip().is_loopback()) {
+                return Err(format!(
+                    "metrics of replica {i} must be a loopback address, such as 127.0.0.1:9100"
+                ));
+            }
+        }
+        for (i, entry) in file.clients.iter().enumerate() {
+            let bytes = key(&entry.public_key);
+            let bytes = bytes.ok_or_else(|| format!("public_key of client {i} must be 64 hex digits"))?;
+            public.insert(Principal::Client(ClientId(i as u32)), bytes);
+        }
+        let mut seen = BTreeMap::new();
+        for (who, bytes) in &public {
+            if let Some(other) = seen.insert(bytes, who) {
+                return Err(format!("{other:?} and {who:?} have the same public_key: give each its own"));
+            }
+        }
+        Ok(Config { file, directory, cluster, parameters, domain: Digest(domain), public })
+    }
+
+    /// The addresses of the replicas.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.file.replicas.iter().map(|entry| entry.address).collect()
+    }
+
+    /// How long the timers of a replica run.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            progress: Duration::from_millis(self.file.progress_timeout_ms),
+            status: Duration::from_millis(self.file.status_interval_ms),
+        }
+    }
+
+    /// How long a client waits before it asks every replica.
+    pub fn client_timeout(&self) -> Duration {
+        Duration::from_millis(self.file.client_timeout_ms)
+    }
+
+    /// The directory of a replica's store.
+    pub fn data(&self, id: ReplicaId) -> PathBuf {
+        let named = self.file.replicas.get(usize::from(id.0)).and_then(|entry| entry.data.clone());
+        self.directory.join(named.unwrap_or_else(|| format!("data/replica-{}", id.0).into()))
+    }
+
+    /// What a replica's store is known by.
+    pub fn identity(&self, id: ReplicaId) -> Identity {
+        Identity { domain: self.domain, replica: id, cluster: self.cluster, parameters: self.parameters }
+    }
+
+    /// Where the secret key of a replica or a client is.
+    pub fn secret_path(&self, who: Principal) -> PathBuf {
+        let (named, default) = match who {
+            Principal::Replica(id) => (
+                self.file.replicas.get(usize::from(id.0)).and_then(|entry| entry.secret_key.clone()),
+                format!("keys/replica-{}.key", id.0),
+            ),
+            Principal::Client(id) => (
+                self.file.clients.get(id.0 as usize).and_then(|entry| entry.secret_key.clone()),
+                format!("keys/client-{}.key", id.0),
+            ),
+        };
+        self.directory.join(named.unwrap_or_else(|| default.into()))
+    }
+
+    /// The keys of a replica or a client.
+    pub fn keys(&self, who: Principal) -> Result<KeyRing, String> {
+        let path = self.secret_path(who);
+        let shown = path.display();
+        let problem =
+            |error| format!("cannot read the secret key {shown}: {error}; `pbft keygen` makes keys");
+        let mode = fs::metadata(&path).map_err(problem)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(format!("others may read the secret key {shown}: run `chmod 600 {shown}`"));
+        }
+        let text = fs::read_to_string(&path).map_err(problem)?;
+        let secret =
+            key(&text).ok_or_else(|| format!("{shown} must hold 64 hex digits, as `pbft keygen` writes"))?;
+        KeyRing::new(self.domain, who, &secret, &self.public).map_err(|error| format!("{shown}: {error}"))
+    }
+
+    /// What a replica is set up with.
+    pub fn setup(&self, id: ReplicaId) -> Result<Setup<Served>, String> {
+        if !self.cluster.contains(id) {
+            let last = self.cluster.n() - 1;
+            return Err(format!(
+                "there is no replica {}: the configuration lists replicas 0 to {last}",
+                id.0
+            ));
+        }
+        Ok(Setup {
+            id,
+            cluster: self.cluster,
+            parameters: self.parameters,
+            keys: Arc::new(self.keys(Principal::Replica(id))?),
+            clients: u32::try_from(self.file.clients.len()).unwrap_or(u32::MAX),
+            rules: Pbft,
+            genesis: pbft::kv::KeyValue::default(),
+        })
+    }
+
+    /// What a client is set up with.
+    pub fn client_setup(&self, id: ClientId) -> Result<ClientSetup<Ed25519, Pbft>, String> {
+        if id.0 as usize >= self.file.clients.len() {
+            let count = self.file.clients.len();
+            return Err(format!(
+                "there is no client {}: the configuration lists {count}, counted from 0",
+                id.0
+            ));
+        }
+        let keys = Arc::new(self.keys(Principal::Client(id))?);
+        Ok(ClientSetup { id, cluster: self.cluster, keys, rules: Pbft })
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands that run real replicas and clients.
+
+pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod keygen;
+pub mod metrics;
+pub mod replica;
+pub mod status;

@@ -1,0 +1,132 @@
+//! `pbft replica`: one replica, until it is told to stop.
+
+use super::config::{Config, Served, StoreKind};
+use super::{keygen, metrics};
+use crate::output::interrupted;
+use crate::say;
+use pbft::runtime::store::OpenError;
+use pbft::runtime::{Host, Options, StartError};
+use pbft::types::ReplicaId;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// The options of `pbft replica`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The configuration, as `pbft keygen` or `pbft cluster` writes it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Which replica, counted from 0.
+    #[arg(long)]
+    id: u16,
+    /// Make the store: for a replica that has never run before.
+    #[arg(long, conflicts_with = "replacement")]
+    init: bool,
+    /// Make a new store for a replica that has run before and lost its own. It has forgotten what it promised, so until
+    /// the next stable checkpoint it counts as one of the f faulty replicas; it fetches the state from the others.
+    #[arg(long)]
+    replacement: bool,
+    /// How much to tell on standard error.
+    #[arg(long, default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log: String,
+    /// Write the log as JSON, one object a line.
+    #[arg(long)]
+    log_json: bool,
+    /// Stop when standard input ends: with the process that started this one.
+    #[arg(long, hide = true)]
+    stop_with_parent: bool,
+}
+
+/// Runs a replica.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    start_log(&arguments.log, arguments.log_json);
+    let config = Config::read(&arguments.config)?;
+    let id = ReplicaId(arguments.id);
+    let setup = config.setup(id)?;
+    if arguments.init || arguments.replacement {
+        keygen::create_store(&config, id)?;
+    }
+    let entry = &config.file.replicas[usize::from(id.0)];
+    let on_disk = config.file.store == StoreKind::Disk;
+    let options = Options::<Served> {
+        listen: entry.listen.unwrap_or(entry.address),
+        replicas: config.addresses(),
+        domain: config.domain,
+        timeouts: config.timeouts(),
+        store: on_disk.then(|| config.data(id)),
+        workers: config.file.workers,
+        datagram_bytes: config.file.datagram_bytes,
+        witness: None,
+    };
+    let host = Host::start(setup, options).map_err(|error| explain(error, &config, id))?;
+    let host = Arc::new(host);
+    if let Some(address) = entry.metrics {
+        metrics::serve(address, id, host.clone())?;
+    }
+    tracing::info!(replica = id.0, address = %entry.address, "replica runs");
+    say!("replica {} runs at {}", id.0, entry.address);
+    let orphaned = Arc::new(AtomicBool::new(false));
+    if arguments.stop_with_parent {
+        let orphaned = orphaned.clone();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            orphaned.store(true, Relaxed);
+        });
+    }
+    while !interrupted() && !orphaned.load(Relaxed) && !host.is_stopped() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    match host.stop() {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => Err(format!(
+            "replica {} has stopped: {why}; nothing it promised is lost: see to the machine and start it again",
+            id.0
+        )),
+    }
+}
+
+fn start_log(level: &str, json: bool) {
+    let level = level.parse().unwrap_or(tracing::Level::INFO);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.with_ansi(false).init() }
+}
+
+/// What to do about a replica that does not start.
+fn explain(error: StartError, config: &Config, id: ReplicaId) -> String {
+    let directory = config.data(id);
+    let shown = directory.display();
+    match error {
+        StartError::Store(OpenError::Missing(_)) => format!(
+            "there is no store in {shown}: if replica {0} has never run, add --init; if it has, it has forgotten what \
+             it promised, and --replacement lets it rejoin as one of the f faulty replicas",
+            id.0
+        ),
+        StartError::Store(error @ OpenError::Damaged { .. }) => format!(
+            "{error}; replica {0} must not go on from it: move {shown} away and run it with --replacement, which uses \
+             up one of the f faults until the next stable checkpoint",
+            id.0
+        ),
+        StartError::Restore(error) => format!(
+            "the store in {shown} is damaged: {error}; replica {0} must not go on from it: move {shown} away and run \
+             it with --replacement, which uses up one of the f faults until the next stable checkpoint",
+            id.0
+        ),
+        StartError::Store(error @ OpenError::Foreign(_)) => {
+            format!("{error}: check --config and --id, or the directory named there")
+        }
+        StartError::Store(error @ OpenError::InUse(_)) => {
+            format!("{error}: replica {} runs already, and one process may use a store", id.0)
+        }
+        StartError::Store(error @ OpenError::Io { .. }) => {
+            format!("{error}: make the directory writable and see that the disk has room")
+        }
+        StartError::Bind(address, error) => {
+            format!("cannot listen at {address}: {error}; stop what uses it, or change the configuration")
+        }
+        other => other.to_string(),
+    }
+}

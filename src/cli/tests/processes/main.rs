@@ -1,0 +1,16 @@
+//! Real replicas in processes of their own, over UDP on the loopback interface.
+//!
+//! The long runs are ignored: `cargo test --release -p pbft-cli --test processes -- --ignored --test-threads 1`.
+
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+#[path = "../../net/config.rs"]
+mod config;
+mod crashes;
+mod network;
+mod proxy;
+mod service;
+mod stores;
+mod support;

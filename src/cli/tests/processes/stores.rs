@@ -1,0 +1,100 @@
+//! Stores that cannot be used: the replica does not start, or stops, and says what to do.
+
+use crate::support::{Cluster, PATIENCE, pbft};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+fn refusal(cluster: &Cluster, id: usize, extra: &[&str]) -> String {
+    let output = pbft()
+        .args(["replica", "--id", &id.to_string(), "--config"])
+        .arg(cluster.path())
+        .args(extra)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    said.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_store_that_is_missing_damaged_or_in_use_is_refused_and_a_replacement_rejoins() {
+    let mut cluster = Cluster::new(4, |_| {});
+    let mut client = cluster.client(0);
+    client.put("k", b"1");
+    assert!(refusal(&cluster, 3, &[]).contains("in use by another process"));
+    cluster.kill(3);
+    let data = cluster.directory.path().join("data/replica-3");
+    let log = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    let log =
+        log.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log-")).unwrap();
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    let said = refusal(&cluster, 3, &[]);
+    assert!(said.contains("damaged") && said.contains("--replacement"), "{said}");
+    fs::remove_dir_all(&data).unwrap();
+    let said = refusal(&cluster, 3, &[]);
+    assert!(said.contains("no store") && said.contains("--replacement"), "{said}");
+    cluster.spawn(3, &["--replacement"]);
+    client.put("k", b"2");
+    cluster.wait_until_caught_up(3);
+    assert_eq!(client.get("k").as_deref(), Some(&b"2"[..]));
+    cluster.stop();
+}
+
+/// Root may write anywhere, so a read-only directory is tried by somebody else, if there is anybody.
+#[test]
+fn a_replica_that_may_not_write_its_directory_says_so() {
+    let mut cluster = Cluster::new(4, |_| {});
+    cluster.kill(3);
+    let data = cluster.directory.path().join("data/replica-3");
+    if rustix::process::geteuid().is_root() {
+        // What not even root can write: a directory that is a file.
+        fs::remove_dir_all(&data).unwrap();
+        fs::write(&data, b"").unwrap();
+    } else {
+        for entry in fs::read_dir(&data).unwrap() {
+            fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o400)).unwrap();
+        }
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    let said = refusal(&cluster, 3, &[]);
+    assert!(said.contains("data/replica-3") && said.contains("make the directory writable"), "{said}");
+}
+
+/// A limit on the size of files stands for a full disk: the write fails in the middle of the run.
+#[test]
+fn a_replica_whose_disk_is_full_stops_with_a_clear_error_and_the_others_go_on() {
+    let mut cluster = Cluster::new(4, |_| {});
+    cluster.kill(3);
+    let program = env!("CARGO_BIN_EXE_pbft");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {program} replica --id 3 --config {}",
+        cluster.path().display()
+    );
+    let full = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut client = cluster.client(0);
+    let deadline = Instant::now() + PATIENCE;
+    for i in 0..60 {
+        client.put("k", &[i; 400]);
+        assert!(Instant::now() < deadline);
+    }
+    let output = full.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let said = said.lines().last().unwrap_or_default();
+    assert!(
+        said.contains("cannot write the store") && said.contains("nothing it promised is lost"),
+        "{said}"
+    );
+    assert_eq!(client.get("k").as_deref(), Some(&[59; 400][..]));
+    cluster.spawn(3, &[]);
+    cluster.wait_until_caught_up(3);
+}

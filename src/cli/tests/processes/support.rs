@@ -1,0 +1,343 @@
+//! Clusters of real processes, clients under load, and their history.
+
+use crate::config::Config;
+use pbft::crypto::ed25519::Ed25519;
+use pbft::kv::{KeyValue, Operation, Outcome};
+use pbft::rules::Pbft;
+use pbft::runtime::Clients;
+use pbft::runtime::control::Status;
+use pbft::service::Service;
+use pbft::types::{Bytes, ClientId, ReplicaId};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::{Pid, Signal, kill_process};
+use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Nothing in these tests takes so long unless it never ends.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn pbft() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pbft"))
+}
+
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let sockets: Vec<UdpSocket> = (0..count).map(|_| UdpSocket::bind(("127.0.0.1", 0)).unwrap()).collect();
+    sockets.iter().map(|socket| socket.local_addr().unwrap()).collect()
+}
+
+/// A cluster in a directory of its own, a process for each replica.
+pub struct Cluster {
+    pub directory: tempfile::TempDir,
+    pub config: Config,
+    pub processes: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    /// Makes keys and a configuration, which `edit` may change, and starts nothing.
+    pub fn new(replicas: usize, edit: impl FnOnce(&mut toml::Table)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cluster.toml");
+        let made = pbft()
+            .args(["keygen", "--clients", "12", "--replicas", &replicas.to_string(), "--dir"])
+            .arg(directory.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut table: toml::Table = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        for (entry, address) in
+            table["replica"].as_array_mut().unwrap().iter_mut().zip(free_addresses(replicas))
+        {
+            entry.as_table_mut().unwrap().insert("address".into(), address.to_string().into());
+        }
+        edit(&mut table);
+        fs::write(&path, table.to_string()).unwrap();
+        let config = Config::read(&path).unwrap();
+        // The stores of `keygen` are those of other parameters if these were edited.
+        fs::remove_dir_all(directory.path().join("data")).unwrap();
+        let mut cluster = Cluster { directory, config, processes: Vec::new() };
+        cluster.processes.resize_with(replicas, || None);
+        for id in 0..replicas {
+            cluster.spawn(id, &["--init"]);
+        }
+        cluster.wait_for_answers();
+        cluster
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("cluster.toml")
+    }
+
+    pub fn log(&self, id: usize) -> String {
+        fs::read_to_string(self.directory.path().join(format!("replica-{id}.log"))).unwrap_or_default()
+    }
+
+    pub fn spawn(&mut self, id: usize, extra: &[&str]) {
+        let log = self.directory.path().join(format!("replica-{id}.log"));
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let child = pbft()
+            .args(["replica", "--stop-with-parent", "--id", &id.to_string(), "--config"])
+            .arg(self.path())
+            .args(extra)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.processes[id] = Some(child);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, id: usize) {
+        let mut child = self.processes[id].take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub fn signal(&self, id: usize, signal: Signal) {
+        let pid = self.processes[id].as_ref().unwrap().id();
+        kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+    }
+
+    pub fn client(&self, id: u32) -> Client {
+        let setup = self.config.client_setup(ClientId(id)).unwrap();
+        let timeout = self.config.client_timeout();
+        let clients = Clients::open(self.config.addresses(), vec![setup], timeout, 1400).unwrap();
+        Client { id: ClientId(id), clients }
+    }
+
+    /// The status of every replica that runs; a stopped one has none.
+    pub fn status(&self, id: usize) -> Option<Status> {
+        let mut client = self.client(11);
+        for _ in 0..10 {
+            client.clients.ask_status(client.id, ReplicaId(id as u16));
+            client.clients.wait(Instant::now() + Duration::from_millis(300)).unwrap();
+            if let Some(answer) = client.clients.answers().pop() {
+                return Some(answer.status);
+            }
+        }
+        None
+    }
+
+    pub fn wait_for_answers(&mut self) {
+        for id in 0..self.processes.len() {
+            if let Some(child) = &mut self.processes[id] {
+                assert!(child.try_wait().unwrap().is_none(), "replica {id} has stopped: {}", self.log(id));
+                assert!(self.status(id).is_some(), "replica {id} does not answer: {}", self.log(id));
+            }
+        }
+    }
+
+    /// Waits until the status of a replica is as wanted.
+    pub fn wait_for(&self, id: usize, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status(id);
+            if let Some(status) = status.clone().filter(&wanted) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "replica {id} never {what}: {status:?} {}", self.log(id));
+        }
+    }
+
+    /// Waits until a replica has executed what the others have.
+    pub fn wait_until_caught_up(&self, id: usize) {
+        let most = (0..self.processes.len())
+            .filter(|&other| other != id && self.processes[other].is_some())
+            .filter_map(|other| self.status(other))
+            .map(|status| status.last_executed)
+            .max()
+            .unwrap();
+        self.wait_for(id, &format!("executes up to {most}"), |status| status.last_executed >= most);
+    }
+
+    /// Ends every replica and says what they answered to the request to stop.
+    pub fn stop(mut self) {
+        for id in 0..self.processes.len() {
+            if let Some(mut child) = self.processes[id].take() {
+                drop(child.stdin.take());
+                let status = child.wait().unwrap();
+                assert!(status.success(), "replica {id}: {}", self.log(id));
+            }
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.processes.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// One client.
+pub struct Client {
+    pub id: ClientId,
+    pub clients: Clients<Ed25519, Pbft>,
+}
+
+impl Client {
+    /// Asks until there is an answer.
+    pub fn invoke(&mut self, operation: &Operation) -> Bytes {
+        let read_only = matches!(operation, Operation::Get { .. });
+        self.clients.invoke(self.id, operation.to_bytes(), read_only).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(completion) = self.clients.wait(deadline).unwrap().pop() {
+                return completion.result;
+            }
+            assert!(Instant::now() < deadline, "no answer to {operation:?} of client {:?}", self.id);
+        }
+    }
+
+    pub fn put(&mut self, key: &str, value: &[u8]) {
+        let (key, value) = (Bytes::from(key.as_bytes()), Bytes::from(value));
+        self.invoke(&Operation::Put { key, value });
+    }
+
+    pub fn get(&mut self, key: &str) -> Option<Bytes> {
+        match Outcome::from_bytes(&self.invoke(&Operation::Get { key: Bytes::from(key.as_bytes()) })) {
+            Outcome::Value(value) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// One key of the service as a sequential object.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sequential(KeyValue);
+
+impl SequentialSpec for Sequential {
+    type Op = Bytes;
+    type Ret = Bytes;
+
+    fn invoke(&mut self, operation: &Bytes) -> Bytes {
+        self.0.execute(ClientId(0), operation)
+    }
+}
+
+type Tester = LinearizabilityTester<u32, Sequential>;
+
+/// What clients asked and were answered, by key: operations on one key say nothing of another, and a
+/// history is linearizable if that of each key is.
+#[derive(Default)]
+pub struct History {
+    keys: Mutex<BTreeMap<String, Tester>>,
+}
+
+impl History {
+    fn with<T>(&self, key: &str, act: impl FnOnce(&mut Tester) -> T) -> T {
+        let mut keys = self.keys.lock().unwrap();
+        act(keys.entry(key.to_owned()).or_insert_with(|| Tester::new(Sequential::default())))
+    }
+
+    pub fn invoke(&self, client: &mut Client, key: &str, operation: &Operation) -> Bytes {
+        self.with(key, |tester| tester.on_invoke(client.id.0, operation.to_bytes()).map(|_| ())).unwrap();
+        let result = client.invoke(operation);
+        self.with(key, |tester| tester.on_return(client.id.0, result.clone()).map(|_| ())).unwrap();
+        result
+    }
+
+    /// Reads every key once more and looks for an order that explains everything.
+    pub fn check(&self, client: &mut Client) {
+        let keys: Vec<String> = self.keys.lock().unwrap().keys().cloned().collect();
+        for key in &keys {
+            self.invoke(client, key, &Operation::Get { key: Bytes::from(key.as_bytes()) });
+        }
+        for (key, tester) in self.keys.lock().unwrap().iter() {
+            assert!(tester.is_consistent(), "no order of the operations on {key} explains their results");
+        }
+    }
+}
+
+/// Clients that put, get and swap until they are told to stop.
+pub struct Load {
+    pub history: Arc<History>,
+    pub completed: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A key takes so many operations of the load, so that the search for their order stays small.
+const OPERATIONS_PER_KEY: u64 = 24;
+
+impl Load {
+    pub fn start(cluster: &Cluster, clients: u32, seed: u64) -> Self {
+        println!("load of {clients} clients, seed {seed}");
+        let mut load = Load {
+            history: Arc::default(),
+            completed: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        let counter = Arc::new(AtomicU64::new(0));
+        for id in 0..clients {
+            let mut client = cluster.client(id);
+            let (history, completed, stop) =
+                (load.history.clone(), load.completed.clone(), load.stop.clone());
+            let counter = counter.clone();
+            let mut rng = ChaCha8Rng::seed_from_u64(seed ^ u64::from(id) << 32);
+            load.threads.push(std::thread::spawn(move || {
+                while !stop.load(Relaxed) {
+                    let key = format!("key-{}", counter.fetch_add(1, Relaxed) / OPERATIONS_PER_KEY);
+                    let operation = choose(&key, &mut rng);
+                    history.invoke(&mut client, &key, &operation);
+                    completed.fetch_add(1, Relaxed);
+                }
+            }));
+        }
+        load
+    }
+
+    /// Waits until so many more operations have completed.
+    pub fn wait(&self, more: u64) {
+        let (target, deadline) = (self.completed.load(Relaxed) + more, Instant::now() + PATIENCE);
+        while self.completed.load(Relaxed) < target {
+            assert!(Instant::now() < deadline, "the cluster does not serve");
+            assert!(!self.threads.iter().any(JoinHandle::is_finished), "a client has failed");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Stops the clients and judges the history.
+    pub fn finish(self, cluster: &Cluster) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        let completed = self.completed.load(Relaxed);
+        self.history.check(&mut cluster.client(10));
+        println!("{completed} operations, linearizable");
+    }
+}
+
+fn choose(key: &str, rng: &mut ChaCha8Rng) -> Operation {
+    let key = Bytes::from(key.as_bytes());
+    let value = |rng: &mut ChaCha8Rng| Bytes::from(rng.random_range(0..3u32).to_string().into_bytes());
+    match rng.random_range(0..10) {
+        0..4 => Operation::Put { key, value: value(rng) },
+        4..7 => Operation::Get { key },
+        7 => Operation::Delete { key },
+        _ => {
+            let expected = rng.random_range(0..2).eq(&0).then(|| value(rng));
+            Operation::CompareAndSwap { key, expected, new: Some(value(rng)) }
+        }
+    }
+}
+
+/// The memory of a process in bytes.
+pub fn resident(child: &Child) -> u64 {
+    let status = fs::read_to_string(Path::new("/proc").join(child.id().to_string()).join("status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}

@@ -1,0 +1,321 @@
+//! Clients over UDP: any number of them behind one socket, driven by whoever owns them.
+//!
+//! ```no_run
+//! # use pbft::{client::ClientSetup, crypto::ed25519::Ed25519, kv::Operation, rules::Pbft, types::{Bytes, ClientId}};
+//! # use pbft::runtime::Clients;
+//! # use std::{net::SocketAddr, time::{Duration, Instant}};
+//! # fn example(setup: ClientSetup<Ed25519, Pbft>, replicas: Vec<SocketAddr>) -> std::io::Result<()> {
+//! let client = setup.id;
+//! let mut clients = Clients::open(replicas, vec![setup], Duration::from_millis(250), 1400)?;
+//! let get = Operation::Get { key: Bytes::from(&b"k"[..]) };
+//! clients.invoke(client, get.to_bytes(), true);
+//! let completed = clients.wait(Instant::now() + Duration::from_secs(5))?;
+//! # Ok(())
+//! # }
+//! ```
+
+use super::control::{self, Answer, Control, Hello, Query};
+use super::counters::Counters;
+use super::transport::{MAX_DATAGRAM_BYTES, Transport};
+use crate::actor::nodes;
+use crate::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
+use crate::crypto::{Crypto, Signed};
+use crate::message::Message;
+use crate::replica::Subject;
+use crate::replica::verify::Membership;
+use crate::rules::Rules;
+use crate::types::{Bytes, ClientId, ReplicaId, Timestamp};
+use crate::wire;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often a waiting client says again where it is, in case a replica has restarted.
+const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest wait for a datagram, and so how late a time-out may be noticed.
+const TICK: Duration = Duration::from_millis(4);
+
+/// An operation that has its result.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Completion {
+    /// Who asked.
+    pub client: ClientId,
+    /// What enough replicas answered.
+    pub result: Bytes,
+    /// From the invocation to the result.
+    pub took: Duration,
+}
+
+struct Entry<C: Crypto, R: Rules> {
+    setup: ClientSetup<C, R>,
+    client: Client<C>,
+    deadline: Option<Instant>,
+    said_hello: Option<Instant>,
+    invoked: Instant,
+}
+
+/// Called with what must be durable before the request it belongs to leaves.
+pub type Keep = Box<dyn FnMut(ClientId, ClientDurable) -> io::Result<()> + Send>;
+
+/// Clients that share a socket.
+///
+/// Timestamps come from the clock, in microseconds. Without [`Clients::keep_with`] nothing else is kept, so the clock
+/// must not go back between two processes that use one key.
+pub struct Clients<C: Crypto, R: Rules> {
+    transport: Transport,
+    replicas: Vec<SocketAddr>,
+    clients: BTreeMap<ClientId, Entry<C, R>>,
+    deadlines: BTreeSet<(Instant, ClientId)>,
+    timeout: Duration,
+    completed: Vec<Completion>,
+    answers: Vec<Answer>,
+    keep: Option<Keep>,
+    counters: Arc<Counters>,
+    datagram: Vec<u8>,
+    buffer: Vec<u8>,
+    asked_again: Instant,
+}
+
+impl<C: Crypto, R: Rules> Clients<C, R> {
+    /// Opens a socket for these clients. `timeout` is how long a client waits before it asks every replica.
+    ///
+    /// # Errors
+    /// If no socket can be had.
+    pub fn open(
+        replicas: Vec<SocketAddr>,
+        setups: Vec<ClientSetup<C, R>>,
+        timeout: Duration,
+        datagram_bytes: usize,
+    ) -> io::Result<Self> {
+        let any = match replicas.first() {
+            Some(SocketAddr::V6(_)) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        };
+        let counters = Arc::new(Counters::default());
+        let transport = Transport::bind(any, datagram_bytes, replicas.clone(), TICK, counters.clone())?;
+        let now = Instant::now();
+        let entry = |setup: ClientSetup<C, R>| {
+            let client = Client::new(ClientDurable::default());
+            (setup.id, Entry { setup, client, deadline: None, said_hello: None, invoked: now })
+        };
+        Ok(Clients {
+            transport,
+            replicas,
+            clients: setups.into_iter().map(entry).collect(),
+            deadlines: BTreeSet::new(),
+            timeout,
+            completed: Vec::new(),
+            answers: Vec::new(),
+            keep: None,
+            counters,
+            datagram: Vec::new(),
+            buffer: vec![0; MAX_DATAGRAM_BYTES],
+            asked_again: now,
+        })
+    }
+
+    /// Goes on from what a client has kept, and keeps what comes with `keep`.
+    pub fn keep_with(&mut self, client: ClientId, kept: ClientDurable, keep: Keep) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.client = Client::new(kept);
+        }
+        self.keep = Some(keep);
+    }
+
+    /// The clients, in order.
+    pub fn ids(&self) -> impl Iterator<Item = ClientId> {
+        self.clients.keys().copied()
+    }
+
+    /// Whether this client has a request outstanding; it has one at a time.
+    pub fn is_waiting(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|entry| entry.client.is_waiting())
+    }
+
+    /// What happened how often.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Asks for an operation. Nothing happens if the client is unknown or has a request outstanding.
+    ///
+    /// # Errors
+    /// If what must be kept cannot be; then nothing has been sent.
+    pub fn invoke(&mut self, client: ClientId, operation: Bytes, read_only: bool) -> io::Result<()> {
+        if self.is_waiting(client) {
+            return Ok(());
+        }
+        self.say_hello(client);
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.invoked = Instant::now();
+        }
+        self.step(client, ClientEvent::Invoke { operation, read_only, clock: clock() })
+    }
+
+    /// Gives a request up: its result, if it ever comes, is not reported. It may still be executed.
+    pub fn abandon(&mut self, client: ClientId) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.client = Client::new(entry.client.durable());
+            if let Some(deadline) = entry.deadline.take() {
+                self.deadlines.remove(&(deadline, client));
+            }
+        }
+    }
+
+    /// Asks a replica how it does. The answer comes with [`Clients::answers`].
+    pub fn ask_status(&mut self, client: ClientId, replica: ReplicaId) {
+        let Some(entry) = self.clients.get(&client) else { return };
+        let Some(&address) = self.replicas.get(usize::from(replica.0)) else { return };
+        let query = Signed::new(Query { client, clock: clock() }, &*entry.setup.keys);
+        let bytes = control::encode(&Control::<C>::Query(query));
+        self.transport.send(&[address], &bytes, &mut self.datagram);
+    }
+
+    /// The answers of replicas since the last call.
+    pub fn answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Handles what arrives until something completes, a replica answers, or it is `until`.
+    ///
+    /// # Errors
+    /// If the machine fails.
+    pub fn wait(&mut self, until: Instant) -> io::Result<Vec<Completion>> {
+        loop {
+            self.poll()?;
+            if !self.completed.is_empty() || !self.answers.is_empty() || Instant::now() >= until {
+                return Ok(std::mem::take(&mut self.completed));
+            }
+        }
+    }
+
+    /// Waits for one datagram, a few milliseconds at most, and handles it and what is due.
+    fn poll(&mut self) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let outcome = self.receive(&mut buffer);
+        self.buffer = buffer;
+        outcome?;
+        let now = Instant::now();
+        if now.duration_since(self.asked_again) > TICK {
+            self.asked_again = now;
+            self.transport.ask_for_lost_fragments();
+        }
+        while let Some(&(deadline, client)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.deadlines.remove(&(deadline, client));
+            if let Some(entry) = self.clients.get_mut(&client) {
+                entry.deadline = None;
+            }
+            if let Some(entry) = self.clients.get_mut(&client) {
+                entry.said_hello = None;
+            }
+            self.say_hello(client);
+            self.step(client, ClientEvent::Timeout)?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let Some((_, bytes)) = self.transport.receive(buffer)? else { return Ok(()) };
+        if bytes.first() == Some(&control::CONTROL) {
+            self.on_control(&bytes);
+            return Ok(());
+        }
+        let message = match wire::decode::<C>(&bytes) {
+            Ok(message) => message,
+            Err(reason) => {
+                self.counters.reject(reason);
+                return Ok(());
+            }
+        };
+        let Message::Reply(reply) = &message else { return Ok(()) };
+        let client = reply.content.client;
+        let Some(entry) = self.clients.get(&client) else { return Ok(()) };
+        if Subject::of(&message).is_some_and(|subject| !entry.client.heeds(&entry.setup, subject)) {
+            self.counters.unheeded.add(1);
+            return Ok(());
+        }
+        match Client::verify(&entry.setup, message) {
+            Ok(reply) => {
+                self.counters.verified.add(1);
+                self.step(client, ClientEvent::Message(reply))
+            }
+            Err(reason) => {
+                self.counters.reject(reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_control(&mut self, bytes: &[u8]) {
+        let Some(Control::Answer(answer)) = control::decode::<C>(bytes) else { return };
+        let Some(entry) = self.clients.values().next() else { return };
+        let setup = &entry.setup;
+        let members =
+            Membership { cluster: &setup.cluster, clients: 0, keys: &*setup.keys, rules: &setup.rules };
+        match members.check(&answer) {
+            Ok(()) => self.answers.push(answer.content),
+            Err(reason) => self.counters.reject(reason),
+        }
+    }
+
+    fn step(&mut self, client: ClientId, event: ClientEvent<C>) -> io::Result<()> {
+        let Some(entry) = self.clients.get_mut(&client) else { return Ok(()) };
+        let mut effects = Vec::new();
+        entry.client.step(&entry.setup, event, &mut effects);
+        for effect in effects {
+            match effect {
+                ClientEffect::Persist(durable) => {
+                    if let Some(keep) = &mut self.keep {
+                        keep(client, durable)?;
+                    }
+                }
+                ClientEffect::Send(to, message) => {
+                    let receivers: Vec<SocketAddr> = nodes(&entry.setup.cluster, usize::MAX, to)
+                        .into_iter()
+                        .filter_map(|node| self.replicas.get(node).copied())
+                        .collect();
+                    self.transport.send(&receivers, &wire::encode(&message), &mut self.datagram);
+                }
+                ClientEffect::SetTimer { backoff } => {
+                    let deadline = Instant::now() + self.timeout * 2u32.pow(u32::from(backoff));
+                    if let Some(old) = entry.deadline.replace(deadline) {
+                        self.deadlines.remove(&(old, client));
+                    }
+                    self.deadlines.insert((deadline, client));
+                }
+                ClientEffect::CancelTimer => {
+                    if let Some(old) = entry.deadline.take() {
+                        self.deadlines.remove(&(old, client));
+                    }
+                }
+                ClientEffect::Completed { result, .. } => {
+                    self.completed.push(Completion { client, result, took: entry.invoked.elapsed() });
+                }
+                ClientEffect::Reject(reason) => self.counters.reject(reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells every replica where this client is, unless it has done so just now.
+    fn say_hello(&mut self, client: ClientId) {
+        let Some(entry) = self.clients.get_mut(&client) else { return };
+        if entry.said_hello.is_some_and(|at| at.elapsed() < HELLO_INTERVAL) {
+            return;
+        }
+        entry.said_hello = Some(Instant::now());
+        let hello = Signed::new(Hello { client, clock: clock() }, &*entry.setup.keys);
+        let bytes = control::encode(&Control::<C>::Hello(hello));
+        self.transport.send(&self.replicas, &bytes, &mut self.datagram);
+    }
+}
+
+/// The time in the unit of timestamps, microseconds.
+pub fn clock() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,124 @@
+//! What nodes tell each other outside of the protocol: where a client is, and how a replica does.
+//!
+//! Signed like everything else. A replica answers a client at the address of its last [`Hello`]: an older one,
+//! sent again by somebody else, changes nothing.
+
+use crate::crypto::{Content, Crypto, Signed};
+use crate::types::{ClientId, Principal, ReplicaId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What a control message begins with; a message of the protocol begins with its version.
+pub const CONTROL: u8 = 0xc0;
+
+/// A client says that replies are to go where this came from.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Hello {
+    /// The client.
+    pub client: ClientId,
+    /// The time; each is later than the one before.
+    pub clock: Timestamp,
+}
+
+/// A client asks how a replica does.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Query {
+    /// The client.
+    pub client: ClientId,
+    /// The time, to tell answers apart.
+    pub clock: Timestamp,
+}
+
+/// How a replica does.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Answer {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// That of the query.
+    pub clock: Timestamp,
+    /// How it does.
+    pub status: Status,
+}
+
+/// What a replica says about itself. Nothing that is decided depends on it.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Status {
+    /// The view last entered.
+    pub view: u64,
+    /// The view of the VIEW-CHANGE sent since, if any.
+    pub leaving: Option<u64>,
+    /// The primary of `view`.
+    pub primary: u16,
+    /// `h` and `H`.
+    pub watermarks: (u64, u64),
+    /// The last batch executed.
+    pub last_executed: u64,
+    /// Known requests that have not executed.
+    pub waiting_requests: u64,
+    /// The checkpoint whose state is being fetched, and how many of its blocks are here.
+    pub transferring: Option<(u64, u64)>,
+    /// Milliseconds since the last batch executed, or since the start.
+    pub idle_ms: u64,
+    /// For each replica, milliseconds since a message of it was verified; none if there never was.
+    pub heard_ms: Vec<Option<u64>>,
+    /// Why messages were dropped, and how many.
+    pub rejections: Vec<(String, u64)>,
+    /// The other counters.
+    pub counters: Vec<(String, u64)>,
+    /// The processor time of the process so far, in microseconds.
+    pub cpu_us: u64,
+    /// The process.
+    pub pid: u32,
+}
+
+impl Status {
+    /// The counter of this name; 0 if there is none.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.iter().find(|(other, _)| other == name).map_or(0, |&(_, value)| value)
+    }
+}
+
+impl Content for Hello {
+    const TAG: u8 = 32;
+    fn sender(&self) -> Option<Principal> {
+        Some(Principal::Client(self.client))
+    }
+}
+
+impl Content for Query {
+    const TAG: u8 = 33;
+    fn sender(&self) -> Option<Principal> {
+        Some(Principal::Client(self.client))
+    }
+}
+
+impl Content for Answer {
+    const TAG: u8 = 34;
+    fn sender(&self) -> Option<Principal> {
+        Some(Principal::Replica(self.replica))
+    }
+}
+
+/// A message outside of the protocol.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum Control<C: Crypto> {
+    /// To every replica.
+    Hello(Signed<Hello, C>),
+    /// To one replica.
+    Query(Signed<Query, C>),
+    /// To whoever asked.
+    Answer(Signed<Answer, C>),
+}
+
+/// The bytes of a control message.
+pub fn encode<C: Crypto>(control: &Control<C>) -> Vec<u8> {
+    postcard::to_extend(control, vec![CONTROL]).expect("encoding into memory cannot fail")
+}
+
+/// The control message that these bytes are, if they are one.
+pub fn decode<C: Crypto>(bytes: &[u8]) -> Option<Control<C>> {
+    match postcard::take_from_bytes(bytes.strip_prefix(&[CONTROL])?) {
+        Ok((control, [])) => Some(control),
+        _ => None,
+    }
+}

@@ -1,0 +1,109 @@
+//! What happened how often; for `pbft status`, metrics and the benchmark, never for decisions.
+
+use crate::rejection::Rejection;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A number that only grows, until it wraps.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Relaxed);
+    }
+
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// The counters of one process.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: Counter,)*
+            rejected: [Counter; Rejection::ALL.len()],
+        }
+
+        impl Counters {
+            /// Every counter but the rejections, with its name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams received.
+    datagrams_received,
+    /// Datagrams sent.
+    datagrams_sent,
+    /// Datagrams that the kernel did not take.
+    not_sent,
+    /// Datagrams that are no frame.
+    no_frame,
+    /// Fragments asked for again.
+    fragments_asked,
+    /// Fragments sent again.
+    fragments_resent,
+    /// Messages dropped before verification, because the replica has no use for them.
+    unheeded,
+    /// Messages verified.
+    verified,
+    /// Replies to clients whose address is not known.
+    no_address,
+    /// Steps of the replica.
+    steps,
+    /// Messages signed.
+    signed,
+    /// Batches executed.
+    batches,
+    /// Requests executed.
+    requests,
+    /// Views entered.
+    views_entered,
+    /// States fetched from others.
+    transfers,
+    /// Stable checkpoints.
+    stable_checkpoints,
+    /// Records made durable.
+    records,
+    /// Groups of records made durable together.
+    commits,
+    /// Processor time of decoding and verifying, in nanoseconds.
+    verify_ns,
+    /// Processor time of steps, in nanoseconds: signing, executing, digests.
+    step_ns,
+    /// Processor time of writing the store, in nanoseconds.
+    store_ns,
+    /// Time that the store took, waiting included, in nanoseconds.
+    store_wait_ns,
+    /// Processor time of encoding and sending, in nanoseconds.
+    send_ns,
+}
+
+impl Counters {
+    /// Counts a message dropped for this reason.
+    pub fn reject(&self, reason: Rejection) {
+        if let Some(index) = Rejection::ALL.iter().position(|&other| other == reason) {
+            self.rejected[index].add(1);
+        }
+    }
+
+    /// The reasons for which messages were dropped, and how many.
+    pub fn rejections(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.rejected.iter().map(Counter::get);
+        Rejection::ALL.iter().map(|reason| reason.as_str()).zip(counts).filter(|&(_, n)| n > 0).collect()
+    }
+}
+
+/// The processor time that this thread has used.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,523 @@
+//! One replica on a machine: threads, timers, the store and the socket around [`Replica::step`].
+
+use super::control::{self, Answer, Control, Status};
+use super::counters::{Counters, thread_time};
+use super::output::{Outgoing, Output};
+use super::store::{OpenError, Store};
+use super::transport::{MAX_DATAGRAM_BYTES, Transport};
+use crate::actor::Timeouts;
+use crate::crypto::Signed;
+use crate::message::Message;
+use crate::rejection::Rejection;
+use crate::replica::verify::verify;
+use crate::replica::{
+    Bundle, Durable, Effect, Effects, Event, Fact, Record, Replica, RestoreError, Setup, Subject, Timer,
+};
+use crate::store::Identity;
+use crate::types::{ClientId, Digest, Principal, ReplicaId, Timestamp};
+use crate::wire;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The most effects that wait to be carried out before workers wait too.
+const MAX_OUTBOX: usize = 4096;
+/// How long a worker waits for a datagram before it looks whether to stop.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// The longest sleep of the thread that watches the timers, and so how late one may fire.
+const TICK: Duration = Duration::from_millis(10);
+/// A tick that took so much longer than asked for means that the whole process was stopped.
+const FROZEN: Duration = Duration::from_millis(200);
+
+/// Where and how a replica runs.
+pub struct Options<B: Bundle> {
+    /// The address to bind.
+    pub listen: SocketAddr,
+    /// The address of each replica, this one too.
+    pub replicas: Vec<SocketAddr>,
+    /// The domain of the cluster's signatures: part of the store's identity.
+    pub domain: Digest,
+    /// How long the timers run.
+    pub timeouts: Timeouts,
+    /// The directory of the store; without one nothing survives the process, which is for benchmarks only.
+    pub store: Option<PathBuf>,
+    /// Threads that receive, verify and step; at least 1.
+    pub workers: usize,
+    /// The longest datagram sent, in bytes.
+    pub datagram_bytes: usize,
+    /// Who watches, if anybody.
+    pub witness: Option<Box<dyn Witness<B>>>,
+}
+
+/// Sees everything that a replica is given and asks for, in order; for a journal, never for decisions.
+pub trait Witness<B: Bundle>: Send {
+    /// The replica starts from `stored`, which asks for `effects`.
+    ///
+    /// # Errors
+    /// If the machine fails; then the replica stops.
+    fn started(
+        &mut self,
+        stored: Option<&Durable<B::Crypto>>,
+        effects: &Effects<B::Crypto>,
+    ) -> io::Result<()>;
+
+    /// The next step is for this event.
+    ///
+    /// # Errors
+    /// If the machine fails; then the replica stops.
+    fn event(&mut self, event: &Event<B::Crypto>) -> io::Result<()>;
+
+    /// It asked for these effects.
+    ///
+    /// # Errors
+    /// If the machine fails; then the replica stops.
+    fn effects(&mut self, effects: &Effects<B::Crypto>) -> io::Result<()>;
+}
+
+/// Why a replica cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration must not serve.
+    #[error("{0}")]
+    Configuration(&'static str),
+    /// The store is refused.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// What the store holds is not what this replica can have recorded.
+    #[error("the store is damaged: {0}")]
+    Restore(#[from] RestoreError),
+    /// The address cannot be bound.
+    #[error("cannot bind {0}: {1}")]
+    Bind(SocketAddr, io::Error),
+    /// The machine refused.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What the lock of the replica protects.
+struct Core<B: Bundle> {
+    replica: Replica<B>,
+    progress: Option<Instant>,
+    status: Option<Instant>,
+    executed_at: Instant,
+    witness: Option<Box<dyn Witness<B>>>,
+}
+
+/// The address of a client, and the clock of the message that told it.
+pub(super) type Addresses = Mutex<BTreeMap<ClientId, (SocketAddr, Timestamp)>>;
+
+struct Shared<B: Bundle> {
+    setup: Setup<B>,
+    timeouts: Timeouts,
+    transport: Arc<Transport>,
+    core: Mutex<Core<B>>,
+    /// Effects in the order of their steps. Only ever locked under `core`, or to take them all.
+    outbox: Mutex<Vec<Outgoing<B::Crypto>>>,
+    output: Mutex<Output<B::Crypto>>,
+    clients: Arc<Addresses>,
+    heard: Vec<Mutex<Option<Instant>>>,
+    counters: Arc<Counters>,
+    stop: AtomicBool,
+    failure: Mutex<Option<String>>,
+}
+
+/// A running replica. It goes on when this is dropped; [`Host::stop`] ends it.
+pub struct Host<B: Bundle> {
+    shared: Arc<Shared<B>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked has left its value whole or the process is about to stop.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B: Bundle> Host<B> {
+    /// Starts a replica from its store and runs it.
+    ///
+    /// # Errors
+    /// If the configuration has a [`problem`](Setup::problem), the store is refused, or the machine fails.
+    pub fn start(setup: Setup<B>, options: Options<B>) -> Result<Self, StartError> {
+        if let Some(problem) = setup.problem() {
+            return Err(StartError::Configuration(problem));
+        }
+        if options.replicas.len() != setup.cluster.n() {
+            return Err(StartError::Configuration("there must be one address for each replica"));
+        }
+        let identity = Identity {
+            domain: options.domain,
+            replica: setup.id,
+            cluster: setup.cluster,
+            parameters: setup.parameters,
+        };
+        let (store, stored) = match &options.store {
+            Some(directory) => {
+                let (store, durable) = Store::open(directory, &identity)?;
+                (Some(store), Some(durable))
+            }
+            None => (None, None),
+        };
+        let counters = Arc::new(Counters::default());
+        let mut others = options.replicas.clone();
+        others.remove(usize::from(setup.id.0));
+        let transport =
+            Transport::bind(options.listen, options.datagram_bytes, others, PATIENCE, counters.clone())
+                .map_err(|error| StartError::Bind(options.listen, error))?;
+        let transport = Arc::new(transport);
+
+        let mut effects = Effects::new();
+        let replica = Replica::start(&setup, stored.clone(), &mut effects)?;
+        let mut witness = options.witness;
+        if let Some(witness) = &mut witness {
+            witness.started(stored.as_ref(), &effects)?;
+        }
+        let clients = Arc::new(Addresses::default());
+        let output = Output::new(
+            setup.id,
+            setup.cluster,
+            options.replicas.clone(),
+            store,
+            transport.clone(),
+            clients.clone(),
+            counters.clone(),
+        );
+        let core = Core { replica, progress: None, status: None, executed_at: Instant::now(), witness };
+        let shared = Arc::new(Shared {
+            heard: setup.cluster.replicas().map(|_| Mutex::new(None)).collect(),
+            setup,
+            timeouts: options.timeouts,
+            transport,
+            core: Mutex::new(core),
+            outbox: Mutex::default(),
+            output: Mutex::new(output),
+            clients,
+            counters,
+            stop: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        });
+        shared.absorb(&mut lock(&shared.core), effects);
+        shared.flush();
+        let mut threads = Vec::new();
+        for worker in 0..options.workers.max(1) {
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new().name(format!("worker-{worker}"));
+            threads.push(thread.spawn(move || shared.guard(Shared::work))?);
+        }
+        let timers = shared.clone();
+        let thread = std::thread::Builder::new().name("timers".into());
+        threads.push(thread.spawn(move || timers.guard(Shared::watch_timers))?);
+        Ok(Host { shared, threads: Mutex::new(threads) })
+    }
+
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// If the machine fails.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.shared.transport.address()
+    }
+
+    /// How it does.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Whether it has stopped, or is about to.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.stop.load(Relaxed)
+    }
+
+    /// Stops it and waits for its threads. Everything sent is durable.
+    ///
+    /// # Errors
+    /// What stopped it before, if something did.
+    pub fn stop(&self) -> Result<(), String> {
+        self.shared.stop.store(true, Relaxed);
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                self.shared.fail("a thread panicked".into());
+            }
+        }
+        lock(&self.shared.failure).take().map_or(Ok(()), Err)
+    }
+}
+
+impl<B: Bundle> Shared<B> {
+    fn fail(&self, why: String) {
+        lock(&self.failure).get_or_insert(why);
+        self.stop.store(true, Relaxed);
+    }
+
+    /// Runs a thread; if it panics, the replica stops.
+    fn guard(&self, run: impl Fn(&Self)) {
+        struct Bomb<'a>(&'a AtomicBool);
+        impl Drop for Bomb<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Relaxed);
+            }
+        }
+        let bomb = Bomb(&self.stop);
+        run(self);
+        drop(bomb);
+    }
+
+    // --- receiving ---
+
+    fn work(&self) {
+        let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
+        while !self.stop.load(Relaxed) {
+            match self.transport.receive(&mut buffer) {
+                Ok(None) => {}
+                Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
+                    self.on_control(from, &bytes);
+                }
+                Ok(Some((_, bytes))) => self.on_bytes(&bytes),
+                Err(error) => self.fail(format!("cannot receive: {error}")),
+            }
+        }
+    }
+
+    fn on_bytes(&self, bytes: &[u8]) {
+        let before = thread_time();
+        let message = match wire::decode::<B::Crypto>(bytes) {
+            Ok(message) => message,
+            Err(reason) => return self.counters.reject(reason),
+        };
+        if Subject::of(&message).is_some_and(|subject| !lock(&self.core).replica.heeds(&self.setup, subject))
+        {
+            return self.counters.unheeded.add(1);
+        }
+        let message = match verify(&self.setup, message) {
+            Ok(message) => message,
+            Err(reason) => return self.counters.reject(reason),
+        };
+        self.counters.verified.add(1);
+        self.counters.verify_ns.add(nanoseconds(thread_time().saturating_sub(before)));
+        self.note_sender(&message);
+        self.step(Event::Message(message));
+    }
+
+    /// Remembers that a replica is alive.
+    fn note_sender(&self, message: &Message<B::Crypto>) {
+        let signer = match message {
+            Message::PrePrepare(m, _) => m.signer,
+            Message::Prepare(m) => m.signer,
+            Message::Commit(m) => m.signer,
+            Message::Status(m) => m.signer,
+            Message::ViewChange(m) => m.signer,
+            _ => return,
+        };
+        if let Principal::Replica(ReplicaId(replica)) = signer
+            && let Some(heard) = self.heard.get(usize::from(replica))
+        {
+            *lock(heard) = Some(Instant::now());
+        }
+    }
+
+    fn note_client(&self, client: ClientId, from: SocketAddr, clock: Timestamp) {
+        let mut clients = lock(&self.clients);
+        let newer = clients.get(&client).is_none_or(|&(_, known)| clock > known);
+        if newer {
+            clients.insert(client, (from, clock));
+        }
+    }
+
+    fn on_control(&self, from: SocketAddr, bytes: &[u8]) {
+        let members = self.setup.membership();
+        match control::decode::<B::Crypto>(bytes) {
+            Some(Control::Hello(hello)) => {
+                let client = hello.content.client;
+                let known =
+                    lock(&self.clients).get(&client).is_some_and(|&(_, at)| at >= hello.content.clock);
+                if known {
+                    return;
+                }
+                match members.check(&hello) {
+                    Ok(()) => self.note_client(client, from, hello.content.clock),
+                    Err(reason) => self.counters.reject(reason),
+                }
+            }
+            Some(Control::Query(query)) => match members.check(&query) {
+                Ok(()) => {
+                    let clock = query.content.clock;
+                    let answer = Answer { replica: self.setup.id, clock, status: self.status() };
+                    let answer = Control::<B::Crypto>::Answer(Signed::new(answer, &*self.setup.keys));
+                    self.transport.send(&[from], &control::encode(&answer), &mut Vec::new());
+                }
+                Err(reason) => self.counters.reject(reason),
+            },
+            Some(Control::Answer(_)) => self.counters.reject(Rejection::NotForThisNode),
+            None => self.counters.reject(Rejection::Malformed),
+        }
+    }
+
+    // --- steps ---
+
+    fn step(&self, event: Event<B::Crypto>) {
+        let mut core = lock(&self.core);
+        self.step_locked(&mut core, event);
+        drop(core);
+        self.flush();
+    }
+
+    fn step_locked(&self, core: &mut Core<B>, event: Event<B::Crypto>) {
+        let before = thread_time();
+        let mut effects = Effects::new();
+        let watched = core.witness.as_mut().map_or(Ok(()), |witness| witness.event(&event));
+        core.replica.step(&self.setup, event, &mut effects);
+        let watched = watched.and_then(|()| core.witness.as_mut().map_or(Ok(()), |w| w.effects(&effects)));
+        if let Err(error) = watched {
+            // What was not journalled must not happen, or the journal tells of another run.
+            return self.fail(format!("cannot write the journal: {error}"));
+        }
+        self.counters.steps.add(1);
+        self.counters.step_ns.add(nanoseconds(thread_time().saturating_sub(before)));
+        self.absorb(core, effects);
+    }
+
+    /// Takes over what a step asks for: timers at once, the rest to the outbox.
+    fn absorb(&self, core: &mut Core<B>, effects: Effects<B::Crypto>) {
+        let now = Instant::now();
+        let mut outbox = lock(&self.outbox);
+        let (mut new_snapshot, mut fetched) = (false, false);
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => {
+                    new_snapshot |= matches!(record, Record::Snapshot(_));
+                    outbox.push(Outgoing::Persist(record));
+                }
+                Effect::Send(to, message) => outbox.push(Outgoing::Send(to, message)),
+                Effect::SetTimer(timer) => {
+                    let due = Some(now + self.timeouts.duration(timer));
+                    match timer {
+                        Timer::Progress { .. } => core.progress = due,
+                        Timer::Status => core.status = due,
+                    }
+                }
+                Effect::CancelProgressTimer => core.progress = None,
+                Effect::Fact(fact) => {
+                    fetched |= matches!(fact, Fact::StateTransferred { .. });
+                    self.note(core, &fact, now);
+                }
+                Effect::Reject(reason) => self.counters.reject(reason),
+            }
+        }
+        if new_snapshot {
+            let durable = Box::new(core.replica.durable().clone());
+            outbox.push(Outgoing::Checkpoint { durable, fetched });
+        }
+    }
+
+    fn note(&self, core: &mut Core<B>, fact: &Fact, now: Instant) {
+        match fact {
+            Fact::Executed { requests, .. } => {
+                core.executed_at = now;
+                self.counters.batches.add(1);
+                self.counters.requests.add(requests.len() as u64);
+            }
+            Fact::ViewLeft { view, to } => tracing::info!(view = view.0, to = to.0, "view left"),
+            Fact::ViewEntered { view, .. } => {
+                self.counters.views_entered.add(1);
+                tracing::info!(view = view.0, "view entered");
+            }
+            Fact::CheckpointStable { n, .. } => {
+                self.counters.stable_checkpoints.add(1);
+                tracing::debug!(n = n.0, "checkpoint stable");
+            }
+            Fact::StateTransferred { n, .. } => {
+                self.counters.transfers.add(1);
+                tracing::info!(n = n.0, "state fetched");
+            }
+            _ => {}
+        }
+    }
+
+    /// Carries out what is in the outbox, unless another worker is doing so: that one then finds it.
+    fn flush(&self) {
+        loop {
+            let waiting = lock(&self.outbox).len();
+            if waiting == 0 || self.stop.load(Relaxed) {
+                return;
+            }
+            let mut output = match self.output.try_lock() {
+                Ok(output) => output,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if waiting < MAX_OUTBOX => return,
+                Err(TryLockError::WouldBlock) => lock(&self.output),
+            };
+            let pending = std::mem::take(&mut *lock(&self.outbox));
+            if let Err(error) = output.carry_out(pending) {
+                self.fail(format!("cannot write the store: {error}"));
+            }
+            // Looks again after letting go: whoever came meanwhile has left its effects to us.
+        }
+    }
+
+    // --- timers ---
+
+    fn watch_timers(&self) {
+        let mut slept_from = Instant::now();
+        while !self.stop.load(Relaxed) {
+            std::thread::sleep(TICK);
+            let now = Instant::now();
+            let overslept = now.duration_since(slept_from).saturating_sub(TICK);
+            slept_from = now;
+            self.transport.ask_for_lost_fragments();
+            let mut core = lock(&self.core);
+            if overslept > FROZEN {
+                // The process was stopped: that is not the time that a timer measures, and what arrived
+                // meanwhile has not been looked at.
+                core.progress = core.progress.map(|due| due + overslept);
+            }
+            if core.progress.is_some_and(|due| due <= now) {
+                core.progress = None;
+                self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
+            }
+            if core.status.is_some_and(|due| due <= now) {
+                core.status = None;
+                self.step_locked(&mut core, Event::Timeout(Timer::Status));
+            }
+            drop(core);
+            self.flush();
+        }
+    }
+
+    // --- telling ---
+
+    fn status(&self) -> Status {
+        let now = Instant::now();
+        let milliseconds =
+            |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        let core = lock(&self.core);
+        let replica = &core.replica;
+        let watermarks = replica.watermarks(&self.setup);
+        let mut counters: Vec<(String, u64)> =
+            self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
+        counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
+        let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Status {
+            view: replica.view().0,
+            leaving: replica.leaving().map(|view| view.0),
+            primary: self.setup.cluster.primary(replica.view()).0,
+            watermarks: (watermarks.h.0, watermarks.high().0),
+            last_executed: replica.last_executed().0,
+            waiting_requests: replica.waiting_requests() as u64,
+            transferring: replica.transferring().map(|(n, blocks)| (n.0, blocks as u64)),
+            idle_ms: milliseconds(core.executed_at),
+            heard_ms: self.heard.iter().map(|heard| lock(heard).map(milliseconds)).collect(),
+            rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
+            counters,
+            cpu_us: usage.tv_sec.unsigned_abs() * 1_000_000 + usage.tv_nsec.unsigned_abs() / 1000,
+            pid: std::process::id(),
+        }
+    }
+}
+
+pub(super) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,42 @@
+//! Running a replica, or clients, over UDP. Nothing here is protocol: what to do is decided by
+//! [`Replica::step`](crate::replica::Replica::step) and [`Client::step`](crate::client::Client::step), and done here.
+//!
+//! | file | does |
+//! |---|---|
+//! | `host` | one replica: receives, verifies, steps, makes durable, sends |
+//! | `clients` | any number of clients over one socket |
+//! | `transport` | messages over datagrams: fragments, and lost ones sent again |
+//! | `frame`, `reassembly` | one datagram; messages put together within bounds |
+//! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
+//! | `store` | the directory of a replica |
+//! | `journal` | what a replica was given and what it did, to be replayed |
+//! | `counters` | what happened how often |
+//!
+//! # The path of a message
+//!
+//! A few equal worker threads wait for datagrams. Whoever receives one decodes it, drops it if the replica has
+//! no use for it any more ([`heeds`](crate::replica::Replica::heeds)), verifies it, and only then takes the lock
+//! of the replica for one step. So signatures are verified in parallel and never under the lock, and no message
+//! waits for another thread to wake up. The effects of a step join those of earlier ones in a queue, in the order
+//! of the steps. One worker at a time empties the queue: it makes all records in it durable, with one write and one
+//! `fdatasync`, and then sends all messages in it; meanwhile the others go on, and what they add waits for the next
+//! turn. That is group commit, and persist before send.
+//!
+//! # Bounds
+//!
+//! When the queue of effects is full, workers wait, the buffer of the socket fills, and the kernel drops: the protocol
+//! sends again what matters. Incomplete messages are bounded by sender ([`reassembly`]), messages kept to send
+//! fragments again by number and bytes ([`transport`]), addresses of clients by the registered clients.
+
+pub mod clients;
+pub mod control;
+pub mod counters;
+pub mod frame;
+pub mod host;
+mod output;
+pub mod reassembly;
+pub mod store;
+pub mod transport;
+
+pub use clients::{Clients, Completion};
+pub use host::{Host, Options, StartError, Witness};

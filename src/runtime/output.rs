@@ -1,0 +1,152 @@
+//! Carrying out effects: records become durable, and only then do messages leave.
+
+use super::counters::{Counters, thread_time};
+use super::host::{Addresses, nanoseconds};
+use super::store::Store;
+use super::transport::Transport;
+use crate::crypto::Crypto;
+use crate::message::Message;
+use crate::replica::{Destination, Durable, Record};
+use crate::types::{Cluster, ReplicaId};
+use crate::wire;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+/// What is left to do of a step.
+pub(super) enum Outgoing<C: Crypto> {
+    /// Durable before any later send.
+    Persist(Record<C>),
+    /// To be sent.
+    Send(Destination, Message<C>),
+    /// A snapshot was recorded: here is the durable state after that step, from which the log can begin again.
+    Checkpoint {
+        /// The state.
+        durable: Box<Durable<C>>,
+        /// Whether the snapshot was fetched: then it does not follow from earlier records.
+        fetched: bool,
+    },
+}
+
+/// The store and the socket, as one thread at a time uses them.
+pub(super) struct Output<C: Crypto> {
+    own: ReplicaId,
+    cluster: Cluster,
+    replicas: Vec<SocketAddr>,
+    store: Option<Store<C>>,
+    transport: Arc<Transport>,
+    clients: Arc<Addresses>,
+    counters: Arc<Counters>,
+    datagram: Vec<u8>,
+    failed: bool,
+}
+
+impl<C: Crypto> Output<C> {
+    pub(super) fn new(
+        own: ReplicaId,
+        cluster: Cluster,
+        replicas: Vec<SocketAddr>,
+        store: Option<Store<C>>,
+        transport: Arc<Transport>,
+        clients: Arc<Addresses>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Output {
+            own,
+            cluster,
+            replicas,
+            store,
+            transport,
+            clients,
+            counters,
+            datagram: Vec::new(),
+            failed: false,
+        }
+    }
+
+    /// Makes every record durable, then sends every message. After an error nothing is ever sent again: what
+    /// later messages promise could be missing from the store.
+    pub(super) fn carry_out(&mut self, pending: Vec<Outgoing<C>>) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("the store has failed before"));
+        }
+        let mut records = Vec::new();
+        let mut sends = Vec::new();
+        self.failed = true;
+        for outgoing in pending {
+            match outgoing {
+                Outgoing::Persist(record) => records.push(record),
+                Outgoing::Send(to, message) => sends.push((to, message)),
+                Outgoing::Checkpoint { durable, fetched: false } => {
+                    self.commit(&mut records)?;
+                    if let Some(store) = &mut self.store {
+                        store.checkpoint(*durable)?;
+                    }
+                }
+                Outgoing::Checkpoint { durable, fetched: true } => {
+                    // What was executed on top of a fetched state must not be durable before that state is; the
+                    // base has both, and everything recorded before.
+                    records.clear();
+                    if let Some(store) = &mut self.store {
+                        store.checkpoint_now(&durable)?;
+                    }
+                }
+            }
+        }
+        self.commit(&mut records)?;
+        self.failed = false;
+        let before = thread_time();
+        for (to, message) in sends {
+            self.send(to, &message);
+        }
+        self.counters.send_ns.add(nanoseconds(thread_time().saturating_sub(before)));
+        Ok(())
+    }
+
+    fn commit(&mut self, records: &mut Vec<Record<C>>) -> io::Result<()> {
+        if let Some(store) = &mut self.store
+            && !records.is_empty()
+        {
+            let (cpu, wall) = (thread_time(), Instant::now());
+            store.commit(records)?;
+            self.counters.commits.add(1);
+            self.counters.records.add(records.len() as u64);
+            self.counters.store_ns.add(nanoseconds(thread_time().saturating_sub(cpu)));
+            self.counters.store_wait_ns.add(nanoseconds(wall.elapsed()));
+        }
+        records.clear();
+        Ok(())
+    }
+
+    fn send(&mut self, to: Destination, message: &Message<C>) {
+        let bytes = wire::encode(message);
+        if !matches!(
+            message,
+            Message::Request(_) | Message::Batch(_) | Message::Block(_) | Message::Stable(_)
+        ) {
+            self.counters.signed.add(1);
+        }
+        match to {
+            Destination::Replicas => {
+                let own = usize::from(self.own.0);
+                let (before, after) = self.replicas.split_at(own.min(self.cluster.n() - 1));
+                self.transport.send(&[before, &after[1..]].concat(), &bytes, &mut self.datagram);
+            }
+            Destination::Replica(replica) => {
+                if let Some(&address) = self.replicas.get(usize::from(replica.0)) {
+                    self.transport.send(&[address], &bytes, &mut self.datagram);
+                }
+            }
+            Destination::Client(client) => {
+                let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+                let address = clients.get(&client).map(|&(address, _)| address);
+                drop(clients);
+                match address {
+                    Some(address) => self.transport.send(&[address], &bytes, &mut self.datagram),
+                    None => self.counters.no_address.add(1),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+use super::*;
+use crate::crypto::Signed;
+use crate::crypto::ed25519::{Ed25519, KeyRing};
+use crate::message::{Batch, PrePrepare, Request};
+use crate::replica::Snapshot;
+use crate::replica::blocks::Tree;
+use crate::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use std::os::unix::fs::FileExt;
+
+type Records = Vec<Record<Ed25519>>;
+
+fn identity() -> Identity {
+    Identity {
+        domain: Digest([3; 32]),
+        replica: ReplicaId(0),
+        cluster: Cluster::new(4, 1),
+        parameters: Parameters::default(),
+    }
+}
+
+/// What a primary records for request `n`, executed too.
+fn records(n: u64) -> Records {
+    let (replicas, clients) = KeyRing::insecure(0, 1, 1);
+    let operation = Bytes::from(vec![n as u8; 50]);
+    let request = Request { operation, timestamp: Timestamp(n), client: ClientId(0), read_only: false };
+    let batch = Arc::new(Batch { requests: vec![Signed::new(request, &clients[0])] });
+    let digest = batch.digest();
+    let pre_prepare = Signed::new(PrePrepare { view: View(0), n: SeqNo(n), digest }, &replicas[0]);
+    vec![Record::PrePrepared(pre_prepare, batch), Record::Executed(SeqNo(n), digest)]
+}
+
+fn after(records: &[Records]) -> Durable<Ed25519> {
+    let mut durable = Durable::default();
+    records.iter().flatten().for_each(|record| durable.apply(record, &Pbft));
+    durable
+}
+
+fn reopen(directory: &Path) -> Result<Durable<Ed25519>, OpenError> {
+    Store::<Ed25519>::open(directory, &identity()).map(|(_, durable)| durable)
+}
+
+fn segment_zero(directory: &Path) -> PathBuf {
+    log::path(directory, 0)
+}
+
+/// A store with so many groups in it, closed.
+fn filled(groups: u64) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    Store::<Ed25519>::create(directory.path(), &identity()).unwrap();
+    let (mut store, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
+    (1..=groups).for_each(|n| store.commit(&records(n)).unwrap());
+    directory
+}
+
+/// Says that nothing after the first `length` bytes of the log is promised, as after a crash before the sync.
+fn promise(directory: &Path, length: u64) {
+    Promise::open(directory).unwrap().set(0, length).unwrap();
+}
+
+#[test]
+fn what_was_committed_is_there_again() {
+    let directory = filled(3);
+    let expected = after(&[records(1), records(2), records(3)]);
+    assert_eq!(reopen(directory.path()).unwrap(), expected);
+    assert_eq!(reopen(directory.path()).unwrap(), expected, "opening changes nothing");
+}
+
+#[test]
+fn a_store_is_never_made_twice_nor_opened_where_there_is_none() {
+    let directory = filled(1);
+    let again = Store::<Ed25519>::create(directory.path(), &identity());
+    assert!(matches!(again, Err(OpenError::Exists(_))));
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(reopen(empty.path()), Err(OpenError::Missing(_))));
+    assert!(matches!(reopen(&empty.path().join("nowhere")), Err(OpenError::Missing(_))));
+}
+
+#[test]
+fn one_process_has_it_at_a_time() {
+    let directory = filled(1);
+    let (_open, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
+    assert!(matches!(reopen(directory.path()), Err(OpenError::InUse(_))));
+}
+
+#[test]
+fn another_replicas_store_is_refused() {
+    let directory = filled(1);
+    let other = Identity { replica: ReplicaId(1), ..identity() };
+    assert!(matches!(Store::<Ed25519>::open(directory.path(), &other), Err(OpenError::Foreign(_))));
+}
+
+#[test]
+fn a_log_cut_anywhere_is_refused_if_what_is_gone_was_promised_and_else_recovered() {
+    let directory = filled(2);
+    let path = segment_zero(directory.path());
+    let whole = fs::read(&path).unwrap();
+    let start = log::Log::create(directory.path(), &identity(), 9).unwrap().length as usize;
+    for length in 0..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        promise(directory.path(), whole.len() as u64);
+        assert!(matches!(reopen(directory.path()), Err(OpenError::Damaged { .. })), "{length} bytes left");
+    }
+    fs::remove_file(log::path(directory.path(), 9)).unwrap();
+    let prefixes: Vec<Durable<Ed25519>> =
+        (0..=4).map(|count| after(&[[records(1), records(2)].concat()[..count].to_vec()])).collect();
+    for length in start..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        promise(directory.path(), start as u64);
+        let found = reopen(directory.path()).unwrap();
+        assert!(prefixes.contains(&found), "{length} bytes left");
+        // What was cut off stays away, and the log can be appended to.
+        let (mut store, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
+        store.commit(&records(9)).unwrap();
+        drop(store);
+        let mut expected = found;
+        records(9).iter().for_each(|record| expected.apply(record, &Pbft));
+        assert_eq!(reopen(directory.path()).unwrap(), expected);
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let directory = filled(2);
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("lock") {
+            continue;
+        }
+        let whole = fs::read(&path).unwrap();
+        for bit in (0..whole.len() * 8).step_by(13) {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &damaged).unwrap();
+            assert!(reopen(directory.path()).is_err(), "bit {bit} of {}", path.display());
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+    assert_eq!(reopen(directory.path()).unwrap(), after(&[records(1), records(2)]));
+}
+
+#[test]
+fn zeros_at_the_end_are_a_write_that_did_not_finish() {
+    let directory = filled(2);
+    let path = segment_zero(directory.path());
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0; 100], file.metadata().unwrap().len()).unwrap();
+    assert_eq!(reopen(directory.path()).unwrap(), after(&[records(1), records(2)]));
+    file.write_all_at(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1], file.metadata().unwrap().len()).unwrap();
+    assert!(reopen(directory.path()).is_err(), "zeros that do not go on to the end are damage");
+}
+
+#[test]
+fn every_missing_file_is_noticed() {
+    for name in ["base-0000000000", "log-0000000000", log::PROMISED] {
+        let directory = filled(2);
+        fs::remove_file(directory.path().join(name)).unwrap();
+        assert!(matches!(reopen(directory.path()), Err(OpenError::Damaged { .. })), "{name}");
+    }
+}
+
+/// The state after `groups`, with a snapshot at 2.
+fn with_snapshot(groups: &[Records]) -> Durable<Ed25519> {
+    let chunks = [Bytes::from(&b"state"[..]), Bytes::from(&b"clients"[..])];
+    let tree = Tree::build::<Ed25519>(&chunks, None);
+    let mut durable = after(groups);
+    durable.apply(&Record::Snapshot(Arc::new(Snapshot { n: SeqNo(2), tree })), &Pbft);
+    durable
+}
+
+#[test]
+fn a_checkpoint_prunes_the_log_and_loses_nothing_while_its_base_is_being_written() {
+    let directory = filled(2);
+    let durable = with_snapshot(&[records(1), records(2)]);
+    let (mut store, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
+    store.checkpoint(durable.clone()).unwrap();
+    store.commit(&records(3)).unwrap();
+    let mut expected = durable;
+    records(3).iter().for_each(|record| expected.apply(record, &Pbft));
+    while store.writing {
+        store.commit(&[]).unwrap();
+        std::thread::yield_now();
+    }
+    drop(store);
+    assert_eq!(log::list(directory.path()).unwrap(), [1]);
+    assert_eq!(base::list(directory.path()).unwrap(), [1]);
+    assert_eq!(reopen(directory.path()).unwrap(), expected);
+    // As if the crash had come before the base was complete: the old base and both segments say the same, but
+    // for the snapshot, which follows from what was executed.
+    let directory = filled(2);
+    let (mut store, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
+    store.log = Log::create(directory.path(), &identity(), 1).unwrap();
+    store.commit(&records(3)).unwrap();
+    drop(store);
+    assert_eq!(reopen(directory.path()).unwrap(), after(&[records(1), records(2), records(3)]));
+}
+
+#[test]
+fn a_fetched_state_is_there_before_anything_that_relies_on_it() {
+    let directory = filled(2);
+    let durable = with_snapshot(&[records(1), records(2)]);
+    let (mut store, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
+    store.checkpoint_now(&durable).unwrap();
+    drop(store);
+    assert_eq!(reopen(directory.path()).unwrap(), durable);
+    assert_eq!(log::list(directory.path()).unwrap(), [1]);
+}
