@@ -86,6 +86,15 @@ impl Row {
         self.mutant.map_or("more than f replicas are Byzantine", Mutant::lost)
     }
 
+    /// Whether its world can be explored round by round. Worlds with checkpoints or client actors have no rounds, and
+    /// where NEW-VIEWs are accepted over again a round has no end.
+    pub fn has_rounds(&self) -> bool {
+        let endless = matches!(self.mutant, Some(Mutant::SecondNewView | Mutant::ViewsGoBack));
+        let bounded =
+            |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Known;
+        !endless && self.world().is_some_and(bounded)
+    }
+
     /// The world that it is explored in, with the rule switched off; none if there is none.
     pub fn world(&self) -> Option<WorldConfig> {
         let world = match &self.status {

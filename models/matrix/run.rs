@@ -4,7 +4,6 @@ use super::{Kill, Row, Status};
 use crate::report::{self, Explore, Options, Report, Verdict};
 use crate::trace::replay::{replay, with_safeguard};
 use crate::trace::{Execution, file::Stored};
-use crate::world::{Clients, WorldConfig};
 use pbft_properties::Violation;
 
 /// How a row turned out.
@@ -14,8 +13,8 @@ pub enum Outcome {
     Killed,
     /// Nothing breaks, as the row says, and the world is exhausted.
     Holds,
-    /// A condition of layered exploration fails, so it claims nothing.
-    Refused,
+    /// Layered exploration claims nothing, for this reason: its conditions fail, say.
+    Refused(String),
     /// The row is wrong: what should be killed survives, or something else breaks, or the counterexample does harm with
     /// the safeguard back.
     Wrong(String),
@@ -68,7 +67,7 @@ pub fn run(
     let mut ran = Ran { row: row.clone(), explored: Vec::new(), execution: None };
     let Some(world) = row.world() else { return Ok(ran) };
     let mut ways = vec![Explore::Lazy];
-    ways.extend((layered && has_rounds(&world)).then_some(Explore::Layered));
+    ways.extend((layered && row.has_rounds()).then_some(Explore::Layered));
     for explore in ways {
         let options = Options { execution: true, ..*options };
         let report = report::run(world.clone(), explore, &options, &mut |_| go_on())?;
@@ -90,17 +89,12 @@ pub fn run(
     Ok(ran)
 }
 
-/// Worlds with checkpoints or client actors have no rounds.
-fn has_rounds(world: &WorldConfig) -> bool {
-    world.checkpoint_interval.is_none() && world.clients == Clients::Known
-}
-
 fn killed(kill: &Kill, report: &Report) -> Result<Outcome, String> {
     let Some(execution) = &report.execution else {
-        return Ok(match report.why.as_deref() {
-            _ if report.conditions_failed > 0 && report.explore == Explore::Layered => Outcome::Refused,
-            Some(why) => Outcome::Wrong(format!("it survives: {why}")),
-            None => Outcome::Wrong("it survives: nothing is violated".into()),
+        return Ok(match (report.explore, report.why.as_deref()) {
+            (Explore::Layered, Some(why)) => Outcome::Refused(why.into()),
+            (_, Some(why)) => Outcome::Wrong(format!("it survives: {why}")),
+            (_, None) => Outcome::Wrong("it survives: nothing is violated".into()),
         });
     };
     let Violation { property, .. } = execution.violation;
@@ -120,8 +114,8 @@ fn killed(kill: &Kill, report: &Report) -> Result<Outcome, String> {
 fn holds(report: &Report) -> Outcome {
     match report.verdict {
         Verdict::Holds => Outcome::Holds,
-        Verdict::Unknown if report.explore == Explore::Layered && report.conditions_failed > 0 => {
-            Outcome::Refused
+        Verdict::Unknown if report.explore == Explore::Layered => {
+            Outcome::Refused(report.why.clone().unwrap_or_default())
         }
         Verdict::Unknown => Outcome::Wrong(format!("unknown: {}", report.why.clone().unwrap_or_default())),
         Verdict::Violated => {

@@ -8,13 +8,13 @@ use maud::{Markup, html};
 use pbft::types::{Principal, View};
 
 const LANE: usize = 118;
-const LEFT: usize = 96;
-const TOP: usize = 64;
-const ROW: usize = 46;
-const NOTES: usize = 470;
+const LEFT: usize = 30;
+const TOP: usize = 58;
+const ROW: usize = 40;
+const NOTES: usize = 500;
 const BAND: usize = 34;
 /// Characters that fit in a line of the notes.
-const NOTE_CHARS: usize = 74;
+const NOTE_CHARS: usize = 64;
 /// Colours of views 0, 1, 2 and so on, from the first again.
 const VIEWS: &[&str] = &["#dbeafe", "#dcfce7", "#fef3c7", "#fae8ff"];
 
@@ -26,8 +26,8 @@ const STYLE: &str = "\
 .d .label{paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round;font-weight:600}\
 .d .bad .label{fill:#b91c1c}.d .lie{fill:#b91c1c;font-style:italic}\
 .d .quorum{fill:#15803d;font-weight:600}.d .violated{fill:#b91c1c;font-weight:700}\
-.d .violation-row{fill:#fee2e2}.d .step:hover .row,.d .chosen .row{fill:#f3f4f6}\
-.d .chosen .violation-row,.d .step:hover .violation-row{fill:#fecaca}.d .number{fill:#6b7280}";
+.d .violation-row{fill:#fee2e2}.d .row{fill:#000;fill-opacity:0}.d .step:hover .row{fill-opacity:.05}\
+.d .chosen .row{fill-opacity:.08}.d .number{fill:#6b7280}";
 
 /// The diagram as a document of its own, which can also stand inside of a page.
 pub fn svg(story: &Story) -> String {
@@ -38,7 +38,7 @@ pub fn svg(story: &Story) -> String {
             height=(height) role="img" aria-label=(story.title()) {
             style { (maud::PreEscaped(STYLE)) }
             (patterns())
-            rect width=(width) height=(height) fill="#fff";
+            rect width=(width) height=(height) fill="#fff" {}
             (rows(story, width))
             (bands(story))
             (lanes(story, height))
@@ -52,7 +52,7 @@ fn patterns() -> Markup {
     html! {
         defs {
             pattern id="leaving" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
-                rect width="3" height="8" fill="#9ca3af" fill-opacity="0.55";
+                rect width="3" height="8" fill="#9ca3af" fill-opacity="0.55" {}
             }
         }
     }
@@ -73,7 +73,7 @@ fn rows(story: &Story, width: usize) -> Markup {
     html! {
         @for step in &story.steps {
             @if step.violated.is_some() {
-                rect.violation-row x="0" y=(TOP + (step.number - 1) * ROW) width=(width) height=(ROW) rx="4";
+                rect.violation-row x="0" y=(TOP + (step.number - 1) * ROW) width=(width) height=(ROW) rx="4" {}
             }
         }
     }
@@ -106,9 +106,9 @@ fn bands(story: &Story) -> Markup {
                 @let top = if index == 0 { TOP - 8 } else { y(from + 1) };
                 @let end = if to == story.steps.len() { TOP + to * ROW + 10 } else { y(to + 1) };
                 @let height = end.saturating_sub(top);
-                rect x=(left) y=(top) width=(BAND) height=(height) fill=(colour);
+                rect x=(left) y=(top) width=(BAND) height=(height) fill=(colour) {}
                 @if leaving {
-                    rect x=(left) y=(top) width=(BAND) height=(height) fill="url(#leaving)";
+                    rect x=(left) y=(top) width=(BAND) height=(height) fill="url(#leaving)" {}
                 } @else if height > 20 {
                     text.small x=(left + 3) y=(top + 13) { "v" (view.0) }
                 }
@@ -122,12 +122,13 @@ fn lanes(story: &Story, height: usize) -> Markup {
         @for &node in &story.nodes {
             @let middle = x(story, node);
             line.lane x1=(middle) x2=(middle) y1=(TOP - 8) y2=(height - 14)
-                stroke-dasharray=[story.is_byzantine(node).then_some("2 4")];
+                stroke-dasharray=[story.is_byzantine(node).then_some("2 4")] {}
             text.head x=(middle) y="26" text-anchor="middle"
                 fill=[story.is_byzantine(node).then_some("#b91c1c")] { (name(node)) }
             @if story.is_byzantine(node) {
-                text.lie x=(middle) y="42" text-anchor="middle" { "Byzantine" }
-            } @else if let Principal::Replica(replica) = node {
+                text.lie x=(middle) y="12" text-anchor="middle" { "Byzantine" }
+            }
+            @if let Principal::Replica(replica) = node {
                 @let views: Vec<String> = (0..=story.config.max_view.0).filter(|&view| primary(&story.config, View(view)) == replica)
                     .map(|view| format!("v{view}")).collect();
                 @if !views.is_empty() {
@@ -149,8 +150,7 @@ fn arrow(story: &Story, step: &Told) -> Markup {
         g.step.bad[step.byzantine.is_some()].violation[step.violated.is_some()] data-step=(step.number) {
             title { (step.way()) "  " (step.what) }
             // Something to hover over and click at.
-            rect.row x="0" y=(top) width=(LEFT - 30) height=(ROW) fill="transparent";
-            rect x="0" y=(top) width=(notes + NOTES) height=(ROW) fill="transparent";
+            rect.row x="0" y=(top) width=(notes + NOTES) height=(ROW) {}
             text.number x="8" y=(at + 4) { (step.number) }
             (shape(story, step, from, to, at))
             (notes_of(step, notes, top))
@@ -162,8 +162,8 @@ fn shape(story: &Story, step: &Told, from: Option<usize>, to: usize, at: usize) 
     let label = label(step);
     if !step.is_delivery {
         return html! {
-            circle cx=(to) cy=(at) r="9" fill="#fff" stroke="#374151" stroke-width="1.6";
-            path.arrow d={ "M" (to) " " (at - 5) "V" (at) "H" (to + 4) };
+            circle cx=(to) cy=(at) r="9" fill="#fff" stroke="#374151" stroke-width="1.6" {}
+            path.arrow d={ "M" (to) " " (at - 5) "V" (at) "H" (to + 4) } {}
             text.label x=(to + 14) y=(at + 4) { "times out" }
         };
     }
@@ -180,8 +180,8 @@ fn shape(story: &Story, step: &Told, from: Option<usize>, to: usize, at: usize) 
             };
             html! {
                 g.delivery {
-                    line.arrow x1=(from) y1=(at) x2=(tip) y2=(at);
-                    path.tip d={ "M" (to) " " (at) "L" (tip) " " (at - 5) "L" (tip) " " (at + 5) "Z" };
+                    line.arrow x1=(from) y1=(at) x2=(tip) y2=(at) {}
+                    path.tip d={ "M" (to) " " (at) "L" (tip) " " (at - 5) "L" (tip) " " (at + 5) "Z" } {}
                 }
                 text.label x=(start) y=(at - 7) text-anchor=(anchor) { (label) }
             }
@@ -189,8 +189,8 @@ fn shape(story: &Story, step: &Told, from: Option<usize>, to: usize, at: usize) 
         // From the network: batches, blocks and certificates have no sender, and outsiders no lane.
         None => html! {
             g.delivery {
-                line.arrow x1=(to - 46) y1=(at) x2=(to - 8) y2=(at) stroke-dasharray="2 2";
-                path.tip d={ "M" (to) " " (at) "L" (to - 8) " " (at - 5) "L" (to - 8) " " (at + 5) "Z" };
+                line.arrow x1=(to - 46) y1=(at) x2=(to - 8) y2=(at) stroke-dasharray="2 2" {}
+                path.tip d={ "M" (to) " " (at) "L" (to - 8) " " (at - 5) "L" (to - 8) " " (at + 5) "Z" } {}
             }
             text.label x=(to - 46) y=(at - 7) { (label) }
         },
@@ -207,7 +207,11 @@ fn label(step: &Told) -> String {
 
 fn notes_of(step: &Told, left: usize, top: usize) -> Markup {
     let mut lines: Vec<(&str, String)> = Vec::new();
-    lines.extend(step.byzantine.iter().map(|how| ("lie", how.clone())));
+    // That it is Byzantine the colour says; how, only words.
+    let how = step.byzantine.iter().filter_map(|how| {
+        how.strip_prefix("Byzantine: ").or(Some(how).filter(|how| *how != "Byzantine").map(String::as_str))
+    });
+    lines.extend(how.map(|how| ("lie", how.to_owned())));
     lines.extend(step.violated.iter().map(|what| ("violated", format!("VIOLATED: {what}"))));
     lines.extend(step.quorums.iter().map(|quorum| ("quorum", format!("{}: {quorum}", name(step.node)))));
     if step.quorums.is_empty() && step.violated.is_none() && !step.does.is_empty() {
@@ -220,12 +224,12 @@ fn notes_of(step: &Told, left: usize, top: usize) -> Markup {
         .collect();
     let first = match lines.len() {
         0 | 1 => 30,
-        2 => 22,
-        _ => 14,
+        2 => 20,
+        _ => 11,
     };
     html! {
         @for (index, (class, line)) in lines.iter().enumerate() {
-            text class=(class) x=(left) y=(top + first + index * 14) { (line) }
+            text class=(class) x=(left) y=(top + first + index * 13) { (line) }
         }
     }
 }

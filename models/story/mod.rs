@@ -126,6 +126,13 @@ impl Story {
         matches!(node, Principal::Replica(replica) if self.config.byzantine.contains(&replica))
     }
 
+    /// The theorem that is violated, in one sentence.
+    pub fn theorem(&self) -> Option<&'static str> {
+        let violated = self.violation.as_ref()?.property;
+        let all = pbft_properties::all::<crate::journal::Journal>();
+        all.iter().find(|property| property.name == violated).map(|property| property.theorem)
+    }
+
     /// What the execution shows, in one sentence.
     pub fn title(&self) -> String {
         match (self.config.rules.without, &self.violation) {

@@ -8,7 +8,7 @@ const STYLE: &str = "\
 body{font-family:system-ui,sans-serif;margin:0;color:#1f2937;background:#f9fafb;font-size:14px}\
 header{padding:10px 16px;background:#fff;border-bottom:1px solid #e5e7eb}h1{font-size:18px;margin:0 0 4px}\
 header p{margin:2px 0}.violated{color:#b91c1c;font-weight:600}.safe{color:#15803d}\
-.letters span{margin-right:1em}main{display:flex;align-items:flex-start;gap:12px;padding:8px}\
+.letters{color:#6b7280;font-size:13px}.letters span{margin-right:1.2em}main{display:flex;align-items:flex-start;gap:12px;padding:8px}\
 .diagram{flex:1 1 auto;min-width:0;background:#fff;border:1px solid #e5e7eb;border-radius:6px}\
 .diagram svg{display:block;width:100%;height:auto}.diagram .step{cursor:pointer}\
 aside{flex:0 0 290px;position:sticky;top:8px;max-height:96vh;overflow:auto;background:#fff;border:1px solid #e5e7eb;\
@@ -64,11 +64,14 @@ fn head(story: &Story) -> Markup {
         header {
             h1 { (story.title()) }
             @if let Some(violation) = violation { p.violated { "Violated: " (violation) } }
+            @if let Some(theorem) = story.theorem() { p { "What should hold: " (theorem) } }
             @if let Some(ending) = &story.ending { p.safe { "With the safeguard: " (ending) } }
             p.letters {
                 @for (letter, what) in story.names.listed() { span { b { (letter) } " = " (what) } }
-                span { "World " (story.config.name()) ", every step taken by real replicas." }
-                span { "Red: sent by a Byzantine replica. Bands: views, hatched while leaving. Click a step for what it changes." }
+                span { "Red: sent by a Byzantine replica." }
+                span { "Bands: views, hatched while leaving." }
+                span { "Click a step for what it changes." }
+                span { "World " (story.config.name()) }
             }
         }
     }

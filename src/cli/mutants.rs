@@ -143,7 +143,7 @@ fn in_rounds(explored: &Explored) -> String {
             format!("killed in {} steps, {:.1} s", explored.steps.unwrap_or_default(), explored.seconds)
         }
         Outcome::Holds => format!("holds, {:.1} s", explored.seconds),
-        Outcome::Refused => "no verdict: its conditions do not hold".into(),
+        Outcome::Refused(why) => format!("no verdict: {why}"),
         Outcome::Wrong(_) => "wrong".into(),
     }
 }
@@ -160,8 +160,7 @@ fn object(ran: &Ran, skipped: bool) -> Value {
             "outcome": match &explored.outcome {
                 Outcome::Killed => "killed",
                 Outcome::Holds => "holds",
-                Outcome::Refused => "conditions do not hold",
-                Outcome::Wrong(why) => why,
+                Outcome::Refused(why) | Outcome::Wrong(why) => why,
             },
             "states": explored.states,
             "steps": explored.steps,

@@ -84,6 +84,9 @@ fn tell(story: &Story) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{BOLD}{}{BOLD:#}", story.title());
     let _ = writeln!(text, "World {}.", story.config.name());
+    if let Some(theorem) = story.theorem() {
+        let _ = writeln!(text, "What should hold: {theorem}");
+    }
     for (letter, what) in story.names.listed() {
         let _ = writeln!(text, "  {letter} = {what}");
     }
