@@ -25,6 +25,9 @@ pub struct Weather {
     pub away: BTreeSet<usize>,
 }
 
+/// Through which socket, to whom, and what.
+type Datagram = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
+
 type Delayed = (Instant, u64, Arc<UdpSocket>, SocketAddr, Vec<u8>);
 
 struct Shared {
@@ -136,7 +139,7 @@ impl Shared {
     }
 
     fn deliver_later(&self, queue: &Receiver<Delayed>) {
-        let mut waiting: BTreeMap<(Instant, u64), (Arc<UdpSocket>, SocketAddr, Vec<u8>)> = BTreeMap::new();
+        let mut waiting: BTreeMap<(Instant, u64), Datagram> = BTreeMap::new();
         let mut count = 0;
         while !self.stop.load(Relaxed) {
             let now = Instant::now();
