@@ -85,6 +85,15 @@ const FAMILIES: &[Family] = &[
         default: false,
         ..FOUR
     },
+    Family {
+        requests: 1,
+        max_view: 1,
+        max_seq: 2,
+        byzantine: &[&[1], &[2], &[3]],
+        checkpoint_interval: Some(1),
+        default: false,
+        ..FOUR
+    },
     Family { max_seq: 2, checkpoint_interval: Some(1), default: false, ..FOUR },
     Family { max_seq: 2, default: false, ..FOUR },
     Family { max_view: 2, byzantine: NOBODY, default: false, ..FOUR },
