@@ -218,9 +218,15 @@ impl Executor {
         }
     }
 
-    /// What a replica says of a step, which the history keeps only in part.
+    /// What a node says of a step, which the history keeps only in part.
     fn reported(&self, step: &Step, local: LocalId) -> (Vec<Fact>, Option<Rejection>) {
-        let Principal::Replica(replica) = step.node else { return (Vec::new(), None) };
+        let replica = match (step.node, &step.what) {
+            (Principal::Replica(replica), _) => replica,
+            (Principal::Client(client), Happening::Deliver(message)) => {
+                return (Vec::new(), self.world.tables.refusal(client, local, message));
+            }
+            (Principal::Client(_), Happening::TimeOut) => return (Vec::new(), None),
+        };
         let event = match &step.what {
             Happening::TimeOut => Event::Timeout(Timer::Progress { backoff: 0 }),
             Happening::Deliver(message) => match verify(self.world.tables.setup(replica), message.clone()) {

@@ -17,6 +17,7 @@ use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
 use pbft::message::Message;
+use pbft::rejection::Rejection;
 use pbft::replica::{Destination, Setup, Subject};
 use pbft::types::{ClientId, Principal, Timestamp};
 use pbft_properties::Accepted;
@@ -112,6 +113,26 @@ impl Tables {
         };
         self.clients.steps.insert((client, from, input), step.clone());
         step
+    }
+
+    /// Why a client would drop a message in this state, if it would; nothing is recorded.
+    pub(crate) fn refusal(
+        &self,
+        client: ClientId,
+        from: LocalId,
+        message: &Message<Symbolic>,
+    ) -> Option<Rejection> {
+        let setup = self.clients.setup(client);
+        let verified = match Client::verify(setup, message.clone()) {
+            Ok(verified) => verified,
+            Err(reason) => return Some(reason),
+        };
+        let mut effects = Vec::new();
+        self.local_client(from).client.clone().step(setup, ClientEvent::Message(verified), &mut effects);
+        effects.into_iter().find_map(|effect| match effect {
+            ClientEffect::Reject(reason) => Some(reason),
+            _ => None,
+        })
     }
 
     fn react(&mut self, client: ClientId, mut local: LocalClient, event: ClientEvent<Symbolic>) -> Step {
