@@ -94,7 +94,8 @@ fn garbage(datagrams: u64, seed: u64) {
     }
     load.wait(50);
     let status = cluster.status(0).unwrap();
-    let dropped: u64 = status.rejections.iter().map(|(_, count)| count).sum::<u64>() + status.counter("no_frame");
+    let dropped: u64 =
+        status.rejections.iter().map(|(_, count)| count).sum::<u64>() + status.counter("no_frame");
     let after = resident(cluster.processes[0].as_ref().unwrap());
     println!(
         "{datagrams} random datagrams sent, {} received in all, {dropped} dropped as nothing; resident memory {} KiB \

@@ -103,7 +103,14 @@ impl Shared {
         }
     }
 
-    fn pass(&self, from: Option<usize>, to: Option<usize>, by: &Arc<UdpSocket>, at: SocketAddr, bytes: &[u8]) {
+    fn pass(
+        &self,
+        from: Option<usize>,
+        to: Option<usize>,
+        by: &Arc<UdpSocket>,
+        at: SocketAddr,
+        bytes: &[u8],
+    ) {
         let (weather, rng) = &mut *self.weather.lock().unwrap();
         let is_away = |node: Option<usize>| node.is_some_and(|node| weather.away.contains(&node));
         let mut happens = |percent: u32| rng.random_range(0..100) < percent;

@@ -16,8 +16,12 @@ fn printed(output: &Output) -> String {
 #[test]
 fn one_command_brings_up_a_cluster_that_answers_and_stops_on_ctrl_c() {
     let directory = tempfile::tempdir().unwrap();
-    let mut cluster =
-        pbft().args(["cluster", "--replicas", "4", "--dir"]).arg(directory.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut cluster = pbft()
+        .args(["cluster", "--replicas", "4", "--dir"])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(cluster.stdout.take().unwrap()).lines();
     let deadline = Instant::now() + PATIENCE;
     assert!(lines.by_ref().any(|line| line.unwrap() == "ready" && Instant::now() < deadline));

@@ -6,8 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 fn refusal(cluster: &Cluster, id: usize, extra: &[&str]) -> String {
-    let output =
-        pbft().args(["replica", "--id", &id.to_string(), "--config"]).arg(cluster.path()).args(extra).output().unwrap();
+    let output = pbft()
+        .args(["replica", "--id", &id.to_string(), "--config"])
+        .arg(cluster.path())
+        .args(extra)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     said.lines().last().unwrap_or_default().to_owned()
@@ -22,7 +26,8 @@ fn a_store_that_is_missing_damaged_or_in_use_is_refused_and_a_replacement_rejoin
     cluster.kill(3);
     let data = cluster.directory.path().join("data/replica-3");
     let log = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
-    let log = log.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log-")).unwrap();
+    let log =
+        log.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log-")).unwrap();
     let mut bytes = fs::read(&log).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -85,7 +90,10 @@ fn a_replica_whose_disk_is_full_stops_with_a_clear_error_and_the_others_go_on() 
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     let said = said.lines().last().unwrap_or_default();
-    assert!(said.contains("cannot write the store") && said.contains("nothing it promised is lost"), "{said}");
+    assert!(
+        said.contains("cannot write the store") && said.contains("nothing it promised is lost"),
+        "{said}"
+    );
     assert_eq!(client.get("k").as_deref(), Some(&[59; 400][..]));
     cluster.spawn(3, &[]);
     cluster.wait_until_caught_up(3);

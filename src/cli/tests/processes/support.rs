@@ -53,7 +53,9 @@ impl Cluster {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mut table: toml::Table = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        for (entry, address) in table["replica"].as_array_mut().unwrap().iter_mut().zip(free_addresses(replicas)) {
+        for (entry, address) in
+            table["replica"].as_array_mut().unwrap().iter_mut().zip(free_addresses(replicas))
+        {
             entry.as_table_mut().unwrap().insert("address".into(), address.to_string().into());
         }
         edit(&mut table);
@@ -281,7 +283,8 @@ impl Load {
         let counter = Arc::new(AtomicU64::new(0));
         for id in 0..clients {
             let mut client = cluster.client(id);
-            let (history, completed, stop) = (load.history.clone(), load.completed.clone(), load.stop.clone());
+            let (history, completed, stop) =
+                (load.history.clone(), load.completed.clone(), load.stop.clone());
             let counter = counter.clone();
             let mut rng = ChaCha8Rng::seed_from_u64(seed ^ u64::from(id) << 32);
             load.threads.push(std::thread::spawn(move || {
