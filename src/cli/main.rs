@@ -86,6 +86,12 @@ enum Command {
     ///
     /// Examples: pbft status --config F; pbft status --config F --json
     Status(net::status::Arguments),
+    /// Measures a cluster on this machine, and what the machine could do at best.
+    ///
+    /// Exit status: 0 every request was answered, 1 some were not.
+    ///
+    /// Examples: pbft bench --clients 64; pbft bench --clients 1 --store memory --runtime stateright; pbft bench --table
+    Bench(net::bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -102,6 +108,7 @@ fn main() -> ExitCode {
         Ok(Command::Client(arguments)) => net::client::run(&arguments),
         Ok(Command::Cluster(arguments)) => net::cluster::run(&arguments),
         Ok(Command::Status(arguments)) => net::status::run(&arguments),
+        Ok(Command::Bench(arguments)) => net::bench::run(&arguments),
         Err(error) if error.use_stderr() => Err(one_sentence(&error)),
         Err(help) => {
             say!("{help}");

@@ -1,0 +1,227 @@
+//! `pbft bench`: a cluster on this machine under load, and what its machine could do at best.
+
+mod costs;
+mod own;
+mod spawned;
+
+use super::config::StoreKind;
+use crate::say;
+use costs::Costs;
+use hdrhistogram::Histogram;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The options of `pbft bench`.
+#[derive(Clone, clap::Args)]
+pub struct Arguments {
+    /// Clients, each in its own name and with its own key.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    clients: u32,
+    /// Requests that each of them has outstanding; a key for each, as one key has one request at a time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    outstanding: u32,
+    /// Open loop: so many requests a second in all, whatever the answers. Latency counts from when one was due.
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
+    /// The bytes of an operation, which puts a value.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(16..=16384))]
+    size: u32,
+    /// How long to measure, after a second to warm up.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Where the replicas keep what they must remember.
+    #[arg(long, value_enum, default_value = "disk")]
+    store: StoreKind,
+    /// What runs the replica: this program, or stateright's own `spawn` with serde_json, which keeps nothing.
+    #[arg(long, value_enum, default_value = "own")]
+    runtime: Runtime,
+    /// The number of replicas.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=31))]
+    replicas: u16,
+    /// The most requests in a batch; 1 orders each by itself.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_batch: u32,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    json: bool,
+    /// Measure 1, 16, 64 and 256 clients, in memory, durable and under stateright, and print a table.
+    #[arg(long, conflicts_with_all = ["clients", "outstanding", "rate", "store", "runtime", "json"])]
+    table: bool,
+}
+
+/// What runs the replicas.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Runtime {
+    /// `src/runtime`.
+    Own,
+    /// `stateright::actor::spawn`.
+    Stateright,
+}
+
+/// What was measured.
+pub struct Measured {
+    /// Microseconds from invocation to result.
+    latency: Histogram<u64>,
+    errors: u64,
+    /// How long requests were counted.
+    elapsed: Duration,
+    /// The longest time in which nothing completed.
+    longest_stall: Duration,
+    /// Processor time of everything, in microseconds.
+    cpu_us: u64,
+    /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright.
+    phases: Vec<(&'static str, f64)>,
+}
+
+impl Measured {
+    fn per_second(&self) -> f64 {
+        self.latency.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    fn cpu_per_request(&self) -> f64 {
+        self.cpu_us as f64 / self.latency.len().max(1) as f64
+    }
+
+    fn milliseconds(&self, quantile: f64) -> f64 {
+        self.latency.value_at_quantile(quantile) as f64 / 1000.0
+    }
+}
+
+/// Counts from here on.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are a valid precision")
+}
+
+fn measure(arguments: &Arguments) -> Result<Measured, String> {
+    match arguments.runtime {
+        Runtime::Own => own::measure(arguments),
+        Runtime::Stateright => spawned::measure(arguments),
+    }
+}
+
+/// Measures, and prints what came out.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    if arguments.table {
+        return table(arguments);
+    }
+    let costs = Costs::measure(arguments.size);
+    let measured = measure(arguments)?;
+    let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
+    let limit = costs.limit(arguments.replicas, concurrent.min(arguments.max_batch));
+    if arguments.json {
+        let mut object = serde_json::json!({
+            "clients": arguments.clients,
+            "outstanding": arguments.outstanding,
+            "rate": arguments.rate,
+            "size": arguments.size,
+            "store": format!("{:?}", arguments.store).to_lowercase(),
+            "runtime": format!("{:?}", arguments.runtime).to_lowercase(),
+            "replicas": arguments.replicas,
+            "requests": measured.latency.len(),
+            "seconds": measured.elapsed.as_secs_f64(),
+            "requests_per_s": measured.per_second(),
+            "p50_ms": measured.milliseconds(0.5),
+            "p99_ms": measured.milliseconds(0.99),
+            "max_ms": measured.latency.max() as f64 / 1000.0,
+            "longest_stall_ms": measured.longest_stall.as_secs_f64() * 1000.0,
+            "cpu_us_per_request": measured.cpu_per_request(),
+            "errors": measured.errors,
+            "sign_us": costs.sign,
+            "verify_us": costs.verify,
+            "datagram_us": costs.datagram,
+            "processors": costs.processors,
+            "limit_requests_per_s": limit,
+        });
+        for (name, us) in &measured.phases {
+            object[format!("{name}_us_per_request")] = (*us).into();
+        }
+        say!("{object}");
+    } else {
+        tell(&measured, &costs, limit);
+    }
+    Ok(ExitCode::from(u8::from(measured.errors > 0)))
+}
+
+fn tell(measured: &Measured, costs: &Costs, limit: f64) {
+    say!(
+        "{:.0} requests/s ({} in {:.1} s), {} errors",
+        measured.per_second(),
+        measured.latency.len(),
+        measured.elapsed.as_secs_f64(),
+        measured.errors
+    );
+    say!(
+        "latency: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms; longest time without a result {:.0} ms",
+        measured.milliseconds(0.5),
+        measured.milliseconds(0.99),
+        measured.latency.max() as f64 / 1000.0,
+        measured.longest_stall.as_secs_f64() * 1000.0
+    );
+    let phases: Vec<String> = measured.phases.iter().map(|(name, us)| format!("{name} {us:.0}")).collect();
+    say!("processor time a request: {:.0} us; {}", measured.cpu_per_request(), phases.join(", "));
+    say!(
+        "one signature {:.1} us, one verification {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \
+         requests/s; this is {:.0} % of it",
+        costs.sign,
+        costs.verify,
+        costs.datagram,
+        costs.processors,
+        100.0 * measured.per_second() / limit
+    );
+}
+
+/// The table of the README: everything in one run.
+fn table(arguments: &Arguments) -> Result<ExitCode, String> {
+    say!(
+        "| clients | store | runtime | requests/s | p50 ms | p99 ms | max ms | CPU µs a request | of the limit |"
+    );
+    say!("|---|---|---|---|---|---|---|---|---|");
+    let mut details = Vec::new();
+    for clients in [1, 16, 64, 256] {
+        for (store, runtime) in [
+            (StoreKind::Memory, Runtime::Own),
+            (StoreKind::Disk, Runtime::Own),
+            (StoreKind::Memory, Runtime::Stateright),
+        ] {
+            let one = Arguments { clients, store, runtime, ..arguments.clone() };
+            let costs = Costs::measure(one.size);
+            let limit = costs.limit(one.replicas, clients.min(one.max_batch));
+            let measured = in_a_process(&one)?;
+            let number = |name: &str| measured[name].as_f64().unwrap_or(f64::NAN);
+            say!(
+                "| {clients} | {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} % of {limit:.0} |",
+                if store == StoreKind::Disk { "disk" } else { "memory" },
+                if runtime == Runtime::Own { "own" } else { "stateright" },
+                number("requests_per_s"),
+                number("p50_ms"),
+                number("p99_ms"),
+                number("max_ms"),
+                number("cpu_us_per_request"),
+                100.0 * number("requests_per_s") / limit
+            );
+            if runtime == Runtime::Own {
+                let phases = ["sign", "verify", "other_steps", "send", "store", "clients"];
+                let phases = phases.map(|p| format!("{p} {:.0}", number(&format!("{p}_us_per_request"))));
+                details.push(format!("{clients} clients, {store:?}: {}", phases.join(", ")));
+            }
+        }
+    }
+    say!("\nProcessor time by phase, in microseconds a request:\n");
+    details.iter().for_each(|line| say!("- {}", line.to_lowercase()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each measurement in a process of its own: stateright's threads never end.
+fn in_a_process(one: &Arguments) -> Result<serde_json::Value, String> {
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let value = |kind: &dyn std::fmt::Debug| format!("{kind:?}").to_lowercase();
+    let output = std::process::Command::new(program)
+        .args(["bench", "--json", "--clients", &one.clients.to_string()])
+        .args(["--seconds", &one.seconds.to_string(), "--size", &one.size.to_string()])
+        .args(["--replicas", &one.replicas.to_string(), "--max-batch", &one.max_batch.to_string()])
+        .args(["--store", &value(&one.store), "--runtime", &value(&one.runtime)])
+        .output()
+        .map_err(|error| format!("cannot start a measurement: {error}"))?;
+    serde_json::from_slice(&output.stdout)
+        .map_err(|_| format!("a measurement failed: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}

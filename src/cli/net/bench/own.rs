@@ -1,0 +1,214 @@
+//! The benchmark of this program's own runtime: a process for each replica.
+
+use super::{Arguments, Measured, histogram};
+use crate::net::cluster::Processes;
+use crate::net::config::Config;
+use crate::net::keygen::{Size, blank, free_addresses, generate};
+use crate::net::status::ask;
+use crate::output::interrupted;
+use hdrhistogram::Histogram;
+use pbft::crypto::ed25519::Ed25519;
+use pbft::kv::Operation;
+use pbft::rules::Pbft;
+use pbft::runtime::Clients;
+use pbft::runtime::control::Status;
+use pbft::runtime::counters::thread_time;
+use pbft::types::{Bytes, ClientId};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Before counting begins.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// A request that has no result so long after the end is an error.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// One thread drives so many clients.
+const CLIENTS_PER_THREAD: u32 = 128;
+
+/// Runs a cluster in a temporary directory and measures it.
+pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
+    let directory = tempfile::Builder::new()
+        .prefix("pbft-bench-")
+        .tempdir()
+        .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+    let keys = arguments.clients * arguments.outstanding;
+    // One key more, to ask for the status with.
+    let size = Size { replicas: arguments.replicas, f: None, clients: keys + 1 };
+    let mut file = blank(size, &free_addresses(arguments.replicas)?);
+    file.store = arguments.store;
+    // The loopback interface takes long datagrams.
+    file.datagram_bytes = 16 * 1024;
+    file.parameters.max_batch_requests = arguments.max_batch as usize;
+    let config = generate(directory.path(), file)?;
+    let mut processes = Processes::start(directory.path(), &config)?;
+    processes.wait_until_ready(&config)?;
+
+    let asker = config.client_setup(ClientId(keys))?;
+    let mut asker = Clients::open(config.addresses(), vec![asker], PATIENCE, 1400)
+        .map_err(|error| format!("cannot open a socket: {error}"))?;
+    let begin = Instant::now() + WARM_UP;
+    let end = begin + Duration::from_secs(arguments.seconds);
+    let threads = keys.div_ceil(CLIENTS_PER_THREAD);
+    let mut drivers = Vec::new();
+    for thread in 0..threads {
+        let ids = (0..keys).filter(|id| id % threads == thread).map(ClientId);
+        let setups = ids.map(|id| config.client_setup(id)).collect::<Result<Vec<_>, _>>()?;
+        let clients = Clients::open(config.addresses(), setups, config.client_timeout(), 1400)
+            .map_err(|error| format!("cannot open a socket: {error}"))?;
+        let interval =
+            arguments.rate.map(|rate| Duration::from_secs_f64(f64::from(threads) / f64::from(rate)));
+        let driver = Driver { clients, size: arguments.size as usize, interval, begin, end };
+        drivers.push(std::thread::spawn(move || driver.run()));
+    }
+    std::thread::sleep(begin.saturating_duration_since(Instant::now()));
+    let before = statuses(&mut asker, &config)?;
+    std::thread::sleep(end.saturating_duration_since(Instant::now()));
+    let after = statuses(&mut asker, &config)?;
+    let mut outcomes = Vec::new();
+    for driver in drivers {
+        outcomes.push(driver.join().map_err(|_| "a thread of clients panicked")??);
+    }
+    processes.stop()?;
+    Ok(sum_up(arguments, outcomes, &before, &after))
+}
+
+fn statuses(asker: &mut Clients<Ed25519, Pbft>, config: &Config) -> Result<Vec<Status>, String> {
+    let answers = ask(asker, config, PATIENCE)?;
+    let all: Option<Vec<Status>> = answers.into_iter().collect();
+    all.ok_or_else(|| "a replica has stopped or does not answer".into())
+}
+
+/// What one thread of clients saw.
+struct Outcome {
+    latency: Histogram<u64>,
+    errors: u64,
+    completions: Vec<Instant>,
+    cpu: Duration,
+    verified: u64,
+}
+
+struct Driver {
+    clients: Clients<Ed25519, Pbft>,
+    size: usize,
+    /// Between two requests of an open loop.
+    interval: Option<Duration>,
+    begin: Instant,
+    end: Instant,
+}
+
+impl Driver {
+    fn operation(&self, client: ClientId, count: u64) -> Bytes {
+        let key = Bytes::from(format!("bench-{}", client.0).into_bytes());
+        let rest = self.size.saturating_sub(key.len() + 4).max(8);
+        let mut value = vec![b'.'; rest];
+        value[..8].copy_from_slice(&count.to_le_bytes());
+        Operation::Put { key, value: Bytes::from(value) }.to_bytes()
+    }
+
+    fn run(mut self) -> Result<Outcome, String> {
+        let failed = |error: std::io::Error| format!("a client failed: {error}");
+        let mut outcome = Outcome {
+            latency: histogram(),
+            errors: 0,
+            completions: Vec::new(),
+            cpu: Duration::ZERO,
+            verified: 0,
+        };
+        let mut idle: VecDeque<ClientId> = self.clients.ids().collect();
+        let all = idle.len();
+        let mut due = Instant::now();
+        let mut started: std::collections::BTreeMap<ClientId, Instant> = std::collections::BTreeMap::new();
+        let (mut count, mut cpu_before, mut verified_before) = (0, None, 0);
+        loop {
+            let now = Instant::now();
+            if now >= self.begin && cpu_before.is_none() {
+                cpu_before = Some(thread_time());
+                verified_before = self.clients.counters().verified.get();
+            }
+            if now >= self.end || interrupted() {
+                break;
+            }
+            while self.interval.is_none() || due <= now {
+                let Some(client) = idle.pop_front() else { break };
+                count += 1;
+                started.insert(client, if self.interval.is_some() { due } else { Instant::now() });
+                due += self.interval.unwrap_or_default();
+                let operation = self.operation(client, count);
+                self.clients.invoke(client, operation, false).map_err(failed)?;
+            }
+            let until =
+                if self.interval.is_some() && !idle.is_empty() { due.min(self.end) } else { self.end };
+            self.collect(until, &mut idle, &started, &mut outcome).map_err(failed)?;
+        }
+        outcome.cpu = thread_time().saturating_sub(cpu_before.unwrap_or_default());
+        outcome.verified = self.clients.counters().verified.get() - verified_before;
+        let deadline = Instant::now() + PATIENCE;
+        while idle.len() < all && Instant::now() < deadline && !interrupted() {
+            self.collect(deadline, &mut idle, &started, &mut outcome).map_err(failed)?;
+        }
+        outcome.errors = (all - idle.len()) as u64;
+        Ok(outcome)
+    }
+
+    fn collect(
+        &mut self,
+        until: Instant,
+        idle: &mut VecDeque<ClientId>,
+        started: &std::collections::BTreeMap<ClientId, Instant>,
+        outcome: &mut Outcome,
+    ) -> std::io::Result<()> {
+        for completion in self.clients.wait(until)? {
+            let now = Instant::now();
+            idle.push_back(completion.client);
+            if (self.begin..self.end).contains(&now) {
+                let took =
+                    started.get(&completion.client).map_or(completion.took, |&at| now.duration_since(at));
+                outcome.latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                outcome.completions.push(now);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Status], after: &[Status]) -> Measured {
+    let mut latency = histogram();
+    let (mut errors, mut client_cpu, mut client_verified) = (0, Duration::ZERO, 0);
+    let mut completions = Vec::new();
+    for outcome in outcomes {
+        latency.add(outcome.latency).expect("the histograms are alike");
+        errors += outcome.errors;
+        client_cpu += outcome.cpu;
+        client_verified += outcome.verified;
+        completions.extend(outcome.completions);
+    }
+    completions.sort_unstable();
+    let gaps = completions.windows(2).map(|pair| pair[1].duration_since(pair[0]));
+    let longest_stall = gaps.max().unwrap_or(Duration::from_secs(arguments.seconds));
+    let requests = latency.len().max(1) as f64;
+    let grown = |name: &str| -> f64 {
+        after.iter().zip(before).map(|(a, b)| a.counter(name).saturating_sub(b.counter(name))).sum::<u64>()
+            as f64
+    };
+    let costs = super::Costs::measure(arguments.size);
+    let replica_cpu: u64 = after.iter().zip(before).map(|(a, b)| a.cpu_us.saturating_sub(b.cpu_us)).sum();
+    let sign = grown("signed") * costs.sign;
+    let phases = vec![
+        ("sign", sign / requests),
+        ("verify", grown("verify_ns") / 1000.0 / requests),
+        ("other_steps", (grown("step_ns") / 1000.0 - sign).max(0.0) / requests),
+        ("send", grown("send_ns") / 1000.0 / requests),
+        ("store", grown("store_ns") / 1000.0 / requests),
+        ("store_wait", grown("store_wait_ns") / 1000.0 / requests),
+        ("clients", client_cpu.as_secs_f64() * 1e6 / requests),
+        ("replies_verified", client_verified as f64 / requests),
+        ("requests_per_batch", grown("requests") / grown("batches").max(1.0)),
+    ];
+    Measured {
+        latency,
+        errors,
+        elapsed: Duration::from_secs(arguments.seconds),
+        longest_stall,
+        cpu_us: replica_cpu + u64::try_from(client_cpu.as_micros()).unwrap_or(0),
+        phases,
+    }
+}
