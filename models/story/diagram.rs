@@ -12,6 +12,8 @@ const LEFT: usize = 30;
 const TOP: usize = 58;
 const ROW: usize = 40;
 const BAND: usize = 34;
+/// Lines of notes that fit in a row.
+const MOST_NOTES: usize = 3;
 /// Colours of views 0, 1, 2 and so on, from the first again.
 const VIEWS: &[&str] = &["#dbeafe", "#dcfce7", "#fef3c7", "#fae8ff"];
 
@@ -231,11 +233,14 @@ fn notes_of(step: &Told, (left, top): (usize, usize), chars: usize) -> Markup {
     if step.quorums.is_empty() && step.violated.is_none() && !step.does.is_empty() {
         lines.push(("", format!("{} {}", name(step.node), step.does.join("; "))));
     }
-    let lines: Vec<(&str, String)> = lines
-        .iter()
-        .flat_map(|(class, text)| wrapped(text, chars).into_iter().map(|line| (*class, line)))
-        .take(3)
-        .collect();
+    let all =
+        lines.iter().flat_map(|(class, text)| wrapped(text, chars).into_iter().map(|line| (*class, line)));
+    let mut all: Vec<(&str, String)> = all.collect();
+    if all.len() > MOST_NOTES {
+        all.truncate(MOST_NOTES);
+        all[MOST_NOTES - 1].1.push_str(" ...");
+    }
+    let lines = all;
     let first = match lines.len() {
         0 | 1 => 30,
         2 => 20,
