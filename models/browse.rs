@@ -1,7 +1,7 @@
 //! Worlds for stateright's Explorer: one delivery at a time, on whole replicas.
 
 use crate::journal::Journal;
-use crate::story::{Names, Story, happens, summary, svg};
+use crate::story::{Names, Story, marked, summary, svg_to_fit};
 use crate::trace::replay::Taken;
 use crate::trace::{Came, Execution, Executor, Happening, Moment, Step};
 use crate::world::WorldConfig;
@@ -95,8 +95,7 @@ impl Browse {
         let taken = [Taken { step: step.clone(), before: before.moment.clone(), came }];
         let story = Story::new(&inner.executor, &taken, violation.as_ref());
         let told = &story.steps[0];
-        let mut lines = vec![happens(step, &story.names)];
-        lines.extend(told.byzantine.clone());
+        let mut lines = vec![marked(step, &story.names, &self.config)];
         lines.extend(told.violated.iter().map(|what| format!("VIOLATED: {what}")));
         lines.extend(told.does.iter().cloned());
         lines.extend(told.sends.iter().map(|sent| format!("sends {sent}")));
@@ -153,7 +152,7 @@ impl Model for Browse {
         if let Happening::Deliver(message) = &step.what {
             names.learn(message);
         }
-        happens(step, &names)
+        marked(step, &names, &self.config)
     }
 
     fn format_step(&self, state: &Seen, step: Step) -> Option<String> {
@@ -170,7 +169,7 @@ impl Model for Browse {
             taken.push(Taken { step, before, came });
         }
         let violation = inner.executor.violation(&moment);
-        Some(svg(&Story::new(&inner.executor, &taken, violation.as_ref())))
+        Some(svg_to_fit(&Story::new(&inner.executor, &taken, violation.as_ref())))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

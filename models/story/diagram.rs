@@ -11,10 +11,9 @@ const LANE: usize = 118;
 const LEFT: usize = 30;
 const TOP: usize = 58;
 const ROW: usize = 40;
-const NOTES: usize = 500;
 const BAND: usize = 34;
-/// Characters that fit in a line of the notes.
-const NOTE_CHARS: usize = 64;
+/// Lines of notes that fit in a row.
+const MOST_NOTES: usize = 3;
 /// Colours of views 0, 1, 2 and so on, from the first again.
 const VIEWS: &[&str] = &["#dbeafe", "#dcfce7", "#fef3c7", "#fae8ff"];
 
@@ -29,20 +28,37 @@ const STYLE: &str = "\
 .d .violation-row{fill:#fee2e2}.d .row{fill:#000;fill-opacity:0}.d .step:hover .row{fill-opacity:.05}\
 .d .chosen .row{fill-opacity:.08}.d .number{fill:#6b7280}";
 
+/// The column beside the lanes.
+#[derive(Clone, Copy)]
+struct Notes {
+    width: usize,
+    /// Characters that fit in a line.
+    chars: usize,
+}
+
 /// The diagram as a document of its own, which can also stand inside of a page.
 pub fn svg(story: &Story) -> String {
-    let width = LEFT + story.nodes.len() * LANE + NOTES;
+    drawn(story, Notes { width: 500, chars: 64 }, false)
+}
+
+/// The diagram, narrower, for a place whose width it takes.
+pub fn svg_to_fit(story: &Story) -> String {
+    drawn(story, Notes { width: 330, chars: 42 }, true)
+}
+
+fn drawn(story: &Story, notes: Notes, fits: bool) -> String {
+    let width = LEFT + story.nodes.len() * LANE + notes.width;
     let height = TOP + story.steps.len() * ROW + 24;
     let drawn = html! {
-        svg.d xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=(width)
-            height=(height) role="img" aria-label=(story.title()) {
+        svg.d xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=[(!fits).then_some(width)]
+            height=[(!fits).then_some(height)] style=[fits.then_some("width:100%;height:auto")] role="img" aria-label=(story.title()) {
             style { (maud::PreEscaped(STYLE)) }
             (patterns())
             rect width=(width) height=(height) fill="#fff" {}
             (rows(story, width))
             (bands(story))
             (lanes(story, height))
-            @for step in &story.steps { (arrow(story, step)) }
+            @for step in &story.steps { (arrow(story, step, notes)) }
         }
     };
     drawn.into_string()
@@ -141,19 +157,19 @@ fn lanes(story: &Story, height: usize) -> Markup {
     }
 }
 
-fn arrow(story: &Story, step: &Told) -> Markup {
+fn arrow(story: &Story, step: &Told, notes: Notes) -> Markup {
     let (at, to) = (y(step.number), x(story, step.node));
     let from = step.from.filter(|from| story.nodes.contains(from)).map(|from| x(story, from));
-    let notes = LEFT + story.nodes.len() * LANE + 8;
+    let left = LEFT + story.nodes.len() * LANE + 8;
     let top = TOP + (step.number - 1) * ROW;
     html! {
         g.step.bad[step.byzantine.is_some()].violation[step.violated.is_some()] data-step=(step.number) {
             title { (step.way()) "  " (step.what) }
             // Something to hover over and click at.
-            rect.row x="0" y=(top) width=(notes + NOTES) height=(ROW) {}
+            rect.row x="0" y=(top) width=(left + notes.width) height=(ROW) {}
             text.number x="8" y=(at + 4) { (step.number) }
             (shape(story, step, from, to, at))
-            (notes_of(step, notes, top))
+            (notes_of(step, (left, top), notes.chars))
         }
     }
 }
@@ -205,7 +221,7 @@ fn label(step: &Told) -> String {
     }
 }
 
-fn notes_of(step: &Told, left: usize, top: usize) -> Markup {
+fn notes_of(step: &Told, (left, top): (usize, usize), chars: usize) -> Markup {
     let mut lines: Vec<(&str, String)> = Vec::new();
     // That it is Byzantine the colour says; how, only words.
     let how = step.byzantine.iter().filter_map(|how| {
@@ -217,11 +233,14 @@ fn notes_of(step: &Told, left: usize, top: usize) -> Markup {
     if step.quorums.is_empty() && step.violated.is_none() && !step.does.is_empty() {
         lines.push(("", format!("{} {}", name(step.node), step.does.join("; "))));
     }
-    let lines: Vec<(&str, String)> = lines
-        .iter()
-        .flat_map(|(class, text)| wrapped(text).into_iter().map(|line| (*class, line)))
-        .take(3)
-        .collect();
+    let all =
+        lines.iter().flat_map(|(class, text)| wrapped(text, chars).into_iter().map(|line| (*class, line)));
+    let mut all: Vec<(&str, String)> = all.collect();
+    if all.len() > MOST_NOTES {
+        all.truncate(MOST_NOTES);
+        all[MOST_NOTES - 1].1.push_str(" ...");
+    }
+    let lines = all;
     let first = match lines.len() {
         0 | 1 => 30,
         2 => 20,
@@ -234,12 +253,12 @@ fn notes_of(step: &Told, left: usize, top: usize) -> Markup {
     }
 }
 
-/// The text in lines that fit.
-fn wrapped(text: &str) -> Vec<String> {
+/// The text in lines of at most so many characters, but for longer words.
+fn wrapped(text: &str, chars: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().expect("there is one");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > NOTE_CHARS {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > chars {
             lines.push(word.to_string());
         } else {
             if !line.is_empty() {

@@ -14,11 +14,11 @@ mod page;
 mod state;
 mod words;
 
-pub use diagram::svg;
+pub use diagram::{svg, svg_to_fit};
 pub use names::Names;
 pub use page::page;
 pub use state::{fields, summary};
-pub use words::{happens, in_short};
+pub use words::{happens, in_short, marked};
 
 use crate::trace::replay::{Harmless, Replayed, Taken};
 use crate::trace::{Executor, Happening};

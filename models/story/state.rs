@@ -52,8 +52,10 @@ pub(super) fn changes(
 /// The state of every node in a few lines.
 pub fn summary(executor: &Executor, moment: &Moment, names: &Names) -> String {
     let mut text = String::new();
+    let digests = executor.digests(moment);
     for (position, &node) in executor.nodes().iter().enumerate() {
-        let _ = write!(text, "{}", name(node));
+        // The digest tells states apart that differ in what is not told: votes that are not yet a quorum, say.
+        let _ = write!(text, "{} (state {})", name(node), &digests[position][..8]);
         match node {
             Principal::Replica(_) => {
                 for (what, value) in fields(&executor.replica(moment, position).replica, names) {

@@ -25,6 +25,12 @@ pub fn happens(step: &Step, names: &Names) -> String {
     }
 }
 
+/// The same, marked if it is Byzantine.
+pub fn marked(step: &Step, names: &Names, config: &WorldConfig) -> String {
+    let how = byzantine(&[], step, config).map(|how| format!("  [{how}]")).unwrap_or_default();
+    happens(step, names) + &how
+}
+
 /// Who signed a message; nobody signs batches, blocks and certificates by themselves.
 pub(super) fn sender(message: &Msg) -> Option<Principal> {
     match message {
