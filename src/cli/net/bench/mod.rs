@@ -41,6 +41,12 @@ pub struct Arguments {
     /// The most requests in a batch; 1 orders each by itself.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_batch: u32,
+    /// The most batches in flight: with few, batches grow under load.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
+    max_in_flight: u64,
+    /// Threads of a replica that receive, verify and step.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
     /// Print one JSON object and nothing else.
     #[arg(long)]
     json: bool,
@@ -89,7 +95,7 @@ impl Measured {
 
 /// Counts from here on.
 pub fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are a valid precision")
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("an hour with three digits is a valid range")
 }
 
 fn measure(arguments: &Arguments) -> Result<Measured, String> {
@@ -219,6 +225,7 @@ fn in_a_process(one: &Arguments) -> Result<serde_json::Value, String> {
         .args(["bench", "--json", "--clients", &one.clients.to_string()])
         .args(["--seconds", &one.seconds.to_string(), "--size", &one.size.to_string()])
         .args(["--replicas", &one.replicas.to_string(), "--max-batch", &one.max_batch.to_string()])
+        .args(["--max-in-flight", &one.max_in_flight.to_string(), "--workers", &one.workers.to_string()])
         .args(["--store", &value(&one.store), "--runtime", &value(&one.runtime)])
         .output()
         .map_err(|error| format!("cannot start a measurement: {error}"))?;

@@ -37,6 +37,8 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     file.store = arguments.store;
     // The loopback interface takes long datagrams.
     file.datagram_bytes = 16 * 1024;
+    file.workers = usize::from(arguments.workers);
+    file.parameters.max_in_flight = arguments.max_in_flight;
     file.parameters.max_batch_requests = arguments.max_batch as usize;
     let config = generate(directory.path(), file)?;
     let mut processes = Processes::start(directory.path(), &config)?;
