@@ -197,7 +197,7 @@ fn after(world: &mut World, state: &[u32], step: &pbft_models::trace::Step) -> V
         world.learn(0, state);
     }
     let is_it = |to: &Vec<u32>| {
-        let (node, taken) = world.step_between(&state.to_vec(), to).expect("one node moves");
+        let (node, taken) = world.step_between(state, to).expect("one node moves");
         let message = taken.path.first().map(|&id| world.tables().message(id).clone());
         let what =
             message.map_or(pbft_models::trace::Happening::TimeOut, pbft_models::trace::Happening::Deliver);
