@@ -6,7 +6,7 @@ use super::output::{Outgoing, Output};
 use super::store::{OpenError, Store};
 use super::transport::{MAX_DATAGRAM_BYTES, Transport};
 use crate::actor::Timeouts;
-use crate::crypto::Signed;
+use crate::crypto::{Signed, Verified};
 use crate::message::Message;
 use crate::rejection::Rejection;
 use crate::replica::verify::verify;
@@ -27,6 +27,10 @@ use std::time::{Duration, Instant};
 
 /// The most effects that wait to be carried out before workers wait too.
 const MAX_OUTBOX: usize = 4096;
+/// The most messages that a worker handles before their effects are carried out.
+const MAX_HELD: usize = 64;
+/// The longest that a worker waits with that while datagrams keep coming.
+const MAX_HOLD: Duration = Duration::from_millis(4);
 /// How long a worker waits for a datagram before it looks whether to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest sleep of the thread that watches the timers, and so how late one may fire.
@@ -268,38 +272,59 @@ impl<B: Bundle> Shared<B> {
 
     // --- receiving ---
 
+    /// Receives until told to stop. While more datagrams wait, requests are held back and effects are left in the
+    /// outbox: votes come first, batches grow, and one sync makes the records of many steps durable.
     fn work(&self) {
         let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
+        let mut held = Vec::new();
+        let mut since = Instant::now();
+        let mut steps = 0;
         while !self.stop.load(Relaxed) {
+            if held.is_empty() && steps == 0 {
+                since = Instant::now();
+            }
             match self.transport.receive(&mut buffer) {
                 Ok(None) => {}
                 Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
                     self.on_control(from, &bytes);
                 }
-                Ok(Some((_, bytes))) => self.on_bytes(&bytes),
+                Ok(Some((_, bytes))) => match self.checked(&bytes) {
+                    Some(message) if matches!(*message, Message::Request(_)) => held.push(message),
+                    Some(message) => {
+                        self.step_locked(&mut lock(&self.core), Event::Message(message));
+                        steps += 1;
+                    }
+                    None => {}
+                },
                 Err(error) => self.fail(format!("cannot receive: {error}")),
+            }
+            let enough = held.len() + steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
+            if enough || !self.transport.has_more() {
+                let mut core = lock(&self.core);
+                for message in held.drain(..) {
+                    self.step_locked(&mut core, Event::Message(message));
+                }
+                drop(core);
+                steps = 0;
+                self.flush();
             }
         }
     }
 
-    fn on_bytes(&self, bytes: &[u8]) {
+    /// The message that these bytes are, if the replica has use for it and all its signatures are valid.
+    fn checked(&self, bytes: &[u8]) -> Option<Verified<Message<B::Crypto>>> {
         let before = thread_time();
-        let message = match wire::decode::<B::Crypto>(bytes) {
-            Ok(message) => message,
-            Err(reason) => return self.counters.reject(reason),
-        };
+        let message = wire::decode::<B::Crypto>(bytes).map_err(|reason| self.counters.reject(reason)).ok()?;
         if Subject::of(&message).is_some_and(|subject| !lock(&self.core).replica.heeds(&self.setup, subject))
         {
-            return self.counters.unheeded.add(1);
+            self.counters.unheeded.add(1);
+            return None;
         }
-        let message = match verify(&self.setup, message) {
-            Ok(message) => message,
-            Err(reason) => return self.counters.reject(reason),
-        };
+        let message = verify(&self.setup, message).map_err(|reason| self.counters.reject(reason)).ok()?;
         self.counters.verified.add(1);
         self.counters.verify_ns.add(nanoseconds(thread_time().saturating_sub(before)));
         self.note_sender(&message);
-        self.step(Event::Message(message));
+        Some(message)
     }
 
     /// Remembers that a replica is alive.
@@ -357,13 +382,6 @@ impl<B: Bundle> Shared<B> {
     }
 
     // --- steps ---
-
-    fn step(&self, event: Event<B::Crypto>) {
-        let mut core = lock(&self.core);
-        self.step_locked(&mut core, event);
-        drop(core);
-        self.flush();
-    }
 
     fn step_locked(&self, core: &mut Core<B>, event: Event<B::Crypto>) {
         let before = thread_time();

@@ -94,7 +94,7 @@ fn a_log_cut_anywhere_is_refused_if_what_is_gone_was_promised_and_else_recovered
     let directory = filled(2);
     let path = segment_zero(directory.path());
     let whole = fs::read(&path).unwrap();
-    let start = log::Log::create(directory.path(), &identity(), 9).unwrap().length as usize;
+    let start = Log::create(directory.path(), &identity(), 9).unwrap().length as usize;
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
         promise(directory.path(), whole.len() as u64);
