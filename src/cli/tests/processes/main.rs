@@ -2,6 +2,9 @@
 //!
 //! The long runs are ignored: `cargo test --release -p pbft-cli --test processes -- --ignored --test-threads 1`.
 
+// All of it is tests: what fails is a failed test.
+#![allow(clippy::unwrap_used)]
+
 #[allow(dead_code)]
 #[path = "../../net/config.rs"]
 mod config;

@@ -25,6 +25,8 @@ pub struct Weather {
     pub away: BTreeSet<usize>,
 }
 
+/// By which socket, to whom, what.
+type Parcel = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
 type Delayed = (Instant, u64, Arc<UdpSocket>, SocketAddr, Vec<u8>);
 
 struct Shared {
@@ -136,7 +138,7 @@ impl Shared {
     }
 
     fn deliver_later(&self, queue: &Receiver<Delayed>) {
-        let mut waiting: BTreeMap<(Instant, u64), (Arc<UdpSocket>, SocketAddr, Vec<u8>)> = BTreeMap::new();
+        let mut waiting: BTreeMap<(Instant, u64), Parcel> = BTreeMap::new();
         let mut count = 0;
         while !self.stop.load(Relaxed) {
             let now = Instant::now();
