@@ -2,24 +2,22 @@
 
 use super::control::{self, Answer, Control, Status};
 use super::counters::{Counters, thread_time};
+use super::options::{Options, StartError, Witness};
 use super::output::{Outgoing, Output};
-use super::store::{OpenError, Store};
+use super::store::Store;
 use super::transport::{MAX_DATAGRAM_BYTES, Transport};
 use crate::actor::Timeouts;
 use crate::crypto::{Signed, Verified};
 use crate::message::Message;
 use crate::rejection::Rejection;
 use crate::replica::verify::verify;
-use crate::replica::{
-    Bundle, Durable, Effect, Effects, Event, Fact, Record, Replica, RestoreError, Setup, Subject, Timer,
-};
+use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
 use crate::store::Identity;
-use crate::types::{ClientId, Digest, Principal, ReplicaId, Timestamp};
+use crate::types::{ClientId, Principal, ReplicaId, Timestamp};
 use crate::wire;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
@@ -37,71 +35,6 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(10);
 /// A tick that took so much longer than asked for means that the whole process was stopped.
 const FROZEN: Duration = Duration::from_millis(200);
-
-/// Where and how a replica runs.
-pub struct Options<B: Bundle> {
-    /// The address to bind.
-    pub listen: SocketAddr,
-    /// The address of each replica, this one too.
-    pub replicas: Vec<SocketAddr>,
-    /// The domain of the cluster's signatures: part of the store's identity.
-    pub domain: Digest,
-    /// How long the timers run.
-    pub timeouts: Timeouts,
-    /// The directory of the store; without one nothing survives the process, which is for benchmarks only.
-    pub store: Option<PathBuf>,
-    /// Threads that receive, verify and step; at least 1.
-    pub workers: usize,
-    /// The longest datagram sent, in bytes.
-    pub datagram_bytes: usize,
-    /// Who watches, if anybody.
-    pub witness: Option<Box<dyn Witness<B>>>,
-}
-
-/// Sees everything that a replica is given and asks for, in order; for a journal, never for decisions.
-pub trait Witness<B: Bundle>: Send {
-    /// The replica starts from `stored`, which asks for `effects`.
-    ///
-    /// # Errors
-    /// If the machine fails; then the replica stops.
-    fn started(
-        &mut self,
-        stored: Option<&Durable<B::Crypto>>,
-        effects: &Effects<B::Crypto>,
-    ) -> io::Result<()>;
-
-    /// The next step is for this event.
-    ///
-    /// # Errors
-    /// If the machine fails; then the replica stops.
-    fn event(&mut self, event: &Event<B::Crypto>) -> io::Result<()>;
-
-    /// It asked for these effects.
-    ///
-    /// # Errors
-    /// If the machine fails; then the replica stops.
-    fn effects(&mut self, effects: &Effects<B::Crypto>) -> io::Result<()>;
-}
-
-/// Why a replica cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration must not serve.
-    #[error("{0}")]
-    Configuration(&'static str),
-    /// The store is refused.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// What the store holds is not what this replica can have recorded.
-    #[error("the store is damaged: {0}")]
-    Restore(#[from] RestoreError),
-    /// The address cannot be bound.
-    #[error("cannot bind {0}: {1}")]
-    Bind(SocketAddr, io::Error),
-    /// The machine refused.
-    #[error("cannot start: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// What the lock of the replica protects.
 struct Core<B: Bundle> {

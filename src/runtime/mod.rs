@@ -4,6 +4,8 @@
 //! | file | does |
 //! |---|---|
 //! | `host` | one replica: receives, verifies, steps, makes durable, sends |
+//! | `options` | what it is given, and why it may not start |
+//! | `output` | records durable, then messages sent |
 //! | `clients` | any number of clients over one socket |
 //! | `transport` | messages over datagrams: fragments, and lost ones sent again |
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
@@ -33,10 +35,12 @@ pub mod control;
 pub mod counters;
 pub mod frame;
 pub mod host;
+mod options;
 mod output;
 pub mod reassembly;
 pub mod store;
 pub mod transport;
 
 pub use clients::{Clients, Completion};
-pub use host::{Host, Options, StartError, Witness};
+pub use host::Host;
+pub use options::{Options, StartError, Witness};
