@@ -34,6 +34,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a waiting client says again where it is, in case a replica has restarted.
 const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// A client waits so many times as long as operations take, if that is more than its time-out.
+const PATIENCE: u32 = 4;
 /// The longest wait for a datagram, and so how late a time-out may be noticed.
 const TICK: Duration = Duration::from_millis(4);
 
@@ -69,6 +71,8 @@ pub struct Clients<C: Crypto, R: Rules> {
     clients: BTreeMap<ClientId, Entry<C, R>>,
     deadlines: BTreeSet<(Instant, ClientId)>,
     timeout: Duration,
+    /// How long an operation takes, smoothed: under load, asking every replica too soon makes it only worse.
+    usual: Duration,
     completed: Vec<Completion>,
     answers: Vec<Answer>,
     keep: Option<Keep>,
@@ -79,7 +83,8 @@ pub struct Clients<C: Crypto, R: Rules> {
 }
 
 impl<C: Crypto, R: Rules> Clients<C, R> {
-    /// Opens a socket for these clients. `timeout` is how long a client waits before it asks every replica.
+    /// Opens a socket for these clients. `timeout` is how long a client waits, at least, before it asks
+    /// every replica.
     ///
     /// # Errors
     /// If no socket can be had.
@@ -106,6 +111,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             clients: setups.into_iter().map(entry).collect(),
             deadlines: BTreeSet::new(),
             timeout,
+            usual: Duration::ZERO,
             completed: Vec::new(),
             answers: Vec::new(),
             keep: None,
@@ -281,7 +287,8 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                     self.transport.send(&receivers, &wire::encode(&message), &mut self.datagram);
                 }
                 ClientEffect::SetTimer { backoff } => {
-                    let deadline = Instant::now() + self.timeout * 2u32.pow(u32::from(backoff));
+                    let timeout = self.timeout.max(self.usual * PATIENCE);
+                    let deadline = Instant::now() + timeout * 2u32.pow(u32::from(backoff));
                     if let Some(old) = entry.deadline.replace(deadline) {
                         self.deadlines.remove(&(old, client));
                     }
@@ -293,7 +300,9 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                     }
                 }
                 ClientEffect::Completed { result, .. } => {
-                    self.completed.push(Completion { client, result, took: entry.invoked.elapsed() });
+                    let took = entry.invoked.elapsed();
+                    self.usual = (self.usual * 7 + took) / 8;
+                    self.completed.push(Completion { client, result, took });
                 }
                 ClientEffect::Reject(reason) => self.counters.reject(reason),
             }

@@ -2,24 +2,22 @@
 
 use super::control::{self, Answer, Control, Status};
 use super::counters::{Counters, thread_time};
+use super::options::{Options, StartError, Witness};
 use super::output::{Outgoing, Output};
-use super::store::{OpenError, Store};
+use super::store::Store;
 use super::transport::{MAX_DATAGRAM_BYTES, Transport};
 use crate::actor::Timeouts;
-use crate::crypto::Signed;
+use crate::crypto::{Signed, Verified};
 use crate::message::Message;
 use crate::rejection::Rejection;
 use crate::replica::verify::verify;
-use crate::replica::{
-    Bundle, Durable, Effect, Effects, Event, Fact, Record, Replica, RestoreError, Setup, Subject, Timer,
-};
+use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
 use crate::store::Identity;
-use crate::types::{ClientId, Digest, Principal, ReplicaId, Timestamp};
+use crate::types::{ClientId, Principal, ReplicaId, Timestamp};
 use crate::wire;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
@@ -27,77 +25,16 @@ use std::time::{Duration, Instant};
 
 /// The most effects that wait to be carried out before workers wait too.
 const MAX_OUTBOX: usize = 4096;
+/// The most messages that a worker handles before their effects are carried out.
+const MAX_HELD: usize = 64;
+/// The longest that a worker waits with that while datagrams keep coming.
+const MAX_HOLD: Duration = Duration::from_millis(4);
 /// How long a worker waits for a datagram before it looks whether to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest sleep of the thread that watches the timers, and so how late one may fire.
 const TICK: Duration = Duration::from_millis(10);
 /// A tick that took so much longer than asked for means that the whole process was stopped.
 const FROZEN: Duration = Duration::from_millis(200);
-
-/// Where and how a replica runs.
-pub struct Options<B: Bundle> {
-    /// The address to bind.
-    pub listen: SocketAddr,
-    /// The address of each replica, this one too.
-    pub replicas: Vec<SocketAddr>,
-    /// The domain of the cluster's signatures: part of the store's identity.
-    pub domain: Digest,
-    /// How long the timers run.
-    pub timeouts: Timeouts,
-    /// The directory of the store; without one nothing survives the process, which is for benchmarks only.
-    pub store: Option<PathBuf>,
-    /// Threads that receive, verify and step; at least 1.
-    pub workers: usize,
-    /// The longest datagram sent, in bytes.
-    pub datagram_bytes: usize,
-    /// Who watches, if anybody.
-    pub witness: Option<Box<dyn Witness<B>>>,
-}
-
-/// Sees everything that a replica is given and asks for, in order; for a journal, never for decisions.
-pub trait Witness<B: Bundle>: Send {
-    /// The replica starts from `stored`, which asks for `effects`.
-    ///
-    /// # Errors
-    /// If the machine fails; then the replica stops.
-    fn started(
-        &mut self,
-        stored: Option<&Durable<B::Crypto>>,
-        effects: &Effects<B::Crypto>,
-    ) -> io::Result<()>;
-
-    /// The next step is for this event.
-    ///
-    /// # Errors
-    /// If the machine fails; then the replica stops.
-    fn event(&mut self, event: &Event<B::Crypto>) -> io::Result<()>;
-
-    /// It asked for these effects.
-    ///
-    /// # Errors
-    /// If the machine fails; then the replica stops.
-    fn effects(&mut self, effects: &Effects<B::Crypto>) -> io::Result<()>;
-}
-
-/// Why a replica cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration must not serve.
-    #[error("{0}")]
-    Configuration(&'static str),
-    /// The store is refused.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// What the store holds is not what this replica can have recorded.
-    #[error("the store is damaged: {0}")]
-    Restore(#[from] RestoreError),
-    /// The address cannot be bound.
-    #[error("cannot bind {0}: {1}")]
-    Bind(SocketAddr, io::Error),
-    /// The machine refused.
-    #[error("cannot start: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// What the lock of the replica protects.
 struct Core<B: Bundle> {
@@ -268,38 +205,59 @@ impl<B: Bundle> Shared<B> {
 
     // --- receiving ---
 
+    /// Receives until told to stop. While more datagrams wait, requests are held back and effects are left in the
+    /// outbox: votes come first, batches grow, and one sync makes the records of many steps durable.
     fn work(&self) {
         let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
+        let mut held = Vec::new();
+        let mut since = Instant::now();
+        let mut steps = 0;
         while !self.stop.load(Relaxed) {
+            if held.is_empty() && steps == 0 {
+                since = Instant::now();
+            }
             match self.transport.receive(&mut buffer) {
                 Ok(None) => {}
                 Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
                     self.on_control(from, &bytes);
                 }
-                Ok(Some((_, bytes))) => self.on_bytes(&bytes),
+                Ok(Some((_, bytes))) => match self.checked(&bytes) {
+                    Some(message) if matches!(*message, Message::Request(_)) => held.push(message),
+                    Some(message) => {
+                        self.step_locked(&mut lock(&self.core), Event::Message(message));
+                        steps += 1;
+                    }
+                    None => {}
+                },
                 Err(error) => self.fail(format!("cannot receive: {error}")),
+            }
+            let enough = held.len() + steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
+            if enough || !self.transport.has_more() {
+                let mut core = lock(&self.core);
+                for message in held.drain(..) {
+                    self.step_locked(&mut core, Event::Message(message));
+                }
+                drop(core);
+                steps = 0;
+                self.flush();
             }
         }
     }
 
-    fn on_bytes(&self, bytes: &[u8]) {
+    /// The message that these bytes are, if the replica has use for it and all its signatures are valid.
+    fn checked(&self, bytes: &[u8]) -> Option<Verified<Message<B::Crypto>>> {
         let before = thread_time();
-        let message = match wire::decode::<B::Crypto>(bytes) {
-            Ok(message) => message,
-            Err(reason) => return self.counters.reject(reason),
-        };
+        let message = wire::decode::<B::Crypto>(bytes).map_err(|reason| self.counters.reject(reason)).ok()?;
         if Subject::of(&message).is_some_and(|subject| !lock(&self.core).replica.heeds(&self.setup, subject))
         {
-            return self.counters.unheeded.add(1);
+            self.counters.unheeded.add(1);
+            return None;
         }
-        let message = match verify(&self.setup, message) {
-            Ok(message) => message,
-            Err(reason) => return self.counters.reject(reason),
-        };
+        let message = verify(&self.setup, message).map_err(|reason| self.counters.reject(reason)).ok()?;
         self.counters.verified.add(1);
         self.counters.verify_ns.add(nanoseconds(thread_time().saturating_sub(before)));
         self.note_sender(&message);
-        self.step(Event::Message(message));
+        Some(message)
     }
 
     /// Remembers that a replica is alive.
@@ -357,13 +315,6 @@ impl<B: Bundle> Shared<B> {
     }
 
     // --- steps ---
-
-    fn step(&self, event: Event<B::Crypto>) {
-        let mut core = lock(&self.core);
-        self.step_locked(&mut core, event);
-        drop(core);
-        self.flush();
-    }
 
     fn step_locked(&self, core: &mut Core<B>, event: Event<B::Crypto>) {
         let before = thread_time();

@@ -4,23 +4,25 @@
 //! | file | does |
 //! |---|---|
 //! | `host` | one replica: receives, verifies, steps, makes durable, sends |
+//! | `options` | what it is given, and why it may not start |
+//! | `output` | records durable, then messages sent |
 //! | `clients` | any number of clients over one socket |
 //! | `transport` | messages over datagrams: fragments, and lost ones sent again |
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
 //! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
 //! | `store` | the directory of a replica |
-//! | `journal` | what a replica was given and what it did, to be replayed |
 //! | `counters` | what happened how often |
 //!
 //! # The path of a message
 //!
-//! A few equal worker threads wait for datagrams. Whoever receives one decodes it, drops it if the replica has
+//! One or more equal worker threads wait for datagrams. Whoever receives one decodes it, drops it if the replica has
 //! no use for it any more ([`heeds`](crate::replica::Replica::heeds)), verifies it, and only then takes the lock
 //! of the replica for one step. So signatures are verified in parallel and never under the lock, and no message
 //! waits for another thread to wake up. The effects of a step join those of earlier ones in a queue, in the order
 //! of the steps. One worker at a time empties the queue: it makes all records in it durable, with one write and one
 //! `fdatasync`, and then sends all messages in it; meanwhile the others go on, and what they add waits for the next
-//! turn. That is group commit, and persist before send.
+//! turn. While more datagrams wait, a worker goes on before it looks at the queue. That is group commit, and
+//! persist before send.
 //!
 //! # Bounds
 //!
@@ -33,10 +35,12 @@ pub mod control;
 pub mod counters;
 pub mod frame;
 pub mod host;
+mod options;
 mod output;
 pub mod reassembly;
 pub mod store;
 pub mod transport;
 
 pub use clients::{Clients, Completion};
-pub use host::{Host, Options, StartError, Witness};
+pub use host::Host;
+pub use options::{Options, StartError, Witness};

@@ -121,6 +121,11 @@ impl Transport {
         }
     }
 
+    /// Whether a datagram waits to be received.
+    pub fn has_more(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Sends a message to each of the receivers. What the kernel does not take is lost, as on any network.
     pub fn send(&self, to: &[SocketAddr], message: &[u8], datagram: &mut Vec<u8>) {
         if message.len() + OVERHEAD <= self.datagram_bytes {

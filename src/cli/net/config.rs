@@ -110,7 +110,7 @@ pub struct ClientEntry {
 }
 
 fn default_workers() -> usize {
-    2
+    1
 }
 fn default_datagram_bytes() -> usize {
     1400

@@ -2,7 +2,7 @@
 //!
 //! The long runs are ignored: `cargo test --release -p pbft-cli --test processes -- --ignored --test-threads 1`.
 
-// Helpers of tests may unwrap as tests do.
+// All of it is tests: what fails is a failed test.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]

@@ -25,9 +25,8 @@ pub struct Weather {
     pub away: BTreeSet<usize>,
 }
 
-/// Through which socket, to whom, and what.
-type Datagram = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
-
+/// By which socket, to whom, what.
+type Parcel = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
 type Delayed = (Instant, u64, Arc<UdpSocket>, SocketAddr, Vec<u8>);
 
 struct Shared {
@@ -139,7 +138,7 @@ impl Shared {
     }
 
     fn deliver_later(&self, queue: &Receiver<Delayed>) {
-        let mut waiting: BTreeMap<(Instant, u64), Datagram> = BTreeMap::new();
+        let mut waiting: BTreeMap<(Instant, u64), Parcel> = BTreeMap::new();
         let mut count = 0;
         while !self.stop.load(Relaxed) {
             let now = Instant::now();

@@ -1,0 +1,74 @@
+//! What a host is given, and why it may not start.
+
+use super::store::OpenError;
+use crate::actor::Timeouts;
+use crate::replica::{Bundle, Durable, Effects, Event, RestoreError};
+use crate::types::Digest;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where and how a replica runs.
+pub struct Options<B: Bundle> {
+    /// The address to bind.
+    pub listen: SocketAddr,
+    /// The address of each replica, this one too.
+    pub replicas: Vec<SocketAddr>,
+    /// The domain of the cluster's signatures: part of the store's identity.
+    pub domain: Digest,
+    /// How long the timers run.
+    pub timeouts: Timeouts,
+    /// The directory of the store; without one nothing survives the process, which is for benchmarks only.
+    pub store: Option<PathBuf>,
+    /// Threads that receive, verify and step; at least 1.
+    pub workers: usize,
+    /// The longest datagram sent, in bytes.
+    pub datagram_bytes: usize,
+    /// Who watches, if anybody.
+    pub witness: Option<Box<dyn Witness<B>>>,
+}
+
+/// Sees everything that a replica is given and asks for, in order; for a journal, never for decisions.
+pub trait Witness<B: Bundle>: Send {
+    /// The replica starts from `stored`, which asks for `effects`.
+    ///
+    /// # Errors
+    /// If the machine fails; then the replica stops.
+    fn started(
+        &mut self,
+        stored: Option<&Durable<B::Crypto>>,
+        effects: &Effects<B::Crypto>,
+    ) -> io::Result<()>;
+
+    /// The next step is for this event.
+    ///
+    /// # Errors
+    /// If the machine fails; then the replica stops.
+    fn event(&mut self, event: &Event<B::Crypto>) -> io::Result<()>;
+
+    /// It asked for these effects.
+    ///
+    /// # Errors
+    /// If the machine fails; then the replica stops.
+    fn effects(&mut self, effects: &Effects<B::Crypto>) -> io::Result<()>;
+}
+
+/// Why a replica cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration must not serve.
+    #[error("{0}")]
+    Configuration(&'static str),
+    /// The store is refused.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// What the store holds is not what this replica can have recorded.
+    #[error("the store is damaged: {0}")]
+    Restore(#[from] RestoreError),
+    /// The address cannot be bound.
+    #[error("cannot bind {0}: {1}")]
+    Bind(SocketAddr, io::Error),
+    /// The machine refused.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}
