@@ -43,9 +43,6 @@ pub struct File {
     /// How long a client waits before it asks every replica, in milliseconds.
     #[serde(default = "default_client_timeout_ms")]
     pub client_timeout_ms: u64,
-    /// Whether `pbft replica --misbehave` may be part of this cluster.
-    #[serde(default)]
-    pub allow_misbehave: bool,
     /// The bounds that all replicas agree on.
     #[serde(default)]
     pub parameters: FileParameters,
