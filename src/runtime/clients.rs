@@ -56,6 +56,8 @@ struct Entry<C: Crypto, R: Rules> {
     deadline: Option<Instant>,
     said_hello: Option<Instant>,
     invoked: Instant,
+    /// Whether it has asked every replica since.
+    asked_all: bool,
 }
 
 /// Called with what must be durable before the request it belongs to leaves.
@@ -103,7 +105,10 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         let now = Instant::now();
         let entry = |setup: ClientSetup<C, R>| {
             let client = Client::new(ClientDurable::default());
-            (setup.id, Entry { setup, client, deadline: None, said_hello: None, invoked: now })
+            (
+                setup.id,
+                Entry { setup, client, deadline: None, said_hello: None, invoked: now, asked_all: false },
+            )
         };
         Ok(Clients {
             transport,
@@ -287,6 +292,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                     self.transport.send(&receivers, &wire::encode(&message), &mut self.datagram);
                 }
                 ClientEffect::SetTimer { backoff } => {
+                    entry.asked_all = backoff > 0;
                     let timeout = self.timeout.max(self.usual * PATIENCE);
                     let deadline = Instant::now() + timeout * 2u32.pow(u32::from(backoff));
                     if let Some(old) = entry.deadline.replace(deadline) {
@@ -301,7 +307,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                 }
                 ClientEffect::Completed { result, .. } => {
                     let took = entry.invoked.elapsed();
-                    self.usual = (self.usual * 7 + took) / 8;
+                    self.usual = smoothed(self.usual, took, entry.asked_all, self.timeout);
                     self.completed.push(Completion { client, result, took });
                 }
                 ClientEffect::Reject(reason) => self.counters.reject(reason),
@@ -323,8 +329,47 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
     }
 }
 
+/// How long operations usually take, once one more has taken `took`.
+///
+/// One that was sent again tells little: its time holds the wait for a lost message, and if that counted in full, each wait
+/// would make the next one longer. But under a load where all of them are sent again, the estimate must still grow.
+fn smoothed(usual: Duration, took: Duration, asked_all: bool, timeout: Duration) -> Duration {
+    let most = if asked_all { usual.max(timeout / PATIENCE) * 2 } else { took };
+    (usual * 7 + took.min(most)) / 8
+}
+
 /// The time in the unit of timestamps, microseconds.
 pub fn clock() -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(250);
+
+    /// The wait after a thousand operations: of every ten so many lose a message, and take as long as the wait and a
+    /// bit; the others take `took`.
+    fn wait_after(took: Duration, lost_of_ten: u32) -> Duration {
+        let mut usual = Duration::ZERO;
+        for operation in 0..1000 {
+            let wait = TIMEOUT.max(usual * PATIENCE);
+            let lost = operation % 10 < lost_of_ten || took > wait;
+            usual = smoothed(usual, if lost { wait + took } else { took }, lost, TIMEOUT);
+        }
+        TIMEOUT.max(usual * PATIENCE)
+    }
+
+    #[test]
+    fn lost_messages_do_not_make_clients_wait_ever_longer() {
+        assert!(wait_after(Duration::from_millis(50), 3) < Duration::from_secs(1));
+        assert!(wait_after(Duration::from_millis(150), 3) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn where_everything_takes_longer_than_the_time_out_clients_learn_to_wait() {
+        assert!(wait_after(Duration::from_secs(3), 0) >= Duration::from_secs(3));
+    }
 }
