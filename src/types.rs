@@ -1,6 +1,7 @@
 //! The numbers of the paper, each a type of its own, and what follows from `n` and `f` alone.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -85,7 +86,18 @@ impl fmt::Debug for Digest {
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Bytes(Arc<[u8]>);
 
+impl Borrow<[u8]> for Bytes {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Bytes {
+    /// Where they are. As long as this value lives, only clones of it are there.
+    pub fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     /// Whether both are the very same allocation, so that a digest computed for one serves the other.
     pub fn same_allocation(&self, other: &Bytes) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -244,8 +256,8 @@ pub struct Parameters {
     pub max_batch_requests: usize,
     /// The most bytes of operations in one batch; a single request may use all of it.
     pub max_batch_bytes: usize,
-    /// The most batches a primary has proposed and not yet executed; requests beyond wait for the next
-    /// batch, which is what makes batches grow under load.
+    /// The most batches a primary has proposed and not yet executed. A batch that is not full is proposed only
+    /// when none is in flight, which is what makes batches grow under load.
     pub max_in_flight: u64,
 }
 

@@ -167,7 +167,7 @@ fn a_restarted_cluster_goes_on() {
     net.execute(2, 6..=6);
     for replica in &net.replicas {
         assert_eq!(replica.last_executed(), before.next());
-        assert_eq!(replica.service().get(b"k6"), Some(&Bytes::from(&b"v"[..])));
+        assert_eq!(replica.service().get(b"k6"), Some(Bytes::from(&b"v"[..])));
     }
 }
 

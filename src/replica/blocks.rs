@@ -33,60 +33,89 @@ pub struct Tree {
     chunks: Vec<(Bytes, Vec<Digest>)>,
 }
 
+/// A chunk in pieces, the empty one in one, encoded.
+fn leaves_of(chunk: &[u8]) -> impl Iterator<Item = Bytes> {
+    let count = chunk.len().div_ceil(LEAF_BYTES).max(1);
+    (0..count).map(move |i| {
+        let piece = &chunk[i * LEAF_BYTES..chunk.len().min((i + 1) * LEAF_BYTES)];
+        encode(&Block::Leaf { bytes: Bytes::from(piece), last: i + 1 == count })
+    })
+}
+
 fn encode(block: &Block) -> Bytes {
     Bytes::from(postcard::to_stdvec(block).expect("encoding into memory cannot fail"))
 }
 
+/// Finds the chunks of an earlier tree that are there again.
+struct Earlier<'a> {
+    tree: &'a Tree,
+    /// Where the next chunk is, if it follows the one found last.
+    next: usize,
+    /// Addresses and places of all chunks, sorted; made when it is first needed.
+    places: Option<Vec<(usize, usize)>>,
+}
+
+impl<'a> Earlier<'a> {
+    /// The leaves of a chunk, if it is the same allocation as one of the earlier tree. Chunks are asked for in order, so it is
+    /// mostly the next one.
+    fn leaves(&mut self, chunk: &Bytes) -> Option<&'a [Digest]> {
+        let chunks = &self.tree.chunks;
+        let is_next = chunks.get(self.next).is_some_and(|(known, _)| known.same_allocation(chunk));
+        if !is_next {
+            let places = self.places.get_or_insert_with(|| {
+                let mut places: Vec<_> = chunks.iter().map(|(bytes, _)| bytes.address()).zip(0..).collect();
+                places.sort_unstable();
+                places
+            });
+            let at = places.partition_point(|&(address, _)| address < chunk.address());
+            let &(_, place) = places.get(at).filter(|&&(address, _)| address == chunk.address())?;
+            self.next = place;
+        }
+        let (known, leaves) = chunks.get(self.next)?;
+        self.next += 1;
+        known.same_allocation(chunk).then_some(leaves)
+    }
+}
+
 impl Tree {
-    /// The tree over `chunks`. Chunks that are the same allocation as in `previous` are not digested again.
+    /// The tree over `chunks`. Chunks that are the same allocation as one of `previous` are not digested again.
     pub fn build<C: Crypto>(chunks: &[Bytes], previous: Option<&Tree>) -> Self {
-        let mut tree = Tree::default();
+        let mut earlier = previous.map(|tree| Earlier { tree, next: 0, places: None });
         let mut level = Vec::new();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let known = previous.and_then(|p| p.chunks.get(index).map(|known| (p, known)));
-            let leaves = match known {
-                Some((previous, (bytes, leaves))) if bytes.same_allocation(chunk) => {
-                    for leaf in leaves {
-                        let block = previous.blocks.get(leaf).expect("a tree holds the leaves of its chunks");
-                        tree.blocks.insert(*leaf, block.clone());
-                    }
-                    leaves.clone()
+        let mut blocks = Vec::new();
+        let mut kept = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let from = level.len();
+            match earlier.as_mut().and_then(|earlier| Some((earlier.leaves(chunk)?, earlier.tree))) {
+                Some((leaves, tree)) => {
+                    let block = |leaf| tree.blocks.get(leaf).expect("a tree holds the leaves of its chunks");
+                    blocks.extend(leaves.iter().map(|leaf| (*leaf, block(leaf).clone())));
+                    level.extend_from_slice(leaves);
                 }
-                _ => tree.add_chunk::<C>(chunk),
-            };
-            level.extend_from_slice(&leaves);
-            tree.chunks.push((chunk.clone(), leaves));
-        }
-        while level.len() != 1 {
-            if level.is_empty() {
-                level.push(tree.add::<C>(&Block::Node(Vec::new())));
-                break;
+                None => {
+                    for block in leaves_of(chunk) {
+                        let digest = C::digest(&block);
+                        level.push(digest);
+                        blocks.push((digest, block));
+                    }
+                }
             }
-            level = level
-                .chunks(FAN_OUT)
-                .map(|children| tree.add::<C>(&Block::Node(children.to_vec())))
-                .collect();
+            kept.push((chunk.clone(), level[from..].to_vec()));
         }
-        tree.root = level[0];
-        tree
-    }
-
-    fn add<C: Crypto>(&mut self, block: &Block) -> Digest {
-        let bytes = encode(block);
-        let digest = C::digest(&bytes);
-        self.blocks.insert(digest, bytes);
-        digest
-    }
-
-    fn add_chunk<C: Crypto>(&mut self, chunk: &Bytes) -> Vec<Digest> {
-        let pieces: Vec<&[u8]> =
-            if chunk.is_empty() { vec![&[][..]] } else { chunk.chunks(LEAF_BYTES).collect() };
-        let count = pieces.len();
-        pieces
-            .into_iter()
-            .enumerate()
-            .map(|(i, piece)| self.add::<C>(&Block::Leaf { bytes: Bytes::from(piece), last: i + 1 == count }))
-            .collect()
+        let mut inner = |children: &[Digest]| {
+            let block = encode(&Block::Node(children.to_vec()));
+            let digest = C::digest(&block);
+            blocks.push((digest, block));
+            digest
+        };
+        while level.len() != 1 {
+            level = if level.is_empty() {
+                vec![inner(&[])]
+            } else {
+                level.chunks(FAN_OUT).map(&mut inner).collect()
+            };
+        }
+        Tree { root: level[0], blocks: BTreeMap::from_iter(blocks), chunks: kept }
     }
 
     /// The digest of the whole.
@@ -122,36 +151,41 @@ pub(crate) fn children(block: &[u8]) -> Result<Vec<Digest>, NotATree> {
     }
 }
 
-/// The chunks under `root`, if `blocks` holds every block of the tree.
+/// The tree under `root`, if `blocks` holds every block of it. Nothing is digested: each block was when it arrived.
 ///
 /// # Errors
 /// If a block is missing or is no block, or the tree is too deep.
-pub(crate) fn chunks_under(root: Digest, blocks: &BTreeMap<Digest, Bytes>) -> Result<Vec<Bytes>, NotATree> {
-    fn walk(
-        digest: Digest,
-        depth: usize,
-        blocks: &BTreeMap<Digest, Bytes>,
-        open: &mut Vec<u8>,
-        chunks: &mut Vec<Bytes>,
-    ) -> Result<(), NotATree> {
-        let block = blocks.get(&digest).ok_or(NotATree)?;
+pub(crate) fn tree_under(root: Digest, blocks: &BTreeMap<Digest, Bytes>) -> Result<Tree, NotATree> {
+    let mut walk = Walk { blocks, tree: Tree { root, ..Tree::default() }, open: (Vec::new(), Vec::new()) };
+    walk.visit(root, 0)?;
+    if walk.open.1.is_empty() { Ok(walk.tree) } else { Err(NotATree) }
+}
+
+struct Walk<'a> {
+    blocks: &'a BTreeMap<Digest, Bytes>,
+    tree: Tree,
+    /// The chunk being put together, and its leaves.
+    open: (Vec<u8>, Vec<Digest>),
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, digest: Digest, depth: usize) -> Result<(), NotATree> {
+        let block = self.blocks.get(&digest).ok_or(NotATree)?;
+        self.tree.blocks.insert(digest, block.clone());
         match postcard::from_bytes(block).map_err(|_| NotATree)? {
             Block::Leaf { bytes, last } => {
-                open.extend_from_slice(&bytes);
+                self.open.0.extend_from_slice(&bytes);
+                self.open.1.push(digest);
                 if last {
-                    chunks.push(Bytes::from(std::mem::take(open)));
+                    let (bytes, leaves) = std::mem::take(&mut self.open);
+                    self.tree.chunks.push((Bytes::from(bytes), leaves));
                 }
                 Ok(())
             }
             Block::Node(_) if depth == MAX_DEPTH => Err(NotATree),
-            Block::Node(children) => {
-                children.into_iter().try_for_each(|child| walk(child, depth + 1, blocks, open, chunks))
-            }
+            Block::Node(children) => children.into_iter().try_for_each(|child| self.visit(child, depth + 1)),
         }
     }
-    let (mut open, mut chunks) = (Vec::new(), Vec::new());
-    walk(root, 0, blocks, &mut open, &mut chunks)?;
-    if open.is_empty() { Ok(chunks) } else { Err(NotATree) }
 }
 
 /// The blocks do not form a tree of state.
@@ -172,19 +206,30 @@ mod tests {
         for lengths in [vec![], vec![0], vec![0, 5], vec![LEAF_BYTES, LEAF_BYTES + 1, 1], vec![3; 600]] {
             let chunks = sample(&lengths);
             let tree = Tree::build::<Ed25519>(&chunks, None);
-            assert_eq!(chunks_under(tree.root(), &tree.blocks), Ok(chunks), "{lengths:?}");
+            assert_eq!(tree.chunks(), chunks, "{lengths:?}");
+            assert_eq!(tree_under(tree.root(), &tree.blocks), Ok(tree.clone()), "{lengths:?}");
             assert!(tree.blocks.values().all(|block| block.len() <= MAX_BLOCK_BYTES));
         }
     }
 
     #[test]
-    fn unchanged_chunks_keep_their_blocks_and_the_root_is_the_same() {
-        let mut chunks = sample(&[40_000, 10, 40_000]);
-        let before = Tree::build::<Ed25519>(&chunks, None);
-        chunks[1] = Bytes::from(&b"other"[..]);
-        let incremental = Tree::build::<Ed25519>(&chunks, Some(&before));
-        assert_eq!(incremental, Tree::build::<Ed25519>(&chunks, None));
-        assert_ne!(incremental.root(), before.root());
+    fn unchanged_chunks_are_not_digested_again_and_the_root_is_the_same() {
+        let before = sample(&[40_000, 10, 40_000, 0, 7, 8, 9]);
+        let tree = Tree::build::<Ed25519>(&before, None);
+        let other = Bytes::from(&b"other"[..]);
+        let mut changed = before.clone();
+        changed[1] = other.clone();
+        let mut longer = before.clone();
+        (0..3).for_each(|_| longer.insert(2, other.clone()));
+        let shorter = vec![before[0].clone(), before[4].clone(), before[6].clone()];
+        let swapped = vec![before[2].clone(), before[0].clone()];
+        for (chunks, same) in [(changed, 6), (longer, 7), (shorter, 3), (swapped, 2)] {
+            let incremental = Tree::build::<Ed25519>(&chunks, Some(&tree));
+            assert_eq!(incremental, Tree::build::<Ed25519>(&chunks, None));
+            assert_ne!(incremental.root(), tree.root());
+            let mut earlier = Earlier { tree: &tree, next: 0, places: None };
+            assert_eq!(chunks.iter().filter(|chunk| earlier.leaves(chunk).is_some()).count(), same);
+        }
     }
 
     #[test]
@@ -193,7 +238,7 @@ mod tests {
         for gone in tree.blocks.keys() {
             let mut blocks = tree.blocks.clone();
             blocks.remove(gone);
-            assert_eq!(chunks_under(tree.root(), &blocks), Err(NotATree));
+            assert_eq!(tree_under(tree.root(), &blocks), Err(NotATree));
         }
     }
 }

@@ -126,12 +126,14 @@ impl<B: Bundle> Replica<B> {
         for (n, digest) in self.durable.executed.clone() {
             let batch = self.batch(digest).ok_or(RestoreError::MissingBatch(n.0))?;
             self.run(&batch, setup);
-            if n.0 % setup.parameters.checkpoint_interval == 0 {
+            if n.0 % setup.parameters.checkpoint_interval != 0 {
+                continue;
+            }
+            if n > self.durable.h() {
+                self.log_own_checkpoint(setup, n);
+            } else if n == self.durable.h() {
                 let own = self.snapshot(setup, n);
                 self.snapshots.insert(n, own);
-                if n > self.durable.h() {
-                    self.log_own_checkpoint(setup, n);
-                }
             }
         }
         Ok(())

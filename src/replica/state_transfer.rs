@@ -4,7 +4,7 @@
 //! come from anybody. A transfer survives a newer checkpoint: blocks it shares with the old one stay.
 //! Source: OSDI'99 §4.3; the tree takes the place of the thesis's §5.3.2 partitions.
 
-use super::blocks::{Tree, children, chunks_under};
+use super::blocks::{Tree, children, tree_under};
 use super::clients::ClientTable;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, Snapshot};
 use crate::crypto::Crypto;
@@ -174,9 +174,9 @@ impl<B: Bundle> Replica<B> {
     }
 
     fn state_from(&self, setup: &Setup<B>, transfer: &Transfer) -> Option<(B::Service, ClientTable, Tree)> {
-        let chunks = chunks_under(transfer.root, &transfer.have).ok()?;
-        let (service, clients) = split_state::<B>(setup, &chunks, &self.clients)?;
-        Some((service, clients, Tree::build::<B::Crypto>(&chunks, None)))
+        let tree = tree_under(transfer.root, &transfer.have).ok()?;
+        let (service, clients) = split_state::<B>(setup, &tree.chunks(), &self.clients)?;
+        Some((service, clients, tree))
     }
 
     /// Every block that this replica can be asked for.

@@ -79,6 +79,15 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
+    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all: it is refused as a duplicate, so a host
+    /// need not verify what is in it again.
+    pub fn has_accepted(&self, message: &Message<B::Crypto>) -> bool {
+        let Message::PrePrepare(m, _) = message else { return false };
+        let accepted = self.accepted(m.content.view, m.content.n);
+        accepted.is_some_and(|accepted| accepted.digest == m.content.digest)
+            && self.batch(m.content.digest).is_some()
+    }
+
     /// A request that has executed is answered again, one that waits is relayed again, an older one neither.
     fn heeds_request(&self, setup: &Setup<B>, client: ClientId, timestamp: Timestamp) -> bool {
         let last = self.clients.last_timestamp(client);

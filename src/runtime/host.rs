@@ -1,7 +1,7 @@
 //! One replica on a machine: threads, timers, the store and the socket around [`Replica::step`].
 
 use super::control::{self, Answer, Control, Status};
-use super::counters::{Counters, thread_time};
+use super::counters::Counters;
 use super::options::{Options, StartError, Witness};
 use super::output::{Outgoing, Output};
 use super::store::Store;
@@ -205,15 +205,14 @@ impl<B: Bundle> Shared<B> {
 
     // --- receiving ---
 
-    /// Receives until told to stop. While more datagrams wait, requests are held back and effects are left in the
-    /// outbox: votes come first, batches grow, and one sync makes the records of many steps durable.
+    /// Receives until told to stop. While more datagrams wait, effects are left in the outbox: one sync makes the
+    /// records of many steps durable.
     fn work(&self) {
         let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
-        let mut held = Vec::new();
         let mut since = Instant::now();
         let mut steps = 0;
         while !self.stop.load(Relaxed) {
-            if held.is_empty() && steps == 0 {
+            if steps == 0 {
                 since = Instant::now();
             }
             match self.transport.receive(&mut buffer) {
@@ -221,23 +220,15 @@ impl<B: Bundle> Shared<B> {
                 Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
                     self.on_control(from, &bytes);
                 }
-                Ok(Some((_, bytes))) => match self.checked(&bytes) {
-                    Some(message) if matches!(*message, Message::Request(_)) => held.push(message),
-                    Some(message) => {
+                Ok(Some((_, bytes))) => {
+                    if let Some(message) = self.checked(&bytes) {
                         self.step_locked(&mut lock(&self.core), Event::Message(message));
                         steps += 1;
                     }
-                    None => {}
-                },
+                }
                 Err(error) => self.fail(format!("cannot receive: {error}")),
             }
-            let enough = held.len() + steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
-            if enough || !self.transport.has_more() {
-                let mut core = lock(&self.core);
-                for message in held.drain(..) {
-                    self.step_locked(&mut core, Event::Message(message));
-                }
-                drop(core);
+            if steps >= MAX_HELD || since.elapsed() > MAX_HOLD || !self.transport.has_more() {
                 steps = 0;
                 self.flush();
             }
@@ -246,18 +237,23 @@ impl<B: Bundle> Shared<B> {
 
     /// The message that these bytes are, if the replica has use for it and all its signatures are valid.
     fn checked(&self, bytes: &[u8]) -> Option<Verified<Message<B::Crypto>>> {
-        let before = thread_time();
         let message = wire::decode::<B::Crypto>(bytes).map_err(|reason| self.counters.reject(reason)).ok()?;
-        if Subject::of(&message).is_some_and(|subject| !lock(&self.core).replica.heeds(&self.setup, subject))
-        {
+        if !self.heeds(&message) {
             self.counters.unheeded.add(1);
             return None;
         }
-        let message = verify(&self.setup, message).map_err(|reason| self.counters.reject(reason)).ok()?;
+        let message = self.counters.timed(&self.counters.verify_ns, || verify(&self.setup, message));
+        let message = message.map_err(|reason| self.counters.reject(reason)).ok()?;
         self.counters.verified.add(1);
-        self.counters.verify_ns.add(nanoseconds(thread_time().saturating_sub(before)));
         self.note_sender(&message);
         Some(message)
+    }
+
+    /// Whether the replica has use for a message, if it is valid.
+    fn heeds(&self, message: &Message<B::Crypto>) -> bool {
+        let replica = &lock(&self.core).replica;
+        Subject::of(message).is_none_or(|subject| replica.heeds(&self.setup, subject))
+            && !replica.has_accepted(message)
     }
 
     /// Remembers that a replica is alive.
@@ -317,17 +313,15 @@ impl<B: Bundle> Shared<B> {
     // --- steps ---
 
     fn step_locked(&self, core: &mut Core<B>, event: Event<B::Crypto>) {
-        let before = thread_time();
         let mut effects = Effects::new();
         let watched = core.witness.as_mut().map_or(Ok(()), |witness| witness.event(&event));
-        core.replica.step(&self.setup, event, &mut effects);
+        self.counters.timed(&self.counters.step_ns, || core.replica.step(&self.setup, event, &mut effects));
         let watched = watched.and_then(|()| core.witness.as_mut().map_or(Ok(()), |w| w.effects(&effects)));
         if let Err(error) = watched {
             // What was not journalled must not happen, or the journal tells of another run.
             return self.fail(format!("cannot write the journal: {error}"));
         }
         self.counters.steps.add(1);
-        self.counters.step_ns.add(nanoseconds(thread_time().saturating_sub(before)));
         self.absorb(core, effects);
     }
 
@@ -467,8 +461,4 @@ impl<B: Bundle> Shared<B> {
             pid: std::process::id(),
         }
     }
-}
-
-pub(super) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Carrying out effects: records become durable, and only then do messages leave.
 
-use super::counters::{Counters, thread_time};
-use super::host::{Addresses, nanoseconds};
+use super::counters::{Counters, nanoseconds};
+use super::host::Addresses;
 use super::store::Store;
 use super::transport::Transport;
 use crate::crypto::Crypto;
@@ -96,11 +96,10 @@ impl<C: Crypto> Output<C> {
         }
         self.commit(&mut records)?;
         self.failed = false;
-        let before = thread_time();
+        let counters = self.counters.clone();
         for (to, message) in sends {
-            self.send(to, &message);
+            counters.timed(&counters.send_ns, || self.send(to, &message));
         }
-        self.counters.send_ns.add(nanoseconds(thread_time().saturating_sub(before)));
         Ok(())
     }
 
@@ -108,12 +107,11 @@ impl<C: Crypto> Output<C> {
         if let Some(store) = &mut self.store
             && !records.is_empty()
         {
-            let (cpu, wall) = (thread_time(), Instant::now());
-            store.commit(records)?;
+            let before = Instant::now();
+            self.counters.timed(&self.counters.store_ns, || store.commit(records))?;
             self.counters.commits.add(1);
             self.counters.records.add(records.len() as u64);
-            self.counters.store_ns.add(nanoseconds(thread_time().saturating_sub(cpu)));
-            self.counters.store_wait_ns.add(nanoseconds(wall.elapsed()));
+            self.counters.store_wait_ns.add(nanoseconds(before.elapsed()));
         }
         records.clear();
         Ok(())

@@ -8,10 +8,11 @@
 //! | `promised` | up to where the log has been made durable, and so may have been vouched for |
 //!
 //! [`Store::commit`] appends a group of records and makes them durable with one `fdatasync`; only then may what
-//! they promise be sent. When a checkpoint becomes stable the log goes on in a new segment, a new base is
-//! written beside it (by a thread of its own, so the pause of service does not grow with the state), and then
-//! the older files are removed. Until the base is complete, the old one and all segments since say the same: a
-//! replica that starts from them executes the batches after the old checkpoint again.
+//! they promise be sent. When a checkpoint becomes stable and the log has grown as long as the base, within bounds, it goes on
+//! in a new segment, a new base is written beside it (by a thread of its own, so the pause of service does not
+//! grow with the state), and then the older files are removed. So what is written for bases is at most as much as
+//! what is logged, until the state is longer than the longest log. Until a base is complete, the old one and all segments
+//! since say the same: a replica that starts from them executes the batches after the old checkpoint again.
 //!
 //! # What is repaired and what is refused
 //!
@@ -52,6 +53,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+
+/// A shorter log than this is not worth a new base.
+const LEAST_LOG_BYTES: u64 = 1 << 20;
+/// A longer one would take too long to start from.
+const MOST_LOG_BYTES: u64 = 64 << 20;
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +121,9 @@ pub struct Store<C: Crypto> {
     written: Receiver<io::Result<u64>>,
     /// Whether a base is being written.
     writing: bool,
+    /// The length of the last base, and of the segments between it and the last one.
+    base_bytes: u64,
+    older_bytes: u64,
     _lock: File,
 }
 
@@ -172,8 +181,11 @@ impl<C: Crypto> Store<C> {
         }
         let log = Log::resume(directory, last).map_err(&io)?;
         promise.set(last, log.length).map_err(&io)?;
+        let length = |path: PathBuf| Ok(fs::metadata(path)?.len());
+        let older = segments.iter().filter(|&&k| k < last).map(|&k| length(log::path(directory, k)));
+        let older_bytes = older.sum::<io::Result<u64>>().map_err(&io)?;
         let (jobs, written) = start_writer(directory, identity).map_err(&io)?;
-        let store = Store {
+        let mut store = Store {
             directory: directory.to_path_buf(),
             identity: *identity,
             log,
@@ -181,6 +193,8 @@ impl<C: Crypto> Store<C> {
             jobs,
             written,
             writing: false,
+            base_bytes: 0,
+            older_bytes,
             _lock: lock,
         };
         store.remove_before(first).map_err(&io)?;
@@ -203,15 +217,21 @@ impl<C: Crypto> Store<C> {
     }
 
     /// Begins a new segment, before which `durable` is the durable state, and has its base written. If the
-    /// base before is still being written, nothing happens: the log just goes on.
+    /// base before is still being written, or the log since is short, nothing happens: the log just goes on.
     ///
     /// # Errors
     /// If the machine fails; then the store is of no more use.
     pub fn checkpoint(&mut self, durable: Durable<C>) -> io::Result<()> {
         self.collect_written()?;
-        if self.writing {
+        let logged = self.older_bytes + self.log.length;
+        if self.writing || logged < self.base_bytes.clamp(LEAST_LOG_BYTES, MOST_LOG_BYTES) {
             return Ok(());
         }
+        self.begin_segment(durable)
+    }
+
+    fn begin_segment(&mut self, durable: Durable<C>) -> io::Result<()> {
+        self.older_bytes = 0;
         let segment = self.log.segment + 1;
         // The segment first: a base without its segment would be a damaged store.
         self.log = Log::create(&self.directory, &self.identity, segment)?;
@@ -229,6 +249,7 @@ impl<C: Crypto> Store<C> {
         base::write(&self.directory, &self.identity, segment, durable)?;
         self.log = next;
         self.promise.set(self.log.segment, self.log.length)?;
+        self.older_bytes = 0;
         self.remove_before(segment)
     }
 
@@ -247,7 +268,9 @@ impl<C: Crypto> Store<C> {
         }
     }
 
-    fn remove_before(&self, first: u64) -> io::Result<()> {
+    /// Removes what came before the base `first`, which is complete.
+    fn remove_before(&mut self, first: u64) -> io::Result<()> {
+        self.base_bytes = fs::metadata(base::path(&self.directory, first))?.len();
         let failed = |error: OpenError| io::Error::other(error.to_string());
         for base in base::list(&self.directory).map_err(failed)?.into_iter().filter(|&k| k < first) {
             fs::remove_file(base::path(&self.directory, base))?;

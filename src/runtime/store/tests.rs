@@ -173,6 +173,8 @@ fn a_checkpoint_prunes_the_log_and_loses_nothing_while_its_base_is_being_written
     let durable = with_snapshot(&[records(1), records(2)]);
     let (mut store, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
     store.checkpoint(durable.clone()).unwrap();
+    assert!(!store.writing, "the log is too short to be worth a base");
+    store.begin_segment(durable.clone()).unwrap();
     store.commit(&records(3)).unwrap();
     let mut expected = durable;
     records(3).iter().for_each(|record| expected.apply(record, &Pbft));
@@ -192,6 +194,29 @@ fn a_checkpoint_prunes_the_log_and_loses_nothing_while_its_base_is_being_written
     store.commit(&records(3)).unwrap();
     drop(store);
     assert_eq!(reopen(directory.path()).unwrap(), after(&[records(1), records(2), records(3)]));
+}
+
+#[test]
+fn a_base_is_written_when_the_log_is_as_long_as_the_last_one() {
+    let directory = filled(2);
+    let (mut store, _) = Store::<Ed25519>::open(directory.path(), &identity()).unwrap();
+    let durable = with_snapshot(&[records(1), records(2)]);
+    for (base, logged, written) in [
+        (10, LEAST_LOG_BYTES - 1, false),
+        (10, LEAST_LOG_BYTES, true),
+        (2 * LEAST_LOG_BYTES, LEAST_LOG_BYTES, false),
+        (2 * LEAST_LOG_BYTES, 2 * LEAST_LOG_BYTES, true),
+        (9 * MOST_LOG_BYTES, MOST_LOG_BYTES, true),
+    ] {
+        let before = store.log.segment;
+        (store.base_bytes, store.older_bytes) = (base, logged - store.log.length);
+        store.checkpoint(durable.clone()).unwrap();
+        assert_eq!(store.log.segment > before, written, "{base} {logged}");
+        while store.writing {
+            store.collect_written().unwrap();
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub struct Arguments {
     /// The most requests in a batch; 1 orders each by itself.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_batch: u32,
-    /// The most batches in flight: with few, batches grow under load.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
+    /// The most batches in flight.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=256))]
     max_in_flight: u64,
     /// Threads of a replica that receive, verify and step.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -77,6 +77,8 @@ pub struct Measured {
     cpu_us: u64,
     /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright.
     phases: Vec<(&'static str, f64)>,
+    /// How often what happened; empty for stateright.
+    counts: Vec<(&'static str, f64)>,
 }
 
 impl Measured {
@@ -140,6 +142,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         });
         for (name, us) in &measured.phases {
             object[format!("{name}_us_per_request")] = (*us).into();
+        }
+        for (name, count) in &measured.counts {
+            object[*name] = (*count).into();
         }
         say!("{object}");
     } else {

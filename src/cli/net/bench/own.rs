@@ -202,8 +202,12 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Status], afte
         ("store", grown("store_ns") / 1000.0 / requests),
         ("store_wait", grown("store_wait_ns") / 1000.0 / requests),
         ("clients", client_cpu.as_secs_f64() * 1e6 / requests),
-        ("replies_verified", client_verified as f64 / requests),
+    ];
+    let counts = vec![
         ("requests_per_batch", grown("requests") / grown("batches").max(1.0)),
+        ("verified_by_replicas_per_request", grown("verified") / requests),
+        ("verified_by_clients_per_request", client_verified as f64 / requests),
+        ("datagrams_per_request", grown("datagrams_received") / requests),
     ];
     Measured {
         latency,
@@ -212,5 +216,6 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Status], afte
         longest_stall,
         cpu_us: replica_cpu + u64::try_from(client_cpu.as_micros()).unwrap_or(0),
         phases,
+        counts,
     }
 }
