@@ -11,6 +11,7 @@
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
 //! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
 //! | `store` | the directory of a replica |
+//! | `journal` | what a replica was given and asked for, written down and replayed |
 //! | `counters` | what happened how often |
 //!
 //! # The path of a message
@@ -35,6 +36,7 @@ pub mod control;
 pub mod counters;
 pub mod frame;
 pub mod host;
+pub mod journal;
 mod options;
 mod output;
 pub mod reassembly;
