@@ -89,8 +89,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         }
     }
     // A replica is judged if its history is known from the beginning.
+    let known = |one: &Replayed| one.summary.lives > 0 && !one.summary.begins_later;
     let judged: BTreeSet<ReplicaId> =
-        replayed.iter().filter(|(_, one)| !one.summary.begins_later).map(|(&id, _)| id).collect();
+        replayed.iter().filter(|(_, one)| known(one)).map(|(&id, _)| id).collect();
     for &id in &judged {
         seen.histories.entry(id).or_default();
     }

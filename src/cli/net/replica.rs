@@ -4,7 +4,7 @@ use super::config::{Config, Served, StoreKind};
 use super::{keygen, metrics};
 use crate::output::interrupted;
 use crate::say;
-use pbft::runtime::journal::Journal;
+use pbft::runtime::journal::{Journal, JournalError};
 use pbft::runtime::store::OpenError;
 use pbft::runtime::{Host, Options, StartError, Witness};
 use pbft::types::ReplicaId;
@@ -134,6 +134,9 @@ fn explain(error: StartError, config: &Config, id: ReplicaId) -> String {
         }
         StartError::Bind(address, error) => {
             format!("cannot listen at {address}: {error}; stop what uses it, or change the configuration")
+        }
+        StartError::Io(error) if error.get_ref().is_some_and(|error| error.is::<JournalError>()) => {
+            format!("{error}: move it away or see to it, or name another file with --journal")
         }
         other => other.to_string(),
     }

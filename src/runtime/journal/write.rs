@@ -24,6 +24,8 @@ pub struct Writer {
     /// The bytes of the file and of the buffer.
     length: u64,
     buffer: Vec<u8>,
+    /// Whether a write did not finish: nothing may follow what it left.
+    failed: bool,
 }
 
 impl Writer {
@@ -61,7 +63,7 @@ impl Writer {
             file.set_len(length).map_err(&io)?;
             tracing::warn!(path = %path.display(), at = length, dropped = reader.incomplete_bytes(), "cut off an entry that was being written");
         }
-        Ok(Writer { file, length, buffer: Vec::new() })
+        Ok(Writer { file, length, buffer: Vec::new(), failed: false })
     }
 
     /// Adds an entry to the buffer, and writes the buffer if it is long.
@@ -86,9 +88,14 @@ impl Writer {
     /// Hands everything to the operating system; nothing is synced.
     ///
     /// # Errors
-    /// If the machine fails; then the end of the file is unknown until it is opened again.
+    /// If the machine fails; then the end of the file is unknown, and nothing is written until it is opened again.
     pub fn flush(&mut self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("it has failed before"));
+        }
+        self.failed = true;
         self.file.write_all(&self.buffer)?;
+        self.failed = false;
         self.buffer.clear();
         Ok(())
     }

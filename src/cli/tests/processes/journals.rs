@@ -1,5 +1,6 @@
 //! The audit notices: damage, effects that the code does not ask for, and replicas that did different things.
 
+use crate::config::Config;
 use crate::support::{Cluster, pbft};
 use pbft::runtime::journal::{Entry, Header, Kind, Reader, Writer};
 use pbft::types::ReplicaId;
@@ -91,4 +92,31 @@ fn replicas_of_two_runs_with_the_same_keys_do_not_agree() {
     assert!(said.contains("\nagreement: VIOLATED: at n = 1, "), "{said}");
     assert!(!said.contains("DIVERGES"), "each of them ran the code: {said}");
     cluster.stop();
+}
+
+#[test]
+fn an_audit_without_journals_or_of_anothers_is_a_mistake() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [one, other] = directories.each_ref().map(|directory| {
+        let path = directory.path().join("cluster.toml");
+        assert!(pbft().args(["keygen", "--dir"]).arg(directory.path()).output().unwrap().status.success());
+        path
+    });
+    let ask = |journals: &[&Path]| {
+        let output = pbft().args(["audit", "--config"]).arg(&one).args(journals).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    assert!(ask(&[]).contains("journal = true"));
+    let (id, path) = (ReplicaId(0), directories[0].path().join("a.journal"));
+    drop(Writer::open(&path, Config::read(&other).unwrap().journal_header(id)).unwrap());
+    assert!(ask(&[&path]).contains("belongs to another replica, cluster or configuration"));
+    assert!(ask(&[&one]).contains("is no journal of this program"));
+    // A journal in which nobody has started tells nothing.
+    fs::remove_file(&path).unwrap();
+    drop(Writer::open(&path, Config::read(&one).unwrap().journal_header(id)).unwrap());
+    let output = pbft().args(["audit", "--config"]).arg(&one).arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
 }
