@@ -246,7 +246,7 @@ fn tell(id: ReplicaId, one: &Replayed) {
     let Summary { lives, steps, undone, begins_later, faulty_from } = one.summary;
     let mut notes = Vec::new();
     if undone > 0 {
-        notes.push(format!("{undone} steps of killed lives were never carried out"));
+        notes.push(format!("{undone} steps were not carried out"));
     }
     if one.incomplete > 0 {
         notes.push(format!("{} bytes of an entry that was being written at the end", one.incomplete));

@@ -200,7 +200,7 @@ impl Cluster {
         assert_eq!((replicas.len(), verdict["properties"].as_array().unwrap().len()), (correct.len(), 9));
         let sum = |key: &str| replicas.iter().filter_map(|replica| replica[key].as_u64()).sum::<u64>();
         println!(
-            "audit of replicas {correct:?}: {} lives, {} steps replayed, {} of killed lives never carried out, {} results \
+            "audit of replicas {correct:?}: {} lives, {} steps replayed, {} not carried out, {} results \
              accepted, all properties hold; {:?}",
             sum("lives"),
             sum("steps"),
