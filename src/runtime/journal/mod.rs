@@ -43,7 +43,6 @@
 //! next life's state reaches, and counts the facts before the next record, as the simulation does when it
 //! crashes a replica between two effects; a state that lies before what was carried out, or that no record leads to, is told
 //! as a divergence: the replica has forgotten what it promised. After the last life, what was carried out counts.
-
 //!
 //! # What it costs
 //!

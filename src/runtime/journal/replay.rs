@@ -188,7 +188,8 @@ impl<B: Bundle> Replay<B> {
         let Some(reached) = reached else {
             return Err(self.diverges(
                 "a start from a state that no record of the life before leads to",
-                "cannot tell whether the replica forgot what it promised or ran without its journal",
+                "cannot tell whether the replica forgot what it promised, ran without its journal, or lost the end of it \
+                 with the machine's power",
             ));
         };
         if self.is_judged() {
