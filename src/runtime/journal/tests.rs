@@ -260,3 +260,25 @@ fn a_big_state_is_written_in_pieces_and_read_back() {
     assert!(entries(&path).iter().any(|entry| matches!(entry, Entry::Chunk(_))));
     assert_eq!(replay(&path).0.map(|summary| summary.lives), Ok(2));
 }
+
+#[test]
+fn a_step_that_sends_is_in_the_file_before_its_effects_are_given_back() {
+    let (_directory, path) = place();
+    let setup = setup();
+    let mut journal = Journal::new(path.clone(), header(), false);
+    let journal: &mut dyn Witness<Served> = &mut journal;
+    let mut effects = Effects::new();
+    let mut replica = Replica::<Served>::start(&setup, None, &mut effects).unwrap();
+    journal.started(None, &effects).unwrap();
+    for steps in 1..=3 {
+        let event = Event::Message(verify(&setup, request(steps)).unwrap());
+        let mut effects = Effects::new();
+        journal.event(&event).unwrap();
+        replica.step(&setup, event, &mut effects);
+        journal.effects(&effects).unwrap();
+        assert!(effects.sends().count() > 0);
+        let written = entries(&path);
+        let written = written.iter().filter(|entry| matches!(entry, Entry::Step { .. })).count();
+        assert_eq!(written as u64, steps);
+    }
+}
