@@ -86,6 +86,17 @@ enum Command {
     ///
     /// Examples: pbft status --config F; pbft status --config F --json
     Status(net::status::Arguments),
+    /// Replays the journals of replicas through the same step and judges what they did by every property.
+    ///
+    /// A replica writes one with `journal = true` in the configuration, or with `pbft replica --journal FILE`. A replica without a
+    /// journal is not judged. Replaying signs again, so it needs the secret key of each replica judged. What clients
+    /// accepted is taken from the replies: a result that f + 1 of the replicas judged have sent.
+    ///
+    /// Exit status: 0 every property holds and every replay is as journalled, 1 a property is violated or a replay
+    /// diverges, 2 a mistake, 3 a journal is damaged, or nothing was judged.
+    ///
+    /// Examples: pbft audit --config F; pbft audit --config F --json; pbft audit --config F journals/replica-2.journal
+    Audit(net::audit::Arguments),
     /// Measures a cluster on this machine, and what the machine could do at best.
     ///
     /// Exit status: 0 every request was answered, 1 some were not.
@@ -108,6 +119,7 @@ fn main() -> ExitCode {
         Ok(Command::Client(arguments)) => net::client::run(&arguments),
         Ok(Command::Cluster(arguments)) => net::cluster::run(&arguments),
         Ok(Command::Status(arguments)) => net::status::run(&arguments),
+        Ok(Command::Audit(arguments)) => net::audit::run(&arguments),
         Ok(Command::Bench(arguments)) => net::bench::run(&arguments),
         Err(error) if error.use_stderr() => Err(one_sentence(&error)),
         Err(help) => {

@@ -8,7 +8,7 @@ use crate::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
 use serde::Serialize;
 
 /// The timers of a replica. Their durations are the runtime's.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Timer {
     /// The view makes no progress. Runs for the base time-out times 2^`backoff`. Source: OSDI'99 §4.4.
     Progress {
@@ -20,7 +20,7 @@ pub enum Timer {
 }
 
 /// Where a message goes.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Destination {
     /// Every other replica.
     Replicas,
@@ -34,7 +34,7 @@ pub enum Destination {
 ///
 /// A fact that a record makes true follows that record at once, so a crash between two effects can be judged:
 /// whoever carries effects out takes the facts that follow a record together with it.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Fact {
     /// The primary assigned, or a backup accepted, this digest for `(view, n)`, and says so.
     PrePrepared {

@@ -3,7 +3,7 @@
 use super::control::{self, Answer, Control, Status};
 use super::counters::Counters;
 use super::options::{Options, StartError, Witness};
-use super::output::{Outgoing, Output};
+use super::output::{CarriedOut, Outgoing, Output};
 use super::store::Store;
 use super::transport::{MAX_DATAGRAM_BYTES, Transport};
 use crate::actor::Timeouts;
@@ -42,8 +42,13 @@ struct Core<B: Bundle> {
     progress: Option<Instant>,
     status: Option<Instant>,
     executed_at: Instant,
-    witness: Option<Box<dyn Witness<B>>>,
+    witness: Option<SharedWitness<B>>,
+    /// How many steps there have been.
+    steps: u64,
 }
+
+/// Under the lock of the replica for its steps, without it when they have been carried out.
+type SharedWitness<B> = Arc<Mutex<Box<dyn Witness<B>>>>;
 
 /// The address of a client, and the clock of the message that told it.
 pub(super) type Addresses = Mutex<BTreeMap<ClientId, (SocketAddr, Timestamp)>>;
@@ -109,12 +114,12 @@ impl<B: Bundle> Host<B> {
 
         let mut effects = Effects::new();
         let replica = Replica::start(&setup, stored.clone(), &mut effects)?;
-        let mut witness = options.witness;
-        if let Some(witness) = &mut witness {
-            witness.started(stored.as_ref(), &effects)?;
+        let witness: Option<SharedWitness<B>> = options.witness.map(|witness| Arc::new(Mutex::new(witness)));
+        if let Some(witness) = &witness {
+            lock(witness).started(stored.as_ref(), &effects)?;
         }
         let clients = Arc::new(Addresses::default());
-        let output = Output::new(
+        let mut output = Output::new(
             setup.id,
             setup.cluster,
             options.replicas.clone(),
@@ -123,7 +128,11 @@ impl<B: Bundle> Host<B> {
             clients.clone(),
             counters.clone(),
         );
-        let core = Core { replica, progress: None, status: None, executed_at: Instant::now(), witness };
+        output.carried_out = witness
+            .clone()
+            .map(|witness| -> CarriedOut { Box::new(move |steps| lock(&witness).carried_out(steps)) });
+        let core =
+            Core { replica, progress: None, status: None, executed_at: Instant::now(), witness, steps: 0 };
         let shared = Arc::new(Shared {
             heard: setup.cluster.replicas().map(|_| Mutex::new(None)).collect(),
             setup,
@@ -314,13 +323,15 @@ impl<B: Bundle> Shared<B> {
 
     fn step_locked(&self, core: &mut Core<B>, event: Event<B::Crypto>) {
         let mut effects = Effects::new();
-        let watched = core.witness.as_mut().map_or(Ok(()), |witness| witness.event(&event));
+        let watched = core.witness.as_ref().map_or(Ok(()), |witness| lock(witness).event(&event));
         self.counters.timed(&self.counters.step_ns, || core.replica.step(&self.setup, event, &mut effects));
-        let watched = watched.and_then(|()| core.witness.as_mut().map_or(Ok(()), |w| w.effects(&effects)));
+        let watched =
+            watched.and_then(|()| core.witness.as_ref().map_or(Ok(()), |w| lock(w).effects(&effects)));
         if let Err(error) = watched {
             // What was not journalled must not happen, or the journal tells of another run.
             return self.fail(format!("cannot write the journal: {error}"));
         }
+        core.steps += 1;
         self.counters.steps.add(1);
         self.absorb(core, effects);
     }
@@ -329,6 +340,7 @@ impl<B: Bundle> Shared<B> {
     fn absorb(&self, core: &mut Core<B>, effects: Effects<B::Crypto>) {
         let now = Instant::now();
         let mut outbox = lock(&self.outbox);
+        let before = outbox.len();
         let (mut new_snapshot, mut fetched) = (false, false);
         for effect in effects {
             match effect {
@@ -355,6 +367,9 @@ impl<B: Bundle> Shared<B> {
         if new_snapshot {
             let durable = Box::new(core.replica.durable().clone());
             outbox.push(Outgoing::Checkpoint { durable, fetched });
+        }
+        if core.witness.is_some() && outbox.len() > before {
+            outbox.push(Outgoing::Steps(core.steps));
         }
     }
 
@@ -397,7 +412,7 @@ impl<B: Bundle> Shared<B> {
             };
             let pending = std::mem::take(&mut *lock(&self.outbox));
             if let Err(error) = output.carry_out(pending) {
-                self.fail(format!("cannot write the store: {error}"));
+                self.fail(error.to_string());
             }
             // Looks again after letting go: whoever came meanwhile has left its effects to us.
         }

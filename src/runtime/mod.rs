@@ -11,6 +11,7 @@
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
 //! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
 //! | `store` | the directory of a replica |
+//! | `journal` | what a replica was given and asked for, written down and replayed |
 //! | `counters` | what happened how often |
 //!
 //! # The path of a message
@@ -22,7 +23,8 @@
 //! of the steps. One worker at a time empties the queue: it makes all records in it durable, with one write and one
 //! `fdatasync`, and then sends all messages in it; meanwhile the others go on, and what they add waits for the next
 //! turn. While more datagrams wait, a worker goes on before it looks at the queue. That is group commit, and
-//! persist before send.
+//! persist before send. A [`Witness`], if there is one, sees each step before its effects are queued, and is told when
+//! the records of a group are durable and its messages are about to leave.
 //!
 //! # Bounds
 //!
@@ -35,6 +37,7 @@ pub mod control;
 pub mod counters;
 pub mod frame;
 pub mod host;
+pub mod journal;
 mod options;
 mod output;
 pub mod reassembly;

@@ -51,6 +51,13 @@ pub trait Witness<B: Bundle>: Send {
     /// # Errors
     /// If the machine fails; then the replica stops.
     fn effects(&mut self, effects: &Effects<B::Crypto>) -> io::Result<()>;
+
+    /// What the first `steps` steps, and the start before them, asked to be recorded is durable, and what they asked to
+    /// be sent leaves now.
+    ///
+    /// # Errors
+    /// If the machine fails; then the replica stops, and nothing is sent.
+    fn carried_out(&mut self, steps: u64) -> io::Result<()>;
 }
 
 /// Why a replica cannot be started.

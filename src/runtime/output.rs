@@ -27,6 +27,20 @@ pub(super) enum Outgoing<C: Crypto> {
         /// Whether the snapshot was fetched: then it does not follow from earlier records.
         fetched: bool,
     },
+    /// All of the first so many steps is before this; for a witness.
+    Steps(u64),
+}
+
+/// Tells a witness how many steps are carried out.
+pub(super) type CarriedOut = Box<dyn FnMut(u64) -> io::Result<()> + Send>;
+
+/// Why effects cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OutputError {
+    #[error("cannot write the store: {0}")]
+    Store(#[from] io::Error),
+    #[error("cannot write the journal: {0}")]
+    Journal(io::Error),
 }
 
 /// The store and the socket, as one thread at a time uses them.
@@ -40,6 +54,7 @@ pub(super) struct Output<C: Crypto> {
     counters: Arc<Counters>,
     datagram: Vec<u8>,
     failed: bool,
+    pub(super) carried_out: Option<CarriedOut>,
 }
 
 impl<C: Crypto> Output<C> {
@@ -62,22 +77,25 @@ impl<C: Crypto> Output<C> {
             counters,
             datagram: Vec::new(),
             failed: false,
+            carried_out: None,
         }
     }
 
     /// Makes every record durable, then sends every message. After an error nothing is ever sent again: what
     /// later messages promise could be missing from the store.
-    pub(super) fn carry_out(&mut self, pending: Vec<Outgoing<C>>) -> io::Result<()> {
+    pub(super) fn carry_out(&mut self, pending: Vec<Outgoing<C>>) -> Result<(), OutputError> {
         if self.failed {
-            return Err(io::Error::other("the store has failed before"));
+            return Err(io::Error::other("it has failed before").into());
         }
         let mut records = Vec::new();
         let mut sends = Vec::new();
+        let mut steps = None;
         self.failed = true;
         for outgoing in pending {
             match outgoing {
                 Outgoing::Persist(record) => records.push(record),
                 Outgoing::Send(to, message) => sends.push((to, message)),
+                Outgoing::Steps(count) => steps = Some(count),
                 Outgoing::Checkpoint { durable, fetched: false } => {
                     self.commit(&mut records)?;
                     if let Some(store) = &mut self.store {
@@ -95,6 +113,9 @@ impl<C: Crypto> Output<C> {
             }
         }
         self.commit(&mut records)?;
+        if let (Some(steps), Some(witness)) = (steps, &mut self.carried_out) {
+            witness(steps).map_err(OutputError::Journal)?;
+        }
         self.failed = false;
         let counters = self.counters.clone();
         for (to, message) in sends {

@@ -5,6 +5,7 @@ use pbft::client::ClientSetup;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::replica::{Bundle, Setup};
 use pbft::rules::Pbft;
+use pbft::runtime::journal::Header;
 use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES};
 use pbft::store::Identity;
 use pbft::types::{ClientId, Cluster, Digest, Parameters, Principal, ReplicaId};
@@ -28,6 +29,9 @@ pub struct File {
     /// `disk`, or `memory` for benchmarks: then nothing survives the process.
     #[serde(default)]
     pub store: StoreKind,
+    /// Whether each replica writes a journal, for `pbft audit`. It grows without bound.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub journal: bool,
     /// Threads of a replica that receive, verify and step.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -276,6 +280,19 @@ impl Config {
     pub fn data(&self, id: ReplicaId) -> PathBuf {
         let named = self.file.replicas.get(usize::from(id.0)).and_then(|entry| entry.data.clone());
         self.directory.join(named.unwrap_or_else(|| format!("data/replica-{}", id.0).into()))
+    }
+
+    /// Where a replica's journal is, unless it is told otherwise.
+    pub fn journal(&self, id: ReplicaId) -> PathBuf {
+        self.directory.join(format!("journals/replica-{}.journal", id.0))
+    }
+
+    /// Whose a replica's journal is.
+    pub fn journal_header(&self, id: ReplicaId) -> Header {
+        Header {
+            identity: self.identity(id),
+            clients: u32::try_from(self.file.clients.len()).unwrap_or(u32::MAX),
+        }
     }
 
     /// What a replica's store is known by.

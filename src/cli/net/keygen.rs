@@ -85,6 +85,7 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
         domain: String::new(),
         f: size.f.unwrap_or((size.replicas - 1) / 3),
         store: StoreKind::Disk,
+        journal: false,
         workers: 1,
         datagram_bytes: 1400,
         progress_timeout_ms: 500,

@@ -4,8 +4,9 @@ use super::config::{Config, Served, StoreKind};
 use super::{keygen, metrics};
 use crate::output::interrupted;
 use crate::say;
+use pbft::runtime::journal::{Journal, JournalError};
 use pbft::runtime::store::OpenError;
-use pbft::runtime::{Host, Options, StartError};
+use pbft::runtime::{Host, Options, StartError, Witness};
 use pbft::types::ReplicaId;
 use std::io::Read;
 use std::path::PathBuf;
@@ -30,6 +31,10 @@ pub struct Arguments {
     /// the next stable checkpoint it counts as one of the f faulty replicas; it fetches the state from the others.
     #[arg(long)]
     replacement: bool,
+    /// Write everything this replica is given and asks for to this file, for `pbft audit`: with `journal = true` in the
+    /// configuration that is journals/replica-N.journal beside it. Restarts append to it, and it grows without bound.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
     /// How much to tell on standard error.
     #[arg(long, default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
     log: String,
@@ -52,6 +57,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let entry = &config.file.replicas[usize::from(id.0)];
     let on_disk = config.file.store == StoreKind::Disk;
+    let default = config.file.journal.then(|| config.journal(id));
+    let journal = arguments.journal.clone().or(default);
+    let journal = journal.map(|path| Journal::new(path, config.journal_header(id), arguments.replacement));
     let options = Options::<Served> {
         listen: entry.listen.unwrap_or(entry.address),
         replicas: config.addresses(),
@@ -60,7 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         store: on_disk.then(|| config.data(id)),
         workers: config.file.workers,
         datagram_bytes: config.file.datagram_bytes,
-        witness: None,
+        witness: journal.map(|journal| Box::new(journal) as Box<dyn Witness<Served>>),
     };
     let host = Host::start(setup, options).map_err(|error| explain(error, &config, id))?;
     let host = Arc::new(host);
@@ -126,6 +134,9 @@ fn explain(error: StartError, config: &Config, id: ReplicaId) -> String {
         }
         StartError::Bind(address, error) => {
             format!("cannot listen at {address}: {error}; stop what uses it, or change the configuration")
+        }
+        StartError::Io(error) if error.get_ref().is_some_and(|error| error.is::<JournalError>()) => {
+            format!("{error}: move it away or see to it, or name another file with --journal")
         }
         other => other.to_string(),
     }

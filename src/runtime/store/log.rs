@@ -41,7 +41,7 @@ fn preamble(identity: &Identity, segment: u64) -> Vec<u8> {
 }
 
 /// The checksum of a record: its place is part of it, so that none can stand elsewhere.
-fn checksum(segment: u64, position: u64, content: &[u8]) -> u32 {
+pub(in crate::runtime) fn checksum(segment: u64, position: u64, content: &[u8]) -> u32 {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&segment.to_le_bytes());
     place[8..].copy_from_slice(&position.to_le_bytes());

@@ -47,6 +47,7 @@ use crate::crypto::Crypto;
 use crate::replica::{Durable, Record};
 use crate::rules::Pbft;
 use crate::store::Identity;
+pub(super) use log::checksum;
 use log::{Log, Promise};
 use std::fs::{self, File, OpenOptions};
 use std::io;

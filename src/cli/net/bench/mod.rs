@@ -32,6 +32,9 @@ pub struct Arguments {
     /// Where the replicas keep what they must remember.
     #[arg(long, value_enum, default_value = "disk")]
     store: StoreKind,
+    /// Let each replica write a journal; with this program's own runtime only.
+    #[arg(long, conflicts_with = "table")]
+    journal: bool,
     /// What runs the replica: this program, or stateright's own `spawn` with serde_json, which keeps nothing.
     #[arg(long, value_enum, default_value = "own")]
     runtime: Runtime,
@@ -112,6 +115,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.table {
         return table(arguments);
     }
+    if arguments.journal && arguments.runtime == Runtime::Stateright {
+        return Err(
+            "stateright's runtime writes no journal: leave out --journal or --runtime stateright".into()
+        );
+    }
     let costs = Costs::measure(arguments.size);
     let measured = measure(arguments)?;
     let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
@@ -123,6 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             "rate": arguments.rate,
             "size": arguments.size,
             "store": format!("{:?}", arguments.store).to_lowercase(),
+            "journal": arguments.journal,
             "runtime": format!("{:?}", arguments.runtime).to_lowercase(),
             "replicas": arguments.replicas,
             "requests": measured.latency.len(),

@@ -35,6 +35,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     let size = Size { replicas: arguments.replicas, f: None, clients: keys + 1 };
     let mut file = blank(size, &free_addresses(arguments.replicas)?);
     file.store = arguments.store;
+    file.journal = arguments.journal;
     // The loopback interface takes long datagrams.
     file.datagram_bytes = 16 * 1024;
     file.workers = usize::from(arguments.workers);

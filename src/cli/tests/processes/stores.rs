@@ -3,6 +3,8 @@
 use crate::support::{Cluster, PATIENCE, pbft};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 fn refusal(cluster: &Cluster, id: usize, extra: &[&str]) -> String {
@@ -64,22 +66,42 @@ fn a_replica_that_may_not_write_its_directory_says_so() {
     assert!(said.contains("data/replica-3") && said.contains("make the directory writable"), "{said}");
 }
 
-/// A limit on the size of files stands for a full disk: the write fails in the middle of the run.
+/// Replica 3, for which a limit on the size of files stands for a full disk: a write fails in the middle of the run.
+fn spawn_with_full_disk(config: &Path, kib: u32) -> Child {
+    let program = env!("CARGO_BIN_EXE_pbft");
+    let script =
+        format!("trap '' XFSZ; ulimit -f {kib}; exec {program} replica --id 3 --config {}", config.display());
+    Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn a_replica_whose_journal_cannot_be_written_stops_and_goes_on_from_what_it_wrote() {
+    let mut cluster = Cluster::new(4, |_| {});
+    cluster.kill(3);
+    let full = spawn_with_full_disk(&cluster.path(), 64);
+    let mut client = cluster.client(0);
+    for i in 0..60 {
+        client.put("k", &[i; 400]);
+    }
+    let output = full.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.lines().last().unwrap_or_default().contains("cannot write the journal"), "{said}");
+    cluster.spawn(3, &[]);
+    cluster.wait_until_caught_up(3);
+    cluster.stop();
+}
+
 #[test]
 fn a_replica_whose_disk_is_full_stops_with_a_clear_error_and_the_others_go_on() {
     let mut cluster = Cluster::new(4, |_| {});
     cluster.kill(3);
-    let program = env!("CARGO_BIN_EXE_pbft");
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 8; exec {program} replica --id 3 --config {}",
-        cluster.path().display()
-    );
-    let full = std::process::Command::new("bash")
-        .args(["-c", &script])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    // A journal would be full before the store is.
+    let without_journal = cluster.directory.path().join("without-journal.toml");
+    let table = fs::read_to_string(cluster.path()).unwrap().replace("journal = true", "journal = false");
+    fs::write(&without_journal, table).unwrap();
+    cluster.faulty.insert(3);
+    let full = spawn_with_full_disk(&without_journal, 8);
     let mut client = cluster.client(0);
     let deadline = Instant::now() + PATIENCE;
     for i in 0..60 {

@@ -11,8 +11,9 @@ use pbft::types::{Bytes, ClientId, ReplicaId};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Cluster {
     pub directory: tempfile::TempDir,
     pub config: Config,
     pub processes: Vec<Option<Child>>,
+    /// Replicas that the audit at the end leaves out: those that misbehave, or ran without their journal.
+    pub faulty: BTreeSet<usize>,
 }
 
 impl Cluster {
@@ -58,12 +61,13 @@ impl Cluster {
         {
             entry.as_table_mut().unwrap().insert("address".into(), address.to_string().into());
         }
+        table.insert("journal".into(), true.into());
         edit(&mut table);
         fs::write(&path, table.to_string()).unwrap();
         let config = Config::read(&path).unwrap();
         // The stores of `keygen` are those of other parameters if these were edited.
         fs::remove_dir_all(directory.path().join("data")).unwrap();
-        let mut cluster = Cluster { directory, config, processes: Vec::new() };
+        let mut cluster = Cluster { directory, config, processes: Vec::new(), faulty: BTreeSet::new() };
         cluster.processes.resize_with(replicas, || None);
         for id in 0..replicas {
             cluster.spawn(id, &["--init"]);
@@ -159,8 +163,8 @@ impl Cluster {
         self.wait_for(id, &format!("executes up to {most}"), |status| status.last_executed >= most);
     }
 
-    /// Ends every replica and says what they answered to the request to stop.
-    pub fn stop(mut self) {
+    /// Asks every replica to stop, which it must do without an error.
+    pub fn stop_replicas(&mut self) {
         for id in 0..self.processes.len() {
             if let Some(mut child) = self.processes[id].take() {
                 drop(child.stdin.take());
@@ -169,13 +173,53 @@ impl Cluster {
             }
         }
     }
+
+    /// The same, and then the audit.
+    pub fn stop(mut self) {
+        self.stop_replicas();
+    }
+
+    /// Replays the journals of all correct replicas and judges them.
+    fn audit(&self) {
+        let correct: Vec<usize> = (0..self.processes.len()).filter(|id| !self.faulty.contains(id)).collect();
+        let begin = Instant::now();
+        let output = pbft()
+            .args(["audit", "--json", "--config"])
+            .arg(self.path())
+            .args(correct.iter().map(|&id| self.config.journal(ReplicaId(id as u16))))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert_eq!(output.status.code(), Some(0), "{said} {}", String::from_utf8_lossy(&output.stderr));
+        let verdict: Value = serde_json::from_str(&said).unwrap();
+        let replicas = verdict["replicas"].as_array().unwrap();
+        for (id, replica) in correct.iter().zip(replicas) {
+            assert_eq!(replica["replica"].as_u64(), Some(*id as u64), "{said}");
+            assert!(replica["judged"] == true && replica["steps"].as_u64().unwrap() > 0, "{said}");
+        }
+        assert_eq!((replicas.len(), verdict["properties"].as_array().unwrap().len()), (correct.len(), 9));
+        let sum = |key: &str| replicas.iter().filter_map(|replica| replica[key].as_u64()).sum::<u64>();
+        println!(
+            "audit of replicas {correct:?}: {} lives, {} steps replayed, {} not carried out, {} results \
+             accepted, all properties hold; {:?}",
+            sum("lives"),
+            sum("steps"),
+            sum("undone_steps"),
+            verdict["accepted_results"],
+            begin.elapsed()
+        );
+    }
 }
 
+/// However a test ends, unless it has failed already, what the replicas did is judged.
 impl Drop for Cluster {
     fn drop(&mut self) {
         for child in self.processes.iter_mut().flatten() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if !std::thread::panicking() {
+            self.audit();
         }
     }
 }

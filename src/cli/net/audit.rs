@@ -1,0 +1,303 @@
+//! `pbft audit`: journals replayed through the same `step`, and judged by the properties.
+
+use super::config::{Config, Served};
+use crate::output::interrupted;
+use crate::say;
+use pbft::kv::KeyValue;
+use pbft::message::{Reply, Request};
+use pbft::replica::Fact;
+use pbft::runtime::journal::{JournalError, Observer, Reader, Replay, Summary};
+use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
+use pbft_properties::{Accepted, History, Snapshot, Violation, all};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The options of `pbft audit`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The configuration that the replicas ran with.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The journals; those that lie in the directory journals beside the configuration, if none are given.
+    #[arg(value_name = "JOURNAL")]
+    journals: Vec<PathBuf>,
+    /// Print one JSON object, and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the replay of one journal ended.
+struct Replayed {
+    path: PathBuf,
+    summary: Summary,
+    /// The bytes of an entry that the file ends in.
+    incomplete: u64,
+    divergence: Option<String>,
+    damage: Option<String>,
+}
+
+/// What all journals say.
+#[derive(Default)]
+struct Seen {
+    histories: BTreeMap<ReplicaId, History>,
+    authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
+    /// Requests that are answered without being ordered.
+    reads: BTreeSet<(ClientId, Timestamp)>,
+    /// Who sent each result.
+    replies: BTreeMap<(ClientId, Timestamp), BTreeMap<Bytes, BTreeSet<ReplicaId>>>,
+}
+
+/// What one journal adds to that.
+struct Seeing<'a> {
+    id: ReplicaId,
+    seen: &'a mut Seen,
+}
+
+impl Observer<Served> for Seeing<'_> {
+    fn fact(&mut self, fact: &Fact) {
+        self.seen.histories.entry(self.id).or_default().record(fact);
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        let results = self.seen.replies.entry((reply.client, reply.timestamp)).or_default();
+        results.entry(reply.result.clone()).or_default().insert(self.id);
+    }
+
+    fn request(&mut self, request: &Request) {
+        if request.read_only {
+            self.seen.reads.insert((request.client, request.timestamp));
+        }
+        self.seen.authentic.insert((request.client, request.timestamp, request.operation.clone()));
+    }
+}
+
+/// Replays and judges.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let config = Config::read(&arguments.config)?;
+    let journals = journals(&config, &arguments.journals)?;
+    let (mut seen, mut replayed) = (Seen::default(), BTreeMap::new());
+    for (id, path) in journals {
+        let one = replay(&config, id, path, &mut seen)?;
+        if !arguments.json {
+            tell(id, &one);
+        }
+        replayed.insert(id, one);
+        if interrupted() {
+            return Ok(ExitCode::from(3));
+        }
+    }
+    // A replica is judged if its history is known from the beginning.
+    let known = |one: &Replayed| one.summary.lives > 0 && !one.summary.begins_later;
+    let judged: BTreeSet<ReplicaId> =
+        replayed.iter().filter(|(_, one)| known(one)).map(|(&id, _)| id).collect();
+    for &id in &judged {
+        seen.histories.entry(id).or_default();
+    }
+    let not_judged: Vec<ReplicaId> = config.cluster.replicas().filter(|id| !judged.contains(id)).collect();
+    let replies = replies_are_judged(&config.cluster, &judged, &replayed);
+    let accepted = if replies { accepted(&config.cluster, &seen) } else { Vec::new() };
+    let snapshot = Snapshot {
+        cluster: config.cluster,
+        parameters: config.parameters,
+        genesis: &KeyValue::default(),
+        replicas: &seen.histories,
+        authentic: &seen.authentic,
+        accepted: &accepted,
+    };
+    let verdicts: Vec<(&str, Result<(), Violation>)> =
+        all::<KeyValue>().iter().map(|property| (property.name, (property.check)(&snapshot))).collect();
+    if arguments.json {
+        print_json(&replayed, &judged, &not_judged, &verdicts, accepted.len());
+    } else {
+        let ids = |ids: &mut dyn Iterator<Item = &ReplicaId>| {
+            ids.map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        say!("judged: replicas {}", ids(&mut judged.iter()));
+        if !not_judged.is_empty() {
+            say!("not judged: replicas {}", ids(&mut not_judged.iter()));
+        }
+        say!("{} requests, {} results accepted", seen.authentic.len(), accepted.len());
+        if !replies {
+            say!("results are not judged: more than f replicas are not judged from beginning to end");
+        }
+        for (name, verdict) in &verdicts {
+            match verdict {
+                Ok(()) => say!("{name}: holds"),
+                Err(violation) => say!("{name}: VIOLATED: {}", violation.what),
+            }
+        }
+    }
+    let broken = verdicts.iter().any(|(_, verdict)| verdict.is_err())
+        || replayed.values().any(|one| one.divergence.is_some());
+    let unknown = judged.is_empty() || replayed.values().any(|one| one.damage.is_some());
+    Ok(ExitCode::from(if broken {
+        1
+    } else if unknown {
+        3
+    } else {
+        0
+    }))
+}
+
+/// Which journals to replay.
+fn journals(config: &Config, given: &[PathBuf]) -> Result<BTreeMap<ReplicaId, PathBuf>, String> {
+    let mut journals = BTreeMap::new();
+    if given.is_empty() {
+        journals = (config.cluster.replicas().map(|id| (id, config.journal(id))))
+            .filter(|(_, path)| path.exists())
+            .collect();
+        if journals.is_empty() {
+            return Err(format!(
+                "there is no journal in {}: replicas write one with `journal = true` in the configuration, or name the files",
+                config.directory.join("journals").display()
+            ));
+        }
+    }
+    for path in given {
+        let header = Reader::open(path).map_err(|error| explain(&error))?.header();
+        let id = header.identity.replica;
+        if header != config.journal_header(id) {
+            return Err(explain(&JournalError::Foreign(path.clone())));
+        }
+        if let Some(other) = journals.insert(id, path.clone()) {
+            return Err(format!(
+                "{} and {} are both journals of replica {}: name one",
+                other.display(),
+                path.display(),
+                id.0
+            ));
+        }
+    }
+    Ok(journals)
+}
+
+fn explain(error: &JournalError) -> String {
+    match error {
+        JournalError::Foreign(_) => format!("{error}: give the configuration it was written with"),
+        JournalError::NotAJournal(_) => format!("{error}: name files that replicas have written"),
+        other => other.to_string(),
+    }
+}
+
+fn replay(config: &Config, id: ReplicaId, path: PathBuf, seen: &mut Seen) -> Result<Replayed, String> {
+    let mut reader = Reader::open(&path).map_err(|error| explain(&error))?;
+    if reader.header() != config.journal_header(id) {
+        return Err(explain(&JournalError::Foreign(path)));
+    }
+    let mut replay = Replay::new(config.setup(id)?);
+    let mut observer = Seeing { id, seen };
+    let (mut divergence, mut damage) = (None, None);
+    while divergence.is_none() && !interrupted() {
+        match reader.next_recorded() {
+            Ok(Some(recorded)) => {
+                divergence = replay.feed(recorded, &mut observer).err().map(|d| d.to_string());
+            }
+            Ok(None) => break,
+            Err(error @ JournalError::Io { .. }) => return Err(error.to_string()),
+            Err(error) => {
+                damage = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    let (summary, incomplete) = (replay.summary(), reader.incomplete_bytes());
+    Ok(Replayed { path, summary, incomplete, divergence, damage })
+}
+
+/// Whether what clients accepted can be held against what the replicas judged have executed.
+///
+/// At most f replicas are left out of a judgement that hears of every result: at least one of the rest has executed what
+/// f + 1 vouch for, even if others have fetched it with the state.
+fn replies_are_judged(
+    cluster: &Cluster,
+    judged: &BTreeSet<ReplicaId>,
+    replayed: &BTreeMap<ReplicaId, Replayed>,
+) -> bool {
+    let whole = |id: &&ReplicaId| {
+        let one = &replayed[*id];
+        one.summary.faulty_from.is_none() && one.divergence.is_none() && one.damage.is_none()
+    };
+    let from_beginning_to_end = judged.iter().filter(whole).count();
+    cluster.n() - from_beginning_to_end <= cluster.f()
+}
+
+/// The results of ordered requests that a client would accept: f + 1 replicas sent them.
+///
+/// Answers to reads are left out: replicas may answer the same read from two states, and only the client knows which
+/// it took.
+fn accepted(cluster: &Cluster, seen: &Seen) -> Vec<Accepted> {
+    let ordered = seen.replies.iter().filter(|(request, _)| !seen.reads.contains(request));
+    ordered
+        .flat_map(|(&(client, timestamp), results)| {
+            let enough = results.iter().filter(|(_, from)| from.len() > cluster.f());
+            enough.map(move |(result, _)| Accepted {
+                client,
+                timestamp,
+                result: result.clone(),
+                read_only: false,
+            })
+        })
+        .collect()
+}
+
+fn tell(id: ReplicaId, one: &Replayed) {
+    let Summary { lives, steps, undone, begins_later, faulty_from } = one.summary;
+    let mut notes = Vec::new();
+    if undone > 0 {
+        notes.push(format!("{undone} steps were not carried out"));
+    }
+    if one.incomplete > 0 {
+        notes.push(format!("{} bytes of an entry that was being written at the end", one.incomplete));
+    }
+    if begins_later {
+        notes.push("it begins after the replica had run: replayed, and not judged".to_owned());
+    }
+    if let Some(life) = faulty_from {
+        notes.push(format!("life {life} starts from nothing: judged up to there, and faulty since"));
+    }
+    if let Some(divergence) = &one.divergence {
+        notes.push(format!("DIVERGES in {divergence}"));
+    }
+    if let Some(damage) = &one.damage {
+        notes.push(format!("not read to its end: {damage}"));
+    }
+    let notes = if notes.is_empty() { String::new() } else { format!("; {}", notes.join("; ")) };
+    say!("replica {}: {lives} lives, {steps} steps{notes}", id.0);
+}
+
+fn print_json(
+    replayed: &BTreeMap<ReplicaId, Replayed>,
+    judged: &BTreeSet<ReplicaId>,
+    not_judged: &[ReplicaId],
+    verdicts: &[(&str, Result<(), Violation>)],
+    accepted: usize,
+) {
+    let replica = |(id, one): (&ReplicaId, &Replayed)| {
+        let shown = |path: &Path| path.display().to_string();
+        json!({
+            "replica": id.0,
+            "journal": shown(&one.path),
+            "lives": one.summary.lives,
+            "steps": one.summary.steps,
+            "undone_steps": one.summary.undone,
+            "incomplete_bytes": one.incomplete,
+            "judged": judged.contains(id),
+            "faulty_from_life": one.summary.faulty_from,
+            "divergence": one.divergence,
+            "damage": one.damage,
+        })
+    };
+    let property = |(name, verdict): &(&str, Result<(), Violation>)| {
+        let violation = verdict.as_ref().err().map(|violation| violation.what.clone());
+        json!({ "property": name, "holds": verdict.is_ok(), "violation": violation })
+    };
+    let object = json!({
+        "replicas": replayed.iter().map(replica).collect::<Vec<_>>(),
+        "not_judged": not_judged.iter().map(|id| id.0).collect::<Vec<_>>(),
+        "accepted_results": accepted,
+        "properties": verdicts.iter().map(property).collect::<Vec<_>>(),
+    });
+    say!("{object}");
+}

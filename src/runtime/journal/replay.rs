@@ -1,0 +1,318 @@
+//! A journal through the same `step`: does the code ask for what the replica asked for, and what has it done?
+
+use super::note::notes;
+use super::{Input, Life, Note, Recorded};
+use crate::crypto::{Crypto, Signed};
+use crate::message::{Batch, Message, Reply, Request};
+use crate::replica::verify::verify;
+use crate::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Record, Replica, Setup, Timer};
+use crate::types::Digest;
+use crate::wire;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+/// Sees what a replay shows, in order.
+pub trait Observer<B: Bundle> {
+    /// The replica has done this: it was carried out, or its next life stands on it.
+    fn fact(&mut self, fact: &Fact);
+    /// It has sent this reply, or was about to.
+    fn reply(&mut self, reply: &Reply);
+    /// A client has signed this request. Told again each time that it occurs.
+    fn request(&mut self, request: &Request);
+}
+
+/// Where a replay and its journal part.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Divergence {
+    /// The life of the process, from 1.
+    pub life: u64,
+    /// The step of that life, from 1; 0 is its start.
+    pub step: u64,
+    /// What the journal says.
+    pub expected: String,
+    /// What the replay shows.
+    pub came: String,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Divergence { life, step, expected, came } = self;
+        write!(f, "life {life}, step {step}: the journal has {expected}, the replay {came}")
+    }
+}
+
+/// What there was in a journal.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Summary {
+    /// How often the replica has started.
+    pub lives: u64,
+    /// The steps of all lives.
+    pub steps: u64,
+    /// The steps of killed lives that nobody has seen, and that no next life stands on.
+    pub undone: u64,
+    /// Whether the journal begins when the replica had run before: then its history is not known.
+    pub begins_later: bool,
+    /// The life from which it counts as faulty, because it started from nothing though it had run before.
+    pub faulty_from: Option<u64>,
+}
+
+/// A step that is not known to be carried out.
+struct Pending<B: Bundle> {
+    step: u64,
+    effects: Effects<B::Crypto>,
+}
+
+/// The replay of one journal. Holds the replica, and the steps since the last that were carried out.
+///
+/// The setup needs the replica's own keys: a replay signs what the replica signed.
+pub struct Replay<B: Bundle> {
+    setup: Setup<B>,
+    replica: Option<Replica<B>>,
+    step: u64,
+    /// What the records that were carried out add up to.
+    durable: Durable<B::Crypto>,
+    pending: VecDeque<Pending<B>>,
+    scratch: Vec<u8>,
+    summary: Summary,
+}
+
+impl<B: Bundle> Replay<B> {
+    /// Nothing replayed yet.
+    pub fn new(setup: Setup<B>) -> Self {
+        Replay {
+            setup,
+            replica: None,
+            step: 0,
+            durable: Durable::default(),
+            pending: VecDeque::new(),
+            scratch: Vec::new(),
+            summary: Summary::default(),
+        }
+    }
+
+    /// What there was until now.
+    pub fn summary(&self) -> Summary {
+        // What is pending at the end was not carried out as far as anybody can tell.
+        Summary { undone: self.summary.undone + self.unseen(), ..self.summary }
+    }
+
+    /// Steps that are pending, without the start.
+    fn unseen(&self) -> u64 {
+        self.pending.iter().filter(|pending| pending.step > 0 && !pending.effects.is_empty()).count() as u64
+    }
+
+    /// Replays what the journal says next.
+    ///
+    /// # Errors
+    /// Where the replay parts from the journal; there it ends.
+    pub fn feed(
+        &mut self,
+        recorded: Recorded<B::Crypto>,
+        observer: &mut impl Observer<B>,
+    ) -> Result<(), Divergence> {
+        match recorded {
+            Recorded::Started(life, noted) => self.start(life, &noted, observer),
+            Recorded::Step(input, noted) => self.one_step(&input, &noted, observer),
+            Recorded::CarriedOut(steps) => self.carried_out(steps, observer),
+        }
+    }
+
+    fn diverges(&self, expected: impl Into<String>, came: impl Into<String>) -> Divergence {
+        let (life, step) = (self.summary.lives, self.step);
+        Divergence { life, step, expected: expected.into(), came: came.into() }
+    }
+
+    fn is_judged(&self) -> bool {
+        !self.summary.begins_later && self.summary.faulty_from.is_none()
+    }
+
+    // --- lives ---
+
+    fn start(
+        &mut self,
+        life: Life<B::Crypto>,
+        noted: &[Note],
+        observer: &mut impl Observer<B>,
+    ) -> Result<(), Divergence> {
+        self.summary.lives += 1;
+        self.step = 0;
+        let first = self.summary.lives == 1;
+        let stored = match life {
+            Life::Memory => None,
+            Life::Fresh | Life::Replacement => Some(Durable::default()),
+            Life::Stored(ref durable) => Some(Durable::clone(durable)),
+        };
+        let forgets = matches!(life, Life::Replacement) || (matches!(life, Life::Memory) && !first);
+        if first {
+            self.summary.begins_later = matches!(life, Life::Stored(_));
+        } else if !forgets {
+            self.continue_from(stored.as_ref().unwrap_or(&Durable::default()), observer)?;
+        }
+        if forgets {
+            self.summary.faulty_from.get_or_insert(self.summary.lives);
+        }
+        self.summary.undone += self.unseen();
+        self.pending.clear();
+        self.durable = stored.clone().unwrap_or_default();
+        for batch in self.durable.batches.values() {
+            tell_requests(&self.setup, batch, observer);
+        }
+        let mut effects = Effects::new();
+        let replica = Replica::start(&self.setup, stored, &mut effects)
+            .map_err(|error| self.diverges("a start", format!("refuses the state: {error}")))?;
+        self.replica = Some(replica);
+        self.compare(noted, effects)
+    }
+
+    /// Finds the record up to which `stored` reaches, and tells the facts before the next.
+    fn continue_from(
+        &mut self,
+        stored: &Durable<B::Crypto>,
+        observer: &mut impl Observer<B>,
+    ) -> Result<(), Divergence> {
+        let all: Vec<(u64, Effect<B::Crypto>)> = (self.pending.drain(..))
+            .flat_map(|pending| pending.effects.into_iter().map(move |effect| (pending.step, effect)))
+            .collect();
+        let mut reached = None;
+        for (index, (_, effect)) in all.iter().enumerate() {
+            if let Effect::Persist(record) = effect {
+                if same(&self.durable, stored) {
+                    reached = Some(index);
+                }
+                self.durable.apply(record, &self.setup.rules);
+            }
+        }
+        if same(&self.durable, stored) {
+            reached = Some(all.len());
+        }
+        let Some(reached) = reached else {
+            return Err(self.diverges(
+                "a start from a state that no record of the life before leads to",
+                "cannot tell whether the replica forgot what it promised, ran without its journal, or lost the end of it \
+                 with the machine's power",
+            ));
+        };
+        if self.is_judged() {
+            for (_, effect) in &all[..reached] {
+                if let Effect::Fact(fact) = effect {
+                    observer.fact(fact);
+                }
+            }
+        }
+        let mut undone: Vec<u64> = all[reached..].iter().map(|&(step, _)| step).filter(|&s| s > 0).collect();
+        undone.dedup();
+        self.summary.undone += undone.len() as u64;
+        Ok(())
+    }
+
+    fn carried_out(&mut self, steps: u64, observer: &mut impl Observer<B>) -> Result<(), Divergence> {
+        if steps > self.step {
+            return Err(self.diverges(format!("{steps} steps carried out"), "has not come so far"));
+        }
+        let judged = self.is_judged();
+        let done = self.pending.iter().take_while(|pending| pending.step <= steps).count();
+        for pending in self.pending.drain(..done) {
+            for effect in pending.effects {
+                match effect {
+                    Effect::Persist(record) => self.durable.apply(&record, &self.setup.rules),
+                    Effect::Fact(fact) if judged => observer.fact(&fact),
+                    Effect::Send(_, Message::Reply(reply)) if judged => observer.reply(&reply.content),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // --- steps ---
+
+    fn one_step(
+        &mut self,
+        input: &Input,
+        noted: &[Note],
+        observer: &mut impl Observer<B>,
+    ) -> Result<(), Divergence> {
+        self.step += 1;
+        self.summary.steps += 1;
+        let event = match input {
+            Input::Progress => Event::Timeout(Timer::Progress { backoff: 0 }),
+            Input::Status => Event::Timeout(Timer::Status),
+            Input::Message(bytes) => {
+                let message = wire::decode::<B::Crypto>(bytes)
+                    .map_err(|reason| self.diverges("a message", format!("cannot decode it: {reason:?}")))?;
+                let name = message.name();
+                let message = verify(&self.setup, message).map_err(|reason| {
+                    self.diverges(format!("a valid {name}"), format!("rejects it: {}", reason.as_str()))
+                })?;
+                tell_message(&message, observer);
+                Event::Message(message)
+            }
+        };
+        let Some(replica) = &mut self.replica else {
+            return Err(self.diverges("a step", "knows of no start before it"));
+        };
+        let mut effects = Effects::new();
+        replica.step(&self.setup, event, &mut effects);
+        self.compare(noted, effects)
+    }
+
+    fn compare(&mut self, noted: &[Note], effects: Effects<B::Crypto>) -> Result<(), Divergence> {
+        let came = notes(&effects, &mut self.scratch);
+        let count = noted.len().max(came.len());
+        let differ = (0..count).find(|&index| noted.get(index) != came.get(index));
+        if let Some(index) = differ {
+            let told =
+                |note: Option<&Note>| note.map_or_else(|| "nothing more".to_owned(), ToString::to_string);
+            let expected = format!("as effect {} of {}: {}", index + 1, noted.len(), told(noted.get(index)));
+            let full = effects.iter().nth(index).map(brief).unwrap_or_default();
+            return Err(self.diverges(expected, format!("{}{full}", told(came.get(index)))));
+        }
+        self.pending.push_back(Pending { step: self.step, effects });
+        Ok(())
+    }
+}
+
+/// Whether two durable states vouch for the same. The snapshot may be an older one with more executed on top of it, if the
+/// newer was not written yet.
+fn same<C: Crypto>(one: &Durable<C>, other: &Durable<C>) -> bool {
+    let executed = |durable: &Durable<C>| -> BTreeMap<_, Digest> {
+        let floor = one.snapshot.n.max(other.snapshot.n);
+        durable.executed.iter().filter(|&(&n, _)| n > floor).map(|(&n, &d)| (n, d)).collect()
+    };
+    one.view == other.view
+        && one.last_executed() == other.last_executed()
+        && one.stable == other.stable
+        && one.view_change == other.view_change
+        && one.new_view == other.new_view
+        && one.log == other.log
+        && one.prepared == other.prepared
+        && one.superseded == other.superseded
+        && executed(one) == executed(other)
+}
+
+/// The effect itself, if that is short.
+fn brief<C: Crypto>(effect: &Effect<C>) -> String {
+    let text = match effect {
+        Effect::Persist(Record::Snapshot(_)) => return String::new(),
+        Effect::Reject(reason) => reason.as_str().to_owned(),
+        effect => format!("{effect:?}"),
+    };
+    if text.len() > 400 { String::new() } else { format!(": {text}") }
+}
+
+fn tell_message<B: Bundle>(message: &Message<B::Crypto>, observer: &mut impl Observer<B>) {
+    match message {
+        Message::Request(request) => observer.request(&request.content),
+        Message::PrePrepare(_, batch) | Message::Batch(batch) => {
+            batch.requests.iter().for_each(|request| observer.request(&request.content));
+        }
+        _ => {}
+    }
+}
+
+/// The requests of a batch that its clients have signed.
+fn tell_requests<B: Bundle>(setup: &Setup<B>, batch: &Batch<B::Crypto>, observer: &mut impl Observer<B>) {
+    let members = setup.membership();
+    let authentic = |request: &&Signed<Request, B::Crypto>| members.check(request).is_ok();
+    batch.requests.iter().filter(authentic).for_each(|request| observer.request(&request.content));
+}
