@@ -32,6 +32,7 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: Counter,)*
             rejected: [Counter; Rejection::ALL.len()],
             timed: Counter,
+            longest_step_ns: AtomicU64,
         }
 
         impl Counters {
@@ -102,6 +103,17 @@ impl Counters {
         let outcome = act();
         phase.add(nanoseconds(thread_time().saturating_sub(before)).saturating_mul(SAMPLED));
         outcome
+    }
+
+    /// Notes how long a step took.
+    pub fn stepped(&self, took: Duration) {
+        self.steps.add(1);
+        self.longest_step_ns.fetch_max(nanoseconds(took), Relaxed);
+    }
+
+    /// The longest that service paused for one step, in microseconds: for a checkpoint, or to install a state.
+    pub fn longest_step_us(&self) -> u64 {
+        self.longest_step_ns.load(Relaxed) / 1000
     }
 
     /// Counts a message dropped for this reason.

@@ -324,7 +324,9 @@ impl<B: Bundle> Shared<B> {
     fn step_locked(&self, core: &mut Core<B>, event: Event<B::Crypto>) {
         let mut effects = Effects::new();
         let watched = core.witness.as_ref().map_or(Ok(()), |witness| lock(witness).event(&event));
+        let before = Instant::now();
         self.counters.timed(&self.counters.step_ns, || core.replica.step(&self.setup, event, &mut effects));
+        self.counters.stepped(before.elapsed());
         let watched =
             watched.and_then(|()| core.witness.as_ref().map_or(Ok(()), |w| lock(w).effects(&effects)));
         if let Err(error) = watched {
@@ -332,7 +334,6 @@ impl<B: Bundle> Shared<B> {
             return self.fail(format!("cannot write the journal: {error}"));
         }
         core.steps += 1;
-        self.counters.steps.add(1);
         self.absorb(core, effects);
     }
 
@@ -459,6 +460,7 @@ impl<B: Bundle> Shared<B> {
         let mut counters: Vec<(String, u64)> =
             self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
         counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
+        counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Status {
             view: replica.view().0,

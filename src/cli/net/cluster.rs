@@ -163,6 +163,14 @@ impl Processes {
         gone
     }
 
+    /// Kills a replica, as `kill -9` does.
+    pub fn kill(&mut self, replica: usize) {
+        if let Some(child) = self.children.get_mut(replica) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// Stops every replica, and kills one that takes too long.
     pub fn stop(mut self) -> Result<(), String> {
         for child in &mut self.children {

@@ -45,7 +45,10 @@ pub fn render(id: ReplicaId, status: &Status) -> String {
     gauge("waiting_requests", "gauge", status.waiting_requests);
     gauge("cpu_microseconds_total", "counter", status.cpu_us);
     for (name, value) in &status.counters {
-        let kind = if name == "incomplete_bytes" { "gauge" } else { "counter" };
+        let kind = match name.as_str() {
+            "incomplete_bytes" | "longest_step_us" => "gauge",
+            _ => "counter",
+        };
         gauge(name, kind, *value);
     }
     text.push_str("# TYPE pbft_rejected counter\n");

@@ -9,7 +9,7 @@ use crate::say;
 use costs::Costs;
 use hdrhistogram::Histogram;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The options of `pbft bench`.
 #[derive(Clone, clap::Args)]
@@ -50,11 +50,14 @@ pub struct Arguments {
     /// Threads of a replica that receive, verify and step.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
+    /// Kill the primary in the middle, and tell how service goes on; with this program's own runtime only.
+    #[arg(long)]
+    kill_primary: bool,
     /// Print one JSON object and nothing else.
     #[arg(long)]
     json: bool,
     /// Measure 1, 16, 64 and 256 clients, in memory, durable and under stateright, and print a table.
-    #[arg(long, conflicts_with_all = ["clients", "outstanding", "rate", "store", "runtime", "json"])]
+    #[arg(long, conflicts_with_all = ["clients", "outstanding", "rate", "store", "runtime", "kill_primary", "json"])]
     table: bool,
 }
 
@@ -82,6 +85,20 @@ pub struct Measured {
     phases: Vec<(&'static str, f64)>,
     /// How often what happened; empty for stateright.
     counts: Vec<(&'static str, f64)>,
+    /// When results came, in order; empty for stateright.
+    completions: Vec<Instant>,
+    /// If the primary was killed.
+    recovery: Option<Recovery>,
+}
+
+/// How service went on after the primary was killed.
+pub struct Recovery {
+    /// The longest time without a result from then on.
+    gap: Duration,
+    /// Requests a second before.
+    before: f64,
+    /// The same from two seconds after to the end.
+    after_two_seconds: f64,
 }
 
 impl Measured {
@@ -114,6 +131,9 @@ fn measure(arguments: &Arguments) -> Result<Measured, String> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.table {
         return table(arguments);
+    }
+    if arguments.kill_primary && (arguments.runtime == Runtime::Stateright || arguments.seconds < 6) {
+        return Err("--kill-primary needs this program's own runtime and at least --seconds 6".into());
     }
     if arguments.journal && arguments.runtime == Runtime::Stateright {
         return Err(
@@ -155,6 +175,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         for (name, count) in &measured.counts {
             object[*name] = (*count).into();
         }
+        if let Some(recovery) = &measured.recovery {
+            object["gap_ms"] = (recovery.gap.as_secs_f64() * 1000.0).into();
+            object["requests_per_s_before"] = recovery.before.into();
+            object["requests_per_s_after_2_s"] = recovery.after_two_seconds.into();
+        }
         say!("{object}");
     } else {
         tell(&measured, &costs, limit);
@@ -177,6 +202,13 @@ fn tell(measured: &Measured, costs: &Costs, limit: f64) {
         measured.latency.max() as f64 / 1000.0,
         measured.longest_stall.as_secs_f64() * 1000.0
     );
+    if let Some(Recovery { gap, before, after_two_seconds }) = &measured.recovery {
+        say!(
+            "the primary was killed: nothing was answered for {} ms; {before:.0} requests/s before, {after_two_seconds:.0} \
+             from two seconds after",
+            gap.as_millis()
+        );
+    }
     let phases: Vec<String> = measured.phases.iter().map(|(name, us)| format!("{name} {us:.0}")).collect();
     say!("processor time a request: {:.0} us; {}", measured.cpu_per_request(), phases.join(", "));
     say!(

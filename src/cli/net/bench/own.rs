@@ -1,6 +1,6 @@
 //! The benchmark of this program's own runtime: a process for each replica.
 
-use super::{Arguments, Measured, histogram};
+use super::{Arguments, Measured, Recovery, histogram};
 use crate::net::cluster::Processes;
 use crate::net::config::Config;
 use crate::net::keygen::{Size, blank, free_addresses, generate};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Before counting begins.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// So long after its primary was killed the cluster should be as fast as before.
+const RECOVERED_AFTER: Duration = Duration::from_secs(2);
 /// A request that has no result so long after the end is an error.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// One thread drives so many clients.
@@ -64,14 +66,37 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     }
     std::thread::sleep(begin.saturating_duration_since(Instant::now()));
     let before = statuses(&mut asker, &config)?;
+    let mut killed = None;
+    if arguments.kill_primary {
+        std::thread::sleep((begin + (end - begin) / 2).saturating_duration_since(Instant::now()));
+        processes.kill(0);
+        killed = Some(Instant::now());
+    }
     std::thread::sleep(end.saturating_duration_since(Instant::now()));
-    let after = statuses(&mut asker, &config)?;
+    let after = if killed.is_some() { Vec::new() } else { statuses(&mut asker, &config)? };
     let mut outcomes = Vec::new();
     for driver in drivers {
         outcomes.push(driver.join().map_err(|_| "a thread of clients panicked")??);
     }
     processes.stop()?;
-    Ok(sum_up(arguments, outcomes, &before, &after))
+    let mut measured = sum_up(arguments, outcomes, &before, &after);
+    measured.recovery = killed.map(|killed| recovery(&measured.completions, begin, killed, end));
+    Ok(measured)
+}
+
+/// How service went on after the primary was killed.
+fn recovery(completions: &[Instant], begin: Instant, killed: Instant, end: Instant) -> Recovery {
+    let rate = |from: Instant, to: Instant| {
+        let count = completions.iter().filter(|&&at| (from..to).contains(&at)).count();
+        count as f64 / to.saturating_duration_since(from).as_secs_f64().max(f64::MIN_POSITIVE)
+    };
+    // What was committed when the primary died is still answered; then comes the gap.
+    let gap = |pair: &[Instant]| (pair[1] >= killed).then(|| pair[1].duration_since(pair[0].max(killed)));
+    Recovery {
+        gap: completions.windows(2).filter_map(gap).max().unwrap_or(end.saturating_duration_since(killed)),
+        before: rate(begin, killed),
+        after_two_seconds: rate(killed + RECOVERED_AFTER, end),
+    }
 }
 
 fn statuses(asker: &mut Clients<Ed25519, Pbft>, config: &Config) -> Result<Vec<Status>, String> {
@@ -215,6 +240,8 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Status], afte
         errors,
         elapsed: Duration::from_secs(arguments.seconds),
         longest_stall,
+        completions,
+        recovery: None,
         cpu_us: replica_cpu + u64::try_from(client_cpu.as_micros()).unwrap_or(0),
         phases,
         counts,

@@ -235,6 +235,8 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
         phases: Vec::new(),
         counts: Vec::new(),
+        completions: Vec::new(),
+        recovery: None,
     })
 }
 

@@ -13,5 +13,6 @@ mod journals;
 mod network;
 mod proxy;
 mod service;
+mod states;
 mod stores;
 mod support;
