@@ -9,6 +9,7 @@
 #[path = "../../net/config.rs"]
 mod config;
 mod crashes;
+mod misbehave;
 mod network;
 mod proxy;
 mod service;
