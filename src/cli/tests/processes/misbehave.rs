@@ -4,7 +4,7 @@ use crate::support::{Cluster, Load, PATIENCE};
 use pbft::runtime::control::Status;
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const ALL: [&str; 5] = ["silent", "equivocate", "garbage", "replay", "forge-view-change"];
 
@@ -54,8 +54,8 @@ fn rejected(status: &Status, reasons: &[&str]) -> u64 {
     status.rejections.iter().filter(|(why, _)| reasons.contains(&why.as_str())).map(|(_, count)| count).sum()
 }
 
-/// Serves `operations` while these replicas misbehave, and shows that they did, and that the others are well.
-fn survives(replicas: usize, liars: &[(usize, &str)], seed: u64, operations: u64) {
+/// Serves for at least so long while these replicas misbehave, and shows that they did, and that the others are well.
+fn survives(replicas: usize, liars: &[(usize, &str)], seed: u64, least: Duration) {
     println!("{replicas} replicas, {liars:?}, seed {seed}");
     let mut cluster = Cluster::new(replicas, allowed);
     for &(id, how) in liars {
@@ -64,14 +64,16 @@ fn survives(replicas: usize, liars: &[(usize, &str)], seed: u64, operations: u64
     let correct: Vec<usize> = (0..replicas).filter(|id| liars.iter().all(|(liar, _)| liar != id)).collect();
     let started = Instant::now();
     let load = Load::start(&cluster, 3, seed);
-    load.wait(operations);
-    // Lies about view changes and checkpoints take their time, under load too.
+    load.wait(40);
+    let mut slowest = started.elapsed();
+    let shown = || liars.iter().all(|&(id, how)| has_shown(&cluster, &correct, id, how));
     let deadline = Instant::now() + PATIENCE;
-    while !liars.iter().all(|&(id, how)| has_shown(&cluster, &correct, id, how)) {
+    while started.elapsed() < least || !shown() {
         assert!(Instant::now() < deadline, "it is not seen to misbehave");
-        load.wait(1);
+        let before = Instant::now();
+        load.wait(20);
+        slowest = slowest.max(before.elapsed());
     }
-    load.wait(operations / 2);
     let took = started.elapsed();
     load.finish(&cluster);
     for &id in &correct {
@@ -80,7 +82,7 @@ fn survives(replicas: usize, liars: &[(usize, &str)], seed: u64, operations: u64
         let status =
             cluster.wait_for(id, &format!("executes up to {most}"), |status| status.last_executed >= most);
         println!(
-            "after {took:?}: replica {id} in view {}, {} executed, {} transfers, dropped {:?}",
+            "after {took:?}, 20 operations in {slowest:?} at worst: replica {id} in view {}, {} executed, {} transfers, dropped {:?}",
             status.view,
             status.last_executed,
             status.counter("transfers"),
@@ -116,38 +118,39 @@ fn has_shown(cluster: &Cluster, correct: &[usize], liar: usize, how: &str) -> bo
 
 #[test]
 fn a_silent_primary_is_replaced() {
-    survives(4, &[(0, "silent")], 1, 40);
+    survives(4, &[(0, "silent")], 1, Duration::ZERO);
 }
 
 #[test]
 fn an_equivocating_primary_splits_nobody() {
-    survives(4, &[(0, "equivocate")], 2, 40);
+    survives(4, &[(0, "equivocate")], 2, Duration::ZERO);
 }
 
 #[test]
 fn a_primary_that_sends_well_signed_garbage_stops_nobody() {
-    survives(4, &[(0, "garbage")], 3, 40);
+    survives(4, &[(0, "garbage")], 3, Duration::ZERO);
 }
 
 #[test]
 fn a_primary_that_replays_old_messages_stops_nobody() {
-    survives(4, &[(0, "replay")], 4, 40);
+    survives(4, &[(0, "replay")], 4, Duration::ZERO);
 }
 
 #[test]
 fn a_primary_that_forges_view_changes_convinces_nobody() {
-    survives(4, &[(0, "forge-view-change")], 5, 40);
+    survives(4, &[(0, "forge-view-change")], 5, Duration::ZERO);
 }
 
 #[test]
-#[ignore = "long: each behaviour as primary and as backup, and pairs of them among seven replicas, three seeds each"]
+#[ignore = "long: each behaviour as primary and as backup, and pairs of them among seven replicas, ten seconds each"]
 fn every_behaviour_in_every_place_is_survived() {
-    for seed in 10..13 {
+    let least = Duration::from_secs(10);
+    for seed in 10..12 {
         for (i, how) in ALL.into_iter().enumerate() {
-            survives(4, &[(0, how)], seed, 400);
-            survives(4, &[(3, how)], seed, 400);
+            survives(4, &[(0, how)], seed, least);
+            survives(4, &[(3, how)], seed, least);
             let other = ALL[(i + 1 + seed as usize % 4) % ALL.len()];
-            survives(7, &[(0, how), (1, other)], seed, 200);
+            survives(7, &[(0, how), (1, other)], seed, least);
         }
     }
 }
