@@ -3,6 +3,7 @@
 
 pub mod adversary;
 pub mod browse;
+pub mod byzantine;
 pub mod crypto;
 pub mod engine;
 pub mod journal;

@@ -4,9 +4,11 @@
 //! proves nothing, and it has found what no hand-written test had (see `docs/FOUND.md`).
 
 use pbft::crypto::ed25519::Ed25519;
+use pbft::rejection::Rejection;
 use pbft_models::crypto::Symbolic;
 use pbft_models::mutants::Rulebook;
 use pbft_models::simulation::{Config, Report, Scheme, Strategy, run};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,6 +91,27 @@ fn every_strategy_of_f_byzantine_replicas_is_survived() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn forgeries_reach_the_checks_that_they_are_meant_for() {
+    let strategy = Some(Strategy::ForgeViewChange);
+    let mut dropped = BTreeSet::new();
+    for seed in 0..10 {
+        let config = Config { byzantine: 1, strategy, ..Config::hostile(seed, 4, 1) };
+        match run::<Ed25519, Rulebook>(&config, Rulebook::under_test()) {
+            Ok(report) => dropped.extend(report.dropped.into_keys()),
+            Err(failure) => panic!("seed {seed}: {failure}"),
+        }
+    }
+    for reason in [
+        Rejection::BadPreparedCertificate,
+        Rejection::BadStableCertificate,
+        Rejection::BadViewChangeSet,
+        Rejection::NotPrimary,
+    ] {
+        assert!(dropped.contains(&reason), "{reason} is not among {dropped:?}");
     }
 }
 

@@ -9,7 +9,6 @@
 //! This explores far larger behaviours than an exhaustive world can, and proves nothing: it is a search for
 //! bugs, with a bound on time and seeds.
 
-mod byzantine;
 mod customers;
 mod history;
 mod network;
@@ -17,7 +16,7 @@ mod replicas;
 mod report;
 mod run;
 
-pub use byzantine::Strategy;
+pub use crate::byzantine::Strategy;
 pub use report::{Failure, Report};
 pub use run::run;
 

@@ -1,18 +1,18 @@
 //! One simulation from beginning to end.
 
-use super::byzantine::{Byzantine, Parcels, Strategy};
 use super::customers::{Customer, workload};
 use super::history::History as ClientHistory;
 use super::network::{Agenda, Happening, MS, Time, Weather};
 use super::replicas::Server;
 use super::{Config, Failure, Report, Scheme, Simulated};
+use crate::byzantine::{Byzantine, Parcels, Strategy};
 use pbft::client::{Client, ClientDurable, ClientEvent, ClientSetup};
 use pbft::crypto::Crypto;
 use pbft::kv::KeyValue;
 use pbft::message::Message;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
-use pbft::replica::{Bundle, Durable, Event, Setup, Timer};
+use pbft::replica::{Durable, Event, Setup, Timer};
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, Timestamp};
 use pbft::wire;
@@ -29,11 +29,6 @@ use std::sync::Arc;
 const HEALS: Time = 1_200 * MS;
 /// After this much more time every client must have its answers.
 const PATIENCE: Time = 120_000 * MS;
-
-/// The bundles that can be simulated.
-pub trait SimBundle: Bundle<Service = KeyValue> {}
-
-impl<C: Crypto, R: Rules + Copy + Debug + Ord + Hash> SimBundle for Simulated<C, R> {}
 
 /// A message on its way: as a value, or as the bytes it really travels as.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -245,8 +240,8 @@ impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
                 }
             }
             Node::Byzantine(liar) => {
-                let parcels = liar.on_message(message, &mut self.rng);
-                self.transmit_all(to, parcels);
+                let reaction = liar.on_message(message, &mut self.rng);
+                self.transmit_all(to, reaction.parcels);
             }
             Node::Client(customer) => match Client::verify(&customer.setup, message) {
                 Ok(message) => self.step_client(to, ClientEvent::Message(message)),
@@ -273,7 +268,13 @@ impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
 
     pub(super) fn mischief(&mut self, node: usize) {
         if let Node::Byzantine(liar) = &mut self.nodes[node] {
-            let parcels = liar.mischief(&mut self.rng);
+            // Its timers fire at any time.
+            let timer = match self.rng.random_range(0..12) {
+                0 => Timer::Progress { backoff: 0 },
+                _ => Timer::Status,
+            };
+            let mut parcels = liar.on_timeout(timer, &mut self.rng).parcels;
+            parcels.extend(liar.mischief(&mut self.rng));
             self.transmit_all(node, parcels);
             let pause = if self.weather.healed { 200 * MS } else { 30 * MS };
             self.agenda.plan(pause, Happening::Mischief { node });

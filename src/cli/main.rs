@@ -121,7 +121,11 @@ fn main() -> ExitCode {
         Ok(Command::Status(arguments)) => net::status::run(&arguments),
         Ok(Command::Audit(arguments)) => net::audit::run(&arguments),
         Ok(Command::Bench(arguments)) => net::bench::run(&arguments),
-        Err(error) if error.use_stderr() => Err(one_sentence(&error)),
+        Err(error) if error.use_stderr() => Err(output::one_sentence(
+            &error,
+            "pbft",
+            "say what to do: `pbft check` explores, `pbft --help` lists the rest",
+        )),
         Err(help) => {
             say!("{help}");
             return ExitCode::SUCCESS;
@@ -134,18 +138,4 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// What is wrong with the command line, without the usage text that `--help` gives.
-fn one_sentence(error: &clap::Error) -> String {
-    use clap::error::ErrorKind;
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "say what to do: `pbft check` explores, `pbft --help` lists the rest".into();
-    }
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").trim_end_matches(':');
-    let missing = text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim);
-    let details: Vec<&str> = missing.collect();
-    let details = if details.is_empty() { String::new() } else { format!(" {}", details.join(", ")) };
-    format!("{first}{details} (see `pbft --help`)")
 }

@@ -32,6 +32,20 @@ pub fn allocated() -> usize {
     ALLOCATOR.allocated()
 }
 
+/// What is wrong with the command line, without the usage text that `--help` gives; `hint` if there is nothing on it.
+pub fn one_sentence(error: &clap::Error, program: &str, hint: &str) -> String {
+    use clap::error::ErrorKind;
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return hint.into();
+    }
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").trim_end_matches(':');
+    let missing = text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim);
+    let details: Vec<&str> = missing.collect();
+    let details = if details.is_empty() { String::new() } else { format!(" {}", details.join(", ")) };
+    format!("{first}{details} (see `{program} --help`)")
+}
+
 /// `println!` for a reader that may go away: then there is nobody to tell, and the program ends with status 3.
 #[macro_export]
 macro_rules! say {

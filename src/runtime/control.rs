@@ -4,6 +4,7 @@
 //! sent again by somebody else, changes nothing.
 
 use crate::crypto::{Content, Crypto, Signed};
+use crate::replica::{Bundle, Replica, Setup};
 use crate::types::{ClientId, Principal, ReplicaId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,21 @@ pub struct Status {
 }
 
 impl Status {
+    /// What the state of a replica tells; its machine adds the rest.
+    pub fn of<B: Bundle>(setup: &Setup<B>, replica: &Replica<B>) -> Self {
+        let watermarks = replica.watermarks(setup);
+        Status {
+            view: replica.view().0,
+            leaving: replica.leaving().map(|view| view.0),
+            primary: setup.cluster.primary(replica.view()).0,
+            watermarks: (watermarks.h.0, watermarks.high().0),
+            last_executed: replica.last_executed().0,
+            waiting_requests: replica.waiting_requests() as u64,
+            transferring: replica.transferring().map(|(n, blocks)| (n.0, blocks as u64)),
+            ..Status::default()
+        }
+    }
+
     /// The counter of this name; 0 if there is none.
     pub fn counter(&self, name: &str) -> u64 {
         self.counters.iter().find(|(other, _)| other == name).map_or(0, |&(_, value)| value)

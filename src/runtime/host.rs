@@ -1,5 +1,6 @@
 //! One replica on a machine: threads, timers, the store and the socket around [`Replica::step`].
 
+use super::addresses::Addresses;
 use super::control::{self, Answer, Control, Status};
 use super::counters::Counters;
 use super::options::{Options, StartError, Witness};
@@ -13,9 +14,8 @@ use crate::rejection::Rejection;
 use crate::replica::verify::verify;
 use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
 use crate::store::Identity;
-use crate::types::{ClientId, Principal, ReplicaId, Timestamp};
+use crate::types::{Principal, ReplicaId};
 use crate::wire;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -49,9 +49,6 @@ struct Core<B: Bundle> {
 
 /// Under the lock of the replica for its steps, without it when they have been carried out.
 type SharedWitness<B> = Arc<Mutex<Box<dyn Witness<B>>>>;
-
-/// The address of a client, and the clock of the message that told it.
-pub(super) type Addresses = Mutex<BTreeMap<ClientId, (SocketAddr, Timestamp)>>;
 
 struct Shared<B: Bundle> {
     setup: Setup<B>,
@@ -282,27 +279,12 @@ impl<B: Bundle> Shared<B> {
         }
     }
 
-    fn note_client(&self, client: ClientId, from: SocketAddr, clock: Timestamp) {
-        let mut clients = lock(&self.clients);
-        let newer = clients.get(&client).is_none_or(|&(_, known)| clock > known);
-        if newer {
-            clients.insert(client, (from, clock));
-        }
-    }
-
     fn on_control(&self, from: SocketAddr, bytes: &[u8]) {
         let members = self.setup.membership();
         match control::decode::<B::Crypto>(bytes) {
             Some(Control::Hello(hello)) => {
-                let client = hello.content.client;
-                let known =
-                    lock(&self.clients).get(&client).is_some_and(|&(_, at)| at >= hello.content.clock);
-                if known {
-                    return;
-                }
-                match members.check(&hello) {
-                    Ok(()) => self.note_client(client, from, hello.content.clock),
-                    Err(reason) => self.counters.reject(reason),
+                if let Err(reason) = self.clients.hear(&members, from, &hello) {
+                    self.counters.reject(reason);
                 }
             }
             Some(Control::Query(query)) => match members.check(&query) {
@@ -456,26 +438,19 @@ impl<B: Bundle> Shared<B> {
             |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
         let core = lock(&self.core);
         let replica = &core.replica;
-        let watermarks = replica.watermarks(&self.setup);
         let mut counters: Vec<(String, u64)> =
             self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
         counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
         counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Status {
-            view: replica.view().0,
-            leaving: replica.leaving().map(|view| view.0),
-            primary: self.setup.cluster.primary(replica.view()).0,
-            watermarks: (watermarks.h.0, watermarks.high().0),
-            last_executed: replica.last_executed().0,
-            waiting_requests: replica.waiting_requests() as u64,
-            transferring: replica.transferring().map(|(n, blocks)| (n.0, blocks as u64)),
             idle_ms: milliseconds(core.executed_at),
             heard_ms: self.heard.iter().map(|heard| lock(heard).map(milliseconds)).collect(),
             rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
             counters,
             cpu_us: usage.tv_sec.unsigned_abs() * 1_000_000 + usage.tv_nsec.unsigned_abs() / 1000,
             pid: std::process::id(),
+            ..Status::of(&self.setup, replica)
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `host` | one replica: receives, verifies, steps, makes durable, sends |
 //! | `options` | what it is given, and why it may not start |
 //! | `output` | records durable, then messages sent |
+//! | `addresses` | where replies to clients go |
 //! | `clients` | any number of clients over one socket |
 //! | `transport` | messages over datagrams: fragments, and lost ones sent again |
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
@@ -32,6 +33,7 @@
 //! sends again what matters. Incomplete messages are bounded by sender ([`reassembly`]), messages kept to send
 //! fragments again by number and bytes ([`transport`]), addresses of clients by the registered clients.
 
+pub mod addresses;
 pub mod clients;
 pub mod control;
 pub mod counters;

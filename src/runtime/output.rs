@@ -1,7 +1,7 @@
 //! Carrying out effects: records become durable, and only then do messages leave.
 
+use super::addresses::Addresses;
 use super::counters::{Counters, nanoseconds};
-use super::host::Addresses;
 use super::store::Store;
 use super::transport::Transport;
 use crate::crypto::Crypto;
@@ -11,7 +11,7 @@ use crate::types::{Cluster, ReplicaId};
 use crate::wire;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What is left to do of a step.
@@ -157,15 +157,10 @@ impl<C: Crypto> Output<C> {
                     self.transport.send(&[address], &bytes, &mut self.datagram);
                 }
             }
-            Destination::Client(client) => {
-                let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-                let address = clients.get(&client).map(|&(address, _)| address);
-                drop(clients);
-                match address {
-                    Some(address) => self.transport.send(&[address], &bytes, &mut self.datagram),
-                    None => self.counters.no_address.add(1),
-                }
-            }
+            Destination::Client(client) => match self.clients.get(client) {
+                Some(address) => self.transport.send(&[address], &bytes, &mut self.datagram),
+                None => self.counters.no_address.add(1),
+            },
         }
     }
 }

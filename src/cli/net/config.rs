@@ -47,6 +47,9 @@ pub struct File {
     /// How long a client waits before it asks every replica, in milliseconds.
     #[serde(default = "default_client_timeout_ms")]
     pub client_timeout_ms: u64,
+    /// Whether `pbft-misbehaving` may take the place of a replica: for tests and demonstrations only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_misbehaviour: bool,
     /// The bounds that all replicas agree on.
     #[serde(default)]
     pub parameters: FileParameters,

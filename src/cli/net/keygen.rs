@@ -91,6 +91,7 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
         progress_timeout_ms: 500,
         status_interval_ms: 100,
         client_timeout_ms: 250,
+        allow_misbehaviour: false,
         parameters: FileParameters::default(),
         replicas: addresses.iter().map(replica).collect(),
         clients: (0..size.clients).map(|_| client()).collect(),

@@ -7,5 +7,6 @@ pub mod cluster;
 pub mod config;
 pub mod keygen;
 pub mod metrics;
+pub mod process;
 pub mod replica;
 pub mod status;

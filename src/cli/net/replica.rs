@@ -1,18 +1,16 @@
 //! `pbft replica`: one replica, until it is told to stop.
 
 use super::config::{Config, Served, StoreKind};
+use super::process::{start_log, told_to_stop};
 use super::{keygen, metrics};
-use crate::output::interrupted;
 use crate::say;
 use pbft::runtime::journal::{Journal, JournalError};
 use pbft::runtime::store::OpenError;
 use pbft::runtime::{Host, Options, StartError, Witness};
 use pbft::types::ReplicaId;
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The options of `pbft replica`.
@@ -44,14 +42,28 @@ pub struct Arguments {
     /// Stop when standard input ends: with the process that started this one.
     #[arg(long, hide = true)]
     stop_with_parent: bool,
+    /// Nothing that this program does: known only to say which one does it.
+    #[arg(long, hide = true, value_name = "HOW")]
+    misbehave: Option<String>,
 }
 
 /// Runs a replica.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    if let Some(how) = &arguments.misbehave {
+        return Err(format!(
+            "this program does not misbehave: run `cargo run --release --bin pbft-misbehaving -- replica --config {} \
+             --id {} --misbehave {how}`",
+            arguments.config.display(),
+            arguments.id
+        ));
+    }
     start_log(&arguments.log, arguments.log_json);
     let config = Config::read(&arguments.config)?;
     let id = ReplicaId(arguments.id);
     let setup = config.setup(id)?;
+    if config.file.allow_misbehaviour {
+        tracing::warn!("allow_misbehaviour is set: replicas of this cluster may misbehave on purpose");
+    }
     if arguments.init || arguments.replacement {
         keygen::create_store(&config, id)?;
     }
@@ -77,15 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     tracing::info!(replica = id.0, address = %entry.address, "replica runs");
     say!("replica {} runs at {}", id.0, entry.address);
-    let orphaned = Arc::new(AtomicBool::new(false));
-    if arguments.stop_with_parent {
-        let orphaned = orphaned.clone();
-        std::thread::spawn(move || {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            orphaned.store(true, Relaxed);
-        });
-    }
-    while !interrupted() && !orphaned.load(Relaxed) && !host.is_stopped() {
+    let told_to_stop = told_to_stop(arguments.stop_with_parent);
+    while !told_to_stop() && !host.is_stopped() {
         std::thread::sleep(Duration::from_millis(20));
     }
     match host.stop() {
@@ -95,12 +100,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             id.0
         )),
     }
-}
-
-fn start_log(level: &str, json: bool) {
-    let level = level.parse().unwrap_or(tracing::Level::INFO);
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
-    if json { log.json().init() } else { log.with_ansi(false).init() }
 }
 
 /// What to do about a replica that does not start.

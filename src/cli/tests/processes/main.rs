@@ -10,6 +10,7 @@
 mod config;
 mod crashes;
 mod journals;
+mod misbehave;
 mod network;
 mod proxy;
 mod service;

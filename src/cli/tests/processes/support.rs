@@ -152,13 +152,13 @@ impl Cluster {
         }
     }
 
-    /// Waits until a replica has executed what the others have.
+    /// Waits until a replica has executed what the other correct ones have.
     ///
     /// One that has left its view alone takes no part in it until the others leave it too: it executes nothing but the states
     /// it fetches, at the next stable checkpoint. So there must be one.
     pub fn wait_until_caught_up(&self, id: usize) {
         let most = (0..self.processes.len())
-            .filter(|&other| other != id && self.processes[other].is_some())
+            .filter(|other| *other != id && !self.faulty.contains(other) && self.processes[*other].is_some())
             .filter_map(|other| self.status(other))
             .map(|status| status.last_executed)
             .max()

@@ -1,142 +1,25 @@
-//! Replicas that send arbitrary, correctly signed garbage.
-//!
-//! Each runs the real replica to stay plausible, and lies about what it does: it has its own secret key and
-//! whatever it has received, and nothing else.
+//! What a Byzantine replica says instead of the truth: each in an envelope with its own, valid signature.
 
-use super::Scheme;
-use super::run::SimBundle;
+use super::Byzantine;
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Claim, Crypto, Evidence, Signed};
 use pbft::message::{
     Batch, Checkpoint, Commit, Message, NewView, PrePrepare, Prepare, Reply, Status, ViewChange,
 };
-use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
-use pbft::replica::{Effect, Effects, Event, Replica, Setup, Timer};
+use pbft::replica::Bundle;
+use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
 use pbft::types::{Bytes, Digest, Principal, ReplicaId, SeqNo, View};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
-/// The most messages remembered for replay.
-const MEMORY: usize = 300;
-
-/// How a Byzantine replica behaves.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Strategy {
-    /// It sends nothing.
-    Silent,
-    /// It follows the protocol and tells different replicas different things.
-    Equivocate,
-    /// It also says anything at any time.
-    Garbage,
-    /// It sends old messages, its own and others', to anybody.
-    Replay,
-}
-
-impl Strategy {
-    /// All of them.
-    pub const ALL: &'static [Strategy] =
-        &[Strategy::Silent, Strategy::Equivocate, Strategy::Garbage, Strategy::Replay];
-}
-
-/// A message and the node it goes to.
-pub(super) type Parcels<C> = Vec<(usize, Message<C>)>;
-
-pub(super) struct Byzantine<B: SimBundle> {
-    setup: Arc<Setup<B>>,
-    core: Replica<B>,
-    strategy: Strategy,
-    seen: Vec<Message<B::Crypto>>,
-    digests: Vec<Digest>,
-}
-
-impl<B: SimBundle> Byzantine<B>
-where
-    B::Crypto: Scheme,
-{
-    pub(super) fn new(setup: Arc<Setup<B>>, strategy: Strategy) -> Self {
-        let core = Replica::start(&setup, None, &mut Effects::new()).expect("the initial state is sound");
-        Byzantine { setup, core, strategy, seen: Vec::new(), digests: vec![Digest::NULL, Digest([9; 32])] }
-    }
-
-    /// Takes a message in as the protocol would, remembers it, and answers as its strategy says.
-    pub(super) fn on_message(
-        &mut self,
-        message: Message<B::Crypto>,
-        rng: &mut ChaCha8Rng,
-    ) -> Parcels<B::Crypto> {
-        self.remember(&message, rng);
-        let Ok(verified) = verify(&self.setup, message) else { return Vec::new() };
-        let mut effects = Effects::new();
-        self.core.step(&self.setup, Event::Message(verified), &mut effects);
-        self.distort(effects, rng)
-    }
-
-    /// Something unprovoked: a timer of its core, a replay, or nonsense.
-    pub(super) fn mischief(&mut self, rng: &mut ChaCha8Rng) -> Parcels<B::Crypto> {
-        let mut effects = Effects::new();
-        match rng.random_range(0..12) {
-            0 => {
-                let timer = Timer::Progress { backoff: 0 };
-                self.core.step(&self.setup, Event::Timeout(timer), &mut effects);
-            }
-            _ => self.core.step(&self.setup, Event::Timeout(Timer::Status), &mut effects),
-        }
-        let mut parcels = self.distort(effects, rng);
-        for _ in 0..rng.random_range(0..4) {
-            let to = rng.random_range(0..self.setup.cluster.n());
-            match self.strategy {
-                Strategy::Silent | Strategy::Equivocate => {}
-                Strategy::Garbage => parcels.push((to, self.nonsense(rng))),
-                Strategy::Replay => {
-                    if let Some(message) = self.seen.choose(rng) {
-                        parcels.push((to, message.clone()));
-                    }
-                }
-            }
-        }
-        parcels
-    }
-
-    fn remember(&mut self, message: &Message<B::Crypto>, rng: &mut ChaCha8Rng) {
-        if let Message::PrePrepare(m, _) = message {
-            self.digests.push(m.content.digest);
-        }
-        if self.seen.len() < MEMORY {
-            self.seen.push(message.clone());
-        } else {
-            let place = rng.random_range(0..MEMORY);
-            self.seen[place] = message.clone();
-        }
-    }
-
-    fn distort(&mut self, effects: Effects<B::Crypto>, rng: &mut ChaCha8Rng) -> Parcels<B::Crypto> {
-        let mut parcels = Vec::new();
-        if self.strategy == Strategy::Silent {
-            return parcels;
-        }
-        for effect in effects {
-            let Effect::Send(to, message) = effect else { continue };
-            self.remember(&message, rng);
-            for node in pbft::actor::nodes(&self.setup.cluster, usize::from(self.setup.id.0), to) {
-                match rng.random_range(0..10) {
-                    0..=4 => parcels.push((node, message.clone())),
-                    5..=8 => parcels.push((node, self.mutated(&message, rng))),
-                    _ => {}
-                }
-            }
-        }
-        parcels
-    }
-
-    // --- lies ---
-
-    fn digest(&self, rng: &mut ChaCha8Rng) -> Digest {
+impl<B: Bundle> Byzantine<B> {
+    pub(super) fn digest(&self, rng: &mut ChaCha8Rng) -> Digest {
         *self.digests.choose(rng).unwrap_or(&Digest::NULL)
     }
 
-    fn near(value: u64, rng: &mut ChaCha8Rng) -> u64 {
+    pub(super) fn near(value: u64, rng: &mut ChaCha8Rng) -> u64 {
         match rng.random_range(0..8) {
             0 => value.saturating_sub(1),
             1 => value.saturating_add(1),
@@ -164,30 +47,45 @@ where
     }
 
     /// A certificate that nobody but this replica has signed.
-    fn forged(&self, view: View, n: SeqNo, digest: Digest) -> PreparedCertificate<B::Crypto> {
+    pub(super) fn forged(&self, view: View, n: SeqNo, digest: Digest) -> PreparedCertificate<B::Crypto> {
         let proposal = PrePrepare { view, n, digest };
         let replica = self.setup.id;
         let vote = self.setup.sign(Prepare { view, n, digest, replica }).signature;
         let votes = vec![(replica, vote); self.setup.cluster.quorum() - 1];
-        let evidence = Evidence { proposal: Some(self.setup.sign(proposal).signature), votes };
-        let valid = |evidence: &_| prepared_evidence_proves(&self.setup, proposal, evidence);
-        PreparedCertificate {
-            view,
-            n,
-            digest,
-            proof: B::Crypto::seal(Claim::Prepared(view, n, digest), evidence, &valid),
-        }
+        self.claim_prepared(proposal, Evidence { proposal: Some(self.setup.sign(proposal).signature), votes })
     }
 
-    fn forged_checkpoint(&self, n: SeqNo, digest: Digest) -> StableCertificate<B::Crypto> {
+    /// The certificate that this evidence would make, whether it proves anything or not.
+    pub(super) fn claim_prepared(
+        &self,
+        proposal: PrePrepare,
+        evidence: Evidence<<B::Crypto as Crypto>::Signature>,
+    ) -> PreparedCertificate<B::Crypto> {
+        let PrePrepare { view, n, digest } = proposal;
+        let valid = |evidence: &_| prepared_evidence_proves(&self.setup, proposal, evidence);
+        let proof = B::Crypto::seal(Claim::Prepared(view, n, digest), evidence, &valid);
+        PreparedCertificate { view, n, digest, proof }
+    }
+
+    pub(super) fn forged_checkpoint(&self, n: SeqNo, digest: Digest) -> StableCertificate<B::Crypto> {
         let vote = self.setup.sign(Checkpoint { n, digest, replica: self.setup.id }).signature;
         let votes = vec![(self.setup.id, vote); self.setup.cluster.quorum()];
+        self.claim_stable(n, digest, votes)
+    }
+
+    /// The checkpoint certificate that these votes would make, whether they prove anything or not.
+    pub(super) fn claim_stable(
+        &self,
+        n: SeqNo,
+        digest: Digest,
+        votes: Vec<(ReplicaId, <B::Crypto as Crypto>::Signature)>,
+    ) -> StableCertificate<B::Crypto> {
         let evidence = Evidence { proposal: None, votes };
         let valid = |evidence: &_| stable_evidence_proves(&self.setup, n, digest, evidence);
         StableCertificate { n, digest, proof: B::Crypto::seal(Claim::Stable(n, digest), evidence, &valid) }
     }
 
-    fn mutated(&self, message: &Message<B::Crypto>, rng: &mut ChaCha8Rng) -> Message<B::Crypto> {
+    pub(super) fn mutated(&self, message: &Message<B::Crypto>, rng: &mut ChaCha8Rng) -> Message<B::Crypto> {
         let replica =
             if rng.random_range(0..10) == 0 { ReplicaId(rng.random_range(0..8)) } else { self.setup.id };
         match message {
@@ -237,7 +135,7 @@ where
         }
     }
 
-    fn lying_view_change(
+    pub(super) fn lying_view_change(
         &self,
         truth: &ViewChange<B::Crypto>,
         rng: &mut ChaCha8Rng,
@@ -267,7 +165,7 @@ where
         self.setup.sign(lie)
     }
 
-    fn lying_new_view(
+    pub(super) fn lying_new_view(
         &self,
         truth: &NewView<B::Crypto>,
         rng: &mut ChaCha8Rng,
@@ -304,7 +202,7 @@ where
     }
 
     /// A message that answers nothing, near what is going on.
-    fn nonsense(&self, rng: &mut ChaCha8Rng) -> Message<B::Crypto> {
+    pub(super) fn nonsense(&self, rng: &mut ChaCha8Rng) -> Message<B::Crypto> {
         let (view, n) = self.slot(self.core.view(), self.core.last_executed().next(), rng);
         let (digest, replica) = (self.digest(rng), self.setup.id);
         let h = self.core.watermarks(&self.setup).h;

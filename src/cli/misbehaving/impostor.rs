@@ -1,0 +1,214 @@
+//! The adversary at the address of a replica: it receives, lies, and sends, in one thread.
+
+use crate::config::{Config, Served};
+use pbft::actor::Timeouts;
+use pbft::crypto::Signed;
+use pbft::crypto::ed25519::Ed25519;
+use pbft::message::Message;
+use pbft::replica::{Effect, Setup, Timer};
+use pbft::runtime::addresses::Addresses;
+use pbft::runtime::control::{self, Answer, CONTROL, Control, Status};
+use pbft::runtime::counters::Counters;
+use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, Transport};
+use pbft::types::{ClientId, ReplicaId};
+use pbft::wire;
+use pbft_models::byzantine::{Byzantine, Reaction, Strategy};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest wait for a datagram, and so how late a timer may fire.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// The pause between two pieces of mischief, in milliseconds: from the first to below the second.
+const PAUSE_MS: std::ops::Range<u64> = 10..50;
+/// One in so many pieces of mischief is a time-out without reason: about every three seconds.
+const IMPATIENCE: u32 = 100;
+/// A core that has been leaving its view for so many progress time-outs, while the others stay, starts again.
+const STUCK: u32 = 4;
+
+/// A misbehaving replica and its socket.
+pub struct Impostor {
+    setup: Arc<Setup<Served>>,
+    liar: Byzantine<Served>,
+    rng: ChaCha8Rng,
+    timeouts: Timeouts,
+    transport: Transport,
+    replicas: Vec<SocketAddr>,
+    clients: Addresses,
+    counters: Arc<Counters>,
+    progress: Option<Instant>,
+    status: Option<Instant>,
+    mischief: Instant,
+    leaving_since: Option<Instant>,
+    received: Vec<u8>,
+    datagram: Vec<u8>,
+}
+
+impl Impostor {
+    /// Binds the address of the replica and starts its core.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong and what to do.
+    pub fn bind(config: &Config, id: ReplicaId, strategy: Strategy, seed: u64) -> Result<Self, String> {
+        let setup = Arc::new(config.setup(id)?);
+        if let Some(problem) = setup.problem() {
+            return Err(problem.into());
+        }
+        let entry = &config.file.replicas[usize::from(id.0)];
+        let listen = entry.listen.unwrap_or(entry.address);
+        let replicas = config.addresses();
+        let counters = Arc::new(Counters::default());
+        let transport =
+            Transport::bind(listen, config.file.datagram_bytes, replicas.clone(), PATIENCE, counters.clone())
+                .map_err(|error| {
+                    format!("cannot listen at {listen}: {error}; stop the replica that runs there first")
+                })?;
+        let mut impostor = Impostor {
+            liar: Byzantine::new(setup.clone(), strategy),
+            setup,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            timeouts: config.timeouts(),
+            transport,
+            replicas,
+            clients: Addresses::default(),
+            counters,
+            progress: None,
+            status: None,
+            mischief: Instant::now(),
+            leaving_since: None,
+            received: vec![0; MAX_DATAGRAM_BYTES],
+            datagram: Vec::new(),
+        };
+        impostor.start_again();
+        Ok(impostor)
+    }
+
+    /// How many messages it has withheld, distorted or made up.
+    pub fn lies(&self) -> u64 {
+        self.liar.lies()
+    }
+
+    /// Receives what there is, fires the timers that are due, and does some mischief.
+    ///
+    /// # Errors
+    /// If the machine fails.
+    pub fn turn(&mut self) -> Result<(), String> {
+        let mut buffer = std::mem::take(&mut self.received);
+        let received = self.transport.receive(&mut buffer);
+        match received.map_err(|error| format!("cannot receive: {error}; see to the machine"))? {
+            Some((from, bytes)) if bytes.first() == Some(&CONTROL) => self.on_control(from, &bytes),
+            Some((_, bytes)) => match wire::decode::<Ed25519>(&bytes) {
+                Ok(message) => {
+                    let reaction = self.liar.on_message(message, &mut self.rng);
+                    self.carry_out(reaction);
+                }
+                Err(reason) => self.counters.reject(reason),
+            },
+            None => {}
+        }
+        self.received = buffer;
+        self.fire(Instant::now());
+        Ok(())
+    }
+
+    fn fire(&mut self, now: Instant) {
+        if self.progress.is_some_and(|due| due <= now) {
+            self.progress = None;
+            self.time_out(Timer::Progress { backoff: 0 });
+        }
+        if self.status.is_some_and(|due| due <= now) {
+            self.status = None;
+            self.time_out(Timer::Status);
+        }
+        if self.mischief > now {
+            return;
+        }
+        self.mischief = now + Duration::from_millis(self.rng.random_range(PAUSE_MS));
+        self.transport.ask_for_lost_fragments();
+        if self.rng.random_range(0..IMPATIENCE) == 0 {
+            self.time_out(Timer::Progress { backoff: 0 });
+        }
+        for (node, message) in self.liar.mischief(&mut self.rng) {
+            self.send(node, &message);
+        }
+        match (self.liar.core().leaving(), self.leaving_since) {
+            (None, _) => self.leaving_since = None,
+            (Some(_), None) => self.leaving_since = Some(now),
+            (Some(_), Some(since)) if now > since + self.timeouts.progress * STUCK => self.start_again(),
+            _ => {}
+        }
+    }
+
+    /// A replica that has left its view alone takes no part any more, and could misbehave in little.
+    fn start_again(&mut self) {
+        (self.progress, self.status, self.leaving_since) = (None, None, None);
+        let reaction = self.liar.forget(&mut self.rng);
+        self.carry_out(reaction);
+    }
+
+    fn time_out(&mut self, timer: Timer) {
+        let reaction = self.liar.on_timeout(timer, &mut self.rng);
+        self.carry_out(reaction);
+    }
+
+    fn carry_out(&mut self, reaction: Reaction<Served>) {
+        for timer in reaction.timers {
+            match timer {
+                Effect::SetTimer(timer) => {
+                    let due = Some(Instant::now() + self.timeouts.duration(timer));
+                    match timer {
+                        Timer::Progress { .. } => self.progress = due,
+                        Timer::Status => self.status = due,
+                    }
+                }
+                _ => self.progress = None,
+            }
+        }
+        for (node, message) in reaction.parcels {
+            self.send(node, &message);
+        }
+    }
+
+    fn send(&mut self, node: usize, message: &Message<Ed25519>) {
+        if node == usize::from(self.setup.id.0) {
+            return;
+        }
+        let client = || Some(ClientId(u32::try_from(node - self.replicas.len()).ok()?));
+        let address = self.replicas.get(node).copied();
+        match address.or_else(|| self.clients.get(client()?)) {
+            Some(to) => self.transport.send(&[to], &wire::encode(message), &mut self.datagram),
+            None => self.counters.no_address.add(1),
+        }
+    }
+
+    fn on_control(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let members = self.setup.membership();
+        match control::decode::<Ed25519>(bytes) {
+            Some(Control::Hello(hello)) => {
+                if let Err(reason) = self.clients.hear(&members, from, &hello) {
+                    self.counters.reject(reason);
+                }
+            }
+            Some(Control::Query(query)) if members.check(&query).is_ok() => {
+                let answer =
+                    Answer { replica: self.setup.id, clock: query.content.clock, status: self.status() };
+                let answer = Control::<Ed25519>::Answer(Signed::new(answer, &*self.setup.keys));
+                self.transport.send(&[from], &control::encode(&answer), &mut self.datagram);
+            }
+            _ => {}
+        }
+    }
+
+    /// How its core does: the one thing about which it does not lie, so that tests and people can look on.
+    fn status(&self) -> Status {
+        let counters = self.counters.all().into_iter().chain([("lies", self.liar.lies())]);
+        Status {
+            counters: counters.map(|(name, value)| (name.into(), value)).collect(),
+            rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
+            pid: std::process::id(),
+            ..Status::of(&self.setup, self.liar.core())
+        }
+    }
+}
