@@ -5,7 +5,7 @@
 
 mod support;
 
-use pbft::crypto::Signed;
+use pbft::crypto::{Crypto, Signed};
 use pbft::kv::{KeyValue, Operation};
 use pbft::message::{Checkpoint, Message, Status, Wanted};
 use pbft::rejection::Rejection;
@@ -400,6 +400,42 @@ fn a_newer_checkpoint_takes_the_place_of_a_transfer_under_way() {
     net.gossip(&only(0..4));
     assert_eq!((net.h(3), net.last_executed(3)), (6, 6));
     assert_eq!(net.replicas[3].clients(), net.replicas[0].clients());
+}
+
+#[test]
+fn blocks_fetched_for_an_older_checkpoint_are_not_asked_for_again() {
+    let mut net = Net::four();
+    let still = net.put(1, 1, "still", "v");
+    net.order_among(&only(0..3), &still);
+    net.order_many(&only(0..3), 1, 3);
+    let proof = |net: &Net| net.disks[0].stable.clone().unwrap();
+    let (first, step) = (proof(&net), net.h(0));
+    assert_eq!(step, 4);
+    net.deliver(3, Message::Stable(first.clone()));
+    let node = block_of(&mut net, first.digest);
+    let leaves = wanted(&net.deliver(3, Message::Block(node)));
+    assert_eq!(leaves.len(), 3, "the buckets of two keys, and the client table");
+    for &leaf in &leaves[..2] {
+        let block = block_of(&mut net, leaf);
+        net.deliver(3, Message::Block(block));
+    }
+    net.order_many(&only(0..3), 4, 2);
+    let second = proof(&net);
+    let step = net.deliver(3, Message::Stable(second.clone()));
+    assert_eq!(wanted(&step), [second.digest]);
+    let node = block_of(&mut net, second.digest);
+    let changed = wanted(&net.deliver(3, Message::Block(node)));
+    let blocks: Vec<Digest> = net.replicas[0].blocks().iter().map(|block| C::digest(block)).collect();
+    let same = leaves[..2].iter().filter(|leaf| blocks.contains(leaf)).count();
+    assert!(
+        same > 0 && changed.len() == 3 - same,
+        "{same} of the old blocks are in the new state, {changed:?} were asked for"
+    );
+    for leaf in changed {
+        let block = block_of(&mut net, leaf);
+        net.deliver(3, Message::Block(block));
+    }
+    assert_eq!((net.last_executed(3), net.value(3, "still")), (6, Some("v".into())));
 }
 
 #[test]

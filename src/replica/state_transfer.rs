@@ -19,43 +19,54 @@ use std::sync::Arc;
 /// The most blocks asked for at a time.
 const MAX_FETCHES: usize = 16;
 
-/// The state at a stable checkpoint, as far as it is here. Bounded by the size of the service's state.
+/// The state at a stable checkpoint, as far as it is here. Bounded by the size of the service's state, and of what of it has
+/// changed since the first checkpoint that was to be fetched.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Transfer {
     /// The checkpoint.
     pub(super) n: SeqNo,
     root: Digest,
     have: BTreeMap<Digest, Bytes>,
+    /// Blocks of older checkpoints, fetched before this one was known, which it may share.
+    kept: BTreeMap<Digest, Bytes>,
     wanted: BTreeSet<Digest>,
     asked: BTreeSet<Digest>,
     source: ReplicaId,
 }
 
 impl Transfer {
-    /// Wants everything under `root` that `local` does not have.
+    /// Wants everything under `root` that neither `local` nor an interrupted transfer has.
     fn begin<B: Bundle>(
         setup: &Setup<B>,
         n: SeqNo,
         root: Digest,
+        interrupted: Option<Transfer>,
         local: &dyn Fn(&Digest) -> Option<Bytes>,
     ) -> Self {
+        let kept = interrupted.map_or_else(BTreeMap::new, |old| {
+            let mut kept = old.kept;
+            kept.extend(old.have);
+            kept
+        });
         let mut transfer = Transfer {
             n,
             root,
             have: BTreeMap::new(),
+            kept,
             wanted: BTreeSet::from([root]),
             asked: BTreeSet::new(),
             source: next_source(setup, setup.id),
         };
-        if let Some(block) = local(&root) {
+        if let Some(block) = transfer.kept.remove(&root).or_else(|| local(&root)) {
             transfer.take(root, block, local);
         }
         transfer
     }
 
-    /// Without what only says whom to ask for what.
+    /// Without what only says whom to ask for what, and what need not be asked for.
     pub(super) fn without_requests<B: Bundle>(mut self, setup: &Setup<B>) -> Self {
         self.asked.clear();
+        self.kept.clear();
         self.source = next_source(setup, setup.id);
         self
     }
@@ -65,7 +76,7 @@ impl Transfer {
         self.have.len()
     }
 
-    /// Takes a block in, and with it those of its descendants that `local` has.
+    /// Takes a block in, and with it those of its descendants that are kept or that `local` has.
     fn take(&mut self, digest: Digest, block: Bytes, local: &dyn Fn(&Digest) -> Option<Bytes>) {
         let mut open = vec![(digest, block)];
         while let Some((digest, block)) = open.pop() {
@@ -75,7 +86,7 @@ impl Transfer {
                 if self.have.contains_key(&child) {
                     continue;
                 }
-                match local(&child) {
+                match self.kept.remove(&child).or_else(|| local(&child)) {
                     Some(block) => open.push((child, block)),
                     None => {
                         self.wanted.insert(child);
@@ -96,18 +107,16 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) {
         let interrupted = self.transfer.take();
-        let local = |digest: &Digest| {
-            let fetched = interrupted.as_ref().and_then(|old| old.have.get(digest).cloned());
-            fetched.or_else(|| self.block(digest).cloned())
-        };
-        self.transfer = Some(Transfer::begin(setup, n, root, &local));
+        self.transfer =
+            Some(Transfer::begin(setup, n, root, interrupted, &|digest| self.block(digest).cloned()));
         self.continue_transfer(setup, effects);
     }
 
     /// The transfer as it was before the first block arrived, if there is one.
     pub(super) fn transfer_at_its_beginning(&self, setup: &Setup<B>) -> Option<Transfer> {
         let local = |digest: &Digest| self.block(digest).cloned();
-        self.transfer.as_ref().map(|transfer| Transfer::begin(setup, transfer.n, transfer.root, &local))
+        let transfer = self.transfer.as_ref()?;
+        Some(Transfer::begin(setup, transfer.n, transfer.root, None, &local))
     }
 
     /// Asks another replica for everything still wanted; what was asked for may be lost.

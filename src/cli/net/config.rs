@@ -126,7 +126,7 @@ fn default_status_interval_ms() -> u64 {
     100
 }
 fn default_client_timeout_ms() -> u64 {
-    250
+    100
 }
 
 impl Default for FileParameters {

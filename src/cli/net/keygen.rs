@@ -90,7 +90,7 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
         datagram_bytes: 1400,
         progress_timeout_ms: 500,
         status_interval_ms: 100,
-        client_timeout_ms: 250,
+        client_timeout_ms: 100,
         allow_misbehaviour: false,
         parameters: FileParameters::default(),
         replicas: addresses.iter().map(replica).collect(),

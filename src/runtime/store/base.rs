@@ -14,6 +14,9 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// So many bytes of a base are synced at a time: the log, which is synced meanwhile, must not wait for all of it.
+const PACE_BYTES: usize = 8 << 20;
+
 /// The bases in a directory, ascending.
 pub(super) fn list(directory: &Path) -> Result<Vec<u64>, OpenError> {
     numbered(directory, "base-")
@@ -72,10 +75,17 @@ pub(super) fn write<C: Crypto>(
     let rest = Durable { snapshot: Arc::default(), ..durable.clone() };
     let image = seal(identity, &rest);
     replace_file(directory, &path(directory, segment), |file| {
-        let mut checksum = 0;
+        let (mut checksum, mut unsynced) = (0, 0);
         let mut put = |bytes: &[u8]| {
             checksum = crc32c::crc32c_append(checksum, bytes);
-            file.write_all(bytes)
+            file.write_all(bytes)?;
+            unsynced += bytes.len();
+            if unsynced > PACE_BYTES {
+                unsynced = 0;
+                file.flush()?;
+                file.get_ref().sync_data()?;
+            }
+            Ok::<(), io::Error>(())
         };
         put(&(image.len() as u64).to_le_bytes())?;
         put(&image)?;
