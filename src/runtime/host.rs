@@ -57,6 +57,9 @@ struct Shared<B: Bundle> {
     core: Mutex<Core<B>>,
     /// Effects in the order of their steps. Only ever locked under `core`, or to take them all.
     outbox: Mutex<Vec<Outgoing<B::Crypto>>>,
+    /// Whether there are records among them, and a store to keep them.
+    must_sync: AtomicBool,
+    keeps: bool,
     output: Mutex<Output<B::Crypto>>,
     clients: Arc<Addresses>,
     heard: Vec<Mutex<Option<Instant>>>,
@@ -137,6 +140,8 @@ impl<B: Bundle> Host<B> {
             transport,
             core: Mutex::new(core),
             outbox: Mutex::default(),
+            must_sync: AtomicBool::new(false),
+            keeps: options.store.is_some(),
             output: Mutex::new(output),
             clients,
             counters,
@@ -211,8 +216,8 @@ impl<B: Bundle> Shared<B> {
 
     // --- receiving ---
 
-    /// Receives until told to stop. While more datagrams wait, effects are left in the outbox: one sync makes the
-    /// records of many steps durable.
+    /// Receives until told to stop. While more datagrams wait, effects that must be made durable are left in the outbox:
+    /// one sync serves many steps.
     fn work(&self) {
         let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
         let mut since = Instant::now();
@@ -234,7 +239,8 @@ impl<B: Bundle> Shared<B> {
                 }
                 Err(error) => self.fail(format!("cannot receive: {error}")),
             }
-            if steps >= MAX_HELD || since.elapsed() > MAX_HOLD || !self.transport.has_more() {
+            let enough = steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
+            if enough || !self.must_sync.load(Relaxed) || !self.transport.has_more() {
                 steps = 0;
                 self.flush();
             }
@@ -329,6 +335,7 @@ impl<B: Bundle> Shared<B> {
             match effect {
                 Effect::Persist(record) => {
                     new_snapshot |= matches!(record, Record::Snapshot(_));
+                    self.must_sync.store(self.keeps, Relaxed);
                     outbox.push(Outgoing::Persist(record));
                 }
                 Effect::Send(to, message) => outbox.push(Outgoing::Send(to, message)),
@@ -393,7 +400,11 @@ impl<B: Bundle> Shared<B> {
                 Err(TryLockError::WouldBlock) if waiting < MAX_OUTBOX => return,
                 Err(TryLockError::WouldBlock) => lock(&self.output),
             };
-            let pending = std::mem::take(&mut *lock(&self.outbox));
+            let pending = {
+                let mut outbox = lock(&self.outbox);
+                self.must_sync.store(false, Relaxed);
+                std::mem::take(&mut *outbox)
+            };
             if let Err(error) = output.carry_out(pending) {
                 self.fail(error.to_string());
             }

@@ -23,7 +23,7 @@
 //! waits for another thread to wake up. The effects of a step join those of earlier ones in a queue, in the order
 //! of the steps. One worker at a time empties the queue: it makes all records in it durable, with one write and one
 //! `fdatasync`, and then sends all messages in it; meanwhile the others go on, and what they add waits for the next
-//! turn. While more datagrams wait, a worker goes on before it looks at the queue. That is group commit, and
+//! turn. While more datagrams wait and there is something to make durable, a worker goes on before it looks at the queue. That is group commit, and
 //! persist before send. A [`Witness`], if there is one, sees each step before its effects are queued, and is told when
 //! the records of a group are durable and its messages are about to leave.
 //!
