@@ -342,6 +342,14 @@ impl<B: Bundle> Replica<B> {
         self.pool.len()
     }
 
+    /// Whether something is to happen that others take part in: a request or a proposal waits to execute, or a view to
+    /// begin.
+    pub fn awaits_progress(&self) -> bool {
+        let next = (self.view(), self.last_executed().next());
+        let proposed = self.durable.log.range(next..=(self.view(), SeqNo(u64::MAX))).next().is_some();
+        proposed || !self.pool.is_empty() || self.leaving().is_some()
+    }
+
     /// The stable checkpoint whose state is being fetched, and how many of its blocks are here.
     pub fn transferring(&self) -> Option<(SeqNo, usize)> {
         self.transfer.as_ref().map(|transfer| (transfer.n, transfer.blocks()))

@@ -33,6 +33,8 @@ const MAX_HOLD: Duration = Duration::from_millis(4);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest sleep of the thread that watches the timers, and so how late one may fire.
 const TICK: Duration = Duration::from_millis(10);
+/// A replica that waits in vain says what it has so many times as often.
+const HURRY: u32 = 4;
 /// A tick that took so much longer than asked for means that the whole process was stopped.
 const FROZEN: Duration = Duration::from_millis(200);
 
@@ -42,6 +44,8 @@ struct Core<B: Bundle> {
     progress: Option<Instant>,
     status: Option<Instant>,
     executed_at: Instant,
+    /// Since when something should execute, or the last execution if that is later.
+    waiting_since: Option<Instant>,
     witness: Option<SharedWitness<B>>,
     /// How many steps there have been.
     steps: u64,
@@ -131,8 +135,15 @@ impl<B: Bundle> Host<B> {
         output.carried_out = witness
             .clone()
             .map(|witness| -> CarriedOut { Box::new(move |steps| lock(&witness).carried_out(steps)) });
-        let core =
-            Core { replica, progress: None, status: None, executed_at: Instant::now(), witness, steps: 0 };
+        let core = Core {
+            replica,
+            progress: None,
+            status: None,
+            executed_at: Instant::now(),
+            waiting_since: None,
+            witness,
+            steps: 0,
+        };
         let shared = Arc::new(Shared {
             heard: setup.cluster.replicas().map(|_| Mutex::new(None)).collect(),
             setup,
@@ -432,13 +443,24 @@ impl<B: Bundle> Shared<B> {
                 core.progress = None;
                 self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
             }
-            if core.status.is_some_and(|due| due <= now) {
+            if self.status_is_due(&mut core, now) {
                 core.status = None;
                 self.step_locked(&mut core, Event::Timeout(Timer::Status));
             }
             drop(core);
             self.flush();
         }
+    }
+
+    /// Whether it is time to tell the others what this replica has: earlier if something should happen and does not,
+    /// as a message may be lost. When a timer fires is for a host to choose.
+    fn status_is_due(&self, core: &mut Core<B>, now: Instant) -> bool {
+        let quiet = self.timeouts.status / HURRY;
+        let waiting = core.replica.awaits_progress();
+        core.waiting_since = waiting.then(|| core.waiting_since.unwrap_or(now).max(core.executed_at));
+        let stalled = core.waiting_since.is_some_and(|since| since + quiet <= now);
+        let earlier = if stalled { self.timeouts.status - quiet } else { Duration::ZERO };
+        core.status.is_some_and(|due| due <= now + earlier)
     }
 
     // --- telling ---

@@ -140,7 +140,8 @@ fn stuck(cluster: &Cluster, replica: ReplicaId, status: &Status) -> Option<Strin
     if let Some(view) = status.leaving {
         let primary = cluster.primary(pbft::types::View(view)).0;
         return Some(format!(
-            "it has left its view and waits for the NEW-VIEW of view {view} from replica {primary}"
+            "it has left its view and waits for the NEW-VIEW of view {view} from replica {primary}; if the others stay in \
+             theirs, it follows them by the state of each checkpoint"
         ));
     }
     (status.waiting_requests > 0 && status.idle_ms > SILENT_MS)

@@ -56,7 +56,8 @@ pub struct Arguments {
     /// Print one JSON object and nothing else.
     #[arg(long)]
     json: bool,
-    /// Measure 1, 16, 64 and 256 clients, in memory, durable and under stateright, and print a table.
+    /// Measure 1, 16, 64 and 256 clients, in memory, durable and under stateright (with the same batches, and with batches
+    /// of one), and print a table.
     #[arg(long, conflicts_with_all = ["clients", "outstanding", "rate", "store", "runtime", "kill_primary", "json"])]
     table: bool,
 }
@@ -230,20 +231,21 @@ fn table(arguments: &Arguments) -> Result<ExitCode, String> {
     say!("|---|---|---|---|---|---|---|---|---|");
     let mut details = Vec::new();
     for clients in [1, 16, 64, 256] {
-        for (store, runtime) in [
-            (StoreKind::Memory, Runtime::Own),
-            (StoreKind::Disk, Runtime::Own),
-            (StoreKind::Memory, Runtime::Stateright),
+        let batch = arguments.max_batch;
+        for (store, runtime, max_batch, shown) in [
+            (StoreKind::Memory, Runtime::Own, batch, "own"),
+            (StoreKind::Disk, Runtime::Own, batch, "own"),
+            (StoreKind::Memory, Runtime::Stateright, batch, "stateright"),
+            (StoreKind::Memory, Runtime::Stateright, 1, "stateright, batches of one"),
         ] {
-            let one = Arguments { clients, store, runtime, ..arguments.clone() };
+            let one = Arguments { clients, store, runtime, max_batch, ..arguments.clone() };
             let costs = Costs::measure(one.size);
             let limit = costs.limit(one.replicas, clients.min(one.max_batch));
             let measured = in_a_process(&one)?;
             let number = |name: &str| measured[name].as_f64().unwrap_or(f64::NAN);
             say!(
-                "| {clients} | {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} % of {limit:.0} |",
+                "| {clients} | {} | {shown} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} % of {limit:.0} |",
                 if store == StoreKind::Disk { "disk" } else { "memory" },
-                if runtime == Runtime::Own { "own" } else { "stateright" },
                 number("requests_per_s"),
                 number("p50_ms"),
                 number("p99_ms"),

@@ -2,7 +2,8 @@
 
 use crate::support::{Cluster, PATIENCE, pbft};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -46,23 +47,35 @@ fn a_store_that_is_missing_damaged_or_in_use_is_refused_and_a_replacement_rejoin
     cluster.stop();
 }
 
-/// Root may write anywhere, so a read-only directory is tried by somebody else, if there is anybody.
+/// Root may write anywhere, so then everything is given to another user, who runs a copy of the program.
 #[test]
 fn a_replica_that_may_not_write_its_directory_says_so() {
+    const NOBODY: u32 = 65534;
     let mut cluster = Cluster::new(4, |_| {});
     cluster.kill(3);
     let data = cluster.directory.path().join("data/replica-3");
-    if rustix::process::geteuid().is_root() {
-        // What not even root can write: a directory that is a file.
-        fs::remove_dir_all(&data).unwrap();
-        fs::write(&data, b"").unwrap();
-    } else {
-        for entry in fs::read_dir(&data).unwrap() {
-            fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o400)).unwrap();
-        }
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
+    for entry in fs::read_dir(&data).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o400)).unwrap();
     }
-    let said = refusal(&cluster, 3, &[]);
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
+    let mut command = pbft();
+    if rustix::process::geteuid().is_root() {
+        let program = cluster.directory.path().join("pbft");
+        fs::copy(env!("CARGO_BIN_EXE_pbft"), &program).unwrap();
+        let mut open = vec![cluster.directory.path().to_path_buf()];
+        while let Some(path) = open.pop() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            if path.is_dir() {
+                open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        command = Command::new(program);
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.args(["replica", "--id", "3", "--config"]).arg(cluster.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let said = said.lines().last().unwrap_or_default();
     assert!(said.contains("data/replica-3") && said.contains("make the directory writable"), "{said}");
 }
 
