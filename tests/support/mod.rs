@@ -171,6 +171,15 @@ impl Net {
         Net::new(4, 1, small())
     }
 
+    /// Three replicas that went on to a stable checkpoint at 4 and one more batch, and replica 3, which missed it.
+    pub fn one_left_behind() -> Self {
+        let mut net = Net::four();
+        net.order_many(&only(0..3), 1, 5);
+        assert_eq!((net.h(0), net.last_executed(0)), (4, 5));
+        assert_eq!((net.h(3), net.last_executed(3)), (0, 0));
+        net
+    }
+
     pub fn n(&self) -> usize {
         self.setups.len()
     }
