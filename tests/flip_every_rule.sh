@@ -5,7 +5,7 @@
 # Usage: tests/flip_every_rule.sh [SAFEGUARD...]    (all of them take about a quarter of an hour on two cores)
 set -u
 cd "$(dirname "$0")/.."
-suites="--test paper_s4_1 --test paper_s4_2 --test paper_s4_2_order --test paper_s4_3 --test paper_s4_3_transfer --test paper_s4_4
+suites="--test paper_s4_1 --test paper_s4_2 --test paper_s4_2_order --test paper_s4_2_batches --test paper_s4_3 --test paper_s4_3_transfer --test paper_s4_4
         --test paper_s4_4_new_view --test bad_input --test certificates --test store"
 cargo test -q $suites --test simulation --no-run || exit 2
 names=("$@")

@@ -7,14 +7,13 @@
 mod support;
 
 use pbft::crypto::Signed;
-use pbft::kv::Operation;
 use pbft::message::{Batch, Commit, Message, PrePrepare, Prepare, Request};
 use pbft::rejection::Rejection;
 use pbft::replica::Destination;
 use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
 use std::sync::Arc;
 use support::signing::{no_signature, some_digest};
-use support::{C, Msg, NONE, Net, Step, batch, only, request, small, was};
+use support::{C, Msg, NONE, Net, Step, batch, only, small, was};
 
 /// The batch with one PUT of client 0.
 fn one(net: &Net, t: u64) -> Arc<Batch<C>> {
@@ -38,17 +37,6 @@ fn prepared_backup() -> (Net, Digest) {
     (net, m.digest())
 }
 
-fn batches_in(step: &Step) -> Vec<(u64, Vec<(u32, u64)>)> {
-    let named = |m: &Msg| match m {
-        Message::PrePrepare(m, batch) => {
-            let requests = batch.requests.iter().map(|r| (r.content.client.0, r.content.timestamp.0));
-            (m.content.n.0, requests.collect())
-        }
-        other => panic!("{}", other.name()),
-    };
-    step.sent("PRE-PREPARE").into_iter().map(named).collect()
-}
-
 // §4.2: the primary assigns a sequence number and multicasts a pre-prepare with the requests.
 
 #[test]
@@ -56,7 +44,7 @@ fn the_primary_assigns_consecutive_numbers_in_the_order_of_arrival() {
     let mut net = Net::four();
     for (client, n) in [(3, 1), (0, 2), (2, 3)] {
         let step = net.deliver(0, Message::Request(net.put(client, 1, "k", "v")));
-        assert_eq!(batches_in(&step), [(n, vec![(client, 1)])]);
+        assert_eq!(step.batches(), [(n, vec![(client, 1)])]);
         let (to, Message::PrePrepare(m, batch)) = step.sends()[0] else { panic!("no PRE-PREPARE first") };
         assert_eq!(to, Destination::Replicas);
         assert_eq!(m.content, PrePrepare { view: View(0), n: SeqNo(n), digest: batch.digest() });
@@ -69,14 +57,14 @@ fn the_primary_does_not_assign_a_second_number_to_a_request() {
     let request = net.put(0, 1, "k", "v");
     net.deliver(0, Message::Request(request.clone()));
     let again = net.deliver(0, Message::Request(request));
-    assert_eq!(batches_in(&again), []);
+    assert_eq!(again.batches(), []);
 }
 
 #[test]
 fn a_backup_assigns_nothing() {
     let mut net = Net::four();
     let step = net.deliver(1, Message::Request(net.put(0, 1, "k", "v")));
-    assert_eq!(batches_in(&step), []);
+    assert_eq!(step.batches(), []);
 }
 
 #[test]
@@ -98,47 +86,12 @@ fn signer_of(client: u32) -> pbft::types::Principal {
 }
 
 #[test]
-fn a_batch_is_bounded_by_count_and_keeps_the_order_of_arrival() {
-    let parameters = Parameters { max_batch_requests: 2, max_in_flight: 1, ..small() };
-    let mut net = Net::new(4, 1, parameters);
-    for client in [4, 3, 5, 1, 2] {
-        net.inject(0, Message::Request(net.put(client, 1, "k", "v")));
-    }
-    net.run_all();
-    let proposed: Vec<_> = net.steps[0].iter().flat_map(batches_in).collect();
-    let expected = [(1, vec![(4, 1)]), (2, vec![(3, 1), (5, 1)]), (3, vec![(1, 1), (2, 1)])];
-    assert_eq!(proposed, expected);
-}
-
-#[test]
-fn a_batch_is_bounded_by_bytes_and_one_request_may_use_them_all() {
-    let parameters = Parameters { max_batch_requests: 8, max_batch_bytes: 100, max_in_flight: 1, ..small() };
-    let mut net = Net::new(4, 1, parameters);
-    let of_size = |net: &Net, client: u32, bytes: usize| {
-        let operation = Operation::Get { key: Bytes::from(vec![7; bytes - 2]) };
-        let request = request(client, 1, &operation, false);
-        assert_eq!(request.operation.len(), bytes);
-        Message::Request(net.sign_as_client(client, request))
-    };
-    for (client, bytes) in [(0, 10), (1, 50), (2, 50), (3, 1 + 1), (4, 100)] {
-        net.inject(0, of_size(&net, client, bytes));
-    }
-    net.assert_refused(0, of_size(&Net::four(), 5, 101), Rejection::Oversize);
-    net.run_all();
-    let proposed: Vec<_> = net.steps[0].iter().flat_map(batches_in).collect();
-    assert_eq!(
-        proposed,
-        [(1, vec![(0, 1)]), (2, vec![(1, 1), (2, 1)]), (3, vec![(3, 1)]), (4, vec![(4, 1)])]
-    );
-}
-
-#[test]
 fn the_primary_proposes_up_to_the_high_water_mark_and_no_further() {
     let mut net = Net::new(4, 1, Parameters { max_in_flight: 100, ..small() });
     for client in 0..5 {
         net.deliver(0, Message::Request(net.put(client, 1, "k", "v")));
     }
-    let proposed: Vec<u64> = net.steps[0].iter().flat_map(batches_in).map(|(n, _)| n).collect();
+    let proposed: Vec<u64> = net.steps[0].iter().flat_map(Step::batches).map(|(n, _)| n).collect();
     assert_eq!(proposed, [1, 2, 3, 4]);
 }
 

@@ -56,6 +56,18 @@ pub fn small() -> Parameters {
 pub struct Step(pub Vec<Effect<C>>);
 
 impl Step {
+    /// The batches proposed in it: the sequence number, and client and timestamp of each request.
+    pub fn batches(&self) -> Vec<(u64, Vec<(u32, u64)>)> {
+        let named = |m: &Msg| match m {
+            Message::PrePrepare(m, batch) => {
+                let requests = batch.requests.iter().map(|r| (r.content.client.0, r.content.timestamp.0));
+                (m.content.n.0, requests.collect())
+            }
+            other => panic!("{}", other.name()),
+        };
+        self.sent("PRE-PREPARE").into_iter().map(named).collect()
+    }
+
     /// The messages sent, in order.
     pub fn sends(&self) -> Vec<(Destination, &Msg)> {
         fn send(effect: &Effect<C>) -> Option<(Destination, &Msg)> {
