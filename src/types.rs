@@ -52,6 +52,15 @@ pub enum Principal {
     Client(ClientId),
 }
 
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Principal::Replica(id) => write!(f, "replica {}", id.0),
+            Principal::Client(id) => write!(f, "client {}", id.0),
+        }
+    }
+}
+
 impl From<ReplicaId> for Principal {
     fn from(replica: ReplicaId) -> Self {
         Principal::Replica(replica)

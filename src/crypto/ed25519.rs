@@ -67,10 +67,10 @@ impl fmt::Debug for KeyRing {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
     /// These 32 bytes are no ed25519 public key.
-    #[error("the public key of {0:?} is not a valid ed25519 key")]
+    #[error("the public key of {0} is not a valid ed25519 key")]
     NotAKey(Principal),
     /// The public key listed for the signer is missing or belongs to another secret key.
-    #[error("the secret key does not match the public key listed for {0:?}")]
+    #[error("the secret key does not match the public key listed for {0}")]
     NotTheSigners(Principal),
 }
 

@@ -118,12 +118,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         if !not_judged.is_empty() {
             say!("not judged: replicas {}", ids(&mut not_judged.iter()));
         }
-        say!("{} requests, {} results accepted", seen.authentic.len(), accepted.len());
+        say!(
+            "{} requests, {} of them reads, which are not ordered; {} results of the others accepted",
+            seen.authentic.len(),
+            seen.reads.len(),
+            accepted.len()
+        );
         if !replies {
             say!("results are not judged: more than f replicas are not judged from beginning to end");
         }
+        let partly = replayed.values().any(|one| one.damage.is_some());
         for (name, verdict) in &verdicts {
             match verdict {
+                Ok(()) if judged.is_empty() => say!("{name}: not judged"),
+                Ok(()) if partly => say!("{name}: holds as far as the journals can be read"),
                 Ok(()) => say!("{name}: holds"),
                 Err(violation) => say!("{name}: VIOLATED: {}", violation.what),
             }

@@ -11,10 +11,11 @@ use pbft::rules::Pbft;
 use pbft::runtime::Clients;
 use pbft::types::{Bytes, ClientId, Principal, Timestamp};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// The options of `pbft client`.
@@ -107,6 +108,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 }
 
 fn unanswered(timeout: Duration) -> String {
+    if interrupted() {
+        return "interrupted before there was an answer: the operation may still happen".into();
+    }
     format!(
         "no answer that enough replicas agree on within {} s (the operation may still happen): `pbft status` tells why",
         timeout.as_secs()
@@ -123,7 +127,8 @@ fn tell(request: &Request, outcome: &Outcome) -> ExitCode {
         (_, Outcome::Value(_)) => say!("done"),
         (_, Outcome::Swapped(true)) => say!("swapped"),
         (_, Outcome::Swapped(false)) => {
-            say!("not swapped: the key has another value");
+            let absent = matches!(request, Request::Cas { absent: true, .. });
+            say!("not swapped: the key has {}", if absent { "a value" } else { "another value, or none" });
             return ExitCode::from(1);
         }
         (_, Outcome::Malformed) => {
@@ -142,17 +147,17 @@ fn prompt(connection: &mut Connection, timeout: Duration) -> Result<ExitCode, St
         say!("{hint}");
     }
     let mut last = ExitCode::SUCCESS;
+    // Reading goes on after Ctrl-C: so a thread reads, and this one looks for both.
+    let (sender, lines) = channel();
+    std::thread::spawn(move || input.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
     loop {
         if asks {
             print!("> ");
             let _ = io::stdout().flush();
         }
-        let mut line = String::new();
-        let read =
-            input.lock().read_line(&mut line).map_err(|error| format!("cannot read the input: {error}"))?;
+        let Some(line) = next_line(&lines) else { return Ok(last) };
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            _ if read == 0 || interrupted() => return Ok(last),
             [] => continue,
             ["quit" | "exit"] => return Ok(last),
             ["help"] => say!("{hint}"),
@@ -160,12 +165,24 @@ fn prompt(connection: &mut Connection, timeout: Duration) -> Result<ExitCode, St
                 Err(problem) => eprintln!("pbft: {problem}"),
                 Ok(Line { request }) => match request.operation() {
                     Err(problem) => eprintln!("pbft: {problem}"),
-                    Ok(operation) => match connection.invoke(operation, timeout)? {
-                        Some(outcome) => last = tell(&request, &outcome),
-                        None => eprintln!("pbft: {}", unanswered(timeout)),
+                    Ok(operation) => match connection.invoke(operation, timeout) {
+                        Ok(Some(outcome)) => last = tell(&request, &outcome),
+                        Ok(None) => eprintln!("pbft: {}", unanswered(timeout)),
+                        Err(problem) => eprintln!("pbft: {problem}"),
                     },
                 },
             },
+        }
+    }
+}
+
+/// The next line, unless the input has ended or Ctrl-C is pressed.
+fn next_line(lines: &Receiver<String>) -> Option<String> {
+    loop {
+        match lines.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) => return Some(line),
+            Err(RecvTimeoutError::Timeout) if !interrupted() => {}
+            Err(_) => return None,
         }
     }
 }
@@ -180,11 +197,13 @@ pub struct Kept {
 pub fn claim(config: &Config, wanted: Option<u32>) -> Result<(ClientId, Kept), String> {
     let count = u32::try_from(config.file.clients.len()).unwrap_or(u32::MAX);
     let candidates = wanted.map_or(0..count, |one| one..one.saturating_add(1));
+    let mut seen = false;
     for id in candidates.map(ClientId) {
         let secret = config.secret_path(Principal::Client(id));
         if wanted.is_none() && !secret.exists() {
             continue;
         }
+        seen = true;
         let path = secret.with_extension("state");
         if let Some(kept) =
             try_claim(&path).map_err(|error| format!("cannot use {}: {error}", path.display()))?
@@ -194,7 +213,13 @@ pub fn claim(config: &Config, wanted: Option<u32>) -> Result<(ClientId, Kept), S
     }
     Err(match wanted {
         Some(id) => format!("client {id} is in use by another process: choose another with --client"),
-        None => format!("none of the {count} clients has its key here and is free: choose one with --client"),
+        None if seen => {
+            format!("all clients whose keys are here are in use: end one of them (there are {count} clients)")
+        }
+        None => format!(
+            "the secret key of none of the {count} clients is here: copy one, {} for example",
+            config.secret_path(Principal::Client(ClientId(0))).display()
+        ),
     })
 }
 
@@ -215,6 +240,8 @@ fn try_claim(path: &Path) -> io::Result<Option<Kept>> {
 /// One client.
 pub struct Connection {
     id: ClientId,
+    /// The longest operation that replicas accept.
+    max_bytes: usize,
     clients: Clients<Ed25519, Pbft>,
 }
 
@@ -235,15 +262,23 @@ impl Connection {
             file.sync_data()
         };
         clients.keep_with(id, ClientDurable { last }, Box::new(keep));
-        Ok(Connection { id, clients })
+        Ok(Connection { id, max_bytes: config.parameters.max_batch_bytes, clients })
     }
 
     /// The outcome of an operation, unless there is none within `timeout` or Ctrl-C is pressed.
     pub fn invoke(&mut self, operation: Operation, timeout: Duration) -> Result<Option<Outcome>, String> {
         let read_only = matches!(operation, Operation::Get { .. });
+        let bytes = operation.to_bytes();
+        if bytes.len() > self.max_bytes {
+            return Err(format!(
+                "the operation has {} bytes and the replicas accept {}: put less under one key",
+                bytes.len(),
+                self.max_bytes
+            ));
+        }
         let deadline = Instant::now() + timeout;
         let failed = |error| format!("cannot ask the replicas: {error}");
-        self.clients.invoke(self.id, operation.to_bytes(), read_only).map_err(failed)?;
+        self.clients.invoke(self.id, bytes, read_only).map_err(failed)?;
         while Instant::now() < deadline && !interrupted() {
             let until = deadline.min(Instant::now() + Duration::from_millis(50));
             if let Some(completion) = self.clients.wait(until).map_err(failed)?.pop() {

@@ -7,6 +7,7 @@ use super::status::ask;
 use crate::output::interrupted;
 use crate::say;
 use pbft::runtime::Clients;
+use pbft::runtime::control::Status;
 use pbft::types::ReplicaId;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ const STOP: Duration = Duration::from_secs(10);
 pub struct Arguments {
     #[command(flatten)]
     size: Size,
-    /// Where keys, configuration, stores and logs are, or are put; a temporary directory, if not given.
+    /// Where keys, configuration, stores and logs are, or are put; a temporary directory, removed at the end, if not
+    /// given.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -57,6 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let mut processes = Processes::start(directory, &config)?;
     processes.wait_until_ready(&config)?;
     for (i, child) in processes.children.iter().enumerate() {
+        if processes.told[i] {
+            continue;
+        }
         say!(
             "replica {i}: {}, process {}, log {}",
             config.file.replicas[i].address,
@@ -64,6 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             log_path(directory, i).display()
         );
     }
+    say!("{} replicas tolerate {} faulty", config.cluster.n(), config.cluster.f());
     say!("ready");
     let shown = path.display();
     say!("put:    pbft client --config {shown} put greeting hello");
@@ -72,7 +78,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     say!("Ctrl-C stops the cluster");
     while !interrupted() {
         for gone in processes.gone() {
-            eprintln!("pbft: replica {gone} has stopped: see {}", log_path(directory, gone).display());
+            eprintln!(
+                "pbft: replica {gone} has stopped: see {}, and start it again with `pbft replica --config {shown} --id {gone}`",
+                log_path(directory, gone).display()
+            );
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -125,7 +134,10 @@ impl Processes {
             .map_err(|error| format!("cannot start a replica: {error}"))
     }
 
-    /// Waits until every replica answers.
+    /// Waits until every replica answers that has not stopped, and tells which have.
+    ///
+    /// # Errors
+    /// If fewer than a quorum are left.
     pub fn wait_until_ready(&mut self, config: &Config) -> Result<(), String> {
         let (id, _kept) = claim(config, None)?;
         let mut clients = Clients::open(config.addresses(), vec![config.client_setup(id)?], START, 1400)
@@ -133,14 +145,23 @@ impl Processes {
         let deadline = Instant::now() + START;
         loop {
             let answers = ask(&mut clients, config, Duration::from_millis(500))?;
-            if answers.iter().all(Option::is_some) {
-                return Ok(());
-            }
-            if let Some(&gone) = self.gone().first() {
+            // Another cluster may answer at the same addresses.
+            let runs = |(child, answer): (&Child, &Option<Status>)| {
+                answer.as_ref().is_some_and(|status| status.pid == child.id())
+            };
+            let running = self.children.iter().zip(&answers).filter(|&one| runs(one)).count();
+            for gone in self.gone() {
                 let log = log_path(&self.directory, gone);
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
-                let last = text.lines().last().unwrap_or_default().to_owned();
-                return Err(format!("replica {gone} does not start: {last} (the log is {})", log.display()));
+                let last = text.lines().last().unwrap_or_default().trim_start_matches("pbft: ").to_owned();
+                eprintln!("pbft: replica {gone} does not start: {last} (the log is {})", log.display());
+            }
+            let left = self.told.iter().filter(|&&told| !told).count();
+            if left < config.cluster.quorum() {
+                return Err(format!("{left} replicas are left, and {} must run", config.cluster.quorum()));
+            }
+            if running == left {
+                return Ok(());
             }
             if interrupted() || Instant::now() >= deadline {
                 return Err(format!(

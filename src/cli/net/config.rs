@@ -255,7 +255,7 @@ impl Config {
         let mut seen = BTreeMap::new();
         for (who, bytes) in &public {
             if let Some(other) = seen.insert(bytes, who) {
-                return Err(format!("{other:?} and {who:?} have the same public_key: give each its own"));
+                return Err(format!("{other} and {who} have the same public_key: give each its own"));
             }
         }
         Ok(Config { file, directory, cluster, parameters, domain: Digest(domain), public })

@@ -4,7 +4,7 @@ use super::config::{ClientEntry, Config, File, FileParameters, ReplicaEntry, Ser
 use crate::say;
 use pbft::crypto::ed25519::KeyRing;
 use pbft::replica::Bundle;
-use pbft::runtime::store::Store;
+use pbft::runtime::store::{OpenError, Store};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -160,6 +160,15 @@ pub fn create_store(config: &Config, id: pbft::types::ReplicaId) -> Result<(), S
     if config.file.store == StoreKind::Memory {
         return Ok(());
     }
-    Store::<<Served as Bundle>::Crypto>::create(&config.data(id), &config.identity(id))
-        .map_err(|error| error.to_string())
+    Store::<<Served as Bundle>::Crypto>::create(&config.data(id), &config.identity(id)).map_err(|error| {
+        match error {
+            OpenError::Exists(_) => {
+                format!("{error}: leave out --init or --replacement, or move it away if it is damaged")
+            }
+            OpenError::InUse(_) => {
+                format!("{error}: replica {} runs already, and one process may use a store", id.0)
+            }
+            other => other.to_string(),
+        }
+    })
 }

@@ -123,13 +123,21 @@ fn explain(error: StartError, config: &Config, id: ReplicaId) -> String {
             id.0
         ),
         StartError::Store(error @ OpenError::Foreign(_)) => {
-            format!("{error}: check --config and --id, or the directory named there")
+            format!(
+                "{error}: check --config and --id; [parameters], f and the number of replicas are part of a store, and cannot \
+                 change any more"
+            )
         }
         StartError::Store(error @ OpenError::InUse(_)) => {
             format!("{error}: replica {} runs already, and one process may use a store", id.0)
         }
         StartError::Store(error @ OpenError::Io { .. }) => {
             format!("{error}: make the directory writable and see that the disk has room")
+        }
+        StartError::Bind(address, error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "cannot listen at {address}: this machine has no such address; give `listen` in the configuration"
+            )
         }
         StartError::Bind(address, error) => {
             format!("cannot listen at {address}: {error}; stop what uses it, or change the configuration")

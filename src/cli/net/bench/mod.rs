@@ -50,7 +50,8 @@ pub struct Arguments {
     /// Threads of a replica that receive, verify and step.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
-    /// Kill the primary in the middle, and tell how service goes on; with this program's own runtime only.
+    /// Kill the primary in the middle, and tell how service goes on; with this program's own runtime only, and --seconds 6 or
+    /// more.
     #[arg(long)]
     kill_primary: bool,
     /// Print one JSON object and nothing else.
@@ -80,11 +81,12 @@ pub struct Measured {
     elapsed: Duration,
     /// The longest time in which nothing completed.
     longest_stall: Duration,
-    /// Processor time of everything, in microseconds.
-    cpu_us: u64,
-    /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright.
+    /// Processor time of everything, in microseconds; none where a replica was killed.
+    cpu_us: Option<u64>,
+    /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright, or where a
+    /// replica was killed.
     phases: Vec<(&'static str, f64)>,
-    /// How often what happened; empty for stateright.
+    /// How often what happened, and other times; empty where the phases are.
     counts: Vec<(&'static str, f64)>,
     /// When results came, in order; empty for stateright.
     completions: Vec<Instant>,
@@ -107,8 +109,8 @@ impl Measured {
         self.latency.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    fn cpu_per_request(&self) -> f64 {
-        self.cpu_us as f64 / self.latency.len().max(1) as f64
+    fn cpu_per_request(&self) -> Option<f64> {
+        self.cpu_us.map(|us| us as f64 / self.latency.len().max(1) as f64)
     }
 
     fn milliseconds(&self, quantile: f64) -> f64 {
@@ -146,12 +148,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
     let limit = costs.limit(arguments.replicas, concurrent.min(arguments.max_batch));
     if arguments.json {
+        let store = match arguments.runtime {
+            Runtime::Own => format!("{:?}", arguments.store).to_lowercase(),
+            Runtime::Stateright => "none".into(),
+        };
         let mut object = serde_json::json!({
             "clients": arguments.clients,
             "outstanding": arguments.outstanding,
             "rate": arguments.rate,
             "size": arguments.size,
-            "store": format!("{:?}", arguments.store).to_lowercase(),
+            "store": store,
             "journal": arguments.journal,
             "runtime": format!("{:?}", arguments.runtime).to_lowercase(),
             "replicas": arguments.replicas,
@@ -183,14 +189,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         }
         say!("{object}");
     } else {
-        tell(&measured, &costs, limit);
+        tell(arguments, &measured, &costs, limit);
     }
     Ok(ExitCode::from(u8::from(measured.errors > 0)))
 }
 
-fn tell(measured: &Measured, costs: &Costs, limit: f64) {
+fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
+    let asked = arguments.rate.map(|rate| format!(" of {rate} asked for")).unwrap_or_default();
     say!(
-        "{:.0} requests/s ({} in {:.1} s), {} errors",
+        "{:.0} requests/s{asked} ({} in {:.1} s), {} errors",
         measured.per_second(),
         measured.latency.len(),
         measured.elapsed.as_secs_f64(),
@@ -210,8 +217,12 @@ fn tell(measured: &Measured, costs: &Costs, limit: f64) {
             gap.as_millis()
         );
     }
-    let phases: Vec<String> = measured.phases.iter().map(|(name, us)| format!("{name} {us:.0}")).collect();
-    say!("processor time a request: {:.0} us; {}", measured.cpu_per_request(), phases.join(", "));
+    if let Some(us) = measured.cpu_per_request() {
+        let phases: Vec<String> =
+            measured.phases.iter().map(|(name, us)| format!("{name} {us:.0}")).collect();
+        let phases = if phases.is_empty() { String::new() } else { format!(": {}", phases.join(", ")) };
+        say!("processor time a request: {us:.0} us{phases}");
+    }
     say!(
         "one signature {:.1} us, one verification {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \
          requests/s; this is {:.0} % of it",

@@ -64,15 +64,15 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         let driver = Driver { clients, size: arguments.size as usize, interval, begin, end };
         drivers.push(std::thread::spawn(move || driver.run()));
     }
-    std::thread::sleep(begin.saturating_duration_since(Instant::now()));
+    sleep_until(begin)?;
     let before = statuses(&mut asker, &config)?;
     let mut killed = None;
     if arguments.kill_primary {
-        std::thread::sleep((begin + (end - begin) / 2).saturating_duration_since(Instant::now()));
+        sleep_until(begin + (end - begin) / 2)?;
         processes.kill(0);
         killed = Some(Instant::now());
     }
-    std::thread::sleep(end.saturating_duration_since(Instant::now()));
+    sleep_until(end)?;
     let after = if killed.is_some() { Vec::new() } else { statuses(&mut asker, &config)? };
     let mut outcomes = Vec::new();
     for driver in drivers {
@@ -82,6 +82,17 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     let mut measured = sum_up(arguments, outcomes, &before, &after);
     measured.recovery = killed.map(|killed| recovery(&measured.completions, begin, killed, end));
     Ok(measured)
+}
+
+/// Waits, unless Ctrl-C is pressed.
+fn sleep_until(end: Instant) -> Result<(), String> {
+    while Instant::now() < end {
+        if interrupted() {
+            return Err("interrupted: nothing was measured".into());
+        }
+        std::thread::sleep(end.saturating_duration_since(Instant::now()).min(Duration::from_millis(50)));
+    }
+    Ok(())
 }
 
 /// How service went on after the primary was killed.
@@ -226,15 +237,18 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Status], afte
         ("other_steps", (grown("step_ns") / 1000.0 - sign).max(0.0) / requests),
         ("send", grown("send_ns") / 1000.0 / requests),
         ("store", grown("store_ns") / 1000.0 / requests),
-        ("store_wait", grown("store_wait_ns") / 1000.0 / requests),
         ("clients", client_cpu.as_secs_f64() * 1e6 / requests),
     ];
+    let (phases, replica_cpu) =
+        if after.is_empty() { (Vec::new(), None) } else { (phases, Some(replica_cpu)) };
     let counts = vec![
+        ("store_wait_us_per_request", grown("store_wait_ns") / 1000.0 / requests),
         ("requests_per_batch", grown("requests") / grown("batches").max(1.0)),
         ("verified_by_replicas_per_request", grown("verified") / requests),
         ("verified_by_clients_per_request", client_verified as f64 / requests),
         ("datagrams_per_request", grown("datagrams_received") / requests),
     ];
+    let counts = if after.is_empty() { Vec::new() } else { counts };
     Measured {
         latency,
         errors,
@@ -242,7 +256,7 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Status], afte
         longest_stall,
         completions,
         recovery: None,
-        cpu_us: replica_cpu + u64::try_from(client_cpu.as_micros()).unwrap_or(0),
+        cpu_us: replica_cpu.map(|us| us + u64::try_from(client_cpu.as_micros()).unwrap_or(0)),
         phases,
         counts,
     }

@@ -232,7 +232,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         errors: 0,
         elapsed: end - begin,
         longest_stall: gaps.chain([tail]).max().unwrap_or_default(),
-        cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
+        cpu_us: Some(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX)),
         phases: Vec::new(),
         counts: Vec::new(),
         completions: Vec::new(),
