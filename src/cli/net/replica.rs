@@ -25,8 +25,9 @@ pub struct Arguments {
     /// Make the store: for a replica that has never run before.
     #[arg(long, conflicts_with = "replacement")]
     init: bool,
-    /// Make a new store for a replica that has run before and lost its own. It has forgotten what it promised, so until
-    /// the next stable checkpoint it counts as one of the f faulty replicas; it fetches the state from the others.
+    /// Make a new store for a replica that has run before and lost its own. It has forgotten what it promised, so it
+    /// counts as one of the f faulty replicas until that is over, which docs/RUNNING.md says how to see; it fetches the state
+    /// from the others.
     #[arg(long)]
     replacement: bool,
     /// Write everything this replica is given and asks for to this file, for `pbft audit`: with `journal = true` in the
@@ -114,12 +115,12 @@ fn explain(error: StartError, config: &Config, id: ReplicaId) -> String {
         ),
         StartError::Store(error @ OpenError::Damaged { .. }) => format!(
             "{error}; replica {0} must not go on from it: move {shown} away and run it with --replacement, which uses \
-             up one of the f faults until the next stable checkpoint",
+             up one of the f faults for a while (docs/RUNNING.md)",
             id.0
         ),
         StartError::Restore(error) => format!(
             "the store in {shown} is damaged: {error}; replica {0} must not go on from it: move {shown} away and run \
-             it with --replacement, which uses up one of the f faults until the next stable checkpoint",
+             it with --replacement, which uses up one of the f faults for a while (docs/RUNNING.md)",
             id.0
         ),
         StartError::Store(error @ OpenError::Foreign(_)) => {
