@@ -164,3 +164,49 @@ impl<C: Crypto> Output<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Signed;
+    use crate::crypto::ed25519::{Ed25519, KeyRing};
+    use crate::message::{Fetch, Wanted};
+    use crate::replica::Durable;
+    use crate::store::Identity;
+    use crate::types::{Digest, Parameters};
+    use std::time::Duration;
+
+    /// A store that cannot be written is found out before the messages of the same group leave, in whatever order the group
+    /// is, and nothing leaves ever after.
+    #[test]
+    fn nothing_is_sent_that_relies_on_what_could_not_be_stored() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bind =
+            || Transport::bind(local, 1400, Vec::new(), Duration::from_millis(50), Arc::default()).unwrap();
+        let (from, to) = (Arc::new(bind()), bind());
+        let cluster = Cluster::new(4, 1);
+        let own = ReplicaId(0);
+        let identity =
+            Identity { domain: Digest::NULL, replica: own, cluster, parameters: Parameters::default() };
+        let directory = tempfile::tempdir().unwrap();
+        Store::<Ed25519>::create(directory.path(), &identity).unwrap();
+        let (store, durable) = Store::<Ed25519>::open(directory.path(), &identity).unwrap();
+        let replicas = vec![to.address().unwrap(); 4];
+        let mut output =
+            Output::new(own, cluster, replicas, Some(store), from, Arc::default(), Arc::default());
+        let (keys, _) = KeyRing::insecure(0, 4, 0);
+        let send = || {
+            let fetch = Fetch { what: Wanted::Batch(Digest::NULL), replica: own };
+            Outgoing::Send(Destination::Replica(ReplicaId(1)), Message::Fetch(Signed::new(fetch, &keys[0])))
+        };
+        let mut buffer = vec![0; 2000];
+        let mut arrives = || to.receive(&mut buffer).unwrap().is_some();
+        let state = || Outgoing::Checkpoint { durable: Box::new(Durable::clone(&durable)), fetched: true };
+        output.carry_out(vec![send(), state()]).unwrap();
+        assert!(arrives(), "the store works");
+        drop(directory);
+        assert!(output.carry_out(vec![send(), state()]).is_err());
+        assert!(output.carry_out(vec![send()]).is_err());
+        assert!(!arrives());
+    }
+}

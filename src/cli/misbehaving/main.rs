@@ -20,7 +20,7 @@ use config::Config;
 use impostor::Impostor;
 use pbft::types::ReplicaId;
 use pbft_models::byzantine::Strategy;
-use process::{start_log, told_to_stop};
+use process::ProcessArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,15 +62,8 @@ struct Arguments {
     /// What it chooses by. What it does depends on what it receives too, so a seed alone does not repeat a run.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// How much to tell on standard error.
-    #[arg(long, default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
-    log: String,
-    /// Write the log as JSON, one object a line.
-    #[arg(long)]
-    log_json: bool,
-    /// Stop when standard input ends: with the process that started this one.
-    #[arg(long, hide = true)]
-    stop_with_parent: bool,
+    #[command(flatten)]
+    process: ProcessArguments,
 }
 
 fn strategy(name: &str) -> Result<Strategy, String> {
@@ -112,7 +105,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             arguments.config.display()
         ));
     }
-    start_log(&arguments.log, arguments.log_json);
+    arguments.process.start_log();
     let id = ReplicaId(arguments.id);
     let (how, seed) = (arguments.misbehave.name(), arguments.seed);
     let mut impostor = Impostor::bind(&config, id, arguments.misbehave, seed)?;
@@ -122,7 +115,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         id.0,
         config.file.replicas[usize::from(id.0)].address
     );
-    let told_to_stop = told_to_stop(arguments.stop_with_parent);
+    let told_to_stop = arguments.process.told_to_stop();
     while !told_to_stop() {
         impostor.turn()?;
     }

@@ -106,18 +106,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         authentic: &seen.authentic,
         accepted: &accepted,
     };
-    let verdicts: Vec<(&str, Result<(), Violation>)> =
+    let verdicts: Vec<Verdict> =
         all::<KeyValue>().iter().map(|property| (property.name, (property.check)(&snapshot))).collect();
     if arguments.json {
         print_json(&replayed, &judged, &not_judged, &verdicts, accepted.len());
     } else {
-        let ids = |ids: &mut dyn Iterator<Item = &ReplicaId>| {
-            ids.map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        say!("judged: replicas {}", ids(&mut judged.iter()));
-        if !not_judged.is_empty() {
-            say!("not judged: replicas {}", ids(&mut not_judged.iter()));
-        }
+        tell_verdicts(&replayed, &judged, &not_judged, &verdicts);
         say!(
             "{} requests, {} of them reads, which are not ordered; {} results of the others accepted",
             seen.authentic.len(),
@@ -126,15 +120,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         );
         if !replies {
             say!("results are not judged: more than f replicas are not judged from beginning to end");
-        }
-        let partly = replayed.values().any(|one| one.damage.is_some());
-        for (name, verdict) in &verdicts {
-            match verdict {
-                Ok(()) if judged.is_empty() => say!("{name}: not judged"),
-                Ok(()) if partly => say!("{name}: holds as far as the journals can be read"),
-                Ok(()) => say!("{name}: holds"),
-                Err(violation) => say!("{name}: VIOLATED: {}", violation.what),
-            }
         }
     }
     let broken = verdicts.iter().any(|(_, verdict)| verdict.is_err())
@@ -147,6 +132,32 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     } else {
         0
     }))
+}
+
+type Verdict = (&'static str, Result<(), Violation>);
+
+fn tell_verdicts(
+    replayed: &BTreeMap<ReplicaId, Replayed>,
+    judged: &BTreeSet<ReplicaId>,
+    not_judged: &[ReplicaId],
+    verdicts: &[Verdict],
+) {
+    let ids = |ids: &mut dyn Iterator<Item = &ReplicaId>| {
+        ids.map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    say!("judged: replicas {}", ids(&mut judged.iter()));
+    if !not_judged.is_empty() {
+        say!("not judged: replicas {}", ids(&mut not_judged.iter()));
+    }
+    let partly = replayed.values().any(|one| one.damage.is_some());
+    for (name, verdict) in verdicts {
+        match verdict {
+            Ok(()) if judged.is_empty() => say!("{name}: not judged"),
+            Ok(()) if partly => say!("{name}: holds as far as the journals can be read"),
+            Ok(()) => say!("{name}: holds"),
+            Err(violation) => say!("{name}: VIOLATED: {}", violation.what),
+        }
+    }
 }
 
 /// Which journals to replay.

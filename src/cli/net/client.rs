@@ -18,15 +18,22 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// Which cluster, and in whose name.
+#[derive(clap::Args)]
+pub struct Identity {
+    /// The configuration, as `pbft keygen` or `pbft cluster` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which client's key to use; the first that is not in use, if not given.
+    #[arg(long)]
+    pub client: Option<u32>,
+}
+
 /// The options of `pbft client`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The configuration, as `pbft keygen` or `pbft cluster` writes it.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Which client's key to use; the first that is not in use, if not given.
-    #[arg(long)]
-    client: Option<u32>,
+    #[command(flatten)]
+    identity: Identity,
     /// How many seconds to wait for an answer.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: u64,
@@ -91,8 +98,8 @@ impl Request {
 
 /// Runs one operation, or the prompt.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let config = Config::read(&arguments.config)?;
-    let (id, kept) = claim(&config, arguments.client)?;
+    let config = Config::read(&arguments.identity.config)?;
+    let (id, kept) = claim(&config, arguments.identity.client)?;
     let mut connection = Connection::open(&config, id, kept)?;
     let timeout = Duration::from_secs(arguments.timeout);
     if let Some(request) = &arguments.operation {

@@ -1,7 +1,7 @@
 //! `pbft replica`: one replica, until it is told to stop.
 
 use super::config::{Config, Served, StoreKind};
-use super::process::{start_log, told_to_stop};
+use super::process::ProcessArguments;
 use super::{keygen, metrics};
 use crate::say;
 use pbft::runtime::journal::{Journal, JournalError};
@@ -34,15 +34,8 @@ pub struct Arguments {
     /// configuration that is journals/replica-N.journal beside it. Restarts append to it, and it grows without bound.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
-    /// How much to tell on standard error.
-    #[arg(long, default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
-    log: String,
-    /// Write the log as JSON, one object a line.
-    #[arg(long)]
-    log_json: bool,
-    /// Stop when standard input ends: with the process that started this one.
-    #[arg(long, hide = true)]
-    stop_with_parent: bool,
+    #[command(flatten)]
+    process: ProcessArguments,
     /// Nothing that this program does: known only to say which one does it.
     #[arg(long, hide = true, value_name = "HOW")]
     misbehave: Option<String>,
@@ -58,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             arguments.id
         ));
     }
-    start_log(&arguments.log, arguments.log_json);
+    arguments.process.start_log();
     let config = Config::read(&arguments.config)?;
     let id = ReplicaId(arguments.id);
     let setup = config.setup(id)?;
@@ -90,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     tracing::info!(replica = id.0, address = %entry.address, "replica runs");
     say!("replica {} runs at {}", id.0, entry.address);
-    let told_to_stop = told_to_stop(arguments.stop_with_parent);
+    let told_to_stop = arguments.process.told_to_stop();
     while !told_to_stop() && !host.is_stopped() {
         std::thread::sleep(Duration::from_millis(20));
     }

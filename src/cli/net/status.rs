@@ -1,6 +1,6 @@
 //! `pbft status`: how each replica does, and why it is stuck if it is.
 
-use super::client::claim;
+use super::client::{Identity, claim};
 use super::config::Config;
 use crate::say;
 use pbft::crypto::ed25519::Ed25519;
@@ -8,7 +8,6 @@ use pbft::rules::Pbft;
 use pbft::runtime::Clients;
 use pbft::runtime::control::Status;
 use pbft::types::{Cluster, ReplicaId};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,12 +17,8 @@ const SILENT_MS: u64 = 1000;
 /// The options of `pbft status`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The configuration, as `pbft keygen` or `pbft cluster` writes it.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Which client's key to use; the first that is not in use, if not given.
-    #[arg(long)]
-    client: Option<u32>,
+    #[command(flatten)]
+    identity: Identity,
     /// Print one JSON object a replica, and nothing else.
     #[arg(long)]
     json: bool,
@@ -31,8 +26,8 @@ pub struct Arguments {
 
 /// Asks every replica and tells what they say.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let config = Config::read(&arguments.config)?;
-    let (id, _kept) = claim(&config, arguments.client)?;
+    let config = Config::read(&arguments.identity.config)?;
+    let (id, _kept) = claim(&config, arguments.identity.client)?;
     let setup = config.client_setup(id)?;
     let mut clients = Clients::open(config.addresses(), vec![setup], config.client_timeout(), 1400)
         .map_err(|error| format!("cannot open a socket: {error}"))?;
