@@ -91,7 +91,7 @@ impl Row {
     pub fn has_rounds(&self) -> bool {
         let endless = matches!(self.mutant, Some(Mutant::SecondNewView | Mutant::ViewsGoBack));
         let bounded =
-            |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Known;
+            |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Implicit;
         !endless && self.world().is_some_and(bounded)
     }
 
@@ -130,7 +130,7 @@ const fn byzantine(byzantine: &'static [u16]) -> Bounds {
         requests: 1,
         checkpoints: None,
         window: None,
-        clients: Clients::Known,
+        clients: Clients::Implicit,
     }
 }
 

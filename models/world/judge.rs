@@ -216,14 +216,14 @@ impl Judge {
             }
         }
         let clients: Vec<&ClientHistory> = match self.config.clients {
-            Clients::Known => Vec::new(),
+            Clients::Implicit => Vec::new(),
             Clients::Actors => {
                 let names = joint.iter().skip(self.correct.len()).take(self.config.requests as usize);
                 names.map(|&name| self.client(name)).collect()
             }
         };
         let accepted = match self.config.clients {
-            Clients::Known => self.acceptable(&replicas),
+            Clients::Implicit => self.acceptable(&replicas),
             Clients::Actors => clients.iter().flat_map(|client| client.accepted.clone()).collect(),
         };
         self.check(&replicas, &accepted)?;
