@@ -88,6 +88,8 @@ pub struct History {
     pub(crate) checkpoints: BTreeMap<SeqNo, BTreeSet<Digest>>,
     pub(crate) stable: Vec<(SeqNo, Digest)>,
     pub(crate) stale_vote: Option<StaleVote>,
+    /// The view entered last before what is recorded of views: 0 in a whole history.
+    pub(crate) since: View,
 }
 
 impl History {
@@ -135,9 +137,10 @@ impl History {
         History { committed: Slots::new(), ..self.clone() }
     }
 
-    /// Without what is prepared and the views left and entered.
+    /// Without what is prepared and the views left and entered, but for which was entered last.
     pub fn without_views(&self) -> History {
-        History { prepared: Slots::new(), pre_prepared: Slots::new(), views: Vec::new(), ..self.clone() }
+        let (prepared, pre_prepared) = (Slots::new(), Slots::new());
+        History { prepared, pre_prepared, views: Vec::new(), since: self.entered(), ..self.clone() }
     }
 
     /// Whether everything in `other` is here too: its votes and views, and what it executed as a beginning of what
@@ -175,6 +178,11 @@ impl History {
             ViewStep::Entered(entry) => Some(&**entry),
             ViewStep::Left { .. } => None,
         })
+    }
+
+    /// The view entered last; 0 before any.
+    pub fn entered(&self) -> View {
+        self.entries().last().map_or(self.since, |entry| entry.view)
     }
 
     /// The views left and entered, in order.
