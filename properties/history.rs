@@ -88,8 +88,10 @@ pub struct History {
     pub(crate) checkpoints: BTreeMap<SeqNo, BTreeSet<Digest>>,
     pub(crate) stable: Vec<(SeqNo, Digest)>,
     pub(crate) stale_vote: Option<StaleVote>,
-    /// The view entered last before what is recorded of views: 0 in a whole history.
-    pub(crate) since: View,
+    /// The view in which `views` begins, if the replica is held to what is recorded here. It is nothing that a
+    /// replica did, so it is not written out.
+    #[serde(skip)]
+    pub(crate) since: Option<View>,
 }
 
 impl History {
@@ -137,10 +139,10 @@ impl History {
         History { committed: Slots::new(), ..self.clone() }
     }
 
-    /// Without what is prepared and the views left and entered, but for which was entered last.
+    /// Without what is prepared and the views left and entered.
     pub fn without_views(&self) -> History {
         let (prepared, pre_prepared) = (Slots::new(), Slots::new());
-        History { prepared, pre_prepared, views: Vec::new(), since: self.entered(), ..self.clone() }
+        History { prepared, pre_prepared, views: Vec::new(), since: self.held_to(), ..self.clone() }
     }
 
     /// Whether everything in `other` is here too: its votes and views, and what it executed as a beginning of what
@@ -180,9 +182,16 @@ impl History {
         })
     }
 
-    /// The view entered last; 0 before any.
-    pub fn entered(&self) -> View {
-        self.entries().last().map_or(self.since, |entry| entry.view)
+    /// From here on, `entered` is the view that was entered last, whatever the replica says: for whoever does not
+    /// record every view left, and relies on the replica to know it.
+    pub fn hold_to(&mut self, entered: View) {
+        let begins = if self.entries().next().is_some() { View(0) } else { entered };
+        self.since.get_or_insert(begins);
+    }
+
+    /// The view that was entered last, if the replica is held to it.
+    pub fn held_to(&self) -> Option<View> {
+        self.since.map(|since| self.entries().last().map_or(since, |entry| entry.view))
     }
 
     /// The views left and entered, in order.

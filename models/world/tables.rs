@@ -217,7 +217,7 @@ impl Tables {
         let replica = Replica::start(&setup, None, &mut effects)
             .expect("the initial state is one the replica can start from");
         let mut local = Local { replica, history: History::default() };
-        let views = Views::before(&local.history, View(0));
+        let views = Views::before(&local.history, &local.replica);
         let sends = self.settle(&mut local, views, effects);
         Step { to: self.add_local(local), sends }
     }
@@ -245,7 +245,7 @@ impl Tables {
         if let Some(event) = event {
             let mut local = self.local(from).clone();
             let mut effects = Effects::new();
-            let views = Views::before(&local.history, highest_view(&local));
+            let views = Views::before(&local.history, &local.replica);
             local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
             step.sends = self.settle(&mut local, views, effects);
             step.to = self.add_local(local);
@@ -299,8 +299,7 @@ impl Tables {
                 _ => {}
             }
         }
-        let knows = highest_view(local);
-        views.after(&mut local.history, knows);
+        views.after(&mut local.history, &local.replica);
         if checkpoint {
             // From now on the blocks of this state can be fetched.
             let blocks = local.replica.blocks();
@@ -330,11 +329,6 @@ impl Tables {
         }
         same[0]
     }
-}
-
-/// The view that a replica is in or has left for, as far as it knows.
-fn highest_view(local: &Local) -> View {
-    local.replica.leaving().unwrap_or(local.replica.view())
 }
 
 /// A vote inside of the window: it only tells how a state was reached, and no property needs it once it is checked
