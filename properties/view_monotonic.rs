@@ -26,7 +26,7 @@ impl<S: Service> Property<S> for ViewMonotonic {
 
 fn views_increase(replica: ReplicaId, history: &History) -> Result<(), Violation> {
     // Nothing below the initial view exists to be left for: 0 stands for no VIEW-CHANGE sent.
-    let (mut entered, mut left_for) = (history.since.unwrap_or_default(), View(0));
+    let (mut entered, mut left_for) = (View(0), View(0));
     for step in history.view_steps() {
         match step {
             ViewStep::Left { view, to } => {
@@ -50,6 +50,7 @@ fn views_increase(replica: ReplicaId, history: &History) -> Result<(), Violation
                 }
                 entered = entry.view;
             }
+            ViewStep::HeldTo(view) => entered = *view,
         }
     }
     Ok(())

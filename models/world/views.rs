@@ -77,6 +77,7 @@ fn recorded(history: &History) -> View {
     let views = history.view_steps().iter().map(|step| match step {
         ViewStep::Left { to, .. } => *to,
         ViewStep::Entered(entry) => entry.view,
+        ViewStep::HeldTo(view) => *view,
     });
     views.max().unwrap_or_default()
 }
