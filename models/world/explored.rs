@@ -14,6 +14,7 @@ use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::{ClientId, Principal, ReplicaId};
 use pbft_properties::{History, Violation};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The agents of a state.
@@ -131,6 +132,11 @@ impl World {
     /// How many combinations of histories violate something.
     pub fn violations(&self) -> usize {
         self.judge.violations()
+    }
+
+    /// The properties that are violated in any state visited; of several in one state the first counts.
+    pub fn violated(&self) -> BTreeSet<&'static str> {
+        self.judge.violated()
     }
 
     /// The bounds.

@@ -1,13 +1,15 @@
 //! Judging a state by what its replicas have done.
 
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
+use crate::crypto::Symbolic;
 use crate::journal::Journal;
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
+use pbft::message::Batch;
 use pbft::replica::Fact;
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
-use pbft_properties::{Accepted, History, Snapshot, Violation, check_all};
+use pbft_properties::{Accepted, Catalogue, History, Snapshot, Violation, check_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::sync::Mutex;
@@ -97,6 +99,7 @@ pub struct Judge {
     correct: Vec<ReplicaId>,
     parameters: Parameters,
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
+    catalogue: Catalogue,
     genesis: Journal,
     histories: IndexSet<History, FixedState>,
     clients: IndexSet<ClientHistory, FixedState>,
@@ -112,6 +115,7 @@ impl Judge {
             correct: config.correct(),
             parameters: config.parameters(),
             authentic: authentic.collect(),
+            catalogue: catalogue(config),
             genesis: Journal::default(),
             histories: IndexSet::default(),
             clients: IndexSet::default(),
@@ -182,6 +186,11 @@ impl Judge {
         self.all_judged().filter(|(_, verdict)| verdict.is_err()).count()
     }
 
+    /// The properties that are violated in any of the states judged; of several in one state the first counts.
+    pub fn violated(&self) -> BTreeSet<&'static str> {
+        self.all_judged().filter_map(|(_, verdict)| Some(verdict.err()?.property)).collect()
+    }
+
     /// The name of a history, if it has one.
     pub fn find(&self, history: &History) -> Option<u32> {
         let index = self.histories.get_index_of(history)?;
@@ -243,6 +252,7 @@ impl Judge {
             genesis: &self.genesis,
             replicas,
             authentic: &self.authentic,
+            catalogue: &self.catalogue,
             accepted,
         };
         check_all(&snapshot)
@@ -299,4 +309,22 @@ impl Judge {
         };
         replies.into_iter().filter_map(reply).collect()
     }
+}
+
+/// Every batch that can be proposed in a world: each list, repetitions included, of requests that clients have signed.
+/// A digest that names none of them executes against the rules, whoever proposed it.
+fn catalogue(config: &WorldConfig) -> Catalogue {
+    let requests = config.signed_requests();
+    let mut catalogue = Catalogue::new::<Symbolic>();
+    let mut batches = vec![Batch::default()];
+    for _ in 0..config.max_batch {
+        let longer = batches.iter().flat_map(|batch| {
+            requests
+                .iter()
+                .map(|request| Batch { requests: batch.requests.iter().chain([request]).cloned().collect() })
+        });
+        batches = longer.collect();
+        batches.iter().for_each(|batch| catalogue.add(batch));
+    }
+    catalogue
 }

@@ -29,6 +29,7 @@ mod plain;
 mod resent;
 mod space;
 mod tables;
+mod views;
 mod words;
 
 pub use words::in_words;
