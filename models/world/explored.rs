@@ -3,9 +3,10 @@
 
 use super::agents::{Agent, AgentId, Agents, Facts};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
-use super::judge::{ClientHistory, Joint, Judge, Witnesses};
+use super::judge::{ClientHistory, Joint, Judge};
 use super::network::{Network, Parts, SubjectNumber, client_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
+use super::witnesses::Witnesses;
 use crate::adversary::{Adversary, Bounds};
 use crate::lazy::{self, Conditions, Watch};
 use foldhash::fast::FixedState;
@@ -14,6 +15,7 @@ use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::{ClientId, Principal, ReplicaId};
 use pbft_properties::{History, Violation};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The agents of a state.
@@ -55,7 +57,7 @@ pub struct World {
     pub(crate) judge: Judge,
     moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
-    pub(super) stops_at_violations: bool,
+    pub(crate) stops_at_violations: bool,
     pub(super) listed_backwards: bool,
 }
 
@@ -109,6 +111,13 @@ impl World {
         World { stops_at_violations: false, ..self }
     }
 
+    /// The same world, judged by this property alone: what violates others is explored like anything else.
+    #[must_use]
+    pub fn judged_by(mut self, property: &'static str) -> Self {
+        self.judge.judge_only(property);
+        self
+    }
+
     /// The same world, in which everything that can happen is listed the other way round.
     #[must_use]
     pub fn listed_backwards(self) -> Self {
@@ -118,6 +127,11 @@ impl World {
     /// How many combinations of histories violate something.
     pub fn violations(&self) -> usize {
         self.judge.violations()
+    }
+
+    /// Every property that is violated somewhere.
+    pub fn all_violated(&self) -> BTreeSet<&'static str> {
+        self.judge.all_violated()
     }
 
     /// The bounds.
