@@ -3,6 +3,7 @@
 use crate::report::Explore;
 use crate::world::WorldConfig;
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+use std::time::Duration;
 
 /// A world of a suite.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Entry {
     pub explore: Explore,
     /// Whether it is part of the default suite too, and not of the full one alone.
     pub default: bool,
+    /// For a hunt the time it takes: nothing is claimed, but a violation would be one.
+    pub hunt: Option<Duration>,
 }
 
 /// Worlds that differ in who is Byzantine and in how they are explored.
@@ -23,9 +26,13 @@ struct Family {
     max_view: u64,
     max_seq: u64,
     requests: u32,
+    max_batch: usize,
     checkpoint_interval: Option<u64>,
+    window: Option<u64>,
     explore: &'static [Explore],
     default: bool,
+    /// For hunts, how many seconds each takes.
+    hunt: Option<u64>,
 }
 
 /// Four replicas, one of them Byzantine at most; view 0, one sequence number, two requests that compete for it.
@@ -36,9 +43,12 @@ const FOUR: Family = Family {
     max_view: 0,
     max_seq: 1,
     requests: 2,
+    max_batch: 1,
     checkpoint_interval: None,
+    window: None,
     explore: &[Explore::Lazy],
     default: true,
+    hunt: None,
 };
 
 const ONE_BY_ONE: &[Explore] = &[Explore::None];
@@ -49,10 +59,13 @@ const NOBODY: &[&[u16]] = &[&[]];
 const ANYBODY: &[&[u16]] = &[&[], &[0], &[1], &[2], &[3]];
 const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
 
-/// Every claim. The default suite takes less than two minutes on two cores.
+/// Every claim, and hunts. The default suite takes less than two minutes on two cores.
 const FAMILIES: &[Family] = &[
-    Family { requests: 1, explore: BOTH_WAYS, ..FOUR },
-    Family { explore: BOTH_WAYS, ..FOUR },
+    Family { requests: 1, ..FOUR },
+    Family { requests: 1, byzantine: NOBODY, explore: ONE_BY_ONE, ..FOUR },
+    Family { requests: 1, byzantine: SOMEBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
+    FOUR,
+    Family { byzantine: NOBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
     Family { max_view: 1, explore: IN_ROUNDS_TOO, ..FOUR },
     Family { max_view: 2, byzantine: SOMEBODY, explore: IN_ROUNDS_TOO, ..FOUR },
     // Only with a second sequence number can a view change leave a gap, for a null request to fill.
@@ -60,23 +73,52 @@ const FAMILIES: &[Family] = &[
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], default: false, ..FOUR },
     Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, default: false, ..FOUR },
     // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
-    Family { n: 3, byzantine: &[&[0], &[1], &[2]], ..FOUR },
+    Family { n: 3, byzantine: &[&[0], &[1], &[2]], explore: BOTH_WAYS, ..FOUR },
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], max_view: 1, ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[], &[5, 6]], ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[0, 1], &[0, 5]], default: false, ..FOUR },
+    Family {
+        n: 3,
+        requests: 1,
+        byzantine: &[&[0], &[1], &[2]],
+        max_view: 1,
+        explore: BOTH_WAYS,
+        default: false,
+        ..FOUR
+    },
+    // More replicas than 3f + 1: quorums are no longer 2f + 1.
+    Family { n: 6, byzantine: &[&[], &[0], &[5]], ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[], &[0, 1], &[5, 6]], ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 5]], default: false, ..FOUR },
     Family {
         n: 7,
         f: 2,
         max_view: 1,
-        byzantine: &[&[0, 1], &[5, 6]],
+        byzantine: &[&[0, 1], &[0, 5], &[5, 6]],
         explore: IN_ROUNDS,
         default: false,
         ..FOUR
     },
+    // Both requests in one batch, or each in one of its own.
+    Family { max_batch: 2, byzantine: &[&[0]], ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[2], &[3]], ..FOUR },
     // Every request is a checkpoint, and fills the window.
-    Family { byzantine: NOBODY, checkpoint_interval: Some(1), explore: BOTH_WAYS, ..FOUR },
+    Family { byzantine: NOBODY, checkpoint_interval: Some(1), ..FOUR },
+    Family {
+        n: 3,
+        requests: 1,
+        byzantine: &[&[0], &[1], &[2]],
+        checkpoint_interval: Some(1),
+        explore: BOTH_WAYS,
+        ..FOUR
+    },
     Family { checkpoint_interval: Some(1), max_view: 1, ..FOUR },
-    Family { byzantine: SOMEBODY, checkpoint_interval: Some(1), explore: ONE_BY_ONE, default: false, ..FOUR },
+    Family {
+        requests: 1,
+        byzantine: NOBODY,
+        checkpoint_interval: Some(1),
+        explore: ONE_BY_ONE,
+        default: false,
+        ..FOUR
+    },
     Family {
         max_view: 1,
         max_seq: 2,
@@ -94,22 +136,43 @@ const FAMILIES: &[Family] = &[
         default: false,
         ..FOUR
     },
-    Family { max_seq: 2, checkpoint_interval: Some(1), default: false, ..FOUR },
+    Family { max_seq: 2, checkpoint_interval: Some(1), byzantine: &[&[], &[3]], ..FOUR },
+    Family {
+        max_seq: 2,
+        checkpoint_interval: Some(1),
+        byzantine: &[&[0], &[1], &[2]],
+        default: false,
+        ..FOUR
+    },
+    // The second number is beyond the window until the first is stable.
+    Family { max_seq: 2, checkpoint_interval: Some(1), window: Some(1), ..FOUR },
     Family { max_seq: 2, default: false, ..FOUR },
     Family { max_view: 2, byzantine: NOBODY, default: false, ..FOUR },
+    // What cannot be exhausted is hunted through, nearest states first.
+    Family { max_view: 1, max_seq: 2, byzantine: SOMEBODY, checkpoint_interval: Some(1), ..HUNT },
+    Family { n: 7, f: 2, max_view: 1, byzantine: &[&[0, 1]], ..HUNT },
+    Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, ..HUNT },
 ];
 
-/// Every world, those of the default suite first.
+/// A look for violations, half a minute long.
+const HUNT: Family = Family { default: false, hunt: Some(30), ..FOUR };
+
+/// Every world, those of the default suite first, hunts last.
 pub fn all() -> Vec<Entry> {
     let mut all: Vec<Entry> = FAMILIES.iter().flat_map(Family::entries).collect();
-    all.sort_by_key(|entry| !entry.default);
+    all.sort_by_key(|entry| (!entry.default, entry.hunt.is_some()));
     all
 }
 
 impl Family {
     fn entries(&self) -> Vec<Entry> {
         let ways = self.byzantine.iter().flat_map(|&who| self.explore.iter().map(move |&how| (who, how)));
-        let entry = |(who, explore)| Entry { config: self.config(who), explore, default: self.default };
+        let entry = |(who, explore)| Entry {
+            config: self.config(who),
+            explore,
+            default: self.default,
+            hunt: self.hunt.map(Duration::from_secs),
+        };
         ways.map(entry).collect()
     }
 
@@ -118,7 +181,9 @@ impl Family {
             byzantine: byzantine.iter().copied().map(ReplicaId).collect(),
             max_view: View(self.max_view),
             max_seq: SeqNo(self.max_seq),
+            max_batch: self.max_batch,
             checkpoint_interval: self.checkpoint_interval,
+            window: self.window,
             ..WorldConfig::new(Cluster::new(self.n, self.f), self.requests)
         }
     }
@@ -138,6 +203,14 @@ mod tests {
             // With more than f Byzantine replicas nothing is claimed.
             assert!(entry.config.byzantine.len() <= entry.config.cluster.f(), "{}", entry.config.name());
         }
+    }
+
+    #[test]
+    fn a_hunt_is_not_part_of_the_default_suite_and_claims_nothing_that_is_claimed() {
+        let (hunts, claims): (Vec<_>, Vec<_>) = all().into_iter().partition(|entry| entry.hunt.is_some());
+        assert!(!hunts.is_empty() && hunts.iter().all(|entry| !entry.default));
+        let same = |one: &Entry, other: &Entry| one.config == other.config && one.explore == other.explore;
+        assert!(hunts.iter().all(|hunt| !claims.iter().any(|claim| same(hunt, claim))));
     }
 
     #[test]

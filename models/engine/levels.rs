@@ -1,7 +1,7 @@
 //! The search: all states of one distance from the start before any of the next.
 
 use super::store::{SHARDS, StateId, Store, shard_of};
-use super::{Exploration, Judgement, Limits, Outcome, Progress, Space};
+use super::{Exploration, INTERRUPTED, Judgement, Limits, Outcome, Progress, Space};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -134,6 +134,9 @@ impl<S: Space> Search<'_, S> {
         if states > self.limits.states {
             return Some("the limit on states was reached");
         }
+        if self.began.elapsed() > self.limits.time {
+            return Some("the limit on time was reached");
+        }
         if (self.limits.allocated)() > self.limits.bytes {
             return Some("the limit on memory was reached");
         }
@@ -143,7 +146,7 @@ impl<S: Space> Search<'_, S> {
         self.reported = Instant::now();
         let (transitions, depth) = (self.transitions, self.depth);
         let now = Progress { states, transitions, frontier, depth, elapsed: self.began.elapsed() };
-        (!progress(now)).then_some("it was interrupted")
+        (!progress(now)).then_some(INTERRUPTED)
     }
 }
 
@@ -253,9 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn a_run_over_its_limit_on_states_or_memory_is_not_exhausted() {
+    fn a_run_over_a_limit_is_not_exhausted() {
         let limits = [
             Limits { states: 100, ..Limits::default() },
+            Limits { time: Duration::ZERO, ..Limits::default() },
             Limits { bytes: 1, allocated: || 2, ..Limits::default() },
         ];
         for limits in limits {
@@ -290,7 +294,7 @@ mod tests {
             }
         }
         let found = explore(&mut Endless, Limits::default(), &mut |progress| progress.states < 3);
-        assert!(matches!(found.outcome, Outcome::NotExhausted { why: "it was interrupted" }));
+        assert!(matches!(found.outcome, Outcome::NotExhausted { why: INTERRUPTED }));
     }
 
     #[test]

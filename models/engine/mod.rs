@@ -70,6 +70,9 @@ pub enum Judgement {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unlearnt;
 
+/// Why an exploration stops that its caller has told to.
+pub const INTERRUPTED: &str = "it was interrupted";
+
 /// How an exploration ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
@@ -82,7 +85,7 @@ pub enum Outcome {
         /// A shortest way there: the state started from, and the state after each step.
         path: Vec<Vec<u32>>,
     },
-    /// The limit on memory or the caller stopped the run: nothing is claimed about what was not visited.
+    /// A limit or the caller stopped the run: nothing is claimed about what was not visited.
     NotExhausted {
         /// Why it stopped.
         why: &'static str,
@@ -113,6 +116,8 @@ pub struct Limits {
     pub threads: usize,
     /// The most states.
     pub states: u64,
+    /// The longest time; it is looked at between batches of states, so a run takes a little longer.
+    pub time: Duration,
     /// The most bytes, as `allocated` counts them.
     pub bytes: usize,
     /// The bytes allocated now by whatever counts towards the limit.
@@ -122,7 +127,8 @@ pub struct Limits {
 impl Default for Limits {
     /// Two threads, and no limit.
     fn default() -> Self {
-        Limits { threads: 2, states: u64::MAX, bytes: usize::MAX, allocated: || 0 }
+        let time = Duration::MAX;
+        Limits { threads: 2, states: u64::MAX, time, bytes: usize::MAX, allocated: || 0 }
     }
 }
 

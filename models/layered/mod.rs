@@ -44,6 +44,7 @@ use pbft::types::View;
 use pbft_properties::Violation;
 use rounds::{round_of, rounds};
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Names what has been committed.
@@ -111,6 +112,27 @@ impl Layered {
         })
     }
 
+    /// The same world, judged by this property alone: what violates others is explored like anything else.
+    #[must_use]
+    pub fn judged_by(self, property: &'static str) -> Self {
+        Layered { world: self.world.judged_by(property), ..self }
+    }
+
+    /// The same world, explored to its end even if something is violated on the way: [`Layered::all_violated`] says
+    /// what. Histories are cut as if nothing were.
+    #[must_use]
+    pub fn past_violations(self) -> Self {
+        Layered { world: self.world.past_violations(), ..self }
+    }
+
+    /// Every property that is violated somewhere, by histories that have been cut.
+    pub fn all_violated(&self) -> BTreeSet<&'static str> {
+        let unsound = self.judged.iter().filter(|(_, verdict)| verdict.is_err());
+        let decided = |id: DecidedId| self.decided.get_index(id as usize).expect("what is named is known");
+        let violated = |(joint, id): &(Joint, DecidedId)| self.world.judge.violated(joint, decided(*id));
+        unsound.flat_map(|(what, _)| violated(what)).collect()
+    }
+
     /// The world itself.
     pub fn world(&self) -> &World {
         &self.world
@@ -120,6 +142,8 @@ impl Layered {
     pub fn witnesses(&self) -> Witnesses {
         let mut all = Witnesses::default();
         self.judged.values().flatten().for_each(|&happened| all.add(happened));
+        // Of what is committed in several views a state names the lowest only, but each was named by itself first.
+        self.decided.iter().flatten().for_each(|&(view, n, _)| all.add_commit(view, n));
         all
     }
 
@@ -339,7 +363,8 @@ impl Space for Layered {
     ) -> Result<Judgement, Unlearnt> {
         let (agents, known, decided) = self.split(state);
         let verdict = self.judged.get(&(self.world.joint(agents), decided)).ok_or(Unlearnt)?;
-        let judgement = if verdict.is_ok() { Judgement::Sound } else { Judgement::Unsound };
+        let sound = verdict.is_ok() || !self.world.stops_at_violations;
+        let judgement = if sound { Judgement::Sound } else { Judgement::Unsound };
         if depth == self.rounds.len() {
             return Ok(judgement);
         }

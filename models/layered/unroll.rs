@@ -19,7 +19,12 @@ impl Layered {
         for (round, pair) in path.windows(2).enumerate() {
             steps.extend(self.steps_of_round(round, &pair[0], &pair[1])?);
         }
-        Execution::new(&mut Executor::new(self.world.config()).ok()?, steps)
+        let executor = Executor::new(self.world.config()).ok()?;
+        let mut executor = match self.world.judge.only() {
+            Some(property) => executor.judged_by(property),
+            None => executor,
+        };
+        Execution::new(&mut executor, steps)
     }
 
     /// The steps by which one layered state leads to the next.

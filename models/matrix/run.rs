@@ -117,7 +117,9 @@ fn holds(report: &Report) -> Outcome {
         Verdict::Unknown if report.explore == Explore::Layered => {
             Outcome::Refused(report.why.clone().unwrap_or_default())
         }
-        Verdict::Unknown => Outcome::Wrong(format!("unknown: {}", report.why.clone().unwrap_or_default())),
+        Verdict::Unknown | Verdict::Hunted => {
+            Outcome::Wrong(format!("unknown: {}", report.why.clone().unwrap_or_default()))
+        }
         Verdict::Violated => {
             let violation = report.violation.clone().unwrap_or_default();
             Outcome::Wrong(format!("{} is violated: {violation}", report.property.unwrap_or_default()))

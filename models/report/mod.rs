@@ -4,14 +4,16 @@ mod run;
 
 pub use run::{OnProgress, Stage, run};
 
-use crate::engine::{Exploration, Outcome};
+use crate::engine::{Exploration, INTERRUPTED, Outcome};
+use crate::falsifiable::{self, Claim};
 use crate::lazy::Conditions;
 use crate::trace::Execution;
-use crate::world::{Witnesses, World, WorldConfig};
+use crate::world::{Witness, Witnesses, World, WorldConfig};
 use pbft_properties::{History, Violation};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// How a world is explored.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -26,6 +28,11 @@ pub enum Explore {
 }
 
 impl Explore {
+    /// The way of this name, if there is one.
+    pub fn named(name: &str) -> Option<Explore> {
+        [Explore::None, Explore::Lazy, Explore::Layered].into_iter().find(|how| how.name() == name)
+    }
+
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -45,6 +52,10 @@ pub struct Options {
     pub memory: usize,
     /// The bytes allocated now.
     pub allocated: fn() -> usize,
+    /// The longest time that the exploration may take, conditions apart.
+    pub time: Duration,
+    /// Whether this is a hunt: a look for a violation in a world that cannot be exhausted.
+    pub hunt: bool,
     /// Whether to check the conditions of a reduction. Without them it can hold nothing.
     pub conditions: bool,
     /// Whether to work out the observables.
@@ -54,12 +65,14 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Two threads, no limit on memory; conditions and no observables.
+    /// Two threads, no limit; conditions and no observables.
     fn default() -> Self {
         Options {
             threads: 2,
             memory: usize::MAX,
             allocated: || 0,
+            time: Duration::MAX,
+            hunt: false,
             conditions: true,
             observables: false,
             execution: false,
@@ -71,12 +84,15 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Every reachable state was visited, something happens in some, and no property is violated in any.
+    /// Every reachable state was visited, everything that the bounds call for happens in some ([`Witnesses::missing`]),
+    /// and no property is violated in any.
     Holds,
     /// A property is violated.
     Violated,
     /// Nothing is claimed.
     Unknown,
+    /// A hunt found no violation. Nothing is claimed, nor was it to be: not even where a hunt comes to an end.
+    Hunted,
 }
 
 /// How often a condition of a reduction was tried.
@@ -148,7 +164,16 @@ pub struct Report {
     /// Steps to the violation: the least there are, or, found round by round, deliveries none of which can be dropped.
     pub trace_length: Option<usize>,
     /// What happens in some state, and what in none.
-    pub witnesses: BTreeMap<&'static str, bool>,
+    pub witnesses: BTreeMap<String, bool>,
+    /// Those of them that the bounds call for: without any one of them nothing holds.
+    pub witnesses_needed: Vec<String>,
+    /// The properties that a mistake violates in this very world, each with the rule switched off or the mistake
+    /// seeded: see [`crate::falsifiable`]. None if nothing is known of this world.
+    pub can_fail: Option<BTreeMap<String, String>>,
+    /// The properties that nothing is known to violate in this world: they are not claimed for it.
+    pub not_shown_to_fail: Option<Vec<&'static str>>,
+    /// Whether this was a hunt: see [`Verdict::Hunted`].
+    pub hunt: bool,
     /// How often conditions of the reduction were tried; 0 without one.
     pub conditions_checked: u64,
     /// How often they failed.
@@ -220,24 +245,33 @@ impl Observables {
 }
 
 /// What the findings amount to, and why it is nothing, if so.
-fn verdict(findings: &Findings) -> (Verdict, Option<&'static str>) {
-    let unknown = |why: &'static str| (Verdict::Unknown, Some(why));
+fn verdict(config: &WorldConfig, hunt: bool, findings: &Findings) -> (Verdict, Option<String>) {
+    let unknown = |why: &str| (Verdict::Unknown, Some(why.to_string()));
     match (&findings.exploration.outcome, &findings.conditions) {
         // A violation needs no condition: its steps are steps of the real replicas.
         (Outcome::Violated { .. }, _) if findings.violation.is_some() => (Verdict::Violated, None),
         (Outcome::Violated { .. }, _) => unknown("whole replicas do not show the violation found"),
+        (Outcome::NotExhausted { why: INTERRUPTED }, _) => unknown(INTERRUPTED),
+        (Outcome::NotExhausted { why }, _) if hunt => (Verdict::Hunted, Some(format!("no verdict: {why}"))),
+        (Outcome::Exhausted, _) if hunt => {
+            (Verdict::Hunted, Some("no verdict: a hunt claims nothing".into()))
+        }
         (Outcome::NotExhausted { why }, _) => unknown(why),
         (Outcome::Exhausted, Some(tried)) if tried.failed() > 0 => unknown("a condition does not hold"),
         (Outcome::Exhausted, Some(Conditions { stopped: Some(why), .. })) => unknown(why),
         (Outcome::Exhausted, Some(tried)) if tried.checked() == 0 => unknown("conditions were not checked"),
-        (Outcome::Exhausted, _) if !findings.witnesses.commits => unknown("vacuous: nothing ever commits"),
-        (Outcome::Exhausted, _) => (Verdict::Holds, None),
+        (Outcome::Exhausted, _) => match findings.witnesses.missing(config) {
+            Some(vacuous) => (Verdict::Unknown, Some(vacuous)),
+            None => (Verdict::Holds, None),
+        },
     }
 }
 
 /// The report, but for the time and the memory of the whole run.
 fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findings) -> Report {
-    let (verdict, why) = verdict(&findings);
+    let (verdict, why) = verdict(config, options.hunt, &findings);
+    let witnesses = findings.witnesses.named(config);
+    let claim = falsifiable::of(config, how);
     let Findings { exploration, conditions, violation, observables, .. } = findings;
     let conditions = conditions.unwrap_or_default();
     let explore_seconds = exploration.elapsed.as_secs_f64();
@@ -273,18 +307,27 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         verdict,
         property: violation.as_ref().map(|violation| violation.property),
         trace_length: violated.then_some(findings.trace.len()),
-        witnesses: findings.witnesses.named().into(),
+        witnesses_needed: needed(&witnesses),
+        witnesses: witnesses.into_iter().map(|witness| (witness.name, witness.seen)).collect(),
+        not_shown_to_fail: claim.as_ref().map(Claim::not_shown),
+        can_fail: claim.map(|claim| claim.by_name()),
+        hunt: options.hunt,
         conditions_checked: conditions.checked(),
         conditions_failed: conditions.failed(),
         observables: count,
         observables_digest: digest,
-        why: why.map(str::to_owned),
+        why,
         violation: violation.map(|violation| violation.what),
         trace: violated.then_some(findings.trace),
         conditions: tried(&conditions),
         execution: findings.execution,
         first_failures: (conditions.first.iter()).map(|(&name, first)| (name, first.what.clone())).collect(),
     }
+}
+
+fn needed(witnesses: &[Witness]) -> Vec<String> {
+    let needed = witnesses.iter().filter(|witness| witness.needed.is_some());
+    needed.map(|witness| witness.name.clone()).collect()
 }
 
 fn tried(conditions: &Conditions) -> BTreeMap<&'static str, Tried> {
@@ -295,11 +338,19 @@ fn tried(conditions: &Conditions) -> BTreeMap<&'static str, Tried> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use pbft::types::{Cluster, SeqNo, View};
+
+    fn config() -> WorldConfig {
+        WorldConfig::new(Cluster::new(4, 1), 1)
+    }
 
     fn findings(outcome: Outcome, commits: bool, conditions: Option<(u64, u64)>) -> Findings {
         let conditions = conditions
             .map(|counts| Conditions { counts: [("postponing", counts)].into(), ..Conditions::default() });
+        let mut witnesses = Witnesses::default();
+        if commits {
+            witnesses.add_commit(View(0), SeqNo(1));
+        }
         Findings {
             exploration: Exploration {
                 outcome,
@@ -309,7 +360,7 @@ mod tests {
                 elapsed: Duration::ZERO,
                 state_bytes: 0,
             },
-            witnesses: Witnesses { commits, ..Witnesses::default() },
+            witnesses,
             conditions,
             violation: Some(Violation { property: "agreement", what: String::new() }),
             trace: Vec::new(),
@@ -325,34 +376,66 @@ mod tests {
         Outcome::Violated { what: String::new(), path: Vec::new() }
     }
 
+    fn judged(findings: &Findings) -> (Verdict, Option<String>) {
+        verdict(&config(), false, findings)
+    }
+
+    fn unknown(why: &str) -> (Verdict, Option<String>) {
+        (Verdict::Unknown, Some(why.into()))
+    }
+
     #[test]
     fn only_an_exhausted_world_in_which_something_commits_holds() {
         for conditions in [None, Some((7, 0))] {
             let holds = findings(Outcome::Exhausted, true, conditions);
-            assert_eq!(verdict(&holds), (Verdict::Holds, None));
+            assert_eq!(judged(&holds), (Verdict::Holds, None));
             let vacuous = findings(Outcome::Exhausted, false, conditions);
-            assert_eq!(verdict(&vacuous), (Verdict::Unknown, Some("vacuous: nothing ever commits")));
-            let cut_short = findings(Outcome::NotExhausted { why: "it was interrupted" }, true, conditions);
-            assert_eq!(verdict(&cut_short), (Verdict::Unknown, Some("it was interrupted")));
+            assert_eq!(judged(&vacuous), unknown("vacuous: nothing ever commits in view 0"));
+            let cut_short = findings(Outcome::NotExhausted { why: INTERRUPTED }, true, conditions);
+            assert_eq!(judged(&cut_short), unknown("it was interrupted"));
         }
+    }
+
+    #[test]
+    fn a_bound_beyond_which_nothing_happens_is_no_verdict() {
+        let holds = findings(Outcome::Exhausted, true, None);
+        let further = WorldConfig { max_view: View(1), ..config() };
+        let why = "vacuous: nothing ever commits in view 1";
+        assert_eq!(verdict(&further, false, &holds), unknown(why));
+        let longer = WorldConfig { max_seq: SeqNo(2), ..config() };
+        assert_eq!(verdict(&longer, false, &holds), unknown("vacuous: nothing ever commits at n = 2"));
+    }
+
+    #[test]
+    fn a_hunt_finds_a_violation_or_claims_nothing() {
+        let hunted = |outcome| verdict(&config(), true, &findings(outcome, true, Some((7, 0))));
+        assert_eq!(hunted(violated()), (Verdict::Violated, None));
+        assert_eq!(hunted(Outcome::Exhausted).0, Verdict::Hunted);
+        let why = Some("no verdict: the limit on time was reached".to_string());
+        let stopped = Outcome::NotExhausted { why: "the limit on time was reached" };
+        assert_eq!(hunted(stopped.clone()), (Verdict::Hunted, why));
+        assert_eq!(hunted(Outcome::NotExhausted { why: INTERRUPTED }), unknown(INTERRUPTED));
+        // The same limit in a world that is to be exhausted.
+        let unfinished = findings(stopped, true, Some((7, 0)));
+        assert_eq!(judged(&unfinished), unknown("the limit on time was reached"));
     }
 
     #[test]
     fn a_condition_that_fails_or_was_never_tried_takes_a_verdict_back_but_no_violation() {
         for conditions in [Some((7, 1)), Some((0, 0))] {
-            let (found, why) = verdict(&findings(Outcome::Exhausted, true, conditions));
+            let (found, why) = judged(&findings(Outcome::Exhausted, true, conditions));
             assert!(found == Verdict::Unknown && why.is_some_and(|why| why.contains("condition")));
-            assert_eq!(verdict(&findings(violated(), true, conditions)), (Verdict::Violated, None));
+            assert_eq!(judged(&findings(violated(), true, conditions)), (Verdict::Violated, None));
         }
     }
 
     #[test]
     fn conditions_that_were_not_all_checked_are_no_verdict() {
         let mut cut_short = findings(Outcome::Exhausted, true, Some((7, 0)));
+        let why = "it was interrupted while conditions were checked";
         if let Some(conditions) = &mut cut_short.conditions {
-            conditions.stopped = Some("it was interrupted while conditions were checked");
+            conditions.stopped = Some(why);
         }
-        let why = Some("it was interrupted while conditions were checked");
-        assert_eq!(verdict(&cut_short), (Verdict::Unknown, why));
+        assert_eq!(judged(&cut_short), unknown(why));
     }
 }

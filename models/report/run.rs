@@ -95,8 +95,8 @@ fn found(
 }
 
 fn run_engine<S: Space>(space: &mut S, options: &Options, progress: &mut OnProgress<'_>) -> Exploration {
-    let Options { threads, memory: bytes, allocated, .. } = *options;
-    let limits = Limits { threads, states: u64::MAX, bytes, allocated };
+    let Options { threads, memory: bytes, time, allocated, .. } = *options;
+    let limits = Limits { threads, time, bytes, allocated, ..Limits::default() };
     explore(space, limits, &mut |now| progress(Stage::Exploring(now)))
 }
 
@@ -131,7 +131,7 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
         Outcome::Violated { path, .. } => layered.unroll(path),
         _ => None,
     };
-    let conditions = match exhausted && options.conditions {
+    let conditions = match exhausted && options.conditions && !options.hunt {
         true => check_conditions(options, progress, |watch| layered.check_conditions(watch)),
         false => Conditions::default(),
     };
@@ -162,9 +162,11 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         _ => None,
     };
     let exhausted = exploration.outcome == Outcome::Exhausted;
-    let conditions = (world.delivery() == Delivery::Lazy).then(|| match exhausted && options.conditions {
-        true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
-        false => Conditions::default(),
+    let conditions = (world.delivery() == Delivery::Lazy).then(|| {
+        match exhausted && options.conditions && !options.hunt {
+            true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
+            false => Conditions::default(),
+        }
     });
     Findings {
         witnesses: world.witnesses(),

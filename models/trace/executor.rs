@@ -70,6 +70,12 @@ impl Executor {
         Ok(Executor { world: World::new(config.clone(), Delivery::One)?, derived: IndexMap::default() })
     }
 
+    /// The same world, judged by this property alone.
+    #[must_use]
+    pub fn judged_by(self, property: &'static str) -> Self {
+        Executor { world: self.world.judged_by(property), ..self }
+    }
+
     /// The bounds.
     pub fn config(&self) -> &WorldConfig {
         self.world.config()

@@ -63,7 +63,7 @@ impl Execution {
     /// Carries out these steps, leaving out deliveries of what is not available, up to the first violation; then drops
     /// steps while the same property is still violated, later ones first. None if nothing is violated.
     pub fn new(executor: &mut Executor, steps: Vec<Step>) -> Option<Execution> {
-        let (steps, violation) = run(executor, steps)?;
+        let (steps, violation) = violation(executor, steps)?;
         let mut shortest = Execution { config: executor.config().clone(), steps, violation };
         let mut at = shortest.steps.len();
         while at > 0 {
@@ -91,12 +91,12 @@ impl Execution {
     pub fn without(&self, executor: &mut Executor, dropped: usize) -> Option<(Vec<Step>, Violation)> {
         let mut steps = self.steps.clone();
         steps.remove(dropped);
-        run(executor, steps).filter(|(_, violation)| violation.property == self.violation.property)
+        violation(executor, steps).filter(|(_, violation)| violation.property == self.violation.property)
     }
 }
 
-/// The steps that could be taken up to the first violation, and what is violated.
-fn run(executor: &mut Executor, steps: Vec<Step>) -> Option<(Vec<Step>, Violation)> {
+/// The steps that could be taken up to the first violation, and what is violated; none if nothing is.
+pub fn violation(executor: &mut Executor, steps: Vec<Step>) -> Option<(Vec<Step>, Violation)> {
     let mut moment = executor.start();
     let mut taken = Vec::new();
     if let Some(violation) = executor.violation(&moment) {

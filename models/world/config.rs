@@ -1,6 +1,7 @@
 //! What a world is made of.
 
 use super::Modelled;
+use super::witnesses::HIGHEST;
 use crate::crypto::{Keys, Symbolic};
 use crate::journal::Journal;
 use crate::mutants::Rulebook;
@@ -110,6 +111,9 @@ impl WorldConfig {
         }
         if self.max_seq.0 == 0 || self.max_batch == 0 {
             return Some("--max-seq and --max-batch must be at least 1".into());
+        }
+        if self.max_view.0 > HIGHEST || self.max_seq.0 > HIGHEST {
+            return Some(format!("--max-view and --max-seq may be at most {HIGHEST}"));
         }
         if self.checkpoint_interval == Some(0) {
             return Some("--checkpoint-interval must be at least 1".into());

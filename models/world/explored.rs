@@ -3,9 +3,10 @@
 
 use super::agents::{Agent, AgentId, Agents, Facts};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
-use super::judge::{ClientHistory, Joint, Judge, Witnesses};
+use super::judge::{ClientHistory, Joint, Judge};
 use super::network::{Network, Parts, SubjectNumber, reply_subjects, request_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
+use super::witnesses::Witnesses;
 use crate::adversary::{Adversary, Bounds};
 use crate::lazy::{self, Conditions, Watch};
 use foldhash::fast::FixedState;
@@ -58,7 +59,7 @@ pub struct World {
     requests: Vec<MessageId>,
     moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
-    pub(super) stops_at_violations: bool,
+    pub(crate) stops_at_violations: bool,
     pub(super) listed_backwards: bool,
 }
 
@@ -123,6 +124,13 @@ impl World {
         World { stops_at_violations: false, ..self }
     }
 
+    /// The same world, judged by this property alone: what violates others is explored like anything else.
+    #[must_use]
+    pub fn judged_by(mut self, property: &'static str) -> Self {
+        self.judge.judge_only(property);
+        self
+    }
+
     /// The same world, in which everything that can happen is listed the other way round.
     #[must_use]
     pub fn listed_backwards(self) -> Self {
@@ -134,9 +142,9 @@ impl World {
         self.judge.violations()
     }
 
-    /// The properties that are violated in any state visited; of several in one state the first counts.
-    pub fn violated(&self) -> BTreeSet<&'static str> {
-        self.judge.violated()
+    /// Every property that is violated somewhere.
+    pub fn all_violated(&self) -> BTreeSet<&'static str> {
+        self.judge.all_violated()
     }
 
     /// The bounds.

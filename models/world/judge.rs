@@ -1,6 +1,7 @@
 //! Judging a state by what its replicas have done.
 
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
+use super::witnesses::Witnesses;
 use crate::crypto::Symbolic;
 use crate::journal::Journal;
 use foldhash::fast::FixedState;
@@ -9,71 +10,10 @@ use pbft::message::Batch;
 use pbft::replica::Fact;
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
-use pbft_properties::{Accepted, Catalogue, History, Snapshot, Violation, check_all};
+use pbft_properties::{Accepted, Catalogue, History, Listed, Snapshot, Violation, all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::sync::Mutex;
-
-/// What has been seen to happen. A world where nothing happens proves nothing.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Witnesses {
-    /// Some correct replica has committed something.
-    pub commits: bool,
-    /// Some correct replica has committed something that another correct one has not prepared: with so few
-    /// replicas that each is needed, this is never seen.
-    pub commits_without_one: bool,
-    /// Some client has accepted a result, or can have.
-    pub accepted: bool,
-    /// Every client has accepted a result, or can have.
-    pub all_accepted: bool,
-    /// A client has sent its request to all, and accepted a result after that or before.
-    pub retransmitted: bool,
-    /// Every correct replica has executed up to the highest sequence number.
-    pub complete: bool,
-    /// Some correct replica has entered a view by a NEW-VIEW.
-    pub view_changes: bool,
-    /// Something has committed in a view above 0.
-    pub commits_later: bool,
-    /// A null request was carried into a view.
-    pub nulls: bool,
-    /// A checkpoint is stable at some correct replica.
-    pub stable: bool,
-    /// Some correct replica has fetched a state.
-    pub transfers: bool,
-}
-
-impl Witnesses {
-    /// Each with its name.
-    pub fn named(&self) -> [(&'static str, bool); 11] {
-        [
-            ("something commits", self.commits),
-            ("something commits without some replica", self.commits_without_one),
-            ("a client accepts a result", self.accepted),
-            ("every client accepts a result", self.all_accepted),
-            ("a client that retransmits accepts a result", self.retransmitted),
-            ("everything executes everywhere", self.complete),
-            ("a view change completes", self.view_changes),
-            ("something commits in a later view", self.commits_later),
-            ("a null request is carried into a view", self.nulls),
-            ("a checkpoint becomes stable", self.stable),
-            ("a state is fetched", self.transfers),
-        ]
-    }
-
-    pub(crate) fn add(&mut self, other: Witnesses) {
-        self.commits |= other.commits;
-        self.commits_without_one |= other.commits_without_one;
-        self.accepted |= other.accepted;
-        self.all_accepted |= other.all_accepted;
-        self.retransmitted |= other.retransmitted;
-        self.complete |= other.complete;
-        self.view_changes |= other.view_changes;
-        self.commits_later |= other.commits_later;
-        self.nulls |= other.nulls;
-        self.stable |= other.stable;
-        self.transfers |= other.transfers;
-    }
-}
 
 /// What a client that is part of the world has done.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -82,6 +22,13 @@ pub struct ClientHistory {
     pub accepted: Vec<Accepted>,
     /// Whether it has sent its request to more replicas than at first.
     pub retransmitted: bool,
+}
+
+/// What the properties are told.
+struct Scene {
+    replicas: BTreeMap<ReplicaId, History>,
+    accepted: Vec<Accepted>,
+    retransmitted: bool,
 }
 
 /// What has happened, or what is violated.
@@ -101,6 +48,8 @@ pub struct Judge {
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
     catalogue: Catalogue,
     genesis: Journal,
+    /// The property judged by, if not all of them.
+    only: Option<&'static str>,
     histories: IndexSet<History, FixedState>,
     clients: IndexSet<ClientHistory, FixedState>,
     judged: Vec<Mutex<IndexMap<Joint, Verdict, FixedState>>>,
@@ -117,11 +66,22 @@ impl Judge {
             authentic: authentic.collect(),
             catalogue: catalogue(config),
             genesis: Journal::default(),
+            only: None,
             histories: IndexSet::default(),
             clients: IndexSet::default(),
             judged: (0..JUDGED_SHARDS).map(|_| Mutex::default()).collect(),
             config: config.clone(),
         }
+    }
+
+    /// From now on judges by this property alone.
+    pub(super) fn judge_only(&mut self, property: &'static str) {
+        self.only = Some(property);
+    }
+
+    /// The property judged by, if not all of them.
+    pub(crate) fn only(&self) -> Option<&'static str> {
+        self.only
     }
 
     /// Names a history.
@@ -186,11 +146,6 @@ impl Judge {
         self.all_judged().filter(|(_, verdict)| verdict.is_err()).count()
     }
 
-    /// The properties that are violated in any of the states judged; of several in one state the first counts.
-    pub fn violated(&self) -> BTreeSet<&'static str> {
-        self.all_judged().filter_map(|(_, verdict)| Some(verdict.err()?.property)).collect()
-    }
-
     /// The name of a history, if it has one.
     pub fn find(&self, history: &History) -> Option<u32> {
         let index = self.histories.get_index_of(history)?;
@@ -210,11 +165,29 @@ impl Judge {
     }
 
     /// Judges these histories, when some correct replicas have committed `decided` besides.
-    pub(crate) fn look_at(
-        &self,
-        joint: &Joint,
-        decided: &[(View, SeqNo, Digest)],
-    ) -> Result<Witnesses, Violation> {
+    pub(crate) fn look_at(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Verdict {
+        let scene = self.scene(joint, decided);
+        self.check(&scene.replicas, &scene.accepted)?;
+        let happened = Witnesses::of(&self.config, &scene.replicas, &scene.accepted);
+        Ok(Witnesses { retransmitted: scene.retransmitted, ..happened })
+    }
+
+    /// Every property that these histories violate, when some correct replicas have committed `decided` besides.
+    pub(crate) fn violated(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Vec<&'static str> {
+        let Scene { replicas, accepted, .. } = self.scene(joint, decided);
+        let snapshot = self.snapshot(&replicas, &accepted);
+        let broken = |property: &Listed<Journal>| (property.check)(&snapshot).is_err();
+        all().iter().filter(|property| broken(property)).map(|property| property.name).collect()
+    }
+
+    /// Every property that some combination of the histories judged so far violates.
+    pub fn all_violated(&self) -> BTreeSet<&'static str> {
+        let unsound = self.all_judged().filter(|(_, verdict)| verdict.is_err());
+        unsound.flat_map(|(joint, _)| self.violated(&joint, &[])).collect()
+    }
+
+    /// What the properties are told of these histories.
+    fn scene(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Scene {
         let mut replicas: BTreeMap<ReplicaId, History> = (self.correct.iter().zip(joint))
             .map(|(&replica, &name)| (replica, self.history(name).clone()))
             .collect();
@@ -235,9 +208,8 @@ impl Judge {
             Clients::Implicit => self.acceptable(&replicas),
             Clients::Actors => clients.iter().flat_map(|client| client.accepted.clone()).collect(),
         };
-        self.check(&replicas, &accepted)?;
         let retransmitted = clients.iter().any(|c| c.retransmitted && !c.accepted.is_empty());
-        Ok(Witnesses { retransmitted, ..self.happened(&replicas, &accepted) })
+        Scene { replicas, accepted, retransmitted }
     }
 
     /// Whether one replica's history violates something by itself.
@@ -246,7 +218,19 @@ impl Judge {
     }
 
     fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), Violation> {
-        let snapshot = Snapshot {
+        let snapshot = self.snapshot(replicas, accepted);
+        let properties = all::<Journal>();
+        let mut wanted =
+            properties.iter().filter(|property| self.only.is_none_or(|only| only == property.name));
+        wanted.try_for_each(|property| (property.check)(&snapshot))
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        replicas: &'a BTreeMap<ReplicaId, History>,
+        accepted: &'a [Accepted],
+    ) -> Snapshot<'a, Journal> {
+        Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,
             genesis: &self.genesis,
@@ -254,33 +238,6 @@ impl Judge {
             authentic: &self.authentic,
             catalogue: &self.catalogue,
             accepted,
-        };
-        check_all(&snapshot)
-    }
-
-    fn happened(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Witnesses {
-        let any = |happened: fn(&History) -> bool| replicas.values().any(happened);
-        let last = |history: &History| history.executions().map(|execution| execution.n).max();
-        let null = |entry: &pbft_properties::Entry| entry.carried.values().any(|&d| d == Digest::NULL);
-        let prepared_by_all = |slot: &(View, SeqNo), digest: &Digest| {
-            let prepared =
-                |history: &History| history.prepared().get(slot).is_some_and(|d| d.contains(digest));
-            replicas.values().all(prepared)
-        };
-        let served: BTreeSet<ClientId> = accepted.iter().map(|accepted| accepted.client).collect();
-        Witnesses {
-            commits: any(|history| !history.committed().is_empty()),
-            commits_without_one: (replicas.values().flat_map(|history| history.committed()))
-                .any(|(slot, digests)| digests.iter().any(|digest| !prepared_by_all(slot, digest))),
-            accepted: !accepted.is_empty(),
-            all_accepted: served.len() == self.config.requests as usize,
-            retransmitted: false,
-            complete: replicas.values().all(|history| last(history) == Some(self.config.max_seq)),
-            view_changes: any(|history| history.entries().next().is_some()),
-            commits_later: any(|history| history.committed().keys().any(|(view, _)| view.0 > 0)),
-            nulls: replicas.values().any(|history| history.entries().any(null)),
-            stable: any(|history| history.h().0 > 0),
-            transfers: any(|history| history.service_steps().len() > history.executions().count()),
         }
     }
 

@@ -30,6 +30,7 @@ mod resent;
 mod space;
 mod tables;
 mod views;
+mod witnesses;
 mod words;
 
 pub use words::in_words;
@@ -39,10 +40,11 @@ pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
 pub(crate) use explored::one_by_one;
 pub use explored::{Delivery, Move, State, World};
-pub use judge::{ClientHistory, Joint, Judge, Witnesses};
+pub use judge::{ClientHistory, Joint, Judge};
 pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_subjects, subjects};
 pub use plain::{Plain, PlainState};
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
+pub use witnesses::{HIGHEST, Numbers, Witness, Witnesses};
 
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;

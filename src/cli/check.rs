@@ -6,18 +6,20 @@ use crate::{say, table};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{self, Explore, Options, Report, Verdict};
-use pbft_models::suite;
+use pbft_models::suite::{self, Entry};
 use pbft_models::trace::{Execution, file::Stored};
 use pbft_models::world::{Clients, WorldConfig};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The options of `pbft check`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Which worlds to explore: the default suite takes less than two minutes on two cores, the full one is
-    /// everything that is claimed.
+    /// everything that is claimed, and hunts of half a minute in worlds that cannot be exhausted; at night a hunt
+    /// takes ten minutes.
     #[arg(long, default_value = "default", conflicts_with = "WorldFlags")]
     suite: Suite,
     /// Explore the worlds of this name, in every way that the suites do.
@@ -29,6 +31,9 @@ pub struct Arguments {
     /// Stop a world, with no verdict, when so many GiB are allocated.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
+    /// Stop a world, with no verdict, when it has been explored for so long; a hunt takes no longer either.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<Duration>,
     /// Do not check the conditions of the reduction: faster, and a run without a violation is then no verdict.
     #[arg(long)]
     no_conditions: bool,
@@ -95,7 +100,11 @@ pub struct WorldFlags {
 enum Suite {
     Default,
     Full,
+    Night,
 }
+
+/// How much longer a hunt takes at night.
+const NIGHT: u32 = 20;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum How {
@@ -124,6 +133,13 @@ pub fn gibibytes(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "it is a number of GiB above 0, such as 4 or 0.5".into())
 }
 
+/// So many seconds, more than none.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok().filter(|&number: &f64| number > 0.0);
+    let seconds = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    seconds.ok_or_else(|| "it is a number of seconds above 0, such as 30 or 0.5".into())
+}
+
 /// The rules named on the command line.
 pub fn rules(name: &str) -> Result<Rulebook, String> {
     if name == "pbft" {
@@ -144,6 +160,29 @@ pub fn cluster(n: u16, f: u16) -> Result<Cluster, String> {
         ));
     }
     Ok(cluster)
+}
+
+/// A world to explore.
+struct Asked {
+    config: WorldConfig,
+    explore: Explore,
+    /// For a hunt how long it takes.
+    hunt: Option<Duration>,
+}
+
+/// The worlds of the suites that have this name, or else those of the default suite or of the full one.
+pub fn entries(world: Option<&str>, default: bool) -> Result<Vec<Entry>, String> {
+    let wanted = |entry: &Entry| match world {
+        Some(name) => entry.config.name() == *name,
+        None => entry.default || !default,
+    };
+    let wanted: Vec<_> = suite::all().into_iter().filter(wanted).collect();
+    match world {
+        Some(name) if wanted.is_empty() => {
+            Err(format!("no world of the suites is called {name}: `pbft check --list` lists them"))
+        }
+        _ => Ok(wanted),
+    }
 }
 
 impl WorldFlags {
@@ -188,22 +227,25 @@ impl WorldFlags {
 }
 
 impl Arguments {
-    fn worlds(&self) -> Result<Vec<(WorldConfig, Explore)>, String> {
+    fn worlds(&self) -> Result<Vec<Asked>, String> {
         if let Some(flags) = &self.single {
-            return Ok(vec![(flags.config()?, flags.explore())]);
+            return Ok(vec![Asked { config: flags.config()?, explore: flags.explore(), hunt: None }]);
         }
-        let full = matches!(self.suite, Suite::Full);
-        let wanted = |entry: &suite::Entry| match &self.world {
-            Some(name) => entry.config.name() == *name,
-            None => full || entry.default,
+        let longer = if matches!(self.suite, Suite::Night) { NIGHT } else { 1 };
+        let asked = |entry: Entry| Asked {
+            config: entry.config,
+            explore: entry.explore,
+            hunt: entry.hunt.map(|time| time * longer),
         };
-        let wanted: Vec<_> = suite::all().into_iter().filter(wanted).collect();
-        match &self.world {
-            Some(name) if wanted.is_empty() => {
-                Err(format!("no world of the suites is called {name}: `pbft check --list` lists them"))
-            }
-            _ => Ok(wanted.into_iter().map(|entry| (entry.config, entry.explore)).collect()),
-        }
+        let entries = entries(self.world.as_deref(), matches!(self.suite, Suite::Default))?;
+        Ok(entries.into_iter().map(asked).collect())
+    }
+
+    /// The options for a world, of which a hunt takes no longer than it should.
+    fn options_of(&self, asked: &Asked) -> Options {
+        let options = self.options();
+        let time = asked.hunt.map_or(options.time, |time| time.min(options.time));
+        Options { time, hunt: asked.hunt.is_some(), ..options }
     }
 
     fn options(&self) -> Options {
@@ -212,6 +254,8 @@ impl Arguments {
             threads: self.threads.map_or_else(processors, usize::from),
             memory: (self.memory * f64::from(1 << 30)) as usize,
             allocated,
+            time: self.time.unwrap_or(Duration::MAX),
+            hunt: false,
             conditions: !self.no_conditions,
             observables: self.observables,
             execution: self.save.is_some(),
@@ -229,10 +273,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         suite::all().iter().for_each(|entry| say!("{}", table::listed(entry)));
         return Ok(ExitCode::SUCCESS);
     }
-    let (worlds, options) = (arguments.worlds()?, arguments.options());
+    let worlds = arguments.worlds()?;
     let mut verdicts = Vec::new();
-    for (config, explore) in &worlds {
+    for asked in &worlds {
+        let Asked { config, explore, .. } = asked;
         let mut ticker = Ticker::new(&config.name(), *explore);
+        let options = arguments.options_of(asked);
         let found = report::run(config.clone(), *explore, &options, &mut |progress| {
             ticker.tick_stage(progress);
             !interrupted()
@@ -284,7 +330,8 @@ fn tell(arguments: &Arguments, report: &Report, first: bool) {
     }
 }
 
-/// The exit status for these verdicts of so many worlds: a violation counts more than a world not known.
+/// The exit status for these verdicts of so many worlds: a violation counts more than a world not known. A hunt that
+/// finds nothing was not to be a verdict, so it counts for nothing.
 fn status(verdicts: &[Verdict], worlds: usize) -> u8 {
     if verdicts.contains(&Verdict::Violated) {
         1
@@ -300,13 +347,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_violation_outweighs_what_is_unknown_and_that_outweighs_what_holds() {
-        use Verdict::{Holds, Unknown, Violated};
+    fn a_violation_outweighs_what_is_unknown_and_that_what_holds_or_was_hunted() {
+        use Verdict::{Holds, Hunted, Unknown, Violated};
         assert_eq!(status(&[Holds, Holds], 2), 0);
         assert_eq!(status(&[Holds, Unknown], 2), 3);
         assert_eq!(status(&[Unknown, Violated, Holds], 3), 1);
         // The suite was interrupted.
         assert_eq!(status(&[Holds], 2), 3);
         assert_eq!(status(&[], 1), 3);
+        assert_eq!(status(&[Holds, Hunted], 2), 0);
+        assert_eq!(status(&[Hunted, Unknown], 2), 3);
+        assert_eq!(status(&[Hunted, Violated], 2), 1);
     }
 }

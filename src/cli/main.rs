@@ -5,6 +5,7 @@
 
 mod check;
 mod explore;
+mod falsify;
 mod mutants;
 mod net;
 mod output;
@@ -36,6 +37,12 @@ enum Command {
     ///
     /// Examples: pbft mutants; pbft mutants --all; pbft mutants --only highest-view-wins,commit-quorum
     Mutants(mutants::Arguments),
+    /// Shows for each world which properties can fail in it, by violating them with a rule switched off.
+    ///
+    /// Exit status: 0 every property that is said to be falsifiable is violated, 1 one is not, 3 it was cut short.
+    ///
+    /// Examples: pbft falsify; pbft falsify --suite full; pbft falsify --world n4f1-byz0-v1k1r2b1 --search
+    Falsify(falsify::Arguments),
     /// Carries out a stored counterexample and tells it step by step, or draws it.
     ///
     /// Exit status: 0 it ends as the file says, and is harmless by the paper's rules; 1 it does not.
@@ -110,6 +117,7 @@ fn main() -> ExitCode {
     let outcome = match Command::try_parse() {
         Ok(Command::Check(arguments)) => check::run(&arguments),
         Ok(Command::Mutants(arguments)) => mutants::run_all(&arguments),
+        Ok(Command::Falsify(arguments)) => falsify::run(&arguments),
         Ok(Command::Replay(arguments)) => replay::run(&arguments),
         Ok(Command::Explore(arguments)) => explore::run(&arguments),
         Ok(Command::Simulate(arguments)) => simulate::run(&arguments),

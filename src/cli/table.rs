@@ -1,18 +1,20 @@
 //! Reports as text: a line a world, and the details of one.
 
+use pbft_models::falsifiable;
 use pbft_models::report::{Report, Verdict};
 use pbft_models::suite::Entry;
 use std::fmt::Write;
 
 /// The names of the columns of [`line`].
 pub const HEADER: &str = "verdict                 world                      \
-                          explore      states  transitions depth  conditions  seconds  states/s    MiB";
+                          explore      states  transitions depth  conditions can fail  seconds  states/s    MiB";
 
 /// One report as a line below [`HEADER`].
 pub fn line(report: &Report) -> String {
     let verdict = match report.verdict {
         Verdict::Holds => "HOLDS (exhausted)".to_string(),
         Verdict::Violated => format!("VIOLATED ({} steps)", report.trace_length.unwrap_or_default()),
+        Verdict::Hunted => "hunted: nothing found".to_string(),
         Verdict::Unknown if report.exhausted => "UNKNOWN (exhausted)".to_string(),
         Verdict::Unknown => "UNKNOWN (not exhausted)".to_string(),
     };
@@ -21,9 +23,13 @@ pub fn line(report: &Report) -> String {
         (checked, 0) => checked.to_string(),
         (_, failed) => format!("{failed} failed"),
     };
+    let can_fail = match (&report.can_fail, &report.not_shown_to_fail) {
+        (Some(shown), Some(not)) => share(shown.len(), not.len()),
+        _ => "-".to_string(),
+    };
     let remark = report.property.or(report.why.as_deref()).unwrap_or_default();
     let line = format!(
-        "{verdict:<23} {:<26} {:<7} {:>11} {:>12} {:>5} {conditions:>11} {:>8.1} {:>9.0} {:>6} {remark}",
+        "{verdict:<23} {:<26} {:<7} {:>11} {:>12} {:>5} {conditions:>11} {can_fail:>8} {:>8.1} {:>9.0} {:>6} {remark}",
         report.world,
         report.explore.name(),
         report.states,
@@ -36,25 +42,46 @@ pub fn line(report: &Report) -> String {
     line.trim_end().to_string()
 }
 
+/// So many properties of all.
+fn share(shown: usize, not_shown: usize) -> String {
+    format!("{shown}/{}", shown + not_shown)
+}
+
 /// What so many worlds show together, those included that were not begun.
 pub fn summary(verdicts: &[Verdict], worlds: usize) -> String {
     let count = |wanted| verdicts.iter().filter(|&&verdict| verdict == wanted).count();
+    let hunted = count(Verdict::Hunted);
     let mut text = format!(
-        "{} of {worlds} worlds hold, {} violated, {} unknown",
+        "{} of {} worlds hold, {} violated, {} unknown",
         count(Verdict::Holds),
+        worlds - hunted,
         count(Verdict::Violated),
         count(Verdict::Unknown)
     );
+    if hunted > 0 {
+        let _ = write!(text, "; {hunted} hunted: nothing found, which is no verdict");
+    }
     if verdicts.len() < worlds {
         let _ = write!(text, "; {} not begun: it was interrupted", worlds - verdicts.len());
     }
     text + "."
 }
 
-/// A world of the suites as a line.
+/// A world of the suites as a line, with the properties that a mistake violates in it.
 pub fn listed(entry: &Entry) -> String {
-    let suites = if entry.default { "default and full" } else { "full" };
-    format!("{:<26} {:<7} {suites}", entry.config.name(), entry.explore.name())
+    let suites = match (entry.default, entry.hunt) {
+        (_, Some(_)) => "hunted in full",
+        (true, None) => "default and full",
+        (false, None) => "full",
+    };
+    let name = entry.config.name();
+    let can_fail = falsifiable::of(&entry.config, entry.explore).map(|claim| {
+        let properties: Vec<&str> = claim.shown.keys().copied().collect();
+        format!("can fail {}: {}", share(properties.len(), claim.not_shown().len()), properties.join(" "))
+    });
+    let line =
+        format!("{name:<26} {:<7} {suites:<16} {}", entry.explore.name(), can_fail.unwrap_or_default());
+    line.trim_end().to_string()
 }
 
 /// What the line of a report has no room for.
@@ -68,6 +95,7 @@ pub fn details(report: &Report) -> String {
         ),
     ];
     lines.extend(witnesses(report));
+    lines.extend(can_fail(report));
     lines.extend(conditions(report));
     if let (Some(count), Some(digest)) = (report.observables, &report.observables_digest) {
         lines.push(format!("Observables: {count} histories, SHA-256 {digest}."));
@@ -110,11 +138,22 @@ fn bounds(report: &Report) -> String {
 fn witnesses(report: &Report) -> Vec<String> {
     let named = |seen: bool| -> Vec<&str> {
         let wanted = report.witnesses.iter().filter(|&(_, &was)| was == seen);
-        wanted.map(|(&name, _)| name).collect()
+        wanted.map(|(name, _)| name.as_str()).collect()
     };
     let told =
         |how: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{how}: {}.", names.join("; ")));
     told("Seen", named(true)).into_iter().chain(told("Never seen", named(false))).collect()
+}
+
+/// Which properties could have failed, and which are not claimed.
+fn can_fail(report: &Report) -> Vec<String> {
+    let (Some(shown), Some(not)) = (&report.can_fail, &report.not_shown_to_fail) else { return Vec::new() };
+    let shown: Vec<String> = shown.iter().map(|(property, by)| format!("{property} ({by})")).collect();
+    let mut lines = vec![format!("Can fail here, as a mistake shows: {}.", shown.join("; "))];
+    if !not.is_empty() {
+        lines.push(format!("Not shown to be falsifiable here, so not claimed: {}.", not.join("; ")));
+    }
+    lines
 }
 
 fn conditions(report: &Report) -> Vec<String> {

@@ -180,7 +180,8 @@ impl<'a> Forms<'a> {
         let prove = |certificate: &PreparedCertificate<C>| {
             let PreparedCertificate { view, n, digest, .. } = *certificate;
             let read = !rules.certificates_verified(false);
-            let proof = if read { certificate.proof.clone() } else { accepted(Claim::Prepared(view, n, digest)) };
+            let proof =
+                if read { certificate.proof.clone() } else { accepted(Claim::Prepared(view, n, digest)) };
             PreparedCertificate { view, n, digest, proof }
         };
         ViewChange {

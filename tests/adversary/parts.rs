@@ -129,7 +129,9 @@ impl Parts {
         // And proofs of one claim attached to another.
         let proofs: Vec<_> = self.proved.iter().map(|certificate| certificate.proof.clone()).collect();
         for certificate in found.clone() {
-            found.extend(proofs.choose(rng).cloned().map(|proof| PreparedCertificate { proof, ..certificate }));
+            found.extend(
+                proofs.choose(rng).cloned().map(|proof| PreparedCertificate { proof, ..certificate }),
+            );
         }
         self.prepared = found.into_iter().collect();
     }

@@ -121,6 +121,7 @@ fn a_report_has_a_field_for_everything_that_a_verdict_rests_on() {
         ("observables", serde_json::Value::Null),
         ("observables_digest", serde_json::Value::Null),
         ("cut_by_bound", 0.into()),
+        ("hunt", false.into()),
     ] {
         assert_eq!(reports[0].get(field), Some(&value), "{field}");
     }
@@ -130,7 +131,14 @@ fn a_report_has_a_field_for_everything_that_a_verdict_rests_on() {
     for field in ["states_per_second", "peak_bytes", "conditions_checked"] {
         assert!(reports[0][field].as_f64().unwrap() > 0.0, "{field}");
     }
-    assert_eq!(reports[0]["witnesses"]["something commits"], true);
+    assert_eq!(reports[0]["witnesses"]["something commits in view 0"], true);
+    assert_eq!(reports[0]["witnesses"]["a null request is carried into a view"], false);
+    let needed = serde_json::json!(["something commits in view 0", "something commits at n = 1"]);
+    assert_eq!(reports[0]["witnesses_needed"], needed);
+    // Of the world `pbft check --list` knows what can fail in it.
+    let (can_fail, not) = (&reports[0]["can_fail"], &reports[0]["not_shown_to_fail"]);
+    let counts = (can_fail.as_object().unwrap().len(), not.as_array().unwrap().len());
+    assert!(counts.0 > 0 && counts.1 > 0 && can_fail.get("checkpoints-agree").is_none(), "{can_fail}");
 }
 
 #[test]
@@ -169,7 +177,10 @@ fn the_worlds_of_the_suites_are_listed() {
     let (status, stdout, stderr) = pbft("check --list");
     assert_eq!((status, stderr.as_str()), (HOLDS, ""));
     for line in stdout.lines() {
-        assert!(line.ends_with(" default and full") || line.ends_with(" full"), "{line}");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let of = |suites: &[&str]| words[2..].starts_with(suites);
+        let claimed = of(&["default", "and", "full", "can", "fail"]) || of(&["full", "can", "fail"]);
+        assert!(claimed || of(&["hunted", "in", "full"]), "{line}");
     }
     assert!(stdout.lines().any(|line| line.starts_with("n4f1-byz3-v2k1r2b1 ")), "{stdout}");
 }
@@ -180,6 +191,50 @@ fn a_world_of_the_suites_is_explored_in_every_way_that_they_do() {
     assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
     assert!(stdout.contains(" none ") && stdout.contains(" lazy "), "{stdout}");
     assert!(stdout.ends_with("\n2 of 2 worlds hold, 0 violated, 0 unknown.\n"), "{stdout}");
+}
+
+#[test]
+fn a_world_in_which_a_bound_means_nothing_does_not_hold() {
+    // A view change is possible in view 1 only; one request, and no Byzantine primary to propose it twice.
+    let (status, stdout, _) = pbft("check --n 4 --requests 1 --max-seq 2 --explore lazy");
+    assert_eq!(status, UNKNOWN, "{stdout}");
+    assert!(
+        stdout.contains("vacuous: nothing ever commits at n = 2") && !stdout.contains("HOLDS"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn a_world_that_takes_too_long_is_unknown_and_a_hunt_that_finds_nothing_is_no_verdict() {
+    let (status, stdout, _) = pbft("check --byzantine 0 --time 0.000001");
+    assert_eq!(status, UNKNOWN);
+    assert!(stdout.contains("not exhausted, the limit on time was reached."), "{stdout}");
+    let (_, stdout, _) = pbft("check --list");
+    let hunted = stdout.lines().find(|line| line.contains(" hunted in full")).unwrap();
+    let world = hunted.split_whitespace().next().unwrap();
+    let (status, stdout, _) = pbft(&format!("check --world {world} --time 0.1"));
+    assert_eq!(status, HOLDS, "{stdout}");
+    assert!(stdout.contains("hunted: nothing found "), "{stdout}");
+    assert!(stdout.contains(" no verdict: the limit on time was reached"), "{stdout}");
+    assert!(stdout.contains("hunted: nothing found, which is no verdict.\n"), "{stdout}");
+    assert!(!stdout.contains("HOLDS"), "{stdout}");
+}
+
+// --- falsify ---
+
+#[test]
+fn what_is_said_to_be_falsifiable_is_violated_without_a_rule() {
+    let (status, stdout, stderr) = pbft("falsify --world n4f1-byz0-v0k1r2b1");
+    assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
+    let violated: Vec<&str> = stdout.lines().filter(|line| line.contains(" steps ")).collect();
+    assert!(violated.iter().any(|line| line.contains(" none ")), "{stdout}");
+    assert!(violated.iter().any(|line| line.contains(" lazy ")), "{stdout}");
+    let (status, reports) = reports("falsify --world n4f1-byz0-v0k1r2b1");
+    assert_eq!((status, reports.len()), (HOLDS, violated.len()));
+    assert!(reports.iter().all(|report| report["violated"] == true), "{reports:?}");
+    let (_, checked) = self::reports("check --world n4f1-byz0-v0k1r2b1");
+    let claimed = checked.iter().map(|report| report["can_fail"].as_object().unwrap().len());
+    assert_eq!(claimed.sum::<usize>(), reports.len());
 }
 
 #[test]
@@ -298,6 +353,8 @@ fn a_wrong_command_line_is_answered_in_one_sentence() {
     assert_refused("check --memory -1", "'-1'");
     assert_refused("check --memory 0", "a number of GiB above 0");
     assert_refused("check --threads 0", "'0'");
+    assert_refused("check --time 0", "a number of seconds above 0");
+    assert_refused("falsify --world n4f1", "no world of the suites is called n4f1");
     assert_refused("check --suite some", "'some'");
     assert_refused("check --suite full --n 4", "'--suite <SUITE>'");
     assert_refused("check --world n4f1 --n 4", "'--world <NAME>'");

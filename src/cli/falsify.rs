@@ -1,0 +1,189 @@
+//! `pbft falsify`: which properties can fail in which world, shown by exploring without a rule.
+
+use crate::check::{entries, gibibytes, seconds};
+use crate::output::{allocated, interrupted};
+use crate::say;
+use pbft_models::falsifiable::{self, Claim, Shown, killing, properties, table, violate, violated};
+use pbft_models::mutants::Mutant;
+use pbft_models::report::{Explore, Options};
+use pbft_models::suite::Entry;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The options of `pbft falsify`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The worlds of which suite.
+    #[arg(long, default_value = "default")]
+    suite: Suite,
+    /// The worlds of this name, explored in every way that the suites do.
+    #[arg(long, value_name = "NAME", conflicts_with = "suite")]
+    world: Option<String>,
+    /// Do not verify what is claimed: try every rule in every world, past violations, and print the table of what is
+    /// violated.
+    #[arg(long)]
+    search: bool,
+    /// Give up an exploration after so many seconds; 60, and 2 in a search, if not given.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<Duration>,
+    /// Give up an exploration when so many GiB are allocated.
+    #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
+    memory: f64,
+    /// Threads; one a processor, if not given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print a JSON object for each claim, one a line, and nothing else.
+    #[arg(long, conflicts_with = "search")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Suite {
+    Default,
+    Full,
+}
+
+/// How long an exploration may take, if nothing is said.
+const VERIFY: Duration = Duration::from_secs(60);
+const SEARCH: Duration = Duration::from_secs(2);
+
+impl Arguments {
+    fn options(&self, time: Duration) -> Options {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        Options {
+            threads: self.threads.map_or_else(processors, usize::from),
+            memory: (self.memory * f64::from(1 << 30)) as usize,
+            allocated,
+            time: self.time.unwrap_or(time),
+            ..Options::default()
+        }
+    }
+}
+
+/// Verifies what is claimed of the worlds asked for, or searches for what can be.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let entries = entries(arguments.world.as_deref(), matches!(arguments.suite, Suite::Default))?;
+    let entries: Vec<Entry> = entries.into_iter().filter(|entry| entry.hunt.is_none()).collect();
+    if arguments.search { search(arguments, &entries) } else { verify(arguments, &entries) }
+}
+
+const HEADER: &str = "violated in             world                      explore without                      \
+                      property                           states  seconds";
+
+fn verify(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> {
+    let options = arguments.options(VERIFY);
+    let (mut shown, mut seeded, mut wrong) = (0, 0, 0);
+    if !arguments.json {
+        say!("{HEADER}");
+    }
+    for entry in entries {
+        let Some(claim) = falsifiable::of(&entry.config, entry.explore) else { continue };
+        for (&property, &by) in &claim.shown {
+            let Shown::Without(mutant) = by else {
+                seeded += 1;
+                continue;
+            };
+            let tried =
+                violate(&entry.config, entry.explore, mutant, property, &options, &mut || !interrupted())?;
+            if interrupted() {
+                return Ok(ExitCode::from(3));
+            }
+            tell(arguments.json, &claim, property, mutant, &tried);
+            *(if tried.steps.is_ok() { &mut shown } else { &mut wrong }) += 1;
+        }
+    }
+    if !arguments.json {
+        say!("\n{shown} violated, {wrong} not, {seeded} left to mistakes seeded in the source.");
+    }
+    Ok(ExitCode::from(u8::from(wrong > 0)))
+}
+
+fn tell(as_json: bool, claim: &Claim, property: &str, mutant: Mutant, tried: &falsifiable::Tried) {
+    let (world, explore, seconds) = (&claim.world, claim.explore.name(), tried.elapsed.as_secs_f64());
+    if as_json {
+        let (steps, why) = (tried.steps.ok(), tried.steps.err());
+        say!(
+            "{}",
+            json!({
+                "world": world, "explore": explore, "property": property, "without": mutant.id(),
+                "violated": steps.is_some(), "trace_length": steps, "why": why, "states": tried.states,
+                "seconds": seconds,
+            })
+        );
+        return;
+    }
+    let (steps, why) = match tried.steps {
+        Ok(steps) => (format!("{steps} steps"), ""),
+        Err(why) => ("NOT VIOLATED".into(), why),
+    };
+    let line = format!(
+        "{steps:<23} {world:<26} {explore:<7} {:<28} {property:<29} {:>11} {seconds:>8.1} {why}",
+        mutant.id(),
+        tried.states
+    );
+    say!("{}", line.trim_end());
+}
+
+/// For each world and property the rules without which it was seen to be violated there, however it was explored.
+type Seen = BTreeMap<String, BTreeMap<&'static str, BTreeSet<Mutant>>>;
+
+fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> {
+    let options = arguments.options(SEARCH);
+    let mut seen = Seen::new();
+    // What is violated one by one is violated with fewer states in other ways, so those are searched if there are any.
+    let other_way = |entry: &Entry| entry.explore != Explore::None;
+    let has_other = |name: &str| entries.iter().any(|other| other.config.name() == name && other_way(other));
+    for entry in entries {
+        let name = entry.config.name();
+        if !other_way(entry) && has_other(&name) {
+            continue;
+        }
+        let here = seen.entry(name).or_default();
+        for mutant in killing(entry.explore) {
+            let found = violated(&entry.config, entry.explore, mutant, &options, &mut || !interrupted())?;
+            if interrupted() {
+                return Ok(ExitCode::from(3));
+            }
+            for property in found {
+                here.entry(property).or_default().insert(mutant);
+            }
+        }
+        eprintln!("{} {}: {} properties", entry.config.name(), entry.explore.name(), here.len());
+    }
+    let claims: Result<Vec<Claim>, String> =
+        entries.iter().map(|entry| confirmed(entry, &seen, &options)).collect();
+    say!("{}", table(&claims?).trim_end());
+    Ok(ExitCode::from(if interrupted() { 3 } else { 0 }))
+}
+
+/// What whole replicas confirm of what was seen in a world.
+fn confirmed(entry: &Entry, seen: &Seen, options: &Options) -> Result<Claim, String> {
+    let Entry { config, explore, .. } = entry;
+    let mut claim = Claim { world: config.name(), explore: *explore, shown: BTreeMap::new() };
+    let can = killing(*explore);
+    for property in properties() {
+        let known = most_telling(property, &claim.world, seen).into_iter();
+        for mutant in known.filter(|mutant| can.contains(mutant)) {
+            let tried = violate(config, *explore, mutant, property, options, &mut || !interrupted())?;
+            if tried.steps.is_ok() {
+                claim.shown.insert(property, Shown::Without(mutant));
+                break;
+            }
+        }
+    }
+    Ok(claim)
+}
+
+/// The rules without which a property is violated in a world, those first without which it is in most worlds.
+fn most_telling(property: &str, world: &str, seen: &Seen) -> Vec<Mutant> {
+    let violates = |here: &BTreeMap<&'static str, BTreeSet<Mutant>>, mutant: &Mutant| {
+        here.get(property).is_some_and(|by| by.contains(mutant))
+    };
+    let worlds = |mutant: &Mutant| seen.values().filter(|here| violates(here, mutant)).count();
+    let here = seen.get(world).and_then(|here| here.get(property));
+    let mut by: Vec<Mutant> = here.into_iter().flatten().copied().collect();
+    by.sort_by_key(|mutant| std::cmp::Reverse(worlds(mutant)));
+    by
+}
