@@ -23,6 +23,8 @@ struct Making<'a> {
     view: View,
     accepted: Accepted,
     offered: Vec<Msg>,
+    /// Whether one has been accepted in which a VIEW-CHANGE is forged, or proves nothing.
+    takes_what_is_inside: bool,
 }
 
 impl Adversary {
@@ -30,8 +32,14 @@ impl Adversary {
     /// those with something unsound. Only what is accepted is returned, and of what differs in `V` alone one.
     pub(super) fn new_views(&self, known: &Known, view: View, sent: &[&Msg]) -> Vec<Msg> {
         let quorums = self.quorums(known, view, sent);
-        let mut making =
-            Making { adversary: self, known, view, accepted: Accepted::new(), offered: Vec::new() };
+        let mut making = Making {
+            adversary: self,
+            known,
+            view,
+            accepted: Accepted::new(),
+            offered: Vec::new(),
+            takes_what_is_inside: false,
+        };
         let primary = self.primary(view);
         for ((flaw, outcome), view_changes) in &quorums {
             // By their order the sound ones come first.
@@ -43,6 +51,11 @@ impl Adversary {
                 making.signed_by(*name, outcome, view_changes);
             }
             making.by_a_client(outcome, view_changes);
+        }
+        if making.takes_what_is_inside {
+            for ((flaw, outcome), view_changes) in &self.unproved_quorums(known, view, sent) {
+                making.unsound_quorum(*flaw, outcome, view_changes);
+            }
         }
         let sound: Vec<_> = quorums.iter().filter(|((flaw, _), _)| flaw.is_none()).collect();
         for (place, ((_, outcome), view_changes)) in sound.iter().enumerate() {
@@ -124,9 +137,12 @@ impl Making<'_> {
         if self.adversary.holds(primary).is_none() && flaw != Some(Flaw::AllForged) {
             return;
         }
+        let before = self.offered.len();
         for entries in self.entries(primary, o) {
             self.make(primary, false, (*min_s, view_changes), entries);
         }
+        let inside = matches!(flaw, Some(Flaw::Forged(_) | Flaw::AllForged | Flaw::Unproved | Flaw::Refused));
+        self.takes_what_is_inside |= inside && self.offered.len() > before;
     }
 
     /// An `O` that `V` does not lead to: with one entry changed, added or left out; or, `whole`, any other.
