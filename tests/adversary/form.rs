@@ -43,17 +43,17 @@ pub enum Form {
     OutOfO(Msg),
     /// Refused by every replica in every state.
     Refused,
-    /// It asks for something to be sent again that has been sent, or is available anyway, or for an answer to a read.
+    /// It asks for something to be sent again that has been sent, or is available anyway.
     Asks,
-    /// A block of a state; worlds leave state transfer out.
-    Transfer,
+    /// A block of a state, or a read that waits for its answer; worlds leave out state transfer and reads.
+    LeftOut,
 }
 
 impl Form {
     /// What must be in the adversary's set for this message to be covered; nothing for one that does nothing.
     pub fn stands_for(&self) -> Option<Form> {
         match self {
-            Form::Refused | Form::Asks | Form::Transfer => None,
+            Form::Refused | Form::Asks | Form::LeftOut => None,
             Form::OutOfO(batch) => Some(Form::Is(batch.clone())),
             form => Some(form.clone()),
         }
@@ -70,7 +70,8 @@ pub fn is_beyond(setting: &Setting, message: &Msg) -> bool {
     };
     let change = |m: &Signed<ViewChange<C>, C>| {
         let higher = m.content.prepared.iter().any(|certificate| slot(certificate.view, certificate.n));
-        higher || slot(m.content.view, m.content.n) || name(m.content.replica, m.signer)
+        let later = m.content.stable.iter().any(|certificate| slot(View(0), certificate.n));
+        higher || later || slot(m.content.view, m.content.n) || name(m.content.replica, m.signer)
     };
     let is_otherwise = |m: &Msg| !setting.requests.contains(m) && !setting.made_up.contains(m);
     let other_requests =
@@ -135,8 +136,8 @@ impl<'a> Forms<'a> {
             Message::NewView(m) => self.of_new_view(&m.content, m.signer),
             Message::Stable(m) => Form::Is(Message::Stable(self.stable_without_proof(m))),
             Message::Status(_) | Message::Fetch(_) => Form::Asks,
-            Message::Request(m) if m.content.read_only => Form::Asks,
-            Message::Block(_) => Form::Transfer,
+            Message::Request(m) if m.content.read_only => Form::LeftOut,
+            Message::Block(_) => Form::LeftOut,
             Message::Reply(_) => Form::Refused,
             _ => Form::Is(message.clone()),
         }
@@ -232,7 +233,7 @@ impl<'a> Forms<'a> {
             })
         };
         match form {
-            Form::Transfer => true,
+            Form::LeftOut => true,
             Form::Refused => nothing,
             Form::Asks => unchanged && outcome.1.iter().all(|form| self.is_available(form)),
             Form::OutOfO(_) => nothing || same(),

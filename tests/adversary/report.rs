@@ -147,7 +147,10 @@ impl Report {
         match (&needed, stand_in) {
             (None, _) => self.idle += 1,
             (Some(_), Some(_)) => self.in_form += 1,
-            (Some(_), None) => return self.missing.push(in_short(message)),
+            (Some(form), None) => {
+                let what = format!("{}, which comes down to {form:?}", in_short(message));
+                return self.missing.push(what);
+            }
         }
         // Not the first ones alone, which are all much the same.
         if *budget == 0 || rng.random_range(0..2) == 0 {
@@ -189,5 +192,5 @@ impl Report {
 
 /// A message as a report names it.
 fn in_short(message: &Msg) -> String {
-    format!("{message:?}").chars().take(1500).collect()
+    format!("{message:?}").chars().take(1000).collect()
 }
