@@ -1,10 +1,16 @@
-//! One view with a Byzantine replica, explored exhaustively without any reduction; and the mutants that these
-//! worlds kill.
+//! One view with a Byzantine replica, explored exhaustively, of three replicas delivery by delivery; and the mutants that
+//! these worlds kill.
 
 use pbft::types::{Cluster, ReplicaId, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{Explore, Options, Report, Verdict, run};
 use pbft_models::world::WorldConfig;
+
+/// Three replicas, which are safe as long as quorums are as large as if there were four.
+fn of_three(byzantine: &[u16]) -> WorldConfig {
+    let byzantine = byzantine.iter().copied().map(ReplicaId).collect();
+    WorldConfig { byzantine, ..WorldConfig::new(Cluster::new(3, 1), 2) }
+}
 
 /// Two requests compete for one sequence number.
 fn config(byzantine: &[u16], rules: Rulebook) -> WorldConfig {
@@ -18,21 +24,21 @@ fn explored(config: WorldConfig, how: Explore) -> Report {
 
 #[test]
 fn every_property_holds_whoever_is_byzantine() {
-    for byzantine in 0..4 {
-        let report = explored(config(&[byzantine], Rulebook::default()), Explore::None);
+    for byzantine in 0..3 {
+        let report = explored(of_three(&[byzantine]), Explore::None);
         assert_eq!(report.verdict, Verdict::Holds, "r{byzantine}: {report:?}");
     }
 }
 
 #[test]
 fn backups_are_interchangeable_so_their_worlds_are_equally_large() {
-    let sizes = [1, 2, 3].map(|byzantine| {
-        let report = explored(config(&[byzantine], Rulebook::default()), Explore::None);
+    let sizes = [1, 2].map(|byzantine| {
+        let report = explored(of_three(&[byzantine]), Explore::None);
         (report.states, report.transitions, report.depth)
     });
-    assert!(sizes[0] == sizes[1] && sizes[1] == sizes[2], "{sizes:?}");
+    assert_eq!(sizes[0], sizes[1]);
     // A changed count is a result: explain it where it changes.
-    assert_eq!(sizes[0], (406_369, 2_849_326, 13));
+    assert_eq!(sizes[0], (97_776, 521_568, 12));
 }
 
 /// The property that is violated after the least number of steps, and that number.
@@ -49,9 +55,8 @@ fn a_byzantine_primary_splits_replicas_that_lack_one_rule() {
         (Mutant::SecondPrePrepare, 6),
         (Mutant::AnyDigest, 4),
         (Mutant::VoteAgain, 4),
-        (Mutant::SenderInPayload, 4),
     ] {
-        let found = shortest(config(&[0], Rulebook::without(mutant)), Explore::None);
+        let found = shortest(config(&[0], Rulebook::without(mutant)), Explore::Lazy);
         assert_eq!(found, ("prepared-uniqueness", steps), "{mutant:?}");
     }
 }
@@ -69,7 +74,7 @@ fn a_byzantine_primary_gets_executed_what_no_client_asked_for() {
 #[test]
 fn two_byzantine_replicas_of_four_are_too_many() {
     for pair in [[0, 1], [0, 2], [0, 3]] {
-        let (found, _) = shortest(config(&pair, Rulebook::default()), Explore::None);
+        let (found, _) = shortest(config(&pair, Rulebook::default()), Explore::Lazy);
         assert_eq!(found, "prepared-uniqueness", "{pair:?}");
     }
 }

@@ -6,7 +6,7 @@ use crate::crypto::{Signature, Symbolic};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Claim, Content, Crypto, Evidence, Signed};
 use pbft::message::{Checkpoint, Message, PrePrepare, Prepare, ViewChange};
-use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
+use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -135,8 +135,8 @@ impl Adversary {
     fn convinces(&self, certificate: &PreparedCertificate<Symbolic>) -> bool {
         self.views().any(|view| {
             let (n, stable, prepared) = (SeqNo(0), None, vec![certificate.clone()]);
-            let content = ViewChange { view, n, stable, prepared, replica: self.judge.id };
-            self.is_accepted(&Message::ViewChange(Arc::new(self.judge.sign(content))))
+            let content = ViewChange { view, n, stable, prepared, replica: self.wide.id };
+            verify(&self.wide, Message::ViewChange(Arc::new(self.wide.sign(content)))).is_ok()
         })
     }
 
@@ -249,6 +249,11 @@ impl Adversary {
             }
         }
         offered
+    }
+
+    /// A proof for which nobody has voted.
+    pub(super) fn unvoted_stable(&self, n: SeqNo, digest: Digest) -> StableCertificate<Symbolic> {
+        self.sealed_stable(n, digest, Votes::new())
     }
 
     fn sealed_stable(&self, n: SeqNo, digest: Digest, votes: Votes) -> StableCertificate<Symbolic> {

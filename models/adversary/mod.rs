@@ -51,10 +51,10 @@ pub use certificates::Known;
 use crate::crypto::{Keys, Symbolic};
 use crate::world::Modelled;
 use pbft::crypto::Signed;
-use pbft::message::{Batch, Message, Request};
+use pbft::message::{Batch, MAX_WINDOW, Message, Request};
 use pbft::replica::verify::verify;
 use pbft::replica::{Effects, Replica, Setup, Subject};
-use pbft::types::{Digest, ReplicaId, SeqNo, View};
+use pbft::types::{Digest, Parameters, ReplicaId, SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +77,8 @@ pub struct Bounds {
 pub struct Adversary {
     /// A correct replica. Its production validator refuses; what is signed with its keys is never offered.
     judge: Own,
+    /// The same with the longest window: for what a certificate proves it does not matter how far a replica has come.
+    wide: Own,
     bounds: Bounds,
     /// Whose keys there are: the Byzantine replicas', and last those of an outsider.
     signers: Vec<Own>,
@@ -117,6 +119,7 @@ impl Adversary {
         let n = u16::try_from(judge.cluster.n()).expect("a cluster's size fits in 16 bits");
         let (outsider, outsiders_client) = Keys::outsiders(n, judge.clients);
         let outsider = Setup { id: ReplicaId(n), keys: Arc::new(outsider), ..(*judge).clone() };
+        let parameters = Parameters { window: MAX_WINDOW, ..judge.parameters };
         let initial = Replica::start(&judge, None, &mut Effects::new());
         let mut adversary = Adversary {
             genesis: initial.map_or(NOBODYS[0], |replica| replica.durable().snapshot.tree.root()),
@@ -128,6 +131,7 @@ impl Adversary {
             batches: Vec::new(),
             made_view_changes: views::MadeViewChanges::default(),
             lets_through: AtomicBool::new(false),
+            wide: Arc::new(Setup { parameters, ..(*judge).clone() }),
             judge,
             bounds,
         };

@@ -23,6 +23,8 @@ struct Making<'a> {
     view: View,
     accepted: Accepted,
     offered: Vec<Msg>,
+    /// Whether one has been accepted in which a VIEW-CHANGE is forged, or proves nothing.
+    takes_what_is_inside: bool,
 }
 
 impl Adversary {
@@ -30,8 +32,14 @@ impl Adversary {
     /// those with something unsound. Only what is accepted is returned, and of what differs in `V` alone one.
     pub(super) fn new_views(&self, known: &Known, view: View, sent: &[&Msg]) -> Vec<Msg> {
         let quorums = self.quorums(known, view, sent);
-        let mut making =
-            Making { adversary: self, known, view, accepted: Accepted::new(), offered: Vec::new() };
+        let mut making = Making {
+            adversary: self,
+            known,
+            view,
+            accepted: Accepted::new(),
+            offered: Vec::new(),
+            takes_what_is_inside: false,
+        };
         let primary = self.primary(view);
         for ((flaw, outcome), view_changes) in &quorums {
             // By their order the sound ones come first.
@@ -44,6 +52,11 @@ impl Adversary {
             }
             making.by_a_client(outcome, view_changes);
         }
+        if making.takes_what_is_inside {
+            for ((flaw, outcome), view_changes) in &self.unproved_quorums(known, view, sent) {
+                making.unsound_quorum(*flaw, outcome, view_changes);
+            }
+        }
         let sound: Vec<_> = quorums.iter().filter(|((flaw, _), _)| flaw.is_none()).collect();
         for (place, ((_, outcome), view_changes)) in sound.iter().enumerate() {
             making.with_another_o(outcome, view_changes, place == 0);
@@ -54,25 +67,27 @@ impl Adversary {
 }
 
 impl Making<'_> {
-    /// Makes one; whether it is accepted.
+    /// Makes one unless the same has been accepted; whether it is accepted.
     fn make(
         &mut self,
         by: ReplicaId,
         is_sound: bool,
         (min_s, view_changes): (Option<(SeqNo, Digest)>, &[SignedViewChange]),
         entries: Entries,
-    ) {
+    ) -> bool {
         let signer = Principal::Replica(by);
         let key = (signer, min_s, entries);
         if self.accepted.contains(&key) {
-            return;
+            return false;
         }
         let content =
             NewView { view: self.view, view_changes: view_changes.to_vec(), pre_prepares: key.2.clone() };
         let message = Message::NewView(Arc::new(self.adversary.signed_by(content, by)));
-        if self.adversary.offer(&mut self.offered, is_sound, message) {
+        let accepted = self.adversary.offer(&mut self.offered, is_sound, message);
+        if accepted {
             self.accepted.insert(key);
         }
+        accepted
     }
 
     /// Entries signed by `by`: where its key is not at hand, those that it has signed itself, if it has.
@@ -124,9 +139,12 @@ impl Making<'_> {
         if self.adversary.holds(primary).is_none() && flaw != Some(Flaw::AllForged) {
             return;
         }
+        let before = self.offered.len();
         for entries in self.entries(primary, o) {
             self.make(primary, false, (*min_s, view_changes), entries);
         }
+        let inside = matches!(flaw, Some(Flaw::Forged(_) | Flaw::AllForged | Flaw::Unproved | Flaw::Refused));
+        self.takes_what_is_inside |= inside && self.offered.len() > before;
     }
 
     /// An `O` that `V` does not lead to: with one entry changed, added or left out; or, `whole`, any other.
@@ -172,28 +190,45 @@ impl Making<'_> {
         lists
     }
 
-    /// An entry that somebody else has signed, or that is of another view.
+    /// An entry that somebody else has signed, or that is of another view, in a NEW-VIEW of the primary or of whoever
+    /// else is believed; and, where that is accepted, more of them.
     fn with_unsound_entries(&mut self, (min_s, o): &Outcome, view_changes: &[SignedViewChange]) {
         let primary = self.adversary.primary(self.view);
-        if self.adversary.holds(primary).is_none() {
-            return;
-        }
-        for sound in self.entries(primary, o) {
-            for (place, entry) in sound.iter().enumerate() {
-                let PrePrepare { n, digest, .. } = entry.content;
-                let mut instead = self.adversary.signed_by_everybody(&entry.content);
-                for view in self.adversary.views().filter(|&view| view != self.view) {
-                    let content = PrePrepare { view, n, digest };
-                    instead.push(self.adversary.signed_by(content, primary));
-                    instead.push(self.adversary.signed_by(content, self.adversary.primary(view)));
-                    instead.extend(self.known.proposals.iter().filter(|m| m.content == content).cloned());
-                }
-                for other in instead.into_iter().filter(|other| other != entry) {
-                    let mut entries = sound.clone();
-                    entries[place] = other;
-                    self.make(primary, false, (*min_s, view_changes), entries);
+        let members: Vec<ReplicaId> = self.adversary.members().map(|setup| setup.id).collect();
+        for by in members {
+            let is_believed = |entries: &Entries| {
+                let key = (Principal::Replica(by), *min_s, entries.clone());
+                by == primary || self.accepted.contains(&key)
+            };
+            let mut open: Vec<Entries> = self.entries(by, o).into_iter().filter(is_believed).collect();
+            while let Some(entries) = open.pop() {
+                for other in self.with_one_changed(by, &entries) {
+                    if self.make(by, false, (*min_s, view_changes), other.clone()) {
+                        open.push(other);
+                    }
                 }
             }
         }
+    }
+
+    /// The entries with one signed by somebody else than `by`, or of another view.
+    fn with_one_changed(&self, by: ReplicaId, entries: &Entries) -> Vec<Entries> {
+        let mut lists = Vec::new();
+        for (place, entry) in entries.iter().enumerate() {
+            let PrePrepare { n, digest, .. } = entry.content;
+            let mut instead = self.adversary.signed_by_everybody(&entry.content);
+            for view in self.adversary.views().filter(|&view| view != self.view) {
+                let content = PrePrepare { view, n, digest };
+                instead.push(self.adversary.signed_by(content, by));
+                instead.push(self.adversary.signed_by(content, self.adversary.primary(view)));
+                instead.extend(self.known.proposals.iter().filter(|m| m.content == content).cloned());
+            }
+            for other in instead.into_iter().filter(|other| other != entry) {
+                let mut entries = entries.clone();
+                entries[place] = other;
+                lists.push(entries);
+            }
+        }
+        lists
     }
 }

@@ -40,17 +40,8 @@ pub(super) type Quorums = BTreeMap<(Option<Flaw>, Outcome), Vec<SignedViewChange
 impl Adversary {
     /// The outcomes that a `V` for `view` can have, of the VIEW-CHANGEs sent and its own.
     pub(super) fn quorums(&self, known: &Known, view: View, sent: &[&Msg]) -> Quorums {
-        let sent: Vec<&SignedViewChange> = (sent.iter())
-            .filter_map(|message| match message {
-                Message::ViewChange(m) => Some(m),
-                _ => None,
-            })
-            .collect();
-        let accepts = |m: &SignedViewChange| self.is_accepted(&Message::ViewChange(m.clone()));
-        let (accepted, refused): (Vec<_>, Vec<_>) =
-            (sent.iter().filter(|m| m.content.view == view)).map(|&m| m.clone()).partition(|m| accepts(m));
-        let own = self.view_changes(known, view);
-        let sound = pool(accepted.into_iter().chain(own.iter().cloned()));
+        let (sound, refused) = self.sound(known, view, sent);
+        let sent = view_changes(sent);
         let quorum = self.judge.cluster.quorum();
         let mut choice = Choice { adversary: self, quorums: Quorums::new() };
         // One VIEW-CHANGE of V decides each number, or min-s and with it every number up to there. So a V of more
@@ -79,12 +70,47 @@ impl Adversary {
         choice.quorums
     }
 
+    /// The VIEW-CHANGEs for `view` that are accepted by themselves, and those sent that are not.
+    fn sound(&self, known: &Known, view: View, sent: &[&Msg]) -> (Pool, Vec<SignedViewChange>) {
+        let accepts = |m: &SignedViewChange| self.is_accepted(&Message::ViewChange(m.clone()));
+        let sent = view_changes(sent).into_iter().filter(|m| m.content.view == view).cloned();
+        let (accepted, refused): (Vec<_>, Vec<_>) = sent.partition(accepts);
+        let own = self.view_changes(known, view);
+        (pool(accepted.into_iter().chain(own.iter().cloned())), refused)
+    }
+
+    /// What more `V` can lead to if receivers do not look at what is inside: everything for which nobody has voted, with
+    /// sound VIEW-CHANGEs of others, and with forged ones that carry nothing.
+    pub(super) fn unproved_quorums(&self, known: &Known, view: View, sent: &[&Msg]) -> Quorums {
+        let (sound, _) = self.sound(known, view, sent);
+        let unproved = self.every_unproved(view, sent);
+        let quorum = self.judge.cluster.quorum();
+        let mut choice = Choice { adversary: self, quorums: Quorums::new() };
+        for m in &unproved {
+            let others = self.judge.cluster.replicas().filter(|&name| name != m.content.replica);
+            let forged = others.filter_map(|name| self.forged_in_name(known, view, name).into_iter().next());
+            let mut chosen: Vec<_> = [m.clone()].into_iter().chain(forged).take(quorum).collect();
+            chosen.sort_by_key(|m| m.content.replica);
+            choice.note(Some(Flaw::AllForged), &chosen);
+        }
+        choice.each(Some(Flaw::Unproved), &sound, &pool(unproved), quorum);
+        choice.quorums
+    }
+
     /// VIEW-CHANGEs for other views than this.
     fn foreign(&self, known: &Known, view: View, sent: &[&SignedViewChange]) -> Vec<SignedViewChange> {
         let sent = sent.iter().map(|&m| m.clone()).filter(|m| m.content.view != view);
         let others = self.views().filter(|&other| other != view);
         sent.chain(others.flat_map(|other| self.view_changes(known, other).to_vec())).collect()
     }
+}
+
+fn view_changes<'a>(sent: &[&'a Msg]) -> Vec<&'a SignedViewChange> {
+    let view_change = |message: &&'a Msg| match message {
+        Message::ViewChange(m) => Some(m),
+        _ => None,
+    };
+    sent.iter().filter_map(view_change).collect()
 }
 
 fn pool(all: impl IntoIterator<Item = SignedViewChange>) -> Pool {

@@ -3,7 +3,7 @@
 use super::Adversary;
 use crate::crypto::Symbolic;
 use pbft::crypto::Signed;
-use pbft::message::{Batch, Request};
+use pbft::message::{Batch, Message, Request};
 use pbft::types::{Bytes, ClientId, Principal, Timestamp};
 use std::sync::Arc;
 
@@ -36,12 +36,20 @@ impl Adversary {
     }
 
     /// Every list of authentic requests, repetitions included, from one up to as many as a batch may have, and one of
-    /// one more; and those with one that is made up. Each with whether it is sound.
+    /// one more; and those with one that is made up, or with any number of such as receivers accept alone or after an
+    /// authentic one. Each with whether it is sound.
     pub(super) fn batches(
         &self,
         authentic: &[SignedRequest],
         made_up: &[SignedRequest],
     ) -> Vec<(Arc<Batch<Symbolic>>, bool)> {
+        let is_taken = |request: &&SignedRequest| {
+            let first = [None].into_iter().chain(authentic.first().map(Some));
+            first
+                .map(|first| first.into_iter().chain([*request]).cloned().collect())
+                .any(|requests| self.is_accepted(&Message::Batch(Arc::new(Batch { requests }))))
+        };
+        let taken: Vec<&SignedRequest> = made_up.iter().filter(is_taken).collect();
         let mut all: Vec<(Vec<SignedRequest>, bool)> = Vec::new();
         let mut longest: Vec<(Vec<SignedRequest>, bool)> = vec![(Vec::new(), true)];
         for _ in 0..self.bounds.max_batch {
@@ -51,6 +59,8 @@ impl Adversary {
                 longer.extend(authentic.iter().map(|request| (and(request), *sound)));
                 if *sound {
                     longer.extend(made_up.iter().map(|request| (and(request), false)));
+                } else {
+                    longer.extend(taken.iter().map(|request| (and(request), false)));
                 }
             }
             all.extend(longer.iter().cloned());

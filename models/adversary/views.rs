@@ -1,6 +1,6 @@
 //! VIEW-CHANGEs of the adversary.
 
-use super::{Adversary, Known};
+use super::{Adversary, Known, Msg, Own};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
@@ -181,6 +181,39 @@ impl Adversary {
             }
         }
         all
+    }
+
+    /// Its own, with every checkpoint and, for every number above, nothing or any digest, for none of which anybody has
+    /// voted.
+    pub(super) fn every_unproved(&self, view: View, sent: &[&Msg]) -> Vec<SignedViewChange> {
+        let states = self.states(sent);
+        let above_0 = || self.numbers().filter(|n| n.0 > 0);
+        let stable = above_0().flat_map(|n| states.iter().map(move |&digest| (n, digest)));
+        let stable = stable.map(|(n, digest)| Some(self.unvoted_stable(n, digest)));
+        let mut drafts = Vec::new();
+        for stable in [None].into_iter().chain(stable) {
+            let h = stable.as_ref().map_or(SeqNo(0), |stable| stable.n);
+            let mut lists = vec![Vec::new()];
+            // In the latest view that there can be a certificate of.
+            for (last, n) in
+                view.0.checked_sub(1).into_iter().flat_map(|v| above_0().map(move |n| (View(v), n)))
+            {
+                let digests = self.digests.iter().filter(|_| n > h);
+                let forged: Vec<_> =
+                    digests.map(|&digest| self.forged_certificates((last, n, digest))[1].clone()).collect();
+                let longer: Vec<_> = (lists.iter())
+                    .flat_map(|list: &Vec<_>| {
+                        forged.iter().map(|c| [&list[..], std::slice::from_ref(c)].concat())
+                    })
+                    .collect();
+                lists.extend(longer);
+            }
+            drafts.extend(lists.into_iter().map(|list| self.draft(view, stable.clone(), list, false)));
+        }
+        let by = |setup: &Own, Draft { n, stable, prepared, .. }: Draft| {
+            Arc::new(setup.sign(ViewChange { view, n, stable, prepared, replica: setup.id }))
+        };
+        self.members().flat_map(|setup| drafts.iter().cloned().map(|draft| by(setup, draft))).collect()
     }
 
     /// An outsider's.

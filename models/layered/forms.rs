@@ -41,7 +41,8 @@ impl Forms {
             Subject::NewView(view) | Subject::PrePrepare(view, _) if view < self.max_view => {
                 Round { view, phase: Phase::Prepare }
             }
-            Subject::ViewChange(view) => Round { view, phase: Phase::Propose },
+            // A receiver that does not look at their view lets a NEW-VIEW for a later one rest on them.
+            Subject::ViewChange(_) => Round { view: self.max_view, phase: Phase::Propose },
             _ => return false,
         };
         round < until

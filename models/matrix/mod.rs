@@ -207,7 +207,7 @@ fn status(mutant: Mutant) -> Status {
         | Mutant::VoteAgain
         | Mutant::AnyDigest
         | Mutant::SecondPrePrepare => kill(R0.two_requests(), SPLIT),
-        Mutant::SenderInPayload => slow(R0.two_requests(), SPLIT),
+        Mutant::SenderInPayload => slow(R0, FALSE),
         Mutant::QuorumOfTwo => kill(Bounds { n: 3, ..R0.two_requests() }, SPLIT),
         Mutant::AnybodyProposes => kill(R1.two_requests(), SPLIT),
         Mutant::AnyView => kill(R1.two_requests().views(1), SPLIT),

@@ -64,6 +64,48 @@ pub fn simple(setting: &Setting, parts: &Parts, out: Sink) {
     requests(setting, out);
 }
 
+/// Messages of every kind in anybody's name, at random; batches with requests that are made up.
+pub fn strange(setting: &Setting, parts: &Parts, rng: &mut ChaCha8Rng, out: Sink) {
+    parts.refused_batches.iter().for_each(|batch| out(Message::Batch(batch.clone())));
+    for _ in 0..SAMPLES {
+        let some = (parts.views.choose(rng), parts.numbers.choose(rng), parts.digests.choose(rng));
+        let (Some(&view), Some(&n), Some(&digest)) = some else { continue };
+        let (good, bad) = (parts.batches.choose(rng), parts.refused_batches.choose(rng));
+        let name = |signer: &Principal| match signer {
+            Principal::Replica(replica) => Some(*replica),
+            Principal::Client(_) => None,
+        };
+        let Some(replica) = setting.signers.choose(rng).and_then(name) else { continue };
+        out(match rng.random_range(0..7) {
+            0 => Message::Prepare(setting.by_anybody(Prepare { view, n, digest, replica }, rng)),
+            1 => Message::Commit(setting.by_anybody(Commit { view, n, digest, replica }, rng)),
+            2 => {
+                let Some(&digest) = parts.states.choose(rng) else { continue };
+                Message::Checkpoint(setting.by_anybody(Checkpoint { n, digest, replica }, rng))
+            }
+            3 => {
+                let (timestamp, client, result) = (Timestamp(1), ClientId(0), Bytes::from(&b"1"[..]));
+                Message::Reply(setting.by_anybody(Reply { view, timestamp, client, replica, result }, rng))
+            }
+            kind => {
+                let Some(batch) = (if kind == 4 { bad } else { good }) else { continue };
+                let digest = if kind == 6 { digest } else { batch.digest() };
+                Message::PrePrepare(setting.by_anybody(PrePrepare { view, n, digest }, rng), batch.clone())
+            }
+        });
+    }
+    // A bad batch under the digest that names it, from whoever may propose.
+    for own in &setting.keys {
+        for _ in 0..SAMPLES / 10 {
+            let some =
+                (parts.views.choose(rng), parts.numbers.choose(rng), parts.refused_batches.choose(rng));
+            let (Some(&view), Some(&n), Some(batch)) = some else { continue };
+            let signed = own.sign(PrePrepare { view, n, digest: batch.digest() });
+            out(Message::PrePrepare(signed, batch.clone()));
+        }
+    }
+}
+
 /// `signed`, with the signer that the name inside asks for, and a signature that is not that signer's.
 fn as_if<T: Content + Clone>(signed: &Signed<T, C>, replica: ReplicaId) -> Signed<T, C> {
     Signed { signer: Principal::Replica(replica), ..signed.clone() }
@@ -71,7 +113,7 @@ fn as_if<T: Content + Clone>(signed: &Signed<T, C>, replica: ReplicaId) -> Signe
 
 /// The clients' requests changed, and signed with keys that are not the clients'.
 fn requests(setting: &Setting, out: Sink) {
-    for message in setting.requests.iter().chain(&setting.own_requests) {
+    for message in setting.requests.iter().chain(&setting.made_up) {
         let Message::Request(request) = message else { continue };
         out(message.clone());
         for own in &setting.keys {
@@ -130,14 +172,26 @@ pub fn view_changes(setting: &Setting, parts: &Parts, rng: &mut ChaCha8Rng, out:
         let (Some((own, replica)), Some(&view)) = (names.choose(rng), parts.views.choose(rng)) else {
             continue;
         };
-        let from = if rng.random_range(0..2) == 0 { &parts.proved } else { &parts.prepared };
-        let length = rng.random_range(0..3);
-        let list = (0..length).filter_map(|_| from.choose(rng).cloned()).collect();
+        let mut list = Vec::new();
+        for _ in 0..rng.random_range(0..4) {
+            let from = if rng.random_range(0..2) == 0 { &parts.proved } else { &parts.prepared };
+            list.extend(from.choose(rng).cloned());
+        }
+        if rng.random_range(0..2) == 0 {
+            list.sort_by_key(|certificate| certificate.n);
+        }
         let from = if rng.random_range(0..2) == 0 { &parts.proved_stable } else { &parts.stable };
         let stable = if rng.random_range(0..2) == 0 { from.choose(rng).cloned() } else { None };
         let n = if rng.random_range(0..4) == 0 { parts.numbers.choose(rng).copied() } else { None };
         let replica = if rng.random_range(0..2) == 0 { own.id } else { *replica };
-        out(view_change(own, view, replica, stable, n, list));
+        let message = view_change(own, view, replica, stable, n, list);
+        match (&message, rng.random_range(0..3)) {
+            (Message::ViewChange(m), 0) => {
+                out(Message::ViewChange(Arc::new(setting.by_anybody(m.content.clone(), rng))));
+            }
+            (Message::ViewChange(m), 1) => out(Message::ViewChange(Arc::new(as_if(m, replica)))),
+            _ => out(message),
+        }
     }
 }
 
@@ -159,7 +213,7 @@ fn view_change(
     Message::ViewChange(Arc::new(own.sign(ViewChange { view, n, stable, prepared, replica })))
 }
 
-/// A PRE-PREPARE for O at random: of this view or another, its own or one seen.
+/// A PRE-PREPARE for O at random: of this view or another, its own, one seen or in anybody's name.
 pub fn entry(
     setting: &Setting,
     parts: &Parts,
@@ -173,5 +227,6 @@ pub fn entry(
     let own = setting.keys.choose(rng)?;
     let view = if rng.random_range(0..8) == 0 { *parts.views.choose(rng)? } else { view };
     let digest = *parts.digests.choose(rng).unwrap_or(&NOBODYS);
-    Some(own.sign(PrePrepare { view, n: *parts.numbers.choose(rng)?, digest }))
+    let content = PrePrepare { view, n: *parts.numbers.choose(rng)?, digest };
+    Some(if rng.random_range(0..3) == 0 { setting.by_anybody(content, rng) } else { own.sign(content) })
 }

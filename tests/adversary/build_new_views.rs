@@ -8,7 +8,7 @@ use pbft::crypto::Signed;
 use pbft::message::{Batch, Message, NewView, PrePrepare, ViewChange};
 use pbft::replica::compute_o;
 use pbft::rules::Rules;
-use pbft::types::{Digest, SeqNo, View};
+use pbft::types::{Digest, Principal, SeqNo, View};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -19,11 +19,13 @@ const SAMPLES: usize = 300;
 
 type SignedViewChange = Arc<Signed<ViewChange<C>, C>>;
 
-/// NEW-VIEWs by every key for every view. `own` are the VIEW-CHANGEs built before that were accepted.
+/// NEW-VIEWs by every key for every view. `own` are the VIEW-CHANGEs built before that were accepted, `refused` some of
+/// those that were not.
 pub fn new_views(
     setting: &Setting,
     parts: &Parts,
     own: &[SignedViewChange],
+    refused: &[SignedViewChange],
     rng: &mut ChaCha8Rng,
     out: Sink,
 ) {
@@ -33,14 +35,17 @@ pub fn new_views(
         for &view in &parts.views {
             let (of_view, others): (Vec<_>, Vec<_>) =
                 pool.iter().cloned().partition(|m| m.content.view == view);
+            let bad: Vec<_> = refused.iter().filter(|m| m.content.view == view).cloned().collect();
             if of_view.len().pow(u32::try_from(quorum).unwrap_or(9)) <= SAMPLES {
                 for v in sequences(&of_view, quorum) {
                     one(setting, parts, by, view, v, rng, out);
                 }
             }
             let samples = if may_propose(setting, by, view) { SAMPLES } else { SAMPLES / 10 };
-            for _ in 0..samples {
-                let v = random_v(setting, &of_view, &others, quorum, rng);
+            for place in 0..samples {
+                // In every fourth some or all are refused by themselves.
+                let bad = if place % 4 == 0 { &bad[..] } else { &[] };
+                let v = random_v(setting, [&of_view, &others, bad], quorum, rng);
                 one(setting, parts, by, view, v, rng, out);
             }
         }
@@ -67,8 +72,7 @@ fn sequences(all: &[SignedViewChange], length: usize) -> Vec<Vec<SignedViewChang
 /// Most often one VIEW-CHANGE each of as many senders as are needed, in any order; now and then anything.
 fn random_v(
     setting: &Setting,
-    of_view: &[SignedViewChange],
-    others: &[SignedViewChange],
+    [of_view, others, bad]: [&[SignedViewChange]; 3],
     quorum: usize,
     rng: &mut ChaCha8Rng,
 ) -> Vec<SignedViewChange> {
@@ -77,7 +81,11 @@ fn random_v(
     let tidy = rng.random_range(0..4) > 0;
     let mut v: Vec<SignedViewChange> = Vec::new();
     for _ in 0..8 * length {
-        let from = if rng.random_range(0..12) == 0 { others } else { of_view };
+        let from = match rng.random_range(0..12) {
+            0 => others,
+            1..6 if !bad.is_empty() => bad,
+            _ => of_view,
+        };
         let Some(m) = from.choose(rng) else { continue };
         let again = v.iter().any(|other| other.content.replica == m.content.replica);
         if v.len() < length && !(tidy && again) {
@@ -115,8 +123,17 @@ fn one(
             *first = entry;
         }
     }
-    for pre_prepares in [computed, others] {
+    for pre_prepares in [computed.clone(), others] {
         let view_changes = view_changes.clone();
         out(Message::NewView(Arc::new(by.sign(NewView { view, view_changes, pre_prepares }))));
     }
+    // In the primary's name, and in anybody's.
+    let signer = Principal::Replica(setting.config.cluster.primary(view));
+    let as_if = |m: &Signed<PrePrepare, C>| Signed { signer, ..m.clone() };
+    let content = NewView { view, view_changes, pre_prepares: computed.iter().map(as_if).collect() };
+    out(Message::NewView(Arc::new(match rng.random_range(0..4) {
+        0 => setting.by_anybody(NewView { pre_prepares: computed, ..content }, rng),
+        1 => by.sign(content),
+        _ => Signed { signer, ..by.sign(content) },
+    })));
 }

@@ -6,7 +6,7 @@ use crate::walk::Situation;
 use crate::{C, Msg};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Claim, Crypto, Evidence, Signed};
-use pbft::message::{Checkpoint, Message, NewView, PrePrepare, ViewChange};
+use pbft::message::{Batch, Checkpoint, Message, NewView, PrePrepare, ViewChange};
 use pbft::replica::verify::verify;
 use pbft::replica::{Effects, Event, Replica, compute_o};
 use pbft::rules::Rules;
@@ -15,8 +15,15 @@ use pbft_models::crypto::Symbolic;
 use pbft_models::world::Modelled;
 use std::collections::BTreeMap;
 
-/// A digest that names nothing: one stands for all.
+/// The digest above all that name something.
 pub const NOBODYS: Digest = Digest([0xff; 32]);
+
+/// The digest below all that name something but the null request's.
+pub const LOWEST: Digest = {
+    let mut bytes = [0; 32];
+    bytes[31] = 1;
+    Digest(bytes)
+};
 
 /// What a message comes down to.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -38,15 +45,15 @@ pub enum Form {
     Refused,
     /// It asks for something to be sent again that has been sent, or is available anyway.
     Asks,
-    /// A block of a state; worlds leave state transfer out.
-    Transfer,
+    /// A block of a state, or a read that waits for its answer; worlds leave out state transfer and reads.
+    LeftOut,
 }
 
 impl Form {
     /// What must be in the adversary's set for this message to be covered; nothing for one that does nothing.
     pub fn stands_for(&self) -> Option<Form> {
         match self {
-            Form::Refused | Form::Asks | Form::Transfer => None,
+            Form::Refused | Form::Asks | Form::LeftOut => None,
             Form::OutOfO(batch) => Some(Form::Is(batch.clone())),
             form => Some(form.clone()),
         }
@@ -63,11 +70,16 @@ pub fn is_beyond(setting: &Setting, message: &Msg) -> bool {
     };
     let change = |m: &Signed<ViewChange<C>, C>| {
         let higher = m.content.prepared.iter().any(|certificate| slot(certificate.view, certificate.n));
-        higher || slot(m.content.view, m.content.n) || name(m.content.replica, m.signer)
+        let later = m.content.stable.iter().any(|certificate| slot(View(0), certificate.n));
+        higher || later || slot(m.content.view, m.content.n) || name(m.content.replica, m.signer)
     };
+    let is_otherwise = |m: &Msg| !setting.requests.contains(m) && !setting.made_up.contains(m);
+    let other_requests =
+        |batch: &Batch<C>| batch.requests.iter().any(|m| is_otherwise(&Message::Request(m.clone())));
     match message {
-        Message::Request(_) => setting.makes_up_requests() && !setting.own_requests.contains(message),
-        Message::PrePrepare(m, _) => slot(m.content.view, m.content.n),
+        Message::Request(_) => is_otherwise(message),
+        Message::Batch(batch) => other_requests(batch),
+        Message::PrePrepare(m, batch) => slot(m.content.view, m.content.n) || other_requests(batch),
         Message::Prepare(m) => slot(m.content.view, m.content.n) || name(m.content.replica, m.signer),
         Message::Commit(m) => slot(m.content.view, m.content.n) || name(m.content.replica, m.signer),
         Message::Checkpoint(m) => slot(View(0), m.content.n) || name(m.content.replica, m.signer),
@@ -124,7 +136,8 @@ impl<'a> Forms<'a> {
             Message::NewView(m) => self.of_new_view(&m.content, m.signer),
             Message::Stable(m) => Form::Is(Message::Stable(self.stable_without_proof(m))),
             Message::Status(_) | Message::Fetch(_) => Form::Asks,
-            Message::Block(_) => Form::Transfer,
+            Message::Request(m) if m.content.read_only => Form::LeftOut,
+            Message::Block(_) => Form::LeftOut,
             Message::Reply(_) => Form::Refused,
             _ => Form::Is(message.clone()),
         }
@@ -176,12 +189,11 @@ impl<'a> Forms<'a> {
     }
 
     fn without_proofs(&self, content: &ViewChange<C>) -> ViewChange<C> {
-        let rules = &self.setting.config.rules;
         let prove = |certificate: &PreparedCertificate<C>| {
             let PreparedCertificate { view, n, digest, .. } = *certificate;
-            let read = !rules.certificates_verified(false);
-            let proof =
-                if read { certificate.proof.clone() } else { accepted(Claim::Prepared(view, n, digest)) };
+            let proof = accepted(Claim::Prepared(view, n, digest));
+            let is_one = certificate.proof == proof || self.setting.proves(certificate);
+            let proof = if is_one { proof } else { certificate.proof.clone() };
             PreparedCertificate { view, n, digest, proof }
         };
         ViewChange {
@@ -193,8 +205,9 @@ impl<'a> Forms<'a> {
 
     fn stable_without_proof(&self, stable: &StableCertificate<C>) -> StableCertificate<C> {
         let StableCertificate { n, digest, .. } = *stable;
-        let read = !self.setting.config.rules.checkpoint_proof(false);
-        let proof = if read { stable.proof.clone() } else { accepted(Claim::Stable(n, digest)) };
+        let proof = accepted(Claim::Stable(n, digest));
+        let is_one = stable.proof == proof || self.setting.accepts(&Message::Stable(stable.clone()));
+        let proof = if is_one { proof } else { stable.proof.clone() };
         StableCertificate { n, digest, proof }
     }
 
@@ -220,7 +233,7 @@ impl<'a> Forms<'a> {
             })
         };
         match form {
-            Form::Transfer => true,
+            Form::LeftOut => true,
             Form::Refused => nothing,
             Form::Asks => unchanged && outcome.1.iter().all(|form| self.is_available(form)),
             Form::OutOfO(_) => nothing || same(),
@@ -260,10 +273,10 @@ impl<'a> Forms<'a> {
         }
     }
 
-    /// Whether the states are equal, proofs of checkpoints apart where receivers do not look at them.
+    /// Whether the states are equal, apart from how checkpoints are proved. By the paper's rules all that replicas take
+    /// into their states is proved, and all proofs of one claim are equal anyway.
     fn same(&self, one: &Replica<Modelled>, other: &Replica<Modelled>) -> bool {
-        let unread = self.setting.config.rules.checkpoint_proof(false);
-        one == other || unread && without_proofs(one) == without_proofs(other)
+        one == other || without_proofs(one) == without_proofs(other)
     }
 }
 
@@ -272,10 +285,18 @@ fn without_proofs(state: &Replica<Modelled>) -> String {
     let text = format!("{state:?}");
     let mut parts = text.split("Proof {");
     let first = parts.next().unwrap_or_default().to_string();
-    let end = "accepted: ";
-    parts
-        .fold(first, |text, part| text + part.find(end).map_or(part, |at| part[at..].trim_start_matches(end)))
-        .replace("false }", "true }")
+    parts.fold(first, |text, part| {
+        let mut depth = 1_u32;
+        let end = part.char_indices().find_map(|(at, c)| {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            (depth == 0).then_some(at + 1)
+        });
+        text + end.map_or("", |end| &part[end..])
+    })
 }
 
 /// A proof that stands for all proofs of a claim.

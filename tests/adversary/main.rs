@@ -22,10 +22,12 @@ mod report;
 mod setting;
 mod walk;
 
-use form::NOBODYS;
-use pbft::message::Message;
-use pbft::replica::Setup;
-use pbft::types::{Cluster, Digest, ReplicaId, SeqNo, View};
+use form::{LOWEST, NOBODYS};
+use pbft::client::Client;
+use pbft::crypto::{Content, Signed};
+use pbft::message::{Message, NewView, Reply};
+use pbft::replica::{Setup, Subject, compute_o};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::world::{Modelled, WorldConfig};
@@ -33,6 +35,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use report::Report;
 use setting::Setting;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use walk::walk;
 
@@ -50,11 +53,11 @@ fn seed() -> u64 {
     std::env::var("PBFT_SEED").map_or(SEED, |seed| seed.parse().expect("PBFT_SEED is a number"))
 }
 
-/// A world by its Byzantine replicas, highest view, highest number and, if there is a checkpoint at every number, the
-/// length of the window.
-type Shape = (&'static [u16], u64, u64, Option<u64>);
+/// A world by its numbers of replicas and of faults, its Byzantine replicas, highest view, highest number and, if there
+/// is a checkpoint at every number, the length of the window.
+type Shape = (u16, u16, &'static [u16], u64, u64, Option<u64>);
 
-fn world((byzantine, max_view, max_seq, window): Shape, rules: Rulebook) -> WorldConfig {
+fn world((n, f, byzantine, max_view, max_seq, window): Shape, rules: Rulebook) -> WorldConfig {
     WorldConfig {
         byzantine: byzantine.iter().copied().map(ReplicaId).collect(),
         max_view: View(max_view),
@@ -62,7 +65,7 @@ fn world((byzantine, max_view, max_seq, window): Shape, rules: Rulebook) -> Worl
         checkpoint_interval: window.map(|_| 1),
         window,
         rules,
-        ..WorldConfig::new(Cluster::new(4, 1), 2)
+        ..WorldConfig::new(Cluster::new(n, f), 2)
     }
 }
 
@@ -70,7 +73,8 @@ fn world((byzantine, max_view, max_seq, window): Shape, rules: Rulebook) -> Worl
 fn examine(setting: &Setting, number: u64, keep: &dyn Fn(&Msg) -> bool, report: &mut Report) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed().wrapping_mul(1 << 20) + number);
     // Every third is hardly under way.
-    let steps = rng.random_range(0..if number % 3 == 2 { 12 } else { 90 });
+    let n = setting.config.cluster.n();
+    let steps = rng.random_range(0..if number % 3 == 2 { 12 } else { 90 * n * n / 16 });
     let situation = walk(setting, steps, &mut rng);
     report.examine(setting, &situation, keep, &mut rng);
 }
@@ -85,11 +89,12 @@ fn is_noticed(setting: &Setting, keep: &dyn Fn(&Msg) -> bool, what: fn(&Report) 
 }
 
 /// Nothing is missing and nothing differs.
-fn assert_complete(shape: Shape, rules: Rulebook, situations: u64) -> Report {
-    let setting = Setting::new(world(shape, rules), rules);
+fn assert_complete(config: WorldConfig, situations: u64) -> Report {
+    let what = format!("seed {}, {}, {}", seed(), config.name(), config.rules.name());
+    let rules = config.rules;
+    let setting = Setting::new(config, rules);
     let mut report = Report::default();
     (0..situations).for_each(|number| examine(&setting, number, &|_| true, &mut report));
-    let what = format!("seed {}, {shape:?}, {}", seed(), rules.name());
     println!("{what}: {}", report.in_words());
     assert!(report.missing.is_empty(), "{what}: not offered: {}", report.missing[0]);
     assert!(report.differ.is_empty(), "{what}: not the same as its canonical form: {}", report.differ[0]);
@@ -98,25 +103,83 @@ fn assert_complete(shape: Shape, rules: Rulebook, situations: u64) -> Report {
 
 #[test]
 fn whatever_the_papers_validator_accepts_is_offered() {
+    let mut two_numbers = 0;
     for shape in [
-        (&[0][..], 0, 1, None),
-        (&[0], 1, 1, None),
-        (&[1], 1, 1, None),
-        (&[3], 2, 1, None),
-        (&[2], 2, 1, None),
-        (&[1], 1, 2, None),
-        (&[1], 1, 2, Some(2)),
-        (&[2], 2, 2, Some(2)),
-        (&[2], 2, 2, Some(1)),
-        (&[0, 1], 1, 1, Some(2)),
+        (4, 1, &[0][..], 0, 1, None),
+        (4, 1, &[0], 1, 1, None),
+        (4, 1, &[1], 1, 1, None),
+        (4, 1, &[3], 2, 1, None),
+        (4, 1, &[2], 2, 1, None),
+        (4, 1, &[1], 1, 2, None),
+        (4, 1, &[1], 1, 2, Some(2)),
+        (4, 1, &[2], 2, 2, Some(2)),
+        (4, 1, &[2], 2, 2, Some(1)),
+        (4, 1, &[0, 1], 1, 1, Some(2)),
     ] {
-        let report = assert_complete(shape, Rulebook::default(), 9);
+        let report = assert_complete(world(shape, Rulebook::default()), 9);
         assert!(report.literal > 100 && report.compared > 200, "{shape:?}: hardly anything is accepted");
-        let (max_view, certified) = (shape.1, report.certified);
+        let (max_view, certified) = (shape.3, report.certified);
         assert!(certified[0] > 0 && (max_view == 0 || certified[1] > 0), "{shape:?}: nothing prepares");
+        two_numbers += report.two_numbers;
     }
+    assert!(two_numbers > 0, "no VIEW-CHANGE has certificates for two numbers");
     // With nobody Byzantine batches and what can be put together of the others' votes remain.
-    assert_complete((&[], 1, 2, Some(2)), Rulebook::default(), 4);
+    assert_complete(world((4, 1, &[], 1, 2, Some(2)), Rulebook::default()), 4);
+}
+
+#[test]
+fn whatever_is_accepted_among_more_replicas_or_in_batches_of_two_is_offered() {
+    let mut certified = 0;
+    for shape in [
+        (6, 2, &[0, 3][..], 1, 1, None),
+        (6, 2, &[1, 5], 1, 1, None),
+        (7, 2, &[1, 4], 1, 1, None),
+        (7, 2, &[1, 2], 1, 1, Some(2)),
+    ] {
+        let report = assert_complete(world(shape, Rulebook::default()), 6);
+        let is_primary = shape.2.contains(&1);
+        assert!(!is_primary || report.kinds.contains_key("NEW-VIEW"), "{shape:?}: no NEW-VIEW is accepted");
+        certified += report.certified[0];
+    }
+    assert!(certified > 0, "nothing prepares");
+    for rules in [Rulebook::default(), Rulebook::without(Mutant::ForgedRequest)] {
+        assert_complete(WorldConfig { max_batch: 2, ..world((4, 1, &[1], 1, 1, Some(2)), rules) }, 3);
+    }
+}
+
+/// REPLYs go to clients, whose validator is another.
+#[test]
+fn whatever_reply_a_client_accepts_is_offered() {
+    for rules in [Mutant::SenderInPayload, Mutant::Outsiders, Mutant::OneReply].map(Rulebook::without) {
+        let setting = Setting::new(world((4, 1, &[1], 1, 1, None), rules), rules);
+        let (client, timestamp) = (ClientId(0), Timestamp(1));
+        let offered = setting.adversary.about(Subject::Reply(client, timestamp), &[], None);
+        let results: BTreeSet<_> = offered.iter().filter_map(result).collect();
+        let clients = setting.config.client_setups();
+        let mut accepted = 0;
+        for (own, replica) in parts::in_every_name(&setting) {
+            for (view, result) in [0, 1].into_iter().flat_map(|view| results.iter().map(move |r| (view, r))) {
+                let result = result.clone();
+                let signed = own.sign(Reply { view: View(view), timestamp, client, replica, result });
+                for &signer in setting.signers.iter().chain([&signed.signer]) {
+                    let reply = Message::Reply(Signed { signer, ..signed.clone() });
+                    let is_known = setting.config.cluster.contains(replica) || own.id == replica;
+                    if is_known && Client::verify(&clients[0], reply.clone()).is_ok() {
+                        accepted += 1;
+                        assert!(offered.contains(&reply), "{}: {reply:?}", rules.name());
+                    }
+                }
+            }
+        }
+        assert!(results.len() > 1 && accepted > 0, "{}: no reply is accepted", rules.name());
+    }
+}
+
+fn result(message: &Msg) -> Option<Bytes> {
+    match message {
+        Message::Reply(m) => Some(m.content.result.clone()),
+        _ => None,
+    }
 }
 
 /// The rules that decide what a validator accepts or whose votes count.
@@ -154,8 +217,10 @@ const LOST: [Mutant; 28] = [
 #[test]
 fn whatever_a_mutants_validator_accepts_is_offered() {
     for mutant in LOST {
-        for shape in [(&[1][..], 1, 1, None), (&[2], 2, 2, Some(1)), (&[0, 1], 1, 1, Some(2))] {
-            assert_complete(shape, Rulebook::without(mutant), 3);
+        for shape in
+            [(4, 1, &[1][..], 1, 1, None), (4, 1, &[2], 2, 2, Some(1)), (4, 1, &[0, 1], 1, 1, Some(2))]
+        {
+            assert_complete(world(shape, Rulebook::without(mutant)), 3);
         }
     }
 }
@@ -165,19 +230,19 @@ fn whatever_a_mutants_validator_accepts_is_offered() {
 #[test]
 fn an_adversary_that_knows_of_no_liberty_is_found_incomplete() {
     for (mutant, shape) in [
-        (Mutant::Outsiders, (&[1][..], 1, 1, None)),
-        (Mutant::RepeatedVoters, (&[1], 1, 1, None)),
-        (Mutant::SeveralPerN, (&[1], 1, 1, None)),
-        (Mutant::CertificateAnywhere, (&[1], 1, 2, Some(1))),
-        (Mutant::CertificateOfAnyView, (&[1], 1, 1, None)),
-        (Mutant::RepeatedViewChanges, (&[1], 1, 1, None)),
-        (Mutant::ViewChangesOfAnyView, (&[2], 2, 1, None)),
-        (Mutant::AnybodyProposes, (&[1], 1, 1, None)),
-        (Mutant::AnyBatch, (&[1], 1, 1, None)),
-        (Mutant::SenderInPayload, (&[1], 1, 1, None)),
-        (Mutant::UnverifiedCertificates, (&[1], 1, 1, None)),
-        (Mutant::BelieveO, (&[1], 1, 1, None)),
-        (Mutant::UnprovedCheckpoint, (&[1], 1, 1, Some(2))),
+        (Mutant::Outsiders, (4, 1, &[1][..], 1, 1, None)),
+        (Mutant::RepeatedVoters, (4, 1, &[1], 1, 1, None)),
+        (Mutant::SeveralPerN, (4, 1, &[1], 1, 1, None)),
+        (Mutant::CertificateAnywhere, (4, 1, &[1], 1, 2, Some(1))),
+        (Mutant::CertificateOfAnyView, (4, 1, &[1], 1, 1, None)),
+        (Mutant::RepeatedViewChanges, (4, 1, &[1], 1, 1, None)),
+        (Mutant::ViewChangesOfAnyView, (4, 1, &[2], 2, 1, None)),
+        (Mutant::AnybodyProposes, (4, 1, &[1], 1, 1, None)),
+        (Mutant::AnyBatch, (4, 1, &[1], 1, 1, None)),
+        (Mutant::SenderInPayload, (4, 1, &[1], 1, 1, None)),
+        (Mutant::UnverifiedCertificates, (4, 1, &[1], 1, 1, None)),
+        (Mutant::BelieveO, (4, 1, &[1], 1, 1, None)),
+        (Mutant::UnprovedCheckpoint, (4, 1, &[1], 1, 1, Some(2))),
     ] {
         let setting = Setting::new(world(shape, Rulebook::without(mutant)), Rulebook::default());
         assert!(is_noticed(&setting, &|_| true, |report| &report.missing), "{mutant:?}");
@@ -191,7 +256,7 @@ fn a_class_of_messages_taken_away_is_missed() {
         ("null PREPAREs", |m| matches!(m, Message::Prepare(m) if m.content.digest == Digest::NULL)),
         ("COMMITs for nothing", |m| matches!(m, Message::Commit(m) if m.content.digest == NOBODYS)),
         ("PRE-PREPAREs", |m| matches!(m, Message::PrePrepare(..))),
-        ("CHECKPOINTs for nothing", |m| matches!(m, Message::Checkpoint(m) if m.content.digest == NOBODYS)),
+        ("CHECKPOINTs", |m| matches!(m, Message::Checkpoint(_))),
         ("certificates of checkpoints", |m| matches!(m, Message::Stable(_))),
         ("VIEW-CHANGEs with C", |m| matches!(m, Message::ViewChange(m) if m.content.stable.is_some())),
         ("VIEW-CHANGEs with P", |m| matches!(m, Message::ViewChange(m) if !m.content.prepared.is_empty())),
@@ -199,15 +264,66 @@ fn a_class_of_messages_taken_away_is_missed() {
         ("NEW-VIEWs with O", |m| matches!(m, Message::NewView(m) if !m.content.pre_prepares.is_empty())),
         ("NEW-VIEWs without", |m| matches!(m, Message::NewView(m) if m.content.pre_prepares.is_empty())),
     ];
-    let setting = Setting::new(world((&[1], 1, 2, Some(2)), Rulebook::default()), Rulebook::default());
+    let setting = Setting::new(world((4, 1, &[1], 1, 2, Some(2)), Rulebook::default()), Rulebook::default());
     for (name, class) in classes {
         assert!(is_noticed(&setting, &|message| !class(message), |report| &report.missing), "{name}");
     }
 }
 
+/// Of what only receivers that have lost a rule accept, and of batches.
+#[test]
+fn a_class_of_unsound_messages_taken_away_is_missed() {
+    type Class = (&'static str, Option<Mutant>, fn(&Msg) -> bool);
+    let classes: [Class; 8] = [
+        ("batches of two", None, |m| matches!(m, Message::Batch(batch) if batch.requests.len() > 1)),
+        (
+            "PREPAREs for the lowest digest",
+            None,
+            |m| matches!(m, Message::Prepare(m) if m.content.digest == LOWEST),
+        ),
+        ("forged requests", Some(Mutant::ForgedRequest), |m| matches!(m, Message::Request(_))),
+        (
+            "PREPAREs in others' names",
+            Some(Mutant::SenderInPayload),
+            |m| matches!(m, Message::Prepare(m) if Some(m.signer) != m.content.sender()),
+        ),
+        (
+            "VIEW-CHANGEs in others' names",
+            Some(Mutant::SenderInPayload),
+            |m| matches!(m, Message::ViewChange(m) if Some(m.signer) != m.content.sender()),
+        ),
+        (
+            "VIEW-CHANGEs with what is not proved",
+            Some(Mutant::UnverifiedCertificates),
+            |m| matches!(m, Message::ViewChange(m) if m.content.prepared.iter().any(|c| !c.proof.is_accepted())),
+        ),
+        (
+            "another batch than the one named",
+            Some(Mutant::AnyBatch),
+            |m| matches!(m, Message::PrePrepare(m, batch) if m.content.digest != batch.digest()),
+        ),
+        (
+            "NEW-VIEWs that V does not lead to",
+            Some(Mutant::BelieveO),
+            |m| matches!(m, Message::NewView(m) if leads_elsewhere(&m.content)),
+        ),
+    ];
+    for (name, mutant, class) in classes {
+        let rules = Rulebook { without: mutant };
+        let config = WorldConfig { max_batch: 2, ..world((4, 1, &[1], 1, 1, None), rules) };
+        let setting = Setting::new(config, rules);
+        assert!(is_noticed(&setting, &|message| !class(message), |report| &report.missing), "{name}");
+    }
+}
+
+fn leads_elsewhere(content: &NewView<C>) -> bool {
+    let proposed: Vec<_> = content.pre_prepares.iter().map(|m| (m.content.n, m.content.digest)).collect();
+    compute_o(&content.view_changes, &Rulebook::default()).entries != proposed
+}
+
 #[test]
 fn a_canonical_form_that_leaves_out_too_much_is_noticed() {
     let rules = Rulebook::default();
-    let setting = Setting { blind_to_o: true, ..Setting::new(world((&[1], 1, 1, None), rules), rules) };
+    let setting = Setting { blind_to_o: true, ..Setting::new(world((4, 1, &[1], 1, 1, None), rules), rules) };
     assert!(is_noticed(&setting, &|_| true, |report| &report.differ));
 }

@@ -4,13 +4,15 @@ use crate::form::{Forms, is_beyond};
 use crate::parts::Parts;
 use crate::setting::Setting;
 use crate::walk::Situation;
-use crate::{Msg, build, build_new_views};
-use pbft::message::Message;
+use crate::{C, Msg, build, build_new_views};
+use pbft::crypto::Signed;
+use pbft::message::{Message, ViewChange};
 use pbft::types::View;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Messages of each kind that are delivered for comparison in one situation, at most.
 const COMPARED: usize = 60;
@@ -39,6 +41,8 @@ pub struct Report {
     pub kinds: BTreeMap<&'static str, usize>,
     /// Situations in which a certificate of P is provable, and in which one of a later view than 0 is.
     pub certified: [usize; 2],
+    /// VIEW-CHANGEs accepted with certificates for two numbers.
+    pub two_numbers: usize,
     /// Deliveries compared with what the canonical form says.
     pub compared: usize,
     /// Those that came out differently.
@@ -50,6 +54,8 @@ struct Harvest<'a> {
     setting: &'a Setting,
     built: usize,
     accepted: BTreeSet<Msg>,
+    /// VIEW-CHANGEs within the bounds that are refused.
+    refused: Vec<Arc<Signed<ViewChange<C>, C>>>,
 }
 
 impl Harvest<'_> {
@@ -57,6 +63,10 @@ impl Harvest<'_> {
         self.built += 1;
         if self.setting.accepts(&message) {
             self.accepted.insert(message);
+        } else if let Message::ViewChange(m) = &message
+            && !is_beyond(self.setting, &message)
+        {
+            self.refused.push(m.clone());
         }
     }
 }
@@ -85,6 +95,11 @@ impl Report {
                 self.beyond += 1;
                 continue;
             }
+            if let Message::ViewChange(m) = message {
+                let numbers: BTreeSet<_> =
+                    m.content.prepared.iter().map(|certificate| certificate.n).collect();
+                self.two_numbers += usize::from(numbers.len() > 1);
+            }
             *self.kinds.entry(message.name()).or_default() += 1;
             if literal.contains(message) {
                 self.literal += 1;
@@ -96,15 +111,19 @@ impl Report {
 
     fn build(&mut self, setting: &Setting, situation: &Situation, rng: &mut ChaCha8Rng) -> BTreeSet<Msg> {
         let parts = Parts::of(setting, situation, rng);
-        let mut harvest = Harvest { setting, built: 0, accepted: BTreeSet::new() };
+        let mut harvest = Harvest { setting, built: 0, accepted: BTreeSet::new(), refused: Vec::new() };
         build::simple(setting, &parts, &mut |message| harvest.take(message));
+        build::strange(setting, &parts, rng, &mut |message| harvest.take(message));
         build::statuses(setting, &parts, rng, &mut |message| harvest.take(message));
         build::view_changes(setting, &parts, rng, &mut |message| harvest.take(message));
         let within = harvest.accepted.iter().filter(|message| !is_beyond(setting, message));
         let own: Vec<_> = within
             .filter_map(|message| if let Message::ViewChange(m) = message { Some(m.clone()) } else { None })
             .collect();
-        build_new_views::new_views(setting, &parts, &own, rng, &mut |message| harvest.take(message));
+        let refused = std::mem::take(&mut harvest.refused);
+        build_new_views::new_views(setting, &parts, &own, &refused, rng, &mut |message| {
+            harvest.take(message)
+        });
         self.situations += 1;
         self.certified[0] += usize::from(!parts.proved.is_empty());
         self.certified[1] += usize::from(parts.proved.iter().any(|certificate| certificate.view > View(0)));
@@ -128,7 +147,10 @@ impl Report {
         match (&needed, stand_in) {
             (None, _) => self.idle += 1,
             (Some(_), Some(_)) => self.in_form += 1,
-            (Some(_), None) => return self.missing.push(in_short(message)),
+            (Some(form), None) => {
+                let what = format!("{}, which comes down to {form:?}", in_short(message));
+                return self.missing.push(what);
+            }
         }
         // Not the first ones alone, which are all much the same.
         if *budget == 0 || rng.random_range(0..2) == 0 {
@@ -170,5 +192,5 @@ impl Report {
 
 /// A message as a report names it.
 fn in_short(message: &Msg) -> String {
-    format!("{message:?}").chars().take(1500).collect()
+    format!("{message:?}").chars().take(1000).collect()
 }

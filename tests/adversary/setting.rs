@@ -5,17 +5,18 @@ use crate::parts::{Parts, in_every_name};
 use crate::walk::Situation;
 use crate::{C, Msg, Own};
 use pbft::certificate::PreparedCertificate;
-use pbft::crypto::{Claim, Crypto, Evidence};
-use pbft::message::{Checkpoint, Message};
+use pbft::crypto::{Content, Crypto, Signed};
+use pbft::message::{Checkpoint, MAX_WINDOW, Message, Request, ViewChange};
 use pbft::replica::verify::verify;
 use pbft::replica::{Effects, Replica, Setup};
 use pbft::rules::Rules;
-use pbft::types::{ClientId, Digest, Principal, ReplicaId, SeqNo};
+use pbft::types::{Bytes, ClientId, Digest, Parameters, Principal, ReplicaId, SeqNo, Timestamp, View};
 use pbft_models::adversary::{Adversary, Bounds};
 use pbft_models::crypto::Keys;
 use pbft_models::mutants::Rulebook;
 use pbft_models::world::WorldConfig;
-use rand::SeedableRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,9 +27,14 @@ pub struct Setting {
     pub correct: Vec<Own>,
     /// Of the Byzantine replicas, and of an outsider.
     pub keys: Vec<Own>,
+    /// The same keys, and that of a client who is an outsider.
+    pub hands: Vec<Keys>,
+    /// Everybody in whose name a message can be signed: the replicas, the clients, an outsider and somebody unknown of
+    /// each.
+    pub signers: Vec<Principal>,
     pub requests: Vec<Msg>,
-    /// Requests that the adversary makes up and receivers accept.
-    pub own_requests: Vec<Msg>,
+    /// Requests that no client has signed, or not like this.
+    pub made_up: Vec<Msg>,
     pub genesis: Digest,
     pub adversary: Adversary,
     /// The keys whose votes are taken, and the names they are taken for.
@@ -37,6 +43,8 @@ pub struct Setting {
     pub blind_to_o: bool,
     /// Numbers for which the keys prove any state to be stable.
     pub free: BTreeSet<SeqNo>,
+    /// A correct replica with the longest window, which hides no certificate that others would believe.
+    pub wide: Own,
 }
 
 impl Setting {
@@ -47,21 +55,28 @@ impl Setting {
         let correct: Vec<_> = config.correct().iter().map(own).collect();
         let byzantine: Vec<_> = config.byzantine.iter().map(own).collect();
         let n = u16::try_from(config.cluster.n()).unwrap();
-        let (outsider, _) = Keys::outsiders(n, config.requests);
+        let (outsider, client) = Keys::outsiders(n, config.requests);
         let outsider = Setup { id: ReplicaId(n), keys: Arc::new(outsider), ..(*correct[0]).clone() };
         let bounds =
             Bounds { max_view: config.max_view, max_seq: config.max_seq, max_batch: config.max_batch };
         let judge = Arc::new(Setup { rules: believed, ..(*correct[0]).clone() });
         let requests = config.signed_requests();
         let adversary = Adversary::new(byzantine.clone(), judge, &requests, bounds);
-        let made_up =
-            adversary.derive(&[]).into_iter().filter(|m| matches!(m, Message::Request(_))).collect();
+        let keys: Vec<_> = byzantine.into_iter().chain([Arc::new(outsider)]).collect();
+        let hands: Vec<Keys> = keys.iter().map(|own| *own.keys).chain([client]).collect();
+        let replicas = (0..=n + 1).map(|i| Principal::Replica(ReplicaId(i)));
+        let clients = (0..=config.requests + 1).map(|i| Principal::Client(ClientId(i)));
+        let made_up = made_up(&requests, hands[0], client, ClientId(config.requests));
+        let parameters = Parameters { window: MAX_WINDOW, ..correct[0].parameters };
         let start = Replica::start(&correct[0], None, &mut Effects::new()).unwrap();
         let mut setting = Setting {
+            wide: Arc::new(Setup { parameters, ..(*correct[0]).clone() }),
             correct,
-            keys: byzantine.into_iter().chain([Arc::new(outsider)]).collect(),
+            keys,
+            hands,
+            signers: replicas.chain(clients).collect(),
             requests: requests.into_iter().map(Message::Request).collect(),
-            own_requests: made_up,
+            made_up: made_up.into_iter().map(Message::Request).collect(),
             genesis: start.durable().snapshot.tree.root(),
             adversary,
             voices: Vec::new(),
@@ -85,21 +100,25 @@ impl Setting {
 
     /// Whether receivers can be convinced by this certificate in a VIEW-CHANGE.
     pub fn proves(&self, certificate: &PreparedCertificate<C>) -> bool {
-        let claim = Claim::Prepared(certificate.view, certificate.n, certificate.digest);
-        let valid = |_: &Evidence<<C as Crypto>::Signature>| false;
-        self.config.rules.certificates_verified(C::holds(claim, &certificate.proof, &valid))
+        (0..=self.config.max_view.0 + 1).map(View).any(|view| {
+            let (n, stable, prepared) = (SeqNo(0), None, vec![certificate.clone()]);
+            let content = ViewChange { view, n, stable, prepared, replica: self.wide.id };
+            verify(&self.wide, Message::ViewChange(Arc::new(self.wide.sign(content)))).is_ok()
+        })
+    }
+
+    /// Signed with a key that the adversary has, in whoever's name.
+    pub fn by_anybody<T: Content>(&self, content: T, rng: &mut ChaCha8Rng) -> Signed<T, C> {
+        let signed = Signed::new(content, self.hands.choose(rng).expect("there is an outsider"));
+        if rng.random_range(0..3) == 0 {
+            return signed;
+        }
+        Signed { signer: *self.signers.choose(rng).expect("there are replicas"), ..signed }
     }
 
     pub fn checkpoint_votes(&self, n: SeqNo, digest: Digest) -> Vec<(ReplicaId, <C as Crypto>::Signature)> {
         let vote = |own: &Own| (own.id, own.sign(Checkpoint { n, digest, replica: own.id }).signature);
         self.keys.iter().map(vote).collect()
-    }
-
-    /// Whether receivers accept requests that no client has signed.
-    pub fn makes_up_requests(&self) -> bool {
-        let rules = &self.config.rules;
-        let (byzantine, client) = (Principal::Replica(ReplicaId(0)), Principal::Client(ClientId(0)));
-        !self.own_requests.is_empty() || rules.signer_is_sender(byzantine, client)
     }
 
     pub fn can_prove_any_state(&self, n: SeqNo) -> bool {
@@ -118,4 +137,32 @@ impl Setting {
         let parts = Parts::of(self, &nothing, &mut rng);
         parts.proved_stable.iter().any(|stable| (stable.n, stable.digest) == (n, NOBODYS))
     }
+}
+
+/// Requests signed with another key than the client's, in the client's name and in the signer's own; an outsider's;
+/// and the first client's, changed after it was signed.
+fn made_up(
+    authentic: &[Signed<Request, C>],
+    hand: Keys,
+    outsider: Keys,
+    name: ClientId,
+) -> Vec<Signed<Request, C>> {
+    let ask = |operation: &[u8], client| {
+        let operation = Bytes::from(operation);
+        Request { operation, timestamp: Timestamp(2), client, read_only: false }
+    };
+    let forged = Signed::new(ask(b"forged", ClientId(0)), &hand);
+    let in_its_name = Signed { signer: Principal::Client(ClientId(0)), ..forged.clone() };
+    let strange = Signed::new(ask(b"forged", ClientId(0)), &outsider);
+    let mut all = vec![forged, in_its_name, strange, Signed::new(ask(b"outsider", name), &outsider)];
+    for signed in authentic.iter().take(1) {
+        let content = &signed.content;
+        let changed = [
+            Request { timestamp: Timestamp(2), ..content.clone() },
+            Request { read_only: true, ..content.clone() },
+            Request { operation: Bytes::from(&b"forged"[..]), ..content.clone() },
+        ];
+        all.extend(changed.map(|content| Signed { content, ..signed.clone() }));
+    }
+    all
 }
