@@ -19,7 +19,7 @@ fn explored(world: &mut World) -> (Exploration, Witnesses) {
 
 #[test]
 fn the_number_of_states_is_the_one_computed_from_the_rules() {
-    for (n, f, expected) in [(1, 0, 1), (4, 1, 15_994)] {
+    for (n, f, expected) in [(1, 0, 2), (4, 1, 106_797)] {
         let cluster = Cluster::new(n, f);
         let (found, witnesses) = explored(&mut world(cluster, 1, Rulebook::default()));
         assert_eq!(found.outcome, Outcome::Exhausted);

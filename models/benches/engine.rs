@@ -156,7 +156,7 @@ fn grid(criterion: &mut Criterion) {
 
 /// Four replicas, one request, one view, one sequence number; every delivery by itself.
 fn first_world(criterion: &mut Criterion) {
-    const STATES: u64 = 15_994;
+    const STATES: u64 = 106_797;
     let space = || world(&[], 0, 1, Delivery::One);
     say("first world", &explore(&mut space(), 2, STATES));
     let mut group = group(criterion, "first world", STATES);
@@ -166,7 +166,7 @@ fn first_world(criterion: &mut Criterion) {
 
 /// Two requests for one sequence number in three views; each delivery when it completes something.
 fn lazy(criterion: &mut Criterion) {
-    const STATES: u64 = 772_131;
+    const STATES: u64 = 2_286_857;
     let space = || world(&[3], 2, 2, Delivery::Lazy);
     say("lazy, Byzantine 3", &explore(&mut space(), 2, STATES));
     engine(&mut group(criterion, "lazy, Byzantine 3", STATES), space, STATES);
@@ -175,7 +175,7 @@ fn lazy(criterion: &mut Criterion) {
 /// The same with the first primary Byzantine: the faster of two runs, because ten of them, the least that criterion
 /// takes, are minutes.
 fn lazy_primary(_: &mut Criterion) {
-    const STATES: u64 = 3_327_813;
+    const STATES: u64 = 5_070_771;
     // As criterion: without this, targets are only to be run once and not to be measured.
     let runs = if std::env::args().any(|argument| argument == "--bench") { 2 } else { 1 };
     for threads in [1, 2] {
