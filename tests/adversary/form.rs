@@ -13,7 +13,7 @@ use pbft::rules::Rules;
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::world::Modelled;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The digest above all that name something.
 pub const NOBODYS: Digest = Digest([0xff; 32]);
@@ -61,7 +61,8 @@ impl Form {
 }
 
 /// Whether a message is beyond the bounds of the world: about a higher view or number, in a name that no replica has
-/// (an outsider's own is another matter), or a request made up otherwise than in this world.
+/// (an outsider's own is another matter), a request made up otherwise than in this world, or, where receivers accept
+/// several certificates for one number, more than two in such a `P`: `O` takes one of them.
 pub fn is_beyond(setting: &Setting, message: &Msg) -> bool {
     let view = |view: View| view > setting.config.max_view;
     let slot = |v: View, n: SeqNo| view(v) || n > setting.config.max_seq;
@@ -76,6 +77,10 @@ pub fn is_beyond(setting: &Setting, message: &Msg) -> bool {
     let is_otherwise = |m: &Msg| !setting.requests.contains(m) && !setting.made_up.contains(m);
     let other_requests =
         |batch: &Batch<C>| batch.requests.iter().any(|m| is_otherwise(&Message::Request(m.clone())));
+    let several = |m: &ViewChange<C>| {
+        let numbers: BTreeSet<SeqNo> = m.prepared.iter().map(|certificate| certificate.n).collect();
+        m.prepared.len() > 2 && numbers.len() < m.prepared.len()
+    };
     match message {
         Message::Request(_) => is_otherwise(message),
         Message::Batch(batch) => other_requests(batch),
@@ -84,7 +89,7 @@ pub fn is_beyond(setting: &Setting, message: &Msg) -> bool {
         Message::Commit(m) => slot(m.content.view, m.content.n) || name(m.content.replica, m.signer),
         Message::Checkpoint(m) => slot(View(0), m.content.n) || name(m.content.replica, m.signer),
         Message::Stable(m) => slot(View(0), m.n),
-        Message::ViewChange(m) => change(m),
+        Message::ViewChange(m) => change(m) || several(&m.content),
         Message::NewView(m) => {
             view(m.content.view)
                 || m.content.pre_prepares.iter().any(|m| slot(m.content.view, m.content.n))
