@@ -162,7 +162,7 @@ mod tests {
         let (_, facts, [first, _]) = two_batches();
         let mut service = KeyValue::default();
         let a = run(&mut service, 0, 1, put("a"));
-        let bare = Tree::build::<Ed25519>(&Service::snapshot(&service), None).root();
+        let bare = Tree::build::<Ed25519>(&service.snapshot(), None).root();
         let mut later = service.clone();
         let other = run(&mut later, 0, 1, put("b")).result;
         assert_ne!(other, a.result);

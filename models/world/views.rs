@@ -39,7 +39,7 @@ impl Views {
     /// Takes in a view left, and records it if it breaks the rules.
     pub(super) fn left(&mut self, history: &mut History, view: View, to: View) {
         if view != self.entered || to <= self.highest {
-            self.record_all(history);
+            self.record_known(history);
             history.record(&Fact::ViewLeft { view, to });
         }
         self.highest = self.highest.max(to);
@@ -48,7 +48,7 @@ impl Views {
     /// Takes in a view entered, and records it.
     pub(super) fn entered(&mut self, history: &mut History, view: View, fact: &Fact) {
         if view <= self.entered || view < self.highest {
-            self.record_all(history);
+            self.record_known(history);
         }
         history.record(fact);
         self.entered = view;
@@ -58,18 +58,33 @@ impl Views {
     /// After a step, when the replica knows this.
     pub(super) fn after(self, history: &mut History, knows: impl Into<Views>) {
         let knows = knows.into();
+        if knows.entered != self.entered {
+            history.hold_to(self.entered);
+        }
         if knows.entered != self.entered || knows.highest < self.highest {
-            self.record_all(history);
+            self.record_known(history);
         }
     }
 
     /// Makes up for what was not recorded.
-    fn record_all(self, history: &mut History) {
-        history.hold_to(self.entered);
+    fn record_known(self, history: &mut History) {
+        if entered_last(history) != self.entered {
+            history.hold_to(self.entered);
+        }
         if self.highest > self.entered && self.highest > recorded(history) {
             history.record(&Fact::ViewLeft { view: self.entered, to: self.highest });
         }
     }
+}
+
+/// The view that a history says was entered last.
+fn entered_last(history: &History) -> View {
+    let entered = history.view_steps().iter().rev().find_map(|step| match step {
+        ViewStep::Entered(entry) => Some(entry.view),
+        ViewStep::HeldTo(view) => Some(*view),
+        ViewStep::Left { .. } => None,
+    });
+    entered.unwrap_or_default()
 }
 
 /// The highest view that a history says was left for or entered.
