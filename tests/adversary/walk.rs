@@ -74,6 +74,21 @@ pub fn walk(setting: &Setting, steps: usize, rng: &mut ChaCha8Rng) -> Situation 
     situation
 }
 
+/// Everything that correct replicas send arrives everywhere, until nothing new is sent.
+pub fn undisturbed(setting: &Setting) -> Situation {
+    let mut situation = start(setting);
+    loop {
+        let sent: Vec<Msg> = situation.sent.iter().cloned().collect();
+        for (message, position) in sent.iter().flat_map(|m| (0..setting.correct.len()).map(move |at| (m, at)))
+        {
+            deliver(setting, &mut situation, position, message);
+        }
+        if situation.sent.len() == sent.len() {
+            return situation;
+        }
+    }
+}
+
 fn deliver(setting: &Setting, situation: &mut Situation, position: usize, message: &Msg) -> bool {
     let verified = verify(&setting.correct[position], message.clone());
     verified.is_ok_and(|verified| step(setting, situation, position, Event::Message(verified)))
