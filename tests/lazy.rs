@@ -109,12 +109,12 @@ fn each_rule_that_a_view_change_needs_has_a_schedule_that_shows_why() {
     for (mutant, byzantine, property, steps) in [
         (Mutant::PrepareQuorum, 0, SPLIT, 2),
         (Mutant::CommitQuorum, 0, LOST, 7),
-        (Mutant::ViewChangeQuorum, 1, LOST, 6),
-        (Mutant::BelieveO, 1, LOST, 7),
-        (Mutant::UnverifiedCertificates, 1, LOST, 7),
-        (Mutant::NoCertificates, 1, LOST, 7),
-        (Mutant::KeepVoting, 1, LOST, 7),
-        (Mutant::ActInOldView, 1, LOST, 7),
+        (Mutant::ViewChangeQuorum, 1, LOST, 7),
+        (Mutant::BelieveO, 1, LOST, 8),
+        (Mutant::UnverifiedCertificates, 1, LOST, 8),
+        (Mutant::NoCertificates, 1, LOST, 8),
+        (Mutant::KeepVoting, 1, LOST, 8),
+        (Mutant::ActInOldView, 1, LOST, 8),
         (Mutant::PrePreparedInP, 0, LOST, 8),
         (Mutant::SecondPrePrepare, 0, SPLIT, 6),
     ] {
