@@ -74,7 +74,8 @@ const FAMILIES: &[Family] = &[
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], max_view: 1, ..FOUR },
     // More replicas than 3f + 1: quorums are no longer 2f + 1.
     Family { n: 6, byzantine: &[&[], &[0], &[5]], ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[], &[0, 1], &[0, 5], &[5, 6]], ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[], &[0, 1], &[5, 6]], ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 5]], default: false, ..FOUR },
     Family {
         n: 7,
         f: 2,
@@ -108,7 +109,14 @@ const FAMILIES: &[Family] = &[
         default: false,
         ..FOUR
     },
-    Family { max_seq: 2, checkpoint_interval: Some(1), ..FOUR },
+    Family { max_seq: 2, checkpoint_interval: Some(1), byzantine: &[&[], &[3]], ..FOUR },
+    Family {
+        max_seq: 2,
+        checkpoint_interval: Some(1),
+        byzantine: &[&[0], &[1], &[2]],
+        default: false,
+        ..FOUR
+    },
     // The second number is beyond the window until the first is stable.
     Family { max_seq: 2, checkpoint_interval: Some(1), window: Some(1), ..FOUR },
     Family { max_seq: 2, default: false, ..FOUR },

@@ -89,10 +89,14 @@ impl Row {
     /// Whether its world can be explored round by round. Worlds with checkpoints or client actors have no rounds, and
     /// where NEW-VIEWs are accepted over again a round has no end.
     pub fn has_rounds(&self) -> bool {
-        let endless = matches!(self.mutant, Some(Mutant::SecondNewView | Mutant::ViewsGoBack));
         let bounded =
             |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Known;
-        !endless && self.world().is_some_and(bounded)
+        self.rounds_end() && self.world().is_some_and(bounded)
+    }
+
+    /// Whether a round has an end without the rule.
+    pub fn rounds_end(&self) -> bool {
+        !matches!(self.mutant, Some(Mutant::SecondNewView | Mutant::ViewsGoBack))
     }
 
     /// The world that it is explored in, with the rule switched off; none if there is none.

@@ -5,7 +5,7 @@ use crate::output::{allocated, interrupted};
 use crate::say;
 use pbft_models::falsifiable::{self, Claim, Shown, killing, properties, table, violate, violated};
 use pbft_models::mutants::Mutant;
-use pbft_models::report::Options;
+use pbft_models::report::{Explore, Options};
 use pbft_models::suite::Entry;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,53 +126,64 @@ fn tell(as_json: bool, claim: &Claim, property: &str, mutant: Mutant, tried: &fa
     say!("{}", line.trim_end());
 }
 
-/// For each property of a world the rules without which it was seen to be violated.
-type Seen = BTreeMap<&'static str, BTreeSet<Mutant>>;
+/// For each world and property the rules without which it was seen to be violated there, however it was explored.
+type Seen = BTreeMap<String, BTreeMap<&'static str, BTreeSet<Mutant>>>;
 
 fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> {
     let options = arguments.options(SEARCH);
-    let mut seen: Vec<Seen> = Vec::new();
+    let mut seen = Seen::new();
+    // What is violated one by one is violated with fewer states in other ways, so those are searched if there are any.
+    let other_way = |entry: &Entry| entry.explore != Explore::None;
+    let has_other = |name: &str| entries.iter().any(|other| other.config.name() == name && other_way(other));
     for entry in entries {
-        let mut here = Seen::new();
-        for mutant in killing() {
-            let violated = violated(&entry.config, entry.explore, mutant, &options, &mut || !interrupted())?;
+        let name = entry.config.name();
+        if !other_way(entry) && has_other(&name) {
+            continue;
+        }
+        let here = seen.entry(name).or_default();
+        for mutant in killing(entry.explore) {
+            let found = violated(&entry.config, entry.explore, mutant, &options, &mut || !interrupted())?;
             if interrupted() {
                 return Ok(ExitCode::from(3));
             }
-            for property in violated {
+            for property in found {
                 here.entry(property).or_default().insert(mutant);
             }
         }
         eprintln!("{} {}: {} properties", entry.config.name(), entry.explore.name(), here.len());
-        seen.push(here);
     }
-    let mut claims = Vec::new();
-    for (entry, here) in entries.iter().zip(&seen) {
-        let mut shown = BTreeMap::new();
-        for property in properties() {
-            let by = here.get(property).cloned().unwrap_or_default();
-            for mutant in most_telling(property, by, &seen) {
-                let tried = violate(&entry.config, entry.explore, mutant, property, &options, &mut || {
-                    !interrupted()
-                })?;
-                if tried.steps.is_ok() {
-                    shown.insert(property, Shown::Without(mutant));
-                    break;
-                }
-            }
-        }
-        claims.push(Claim { world: entry.config.name(), explore: entry.explore, shown });
-    }
-    say!("{}", table(&claims).trim_end());
-    Ok(ExitCode::SUCCESS)
+    let claims: Result<Vec<Claim>, String> =
+        entries.iter().map(|entry| confirmed(entry, &seen, &options)).collect();
+    say!("{}", table(&claims?).trim_end());
+    Ok(ExitCode::from(if interrupted() { 3 } else { 0 }))
 }
 
-/// The rules without which a property is violated, those first without which it is in most worlds.
-fn most_telling(property: &str, by: BTreeSet<Mutant>, seen: &[Seen]) -> Vec<Mutant> {
-    let worlds = |mutant: Mutant| {
-        seen.iter().filter(|here| here.get(property).is_some_and(|by| by.contains(&mutant))).count()
+/// What whole replicas confirm of what was seen in a world.
+fn confirmed(entry: &Entry, seen: &Seen, options: &Options) -> Result<Claim, String> {
+    let Entry { config, explore, .. } = entry;
+    let mut claim = Claim { world: config.name(), explore: *explore, shown: BTreeMap::new() };
+    let can = killing(*explore);
+    for property in properties() {
+        let known = most_telling(property, &claim.world, seen).into_iter();
+        for mutant in known.filter(|mutant| can.contains(mutant)) {
+            let tried = violate(config, *explore, mutant, property, options, &mut || !interrupted())?;
+            if tried.steps.is_ok() {
+                claim.shown.insert(property, Shown::Without(mutant));
+                break;
+            }
+        }
+    }
+    Ok(claim)
+}
+
+/// The rules without which a property is violated in a world, those first without which it is in most worlds.
+fn most_telling(property: &str, world: &str, seen: &Seen) -> Vec<Mutant> {
+    let violates = |here: &BTreeMap<&'static str, BTreeSet<Mutant>>, mutant: &Mutant| {
+        here.get(property).is_some_and(|by| by.contains(mutant))
     };
-    let mut by: Vec<Mutant> = by.into_iter().collect();
-    by.sort_by_key(|&mutant| std::cmp::Reverse(worlds(mutant)));
+    let worlds = |mutant: &Mutant| seen.values().filter(|here| violates(here, mutant)).count();
+    let here = seen.get(world).and_then(|here| here.get(property));
+    let mut by: Vec<Mutant> = here.into_iter().flatten().copied().collect();
+    by.sort_by_key(|mutant| std::cmp::Reverse(worlds(mutant)));
     by
 }
