@@ -8,8 +8,9 @@ use crate::world::WorldConfig;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft_properties::{
-    Agreement, AtMostOnce, CheckpointsAgree, NewViewPreservesCommitted, PreparedUniqueness,
-    Property as Theorem, RepliesNeverConflict, Validity, ViewMonotonic, Watermarks,
+    Agreement, AtMostOnce, CheckpointIsState, CheckpointsAgree, ExecutesAgreedBatch,
+    NewViewPreservesCommitted, PreparedUniqueness, Property as Theorem, RepliesNeverConflict, Validity,
+    ViewMonotonic, Watermarks,
 };
 use stateright::{Model, Path, Property};
 use std::fmt;
@@ -176,7 +177,9 @@ impl Model for Browse {
         vec![
             always::<Agreement>(),
             always::<AtMostOnce>(),
+            always::<CheckpointIsState>(),
             always::<CheckpointsAgree>(),
+            always::<ExecutesAgreedBatch>(),
             always::<NewViewPreservesCommitted>(),
             always::<PreparedUniqueness>(),
             always::<RepliesNeverConflict>(),

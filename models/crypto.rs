@@ -2,12 +2,20 @@
 //!
 //! A signature is the pair of its signer and the digest of what was signed, and only
 //! [`Crypto::sign`], with the signer's own keys, makes one; so nobody can forge, as Dolev and Yao have it.
-//! A certificate's proof says only whether the production validation accepted the votes it was made of:
-//! what a replica does never depends on which replicas signed.
+//!
+//! A certificate's proof carries the votes that it was made of, and a receiver's validation is applied to them, as in
+//! production. Two proofs of one claim whose votes the production validation accepted *when they were made* count as
+//! equal, whoever voted, so that states do not multiply by who signed what: what a replica does never depends on which
+//! replicas signed (`tests/certificates` delivers all of them). Proofs whose votes it did not accept differ by their
+//! votes.
 
 use pbft::crypto::{Claim, Crypto, Evidence, ed25519::Ed25519};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// The scheme used in models.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -20,12 +28,83 @@ pub struct Signature {
     content: Digest,
 }
 
-/// What a certificate claims, and whether the production validation accepted the votes for it. The fields are
-/// private: a proof of one claim cannot be made to prove another.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.signer {
+            Principal::Replica(replica) => write!(f, "r{}:{:?}", replica.0, self.content),
+            Principal::Client(client) => write!(f, "c{}:{:?}", client.0, self.content),
+        }
+    }
+}
+
+/// What a certificate claims, whether the production validation accepted the votes for it, and the votes. The fields
+/// are private: a proof of one claim cannot be made to prove another.
+#[derive(Clone, Debug)]
 pub struct Proof {
     claim: Claim,
     accepted: bool,
+    /// None once it has been written to bytes and read again.
+    votes: Option<Arc<Evidence<Signature>>>,
+}
+
+/// What tells proofs apart: of those that were accepted, nothing but the claim.
+type Class<'a> = (Claim, bool, Option<&'a Evidence<Signature>>);
+
+impl Proof {
+    fn class(&self) -> Class<'_> {
+        (self.claim, self.accepted, self.votes.as_deref().filter(|_| !self.accepted))
+    }
+
+    /// Whether the production validation accepted the votes when the certificate was made.
+    pub fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    /// The votes that it was made of, unless it was read from bytes.
+    pub fn votes(&self) -> Option<&Evidence<Signature>> {
+        self.votes.as_deref()
+    }
+}
+
+impl PartialEq for Proof {
+    fn eq(&self, other: &Self) -> bool {
+        self.class() == other.class()
+    }
+}
+
+impl Eq for Proof {}
+
+impl Ord for Proof {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.class().cmp(&other.class())
+    }
+}
+
+impl PartialOrd for Proof {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Proof {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.class().hash(state);
+    }
+}
+
+/// What is signed of a proof is what tells it apart.
+impl Serialize for Proof {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.class().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Proof {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (claim, accepted, votes): (Claim, bool, Option<Evidence<Signature>>) =
+            Deserialize::deserialize(deserializer)?;
+        Ok(Proof { claim, accepted, votes: votes.map(Arc::new) })
+    }
 }
 
 /// The right to sign as one principal, and the principals whose signatures are known.
@@ -89,11 +168,14 @@ impl Crypto for Symbolic {
         evidence: Evidence<Signature>,
         valid: &dyn Fn(&Evidence<Signature>) -> bool,
     ) -> Proof {
-        Proof { claim, accepted: valid(&evidence) }
+        Proof { claim, accepted: valid(&evidence), votes: Some(Arc::new(evidence)) }
     }
 
-    fn holds(claim: Claim, proof: &Proof, _: &dyn Fn(&Evidence<Signature>) -> bool) -> bool {
-        proof.accepted && proof.claim == claim
+    fn holds(claim: Claim, proof: &Proof, valid: &dyn Fn(&Evidence<Signature>) -> bool) -> bool {
+        match &proof.votes {
+            Some(votes) => valid(votes),
+            None => proof.accepted && proof.claim == claim,
+        }
     }
 }
 
@@ -124,5 +206,32 @@ mod tests {
         let (stranger, _) = Keys::outsiders(3, 1);
         let signature = Symbolic::sign(&stranger, b"content");
         assert!(!Symbolic::verify(&replicas[0], Symbolic::signer(&stranger), b"content", &signature));
+    }
+
+    #[test]
+    fn proofs_that_were_accepted_differ_by_their_claim_alone_and_others_by_their_votes() {
+        let (replicas, _) = Keys::all(3, 0);
+        let claim = Claim::Stable(pbft::types::SeqNo(1), Digest([1; 32]));
+        let by = |voter: usize| {
+            let replica = ReplicaId(u16::try_from(voter).expect("a small number"));
+            Evidence { proposal: None, votes: vec![(replica, Symbolic::sign(&replicas[voter], b"vote"))] }
+        };
+        let seal = |voter, accepted: bool| Symbolic::seal(claim, by(voter), &|_| accepted);
+        assert_eq!(seal(0, true), seal(1, true));
+        assert_ne!(seal(0, false), seal(1, false));
+        assert_ne!(seal(0, true), seal(0, false));
+        let bytes = |proof: &Proof| postcard::to_stdvec(proof).expect("it can be written");
+        assert_eq!(bytes(&seal(0, true)), bytes(&seal(1, true)));
+        assert_ne!(bytes(&seal(0, false)), bytes(&seal(1, false)));
+    }
+
+    #[test]
+    fn the_receivers_validation_judges_the_votes() {
+        let (replicas, _) = Keys::all(1, 0);
+        let claim = Claim::Stable(pbft::types::SeqNo(1), Digest([1; 32]));
+        let votes = vec![(ReplicaId(0), Symbolic::sign(&replicas[0], b"vote"))];
+        let proof = Symbolic::seal(claim, Evidence { proposal: None, votes }, &|_| true);
+        assert!(Symbolic::holds(claim, &proof, &|evidence| evidence.votes.len() == 1));
+        assert!(!Symbolic::holds(claim, &proof, &|evidence| evidence.votes.len() == 2));
     }
 }

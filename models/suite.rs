@@ -61,8 +61,11 @@ const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
 
 /// Every claim, and hunts. The default suite takes less than two minutes on two cores.
 const FAMILIES: &[Family] = &[
-    Family { requests: 1, explore: BOTH_WAYS, ..FOUR },
-    Family { explore: BOTH_WAYS, ..FOUR },
+    Family { requests: 1, ..FOUR },
+    Family { requests: 1, byzantine: NOBODY, explore: ONE_BY_ONE, ..FOUR },
+    Family { requests: 1, byzantine: SOMEBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
+    FOUR,
+    Family { byzantine: NOBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
     Family { max_view: 1, explore: IN_ROUNDS_TOO, ..FOUR },
     Family { max_view: 2, byzantine: SOMEBODY, explore: IN_ROUNDS_TOO, ..FOUR },
     // Only with a second sequence number can a view change leave a gap, for a null request to fill.
@@ -70,8 +73,17 @@ const FAMILIES: &[Family] = &[
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], default: false, ..FOUR },
     Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, default: false, ..FOUR },
     // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
-    Family { n: 3, byzantine: &[&[0], &[1], &[2]], ..FOUR },
+    Family { n: 3, byzantine: &[&[0], &[1], &[2]], explore: BOTH_WAYS, ..FOUR },
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], max_view: 1, ..FOUR },
+    Family {
+        n: 3,
+        requests: 1,
+        byzantine: &[&[0], &[1], &[2]],
+        max_view: 1,
+        explore: BOTH_WAYS,
+        default: false,
+        ..FOUR
+    },
     // More replicas than 3f + 1: quorums are no longer 2f + 1.
     Family { n: 6, byzantine: &[&[], &[0], &[5]], ..FOUR },
     Family { n: 7, f: 2, byzantine: &[&[], &[0, 1], &[5, 6]], ..FOUR },
@@ -89,9 +101,24 @@ const FAMILIES: &[Family] = &[
     Family { max_batch: 2, byzantine: &[&[0]], ..FOUR },
     Family { max_batch: 2, max_view: 1, byzantine: &[&[2], &[3]], ..FOUR },
     // Every request is a checkpoint, and fills the window.
-    Family { byzantine: NOBODY, checkpoint_interval: Some(1), explore: BOTH_WAYS, ..FOUR },
+    Family { byzantine: NOBODY, checkpoint_interval: Some(1), ..FOUR },
+    Family {
+        n: 3,
+        requests: 1,
+        byzantine: &[&[0], &[1], &[2]],
+        checkpoint_interval: Some(1),
+        explore: BOTH_WAYS,
+        ..FOUR
+    },
     Family { checkpoint_interval: Some(1), max_view: 1, ..FOUR },
-    Family { byzantine: SOMEBODY, checkpoint_interval: Some(1), explore: ONE_BY_ONE, default: false, ..FOUR },
+    Family {
+        requests: 1,
+        byzantine: NOBODY,
+        checkpoint_interval: Some(1),
+        explore: ONE_BY_ONE,
+        default: false,
+        ..FOUR
+    },
     Family {
         max_view: 1,
         max_seq: 2,

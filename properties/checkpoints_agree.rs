@@ -38,7 +38,8 @@ impl<S: Service> Property<S> for CheckpointsAgree {
     }
 }
 
-fn checkpoints(history: &History) -> impl Iterator<Item = (SeqNo, Digest, &'static str)> {
+/// The checkpoints that a replica took, knew to be stable or fetched the state of.
+pub(crate) fn checkpoints(history: &History) -> impl Iterator<Item = (SeqNo, Digest, &'static str)> {
     let taken = history.checkpoints.iter();
     let taken = taken.flat_map(|(&n, digests)| digests.iter().map(move |&digest| (n, digest, "taken")));
     let stable = history.stable.iter().map(|&(n, digest)| (n, digest, "stable"));

@@ -1,6 +1,7 @@
 //! Histories for tests, written as facts.
 
-use crate::{Accepted, History, Property, Snapshot};
+use crate::{Accepted, Catalogue, History, Property, Snapshot};
+use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::KeyValue;
 use pbft::replica::{ExecutedRequest, Fact};
 use pbft::service::Service;
@@ -12,6 +13,7 @@ pub struct World {
     genesis: KeyValue,
     replicas: BTreeMap<ReplicaId, History>,
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
+    catalogue: Catalogue,
     accepted: Vec<Accepted>,
 }
 
@@ -21,6 +23,7 @@ impl World {
             genesis: KeyValue::default(),
             replicas: (0..4).map(|replica| (ReplicaId(replica), History::default())).collect(),
             authentic: BTreeSet::new(),
+            catalogue: Catalogue::new::<Ed25519>(),
             accepted: Vec::new(),
         }
     }
@@ -42,6 +45,13 @@ impl World {
         self
     }
 
+    /// The digest made of this byte names the batch of these requests.
+    pub fn proposed(mut self, byte: u8, requests: &[ExecutedRequest]) -> Self {
+        let ordered = requests.iter().map(|r| (r.client, r.timestamp, r.operation.clone()));
+        self.catalogue.insert(digest(byte), ordered.collect());
+        self
+    }
+
     /// A client accepted the result.
     pub fn accepted(mut self, client: u32, timestamp: u64, result: &str, read_only: bool) -> Self {
         let (client, timestamp) = (ClientId(client), Timestamp(timestamp));
@@ -56,6 +66,7 @@ impl World {
             genesis: &self.genesis,
             replicas: &self.replicas,
             authentic: &self.authentic,
+            catalogue: &self.catalogue,
             accepted: &self.accepted,
         }
     }

@@ -57,6 +57,8 @@ pub enum ViewStep {
     },
     /// A view was entered.
     Entered(Arc<Entry>),
+    /// Nothing was done; but from here on this is the view entered last, whatever the replica says.
+    HeldTo(View),
 }
 
 /// A vote at or below the `h` that the voter knew.
@@ -137,7 +139,8 @@ impl History {
 
     /// Without what is prepared and the views left and entered.
     pub fn without_views(&self) -> History {
-        History { prepared: Slots::new(), pre_prepared: Slots::new(), views: Vec::new(), ..self.clone() }
+        let views = self.held_to().map(ViewStep::HeldTo).into_iter().collect();
+        History { prepared: Slots::new(), pre_prepared: Slots::new(), views, ..self.clone() }
     }
 
     /// Whether everything in `other` is here too: its votes and views, and what it executed as a beginning of what
@@ -173,8 +176,27 @@ impl History {
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.views.iter().filter_map(|step| match step {
             ViewStep::Entered(entry) => Some(&**entry),
-            ViewStep::Left { .. } => None,
+            ViewStep::Left { .. } | ViewStep::HeldTo(_) => None,
         })
+    }
+
+    /// From here on, `entered` is the view that was entered last, whatever the replica says: for whoever does not
+    /// record every view left, and relies on the replica to know it.
+    pub fn hold_to(&mut self, entered: View) {
+        if self.held_to() != Some(entered) {
+            self.views.push(ViewStep::HeldTo(entered));
+        }
+    }
+
+    /// The view that was entered last, if the replica is held to it.
+    pub fn held_to(&self) -> Option<View> {
+        let is_held = self.views.iter().any(|step| matches!(step, ViewStep::HeldTo(_)));
+        let entered = self.views.iter().rev().find_map(|step| match step {
+            ViewStep::Entered(entry) => Some(entry.view),
+            ViewStep::HeldTo(view) => Some(*view),
+            ViewStep::Left { .. } => None,
+        });
+        entered.filter(|_| is_held)
     }
 
     /// The views left and entered, in order.

@@ -5,10 +5,11 @@
 //! them; each can be called by itself:
 //!
 //! ```
+//! use pbft::crypto::ed25519::Ed25519;
 //! use pbft::kv::KeyValue;
 //! use pbft::replica::Fact;
 //! use pbft::types::{Cluster, Digest, Parameters, ReplicaId, SeqNo, View};
-//! use pbft_properties::{History, PreparedUniqueness, Property, Snapshot, check_all};
+//! use pbft_properties::{Catalogue, History, PreparedUniqueness, Property, Snapshot, check_all};
 //! use std::collections::{BTreeMap, BTreeSet};
 //!
 //! let mut replicas = BTreeMap::<ReplicaId, History>::new();
@@ -22,6 +23,7 @@
 //!     genesis: &KeyValue::default(),
 //!     replicas: &replicas,
 //!     authentic: &BTreeSet::new(),
+//!     catalogue: &Catalogue::new::<Ed25519>(),
 //!     accepted: &[],
 //! };
 //! let violation = PreparedUniqueness::check(&snapshot).unwrap_err();
@@ -32,9 +34,13 @@
 //! );
 //! ```
 
+mod agreed;
 mod agreement;
 mod at_most_once;
+mod catalogue;
+mod checkpoint_is_state;
 mod checkpoints_agree;
+mod executes_agreed_batch;
 #[cfg(test)]
 mod fixture;
 mod history;
@@ -48,7 +54,10 @@ mod watermarks;
 
 pub use agreement::Agreement;
 pub use at_most_once::AtMostOnce;
+pub use catalogue::Catalogue;
+pub use checkpoint_is_state::CheckpointIsState;
 pub use checkpoints_agree::CheckpointsAgree;
+pub use executes_agreed_batch::ExecutesAgreedBatch;
 pub use history::{Entry, Execution, History, ServiceStep, Slots, StaleVote, ViewStep};
 pub use new_view_preserves_committed::NewViewPreservesCommitted;
 pub use prepared_uniqueness::PreparedUniqueness;
@@ -80,8 +89,8 @@ impl<S: Service> Listed<S> {
 }
 
 /// Every property, causes before consequences: what breaks an earlier one tends to break later ones.
-/// [`Validity`], which runs the service again from the beginning and so costs most, is last.
-pub fn all<S: Service>() -> [Listed<S>; 9] {
+/// Those which run the service again from the beginning, and so cost most, are last.
+pub fn all<S: Service>() -> [Listed<S>; 11] {
     [
         Listed::of::<ViewMonotonic>(),
         Listed::of::<Watermarks>(),
@@ -92,6 +101,8 @@ pub fn all<S: Service>() -> [Listed<S>; 9] {
         Listed::of::<AtMostOnce>(),
         Listed::of::<RepliesNeverConflict>(),
         Listed::of::<Validity>(),
+        Listed::of::<ExecutesAgreedBatch>(),
+        Listed::of::<CheckpointIsState>(),
     ]
 }
 
@@ -99,8 +110,8 @@ pub fn all<S: Service>() -> [Listed<S>; 9] {
 ///
 /// Time is that of the whole history each time. What is done stays done, so a violation found after a step is
 /// still found at the end of a run, with two exceptions: a vote above H is forgiven once h has caught up
-/// ([`Watermarks`]), and a result or a request whose origin is recorded only later
-/// ([`RepliesNeverConflict`], [`Validity`]).
+/// ([`Watermarks`]), and a result, a request or a batch whose origin is recorded only later
+/// ([`RepliesNeverConflict`], [`Validity`], [`ExecutesAgreedBatch`]).
 ///
 /// # Errors
 /// The violation of the first property that is broken.
@@ -140,7 +151,7 @@ mod tests {
             }
         }
         assert_eq!(check_all(&world.snapshot()), Ok(()));
-        // The last of the list: so none before it ends the search.
+        // Late in the list: what comes before it does not end the search.
         let gap = world.with(0, executed(2, 2, &[]));
         assert_eq!(check_all(&gap.snapshot()).map_err(|violation| violation.property), Err("validity"));
     }

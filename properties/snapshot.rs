@@ -1,6 +1,6 @@
 //! What properties are stated over, and how a broken one is told.
 
-use crate::History;
+use crate::{Catalogue, History};
 use pbft::service::Service;
 use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,8 @@ pub struct Snapshot<'a, S: Service> {
     /// The requests that their clients really signed: client, timestamp, operation. Those of Byzantine
     /// clients are to be among them.
     pub authentic: &'a BTreeSet<(ClientId, Timestamp, Bytes)>,
+    /// What digests name. Every batch that was proposed to a correct replica is to be in it.
+    pub catalogue: &'a Catalogue,
     /// What correct clients accepted, in any order.
     pub accepted: &'a [Accepted],
 }

@@ -1,11 +1,10 @@
 //! Only what clients asked for executes, in order, with the results of the service.
 
+use crate::agreed::{bounded, executions};
 use crate::{Execution, History, Property, ServiceStep, Snapshot, Violation};
-use pbft::message::MAX_RESULT_BYTES;
 use pbft::replica::ExecutedRequest;
 use pbft::service::Service;
 use pbft::types::{ReplicaId, SeqNo};
-use std::collections::BTreeMap;
 
 /// Every request that a correct replica executes was issued by its client; each replica executes one
 /// sequence number after the other, except where it fetches a later state; the null request runs nothing;
@@ -80,15 +79,9 @@ fn authentic<S: Service>(
 /// Runs the service on the first execution of each number, and compares the others' with the same results.
 /// Where their requests differ, [`Agreement`](crate::Agreement) is broken instead.
 fn results<S: Service>(snapshot: &Snapshot<'_, S>) -> Result<(), Violation> {
-    let mut executions: BTreeMap<SeqNo, Vec<(ReplicaId, &Execution)>> = BTreeMap::new();
-    for (&replica, history) in snapshot.replicas {
-        for execution in history.executions() {
-            executions.entry(execution.n).or_default().push((replica, execution));
-        }
-    }
     let mut service = snapshot.genesis.clone();
     let mut expected = SeqNo(1);
-    for (&n, replicas) in &executions {
+    for (n, replicas) in executions(snapshot) {
         if n != expected {
             return Ok(());
         }
@@ -96,9 +89,8 @@ fn results<S: Service>(snapshot: &Snapshot<'_, S>) -> Result<(), Violation> {
         let agreed = replicas.first().map_or(&[][..], |(_, execution)| &execution.requests);
         for (index, request) in agreed.iter().enumerate() {
             let full = service.execute(request.client, &request.operation);
-            // Every replica cuts a result off at its bound.
-            let result = full.get(..MAX_RESULT_BYTES).unwrap_or(&full);
-            for &(replica, execution) in replicas {
+            let result = bounded(&full);
+            for &(replica, execution) in &replicas {
                 let own = execution.requests.get(index).filter(|own| same_request(own, request));
                 if let Some(own) = own.filter(|own| &*own.result != result) {
                     return Err(wrong_result(replica, n, own, result));
@@ -134,6 +126,7 @@ mod tests {
     use super::*;
     use crate::fixture::{World, bytes, executed, request, run, transferred};
     use pbft::kv::{KeyValue, Operation};
+    use pbft::message::MAX_RESULT_BYTES;
     use pbft::replica::Fact;
     use pbft::types::Bytes;
     use std::slice::from_ref;

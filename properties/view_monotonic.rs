@@ -50,6 +50,7 @@ fn views_increase(replica: ReplicaId, history: &History) -> Result<(), Violation
                 }
                 entered = entry.view;
             }
+            ViewStep::HeldTo(view) => entered = *view,
         }
     }
     Ok(())

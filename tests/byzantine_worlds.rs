@@ -58,7 +58,9 @@ fn a_byzantine_primary_splits_replicas_that_lack_one_rule() {
 
 #[test]
 fn a_byzantine_primary_gets_executed_what_no_client_asked_for() {
-    for (mutant, property) in [(Mutant::ForgedRequest, "validity"), (Mutant::AnyBatch, "agreement")] {
+    for (mutant, property) in
+        [(Mutant::ForgedRequest, "validity"), (Mutant::AnyBatch, "executes-agreed-batch")]
+    {
         let (found, _) = shortest(config(&[0], Rulebook::without(mutant)), Explore::None);
         assert_eq!(found, property, "{mutant:?}");
     }

@@ -87,7 +87,7 @@ fn what_the_conditions_are_checked_on_includes_the_clients() {
     let (mut world, found) = explored(alone, Delivery::Lazy);
     assert_eq!(found.outcome, Outcome::Exhausted);
     let with_client = world.check_conditions(&mut |_| None).checked();
-    let known = WorldConfig { clients: Clients::Known, ..world.config().clone() };
+    let known = WorldConfig { clients: Clients::Implicit, ..world.config().clone() };
     let (mut world, _) = explored(known, Delivery::Lazy);
     assert!(with_client > world.check_conditions(&mut |_| None).checked());
 }

@@ -70,7 +70,7 @@ fn a_mutant_is_violated_or_refused_as_in_lazy_delivery() {
         match report.verdict {
             Verdict::Violated => assert!(report.trace_length.is_some_and(|steps| steps > 0), "{mutant:?}"),
             Verdict::Unknown => assert!(report.conditions_failed > 0, "{mutant:?}: {report:?}"),
-            Verdict::Holds => panic!("{mutant:?}: {report:?}"),
+            Verdict::Holds | Verdict::Hunted => panic!("{mutant:?}: {report:?}"),
         }
     }
 }

@@ -1,47 +1,63 @@
-//! The most general Byzantine replica.
+//! The most general Byzantine replica, and an outsider on the network.
 //!
-//! It has no state: at any moment everything that it could have sent by then is on the network, that is,
-//! everything that follows from the messages sent so far and from its own keys (Dolev and Yao). It cannot sign
-//! for others and cannot find a second preimage; it can do anything else, within the bounds of the world.
+//! They have no state: at any moment everything that they could have sent by then is on the network, that is,
+//! everything that follows from the messages sent so far and from their own keys (Dolev and Yao). They cannot sign
+//! for others and cannot find a second preimage; they can do anything else, within the bounds of the world.
 //!
-//! Each candidate is put before the production validator of the receivers, and what that refuses is left out, since
-//! a refused message changes nothing; so a mutant whose validator accepts more is offered more. Of messages that
-//! differ only in what no receiver's step depends on (which replicas signed a certificate, which VIEW-CHANGEs led to
-//! the same `O`) one is offered; one digest stands for all that name nothing.
+//! **They make candidates, and the receivers' production validator ([`verify`]) alone refuses.** Nothing is asked of the
+//! rules, or of an example, before a candidate is made, so whatever a mistake in `verify` lets through is offered. A
+//! message is built of parts, and of each part there are sound ones and unsound ones; every combination of sound parts
+//! is a candidate, and every combination with one unsound part, or with nothing sound in it at all:
 //!
-//! What a receiver by the paper's rules refuses as a class (votes of outsiders, repeated voters in certificates,
-//! repeated or foreign VIEW-CHANGEs in `V`, several certificates for one number, an `O` that does not follow from
-//! `V`, ...) is among the candidates where its validator lets an example through (`liberties`). Certificates
-//! of any view and number are always tried. `tests/adversary` builds messages by brute force and checks that
-//! nothing is missing.
+//! | message | what can be unsound |
+//! |---|---|
+//! | any | signed with another key than the signer's; a signer who is not the sender named; an outsider's |
+//! | REQUEST | made up, changed after it was signed, an outsider's |
+//! | batch | one request made up or changed beside sound ones; one too many; not the one that the digest names |
+//! | vote, PRE-PREPARE | for a digest below or above all that name something; number 0; a PRE-PREPARE taken out of an `O` |
+//! | certificate | voters repeated, an outsider's vote, the primary's, a vote not signed or signed for something else, too few; without the primary's signature |
+//! | VIEW-CHANGE | a forged certificate beside sound ones; of the view changed to or above; outside of the window; two for one number; out of order; `h` without its proof |
+//! | NEW-VIEW | too few VIEW-CHANGEs; one that is forged, repeated, for another view, or refused for what it carries; `O` other than `V` leads to; an entry not signed, or of another view |
+//! | BLOCK | of a state that is over, and of one that never was |
+//!
+//! Of messages that differ only in what no receiver's step depends on (which replicas signed a certificate, which VIEW-CHANGEs led to
+//! the same `O`) one is offered; of the digests that name nothing the lowest and the highest stand for all.
+//! `tests/adversary` builds messages by brute force, without this code, and checks that nothing that is accepted is
+//! missing, and delivers the members of canonical forms to real replicas.
 //!
 //! | file | what it derives |
 //! |---|---|
-//! | `votes` | PRE-PREPARE, PREPARE, COMMIT, CHECKPOINT, and certificates from the votes of others |
-//! | `views` | VIEW-CHANGE with every provable C and P |
-//! | `new_views` | NEW-VIEW with every reachable min-s and O |
-//! | `liberties` | what the receivers' validator lets through beyond the paper |
+//! | `sign` | contents in every signer's name |
+//! | `requests` | REQUESTs and batches |
+//! | `votes` | PRE-PREPARE, PREPARE, COMMIT, CHECKPOINT |
+//! | `certificates` | what the votes sent, and its own, prove; and what proves nothing |
+//! | `views` | VIEW-CHANGE |
+//! | `new_views`, `quorums` | NEW-VIEW, and the `V` that it rests on |
+//! | `state` | BLOCK |
 //! | `replies` | REPLY with every result in every view |
 
-mod liberties;
+mod certificates;
 mod new_views;
+mod quorums;
 mod replies;
+mod requests;
+mod sign;
+mod state;
 mod views;
 mod votes;
 
-pub use votes::Known;
+pub use certificates::Known;
 
-use crate::crypto::Symbolic;
+use crate::crypto::{Keys, Symbolic};
 use crate::world::Modelled;
-use liberties::Liberties;
 use pbft::crypto::Signed;
-use pbft::message::{Batch, Message, PrePrepare, Prepare, Request};
+use pbft::message::{Batch, Message, Request};
 use pbft::replica::verify::verify;
 use pbft::replica::{Effects, Replica, Setup, Subject};
-use pbft::rules::Rules;
-use pbft::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
+use pbft::types::{Digest, ReplicaId, SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 type Msg = Message<Symbolic>;
 type Own = Arc<Setup<Modelled>>;
@@ -57,32 +73,37 @@ pub struct Bounds {
     pub max_batch: usize,
 }
 
-/// All Byzantine replicas of a world together; they share what they know.
+/// All Byzantine replicas of a world together, and an outsider; they share what they know.
 pub struct Adversary {
-    /// A correct replica, whose production validator decides what makes a difference.
+    /// A correct replica. Its production validator refuses; what is signed with its keys is never offered.
     judge: Own,
     bounds: Bounds,
-    liberties: Liberties,
-    /// Whose keys it holds: the Byzantine replicas', and an outsider's if anybody listens to outsiders.
+    /// Whose keys there are: the Byzantine replicas', and last those of an outsider.
     signers: Vec<Own>,
-    /// Whose keys pass for which sender: each replica's for itself, unless receivers believe what they read.
-    voices: Vec<(Own, ReplicaId)>,
-    /// Who is believed to propose in which view.
-    proposers: Vec<(View, Own)>,
-    batches: Vec<Arc<Batch<Symbolic>>>,
-    /// The digests that a certificate can be for: of every batch, of the null request, and nobody's if a
-    /// certificate for it can convince at all.
-    certifiable: BTreeSet<Digest>,
+    /// Of a client that does not belong to the system.
+    outsiders_client: Keys,
+    /// The names that a message can bear: those of the members, and the outsider's.
+    names: Vec<ReplicaId>,
+    /// The digests that can be proposed, voted for and certified.
+    digests: BTreeSet<Digest>,
     /// The state before the first request, which everybody knows.
     genesis: Digest,
-    /// Numbers at which its own votes alone make any state a stable checkpoint.
-    unchecked: Vec<SeqNo>,
-    /// PRE-PREPAREs, PREPAREs, COMMITs, batches and requests, which depend on nothing that was sent.
+    /// What depends on nothing that was sent: PRE-PREPAREs, PREPAREs, COMMITs, batches, blocks and requests.
     always: Vec<Msg>,
+    /// Batches that go with a PRE-PREPARE.
+    batches: Vec<Arc<Batch<Symbolic>>>,
+    /// They depend on what is known alone.
+    made_view_changes: views::MadeViewChanges,
+    /// Whether something was let through that is not sound.
+    lets_through: AtomicBool,
 }
 
-/// A digest that names nothing anybody has.
-const NOBODYS: Digest = Digest([0xff; 32]);
+/// Digests that name nothing anybody has: the lowest there can be, the null request's apart, and the highest.
+const NOBODYS: [Digest; 2] = {
+    let mut lowest = [0; 32];
+    lowest[31] = 1;
+    [Digest(lowest), Digest([0xff; 32])]
+};
 
 impl Adversary {
     /// The adversary that holds the keys of `byzantine`, in a world where `requests` have been signed by their
@@ -93,75 +114,50 @@ impl Adversary {
         requests: &[Signed<Request, Symbolic>],
         bounds: Bounds,
     ) -> Self {
-        let (outsider, outsiders_request) = liberties::outsiders(&judge);
-        // A request that no client signed, for receivers that do not check.
-        let forged = byzantine.first().map(|setup| {
-            let (operation, client) = (Bytes::from(&b"forged"[..]), ClientId(0));
-            let content = Request { operation, timestamp: Timestamp(2), client, read_only: false };
-            Signed { signer: Principal::Client(client), ..setup.sign(content) }
-        });
-        let mut own_requests: Vec<_> = forged.into_iter().chain([outsiders_request]).collect();
-        own_requests.retain(|request| verify(&judge, Message::Request(request.clone())).is_ok());
-        let requests: Vec<_> = requests.iter().chain(&own_requests).cloned().collect();
-        let mut batches: Vec<_> = batches(&requests, bounds.max_batch).into_iter().map(Arc::new).collect();
-        batches.retain(|batch| verify(&judge, Message::Batch(batch.clone())).is_ok());
+        let n = u16::try_from(judge.cluster.n()).expect("a cluster's size fits in 16 bits");
+        let (outsider, outsiders_client) = Keys::outsiders(n, judge.clients);
+        let outsider = Setup { id: ReplicaId(n), keys: Arc::new(outsider), ..(*judge).clone() };
         let initial = Replica::start(&judge, None, &mut Effects::new());
         let mut adversary = Adversary {
-            liberties: Liberties::granted_by(&judge),
-            certifiable: batches.iter().map(|batch| batch.digest()).chain([Digest::NULL]).collect(),
-            genesis: initial.map_or(NOBODYS, |replica| replica.durable().snapshot.tree.root()),
+            genesis: initial.map_or(NOBODYS[0], |replica| replica.durable().snapshot.tree.root()),
+            signers: byzantine.into_iter().chain([Arc::new(outsider)]).collect(),
+            outsiders_client,
+            names: (0..=n).map(ReplicaId).collect(),
+            digests: NOBODYS.into_iter().chain([Digest::NULL]).collect(),
+            always: Vec::new(),
+            batches: Vec::new(),
+            made_view_changes: views::MadeViewChanges::default(),
+            lets_through: AtomicBool::new(false),
             judge,
             bounds,
-            signers: byzantine,
-            voices: Vec::new(),
-            proposers: Vec::new(),
-            batches,
-            unchecked: Vec::new(),
-            always: Vec::new(),
         };
-        adversary.find_voices(outsider);
-        adversary.unchecked = adversary.unchecked_numbers();
-        let mut always = adversary.proposals();
-        if adversary.is_anybody() {
-            always.extend(liberties::stale_blocks(&adversary.judge));
-        }
-        always.extend(adversary.votes());
-        always.extend(adversary.batches.iter().map(|batch| Message::Batch(batch.clone())));
-        always.extend(own_requests.into_iter().map(Message::Request));
-        always.retain(|message| adversary.is_accepted(message));
-        adversary.always = always;
-        if adversary.can_certify_nobodys() {
-            adversary.certifiable.insert(NOBODYS);
-        }
+        adversary.make_what_rests_on_nothing(requests);
         adversary
     }
 
-    /// Finds out who can pass for whom, by example: a vote, and a proposal.
-    fn find_voices(&mut self, outsider: Own) {
-        let names: Vec<_> = self.judge.cluster.replicas().collect();
-        let keys: Vec<_> = self.signers.iter().cloned().chain([outsider.clone()]).collect();
-        let slots =
-            self.signers.iter().flat_map(|setup| names.iter().map(move |&name| (setup.clone(), name)));
-        let slots = slots.chain([(outsider.clone(), outsider.id)]);
-        let heard = |(setup, replica): &(Own, ReplicaId)| {
-            let vote = Prepare { view: View(0), n: SeqNo(1), digest: NOBODYS, replica: *replica };
-            self.is_accepted(&Message::Prepare(setup.sign(vote)))
-        };
-        self.voices = slots.filter(heard).collect();
-        let slots = self.views().flat_map(|view| keys.iter().map(move |setup| (view, setup.clone())));
-        let believed = |(view, setup): &(View, Own)| {
-            let proposal = PrePrepare { view: *view, n: SeqNo(1), digest: Digest::NULL };
-            self.is_accepted(&Message::PrePrepare(setup.sign(proposal), Arc::new(Batch::default())))
-        };
-        self.proposers = slots.filter(believed).collect();
-        if self.voices.iter().any(|(setup, _)| setup.id == outsider.id) {
-            self.signers.push(outsider);
+    fn make_what_rests_on_nothing(&mut self, requests: &[Signed<Request, Symbolic>]) {
+        let made_up = self.made_up_requests(requests);
+        let mut always = Vec::new();
+        for request in &made_up {
+            self.offer(&mut always, false, Message::Request(request.clone()));
         }
-    }
-
-    /// Whether there is a Byzantine replica at all, or an outsider to whom anybody listens.
-    pub fn is_anybody(&self) -> bool {
-        !self.signers.is_empty()
+        let batches = self.batches(requests, &made_up);
+        for (batch, is_sound) in &batches {
+            self.offer(&mut always, *is_sound, Message::Batch(batch.clone()));
+        }
+        let proposals = self.proposals(&batches);
+        let named = |message: &Msg| match message {
+            Message::Batch(batch) | Message::PrePrepare(_, batch) => Some((batch.digest(), batch.clone())),
+            _ => None,
+        };
+        let usable: BTreeSet<_> = always.iter().chain(&proposals).filter_map(named).collect();
+        self.digests.extend(usable.iter().map(|(digest, _)| *digest));
+        self.batches = usable.into_iter().map(|(_, batch)| batch).collect();
+        always.extend(proposals);
+        always.extend(self.proposals_under_other_digests(&batches));
+        always.extend(self.votes());
+        always.extend(self.blocks());
+        self.always = always;
     }
 
     /// Whether the primary of `view` is Byzantine.
@@ -169,11 +165,9 @@ impl Adversary {
         self.holds(self.primary(view)).is_some()
     }
 
-    /// Whether receivers let through so much that what can be made about a subject may rest on messages about any
-    /// other; with the paper's rules they do not.
-    pub fn takes_liberties(&self) -> bool {
-        let others_propose = self.proposers.iter().any(|(view, setup)| setup.id != self.primary(*view));
-        self.liberties != Liberties::default() || others_propose
+    /// Whether receivers have let anything through so far that the paper's would refuse.
+    pub fn finds_receivers_lenient(&self) -> bool {
+        self.lets_through.load(Ordering::Relaxed)
     }
 
     /// What the messages `sent`, and the adversary's own keys, prove.
@@ -181,51 +175,75 @@ impl Adversary {
         Known::new(self, sent)
     }
 
-    /// The part of [`Adversary::derive`] that is about one subject, for an adversary that takes no liberties. `sent`
-    /// needs to hold only what was sent about it, or about VIEW-CHANGEs of its view, or CHECKPOINTs of its number;
-    /// `known` is what everything sent proves, for VIEW-CHANGEs and NEW-VIEWs.
+    /// Whether a message about `other` can matter to what the adversary makes about `subject`, apart from what the
+    /// certificates prove that it knows.
+    pub fn rests_on(subject: Subject, other: Subject) -> bool {
+        other == subject
+            || match subject {
+                Subject::PrePrepare(view, _) => other == Subject::NewView(view),
+                Subject::Checkpoint(_) | Subject::Stable(_) => matches!(other, Subject::Checkpoint(_)),
+                Subject::NewView(_) => matches!(other, Subject::ViewChange(_)),
+                _ => false,
+            }
+    }
+
+    /// What can be made about one subject. `sent` needs to hold only what it [rests on](Adversary::rests_on); `known`
+    /// is what everything sent proves, for VIEW-CHANGEs and NEW-VIEWs.
     pub fn about(&self, subject: Subject, sent: &[&Msg], known: Option<&Known>) -> Vec<Msg> {
         let mut offered: Vec<Msg> = match subject {
-            Subject::Checkpoint(_) => self.checkpoints(&self.known(sent)),
-            Subject::Stable(_) => self.known(sent).stable().iter().cloned().map(Message::Stable).collect(),
-            Subject::ViewChange(_) | Subject::NewView(_) => {
-                let Some(known) = known else { return Vec::new() };
-                let view_changes = self.view_changes(known);
-                if let Subject::NewView(_) = subject {
-                    self.new_views(&known.with_view_changes(self, sent), &view_changes)
-                } else {
-                    view_changes.into_iter().map(Message::ViewChange).collect()
-                }
+            Subject::PrePrepare(view, n) => self.proposals_of_others(view, n, sent),
+            Subject::Checkpoint(n) => self.checkpoints(n, sent),
+            Subject::Stable(n) => self.stable(n, sent),
+            Subject::ViewChange(view) => {
+                let known = known.map(|known| self.view_changes(known, view)).unwrap_or_default();
+                known.iter().cloned().map(Message::ViewChange).collect()
+            }
+            Subject::NewView(view) => {
+                known.map(|known| self.new_views(known, view, sent)).unwrap_or_default()
             }
             Subject::Reply(client, timestamp) => self.replies(client, timestamp),
             _ => Vec::new(),
         };
-        offered.retain(|message| Subject::of(message) == Some(subject) && self.is_accepted(message));
         let always = self.always.iter().filter(|message| Subject::of(message) == Some(subject));
         offered.extend(always.cloned());
         offered
     }
 
-    /// Everything that the adversary can add to what has been sent, in an order that depends on nothing else.
+    /// Everything that the adversary can add to what has been sent, in an order that depends on nothing else; REPLYs
+    /// apart.
     pub fn derive(&self, sent: &[&Msg]) -> Vec<Msg> {
-        let known = Known::new(self, sent);
-        let mut offered = self.checkpoints(&known);
-        offered.extend(self.proposals_of_others(&known));
-        offered.extend(known.stable().iter().cloned().map(Message::Stable));
-        let view_changes = self.view_changes(&known);
-        offered.extend(self.new_views(&known, &view_changes));
-        offered.extend(view_changes.into_iter().map(Message::ViewChange));
-        offered.retain(|message| self.is_accepted(message));
-        offered.extend(self.always.iter().cloned());
-        offered
+        let known = self.known(sent);
+        let mut subjects: BTreeSet<Subject> = self.always.iter().filter_map(Subject::of).collect();
+        for view in self.views() {
+            subjects.extend([Subject::ViewChange(view), Subject::NewView(view)]);
+            subjects.extend(self.numbers().map(|n| Subject::PrePrepare(view, n)));
+        }
+        subjects.extend(self.numbers().flat_map(|n| [Subject::Checkpoint(n), Subject::Stable(n)]));
+        let about = |subject: &Subject| {
+            let matters = |message: &&&Msg| {
+                Subject::of(message).is_some_and(|other| Adversary::rests_on(*subject, other))
+            };
+            let sent: Vec<&Msg> = sent.iter().filter(matters).copied().collect();
+            self.about(*subject, &sent, Some(&known))
+        };
+        subjects.iter().flat_map(about).collect()
+    }
+
+    /// Adds a candidate to what is offered unless the receivers' validator refuses it. `is_sound` says whether the
+    /// paper's receivers are expected to accept it.
+    fn offer(&self, offered: &mut Vec<Msg>, is_sound: bool, message: Msg) -> bool {
+        let accepted = self.is_accepted(&message);
+        if accepted {
+            if !is_sound {
+                self.lets_through.store(true, Ordering::Relaxed);
+            }
+            offered.push(message);
+        }
+        accepted
     }
 
     fn is_accepted(&self, message: &Msg) -> bool {
         verify(&self.judge, message.clone()).is_ok()
-    }
-
-    fn holds(&self, replica: ReplicaId) -> Option<&Own> {
-        self.signers.iter().find(|setup| setup.id == replica)
     }
 
     fn primary(&self, view: View) -> ReplicaId {
@@ -236,27 +254,8 @@ impl Adversary {
         (0..=self.bounds.max_view.0).map(View)
     }
 
-    /// The sequence numbers of the world; 0 too, for receivers that take what has executed.
+    /// The sequence numbers of the world, and 0.
     fn numbers(&self) -> impl Iterator<Item = SeqNo> + use<> {
-        let start = Watermarks { h: SeqNo(0), window: self.judge.parameters.window };
-        let first = u64::from(!self.judge.rules.low_water_mark(SeqNo(0), start));
-        (first..=self.bounds.max_seq.0).map(SeqNo)
+        (0..=self.bounds.max_seq.0).map(SeqNo)
     }
-}
-
-/// Every list of requests, repetitions included, from one up to `most` of them.
-fn batches(requests: &[Signed<Request, Symbolic>], most: usize) -> Vec<Batch<Symbolic>> {
-    let mut all: Vec<Vec<usize>> = Vec::new();
-    let mut longest: Vec<Vec<usize>> = vec![Vec::new()];
-    for _ in 0..most {
-        longest = (longest.iter())
-            .flat_map(|chosen| {
-                (0..requests.len()).map(|next| [&chosen[..], &[next]].concat()).collect::<Vec<_>>()
-            })
-            .collect();
-        all.extend(longest.iter().cloned());
-    }
-    let batch =
-        |chosen: Vec<usize>| Batch { requests: chosen.iter().map(|&i| requests[i].clone()).collect() };
-    all.into_iter().map(batch).collect()
 }

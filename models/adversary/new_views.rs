@@ -1,61 +1,92 @@
-//! NEW-VIEWs of the adversary: every reachable min-s and O.
+//! NEW-VIEWs of the adversary.
 
+use super::quorums::{Flaw, Outcome};
 use super::views::SignedViewChange;
-use super::votes::Known;
-use super::{Adversary, Msg, Own};
+use super::{Adversary, Known, Msg};
 use crate::crypto::Symbolic;
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView, PrePrepare};
-use pbft::replica::compute_o;
-use pbft::rules::Rules;
-use pbft::types::{Digest, ReplicaId, SeqNo, View};
-use std::collections::{BTreeMap, BTreeSet};
+use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// min-s with the state there, none if it is the initial one, and O: all that a receiver's step depends on.
-type Outcome = (Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
-/// For each outcome a V that leads to it.
-type Outcomes = BTreeMap<Outcome, Vec<SignedViewChange>>;
+/// The entries of an `O`, signed.
+type Entries = Vec<Signed<PrePrepare, Symbolic>>;
+
+/// What has been accepted: who signs, min-s, and `O` with who signs each entry.
+type Accepted = BTreeSet<(Principal, Option<(SeqNo, Digest)>, Entries)>;
+
+/// NEW-VIEWs for one view, as they are made.
+struct Making<'a> {
+    adversary: &'a Adversary,
+    known: &'a Known,
+    view: View,
+    accepted: Accepted,
+    offered: Vec<Msg>,
+}
 
 impl Adversary {
-    /// For each view in which it is believed to propose, a NEW-VIEW for every min-s and O that some quorum of the
-    /// VIEW-CHANGEs sent and derivable leads to.
-    pub(super) fn new_views(&self, known: &Known, own: &[SignedViewChange]) -> Vec<Msg> {
-        let mut offered = Vec::new();
-        for view in self.views().skip(1) {
-            if !self.proposers.iter().any(|&(of, _)| of == view) {
+    /// For a view, a NEW-VIEW for every min-s and O that some `V` of the VIEW-CHANGEs sent and derivable leads to; and
+    /// those with something unsound. Only what is accepted is returned, and of what differs in `V` alone one.
+    pub(super) fn new_views(&self, known: &Known, view: View, sent: &[&Msg]) -> Vec<Msg> {
+        let quorums = self.quorums(known, view, sent);
+        let mut making =
+            Making { adversary: self, known, view, accepted: Accepted::new(), offered: Vec::new() };
+        let primary = self.primary(view);
+        for ((flaw, outcome), view_changes) in &quorums {
+            // By their order the sound ones come first.
+            if flaw.is_some() {
+                making.unsound_quorum(*flaw, outcome, view_changes);
                 continue;
             }
-            let foreign = self.liberties.foreign_view_changes;
-            let all = known.view_changes.iter().chain(own);
-            let countable: Vec<_> = all.filter(|m| foreign || m.content.view == view).collect();
-            for ((_, entries), view_changes) in self.outcomes(&countable) {
-                for (_, setup) in self.proposers.iter().filter(|&&(of, _)| of == view) {
-                    for pre_prepares in self.signed_o(known, view, &entries) {
-                        let view_changes = view_changes.clone();
-                        let content = NewView { view, view_changes, pre_prepares };
-                        offered.push(Message::NewView(Arc::new(setup.sign(content))));
-                    }
-                }
+            for name in [primary].iter().chain(self.names.iter().filter(|&&name| name != primary)) {
+                making.signed_by(*name, outcome, view_changes);
             }
+            making.by_a_client(outcome, view_changes);
         }
-        offered
+        let sound: Vec<_> = quorums.iter().filter(|((flaw, _), _)| flaw.is_none()).collect();
+        for (place, ((_, outcome), view_changes)) in sound.iter().enumerate() {
+            making.with_another_o(outcome, view_changes, place == 0);
+            making.with_unsound_entries(outcome, view_changes);
+        }
+        making.offered
+    }
+}
+
+impl Making<'_> {
+    /// Makes one; whether it is accepted.
+    fn make(
+        &mut self,
+        by: ReplicaId,
+        is_sound: bool,
+        (min_s, view_changes): (Option<(SeqNo, Digest)>, &[SignedViewChange]),
+        entries: Entries,
+    ) {
+        let signer = Principal::Replica(by);
+        let key = (signer, min_s, entries);
+        if self.accepted.contains(&key) {
+            return;
+        }
+        let content =
+            NewView { view: self.view, view_changes: view_changes.to_vec(), pre_prepares: key.2.clone() };
+        let message = Message::NewView(Arc::new(self.adversary.signed_by(content, by)));
+        if self.adversary.offer(&mut self.offered, is_sound, message) {
+            self.accepted.insert(key);
+        }
     }
 
-    /// The entries of O, each signed by somebody who is believed: its own, or the primary that signed it before.
-    fn signed_o(
-        &self,
-        known: &Known,
-        view: View,
-        entries: &[(SeqNo, Digest)],
-    ) -> Vec<Vec<Signed<PrePrepare, Symbolic>>> {
-        let mut lists = vec![Vec::new()];
+    /// Entries signed by `by`: where its key is not at hand, those that it has signed itself, if it has.
+    fn entries(&self, by: ReplicaId, entries: &[(SeqNo, Digest)]) -> Vec<Entries> {
+        let view = self.view;
+        let mut lists: Vec<Entries> = vec![Vec::new()];
         for &(n, digest) in entries {
             let content = PrePrepare { view, n, digest };
-            let sign = |(_, setup): &(View, Own)| setup.sign(content);
-            let own = self.proposers.iter().filter(|&&(of, _)| of == view).map(sign);
-            let others = known.proposals.iter().filter(|m| m.content == content).cloned();
-            let choices: BTreeSet<_> = own.chain(others).collect();
+            let genuine = self.known.proposals.iter().filter(|m| m.content == content).cloned();
+            let mut choices: Vec<_> = genuine.collect();
+            if self.adversary.holds(by).is_some() || choices.is_empty() {
+                choices.insert(0, self.adversary.signed_by(content, by));
+            }
+            choices.dedup();
             lists = (lists.iter())
                 .flat_map(|list| choices.iter().map(move |m| [&list[..], std::slice::from_ref(m)].concat()))
                 .collect();
@@ -63,129 +94,106 @@ impl Adversary {
         lists
     }
 
-    /// What every V that is accepted leads to.
-    fn outcomes(&self, countable: &[&SignedViewChange]) -> Outcomes {
-        let quorum = self.judge.rules.view_change_quorum(&self.judge.cluster);
-        // One VIEW-CHANGE of V decides each number, or min-s and with it every number up to there. So a V of more
-        // than there are numbers can do without the others.
-        let decisive = usize::try_from(self.bounds.max_seq.0).unwrap_or(usize::MAX);
-        let most = if decisive <= quorum { quorum } else { self.judge.cluster.n() };
-        let mut choice = Choice {
-            rules: &self.judge.rules,
-            ambiguous: is_ambiguous(countable),
-            chosen: Vec::new(),
-            outcomes: BTreeMap::new(),
-        };
-        for size in quorum..=most {
-            if self.liberties.repeated_view_changes {
-                choice.multisets(&without_twins(countable), size);
-            } else {
-                let mut by_sender: BTreeMap<ReplicaId, Vec<&SignedViewChange>> = BTreeMap::new();
-                for &m in countable {
-                    by_sender.entry(m.content.replica).or_default().push(m);
-                }
-                choice.one_of_each(&by_sender.values().collect::<Vec<_>>(), size);
-            }
+    fn signed_by(&mut self, by: ReplicaId, (min_s, o): &Outcome, view_changes: &[SignedViewChange]) {
+        let is_sound = self.adversary.members().any(|setup| setup.id == by)
+            && self.adversary.is_of_primary(Principal::Replica(by), self.view);
+        for entries in self.entries(by, o) {
+            let is_sound = is_sound && entries.iter().all(|m| m.signer == Principal::Replica(by));
+            self.make(by, is_sound, (*min_s, view_changes), entries);
         }
-        let mut outcomes = choice.outcomes;
-        if self.liberties.any_o {
-            self.alter_o(&mut outcomes);
-        }
-        outcomes
     }
 
-    /// Adds every other `O`: for each number any digest or none.
-    fn alter_o(&self, outcomes: &mut Outcomes) {
+    /// Signed by an outsider's client.
+    fn by_a_client(&mut self, (_, o): &Outcome, view_changes: &[SignedViewChange]) {
+        let Some(setup) = self.adversary.signers.first() else { return };
+        for pre_prepares in self.entries(setup.id, o) {
+            let content = NewView { view: self.view, view_changes: view_changes.to_vec(), pre_prepares };
+            let signed = Signed::new(content, &self.adversary.outsiders_client);
+            self.adversary.offer(&mut self.offered, false, Message::NewView(Arc::new(signed)));
+        }
+    }
+
+    /// By the view's primary, if it is Byzantine, and if it is not, in its name.
+    fn unsound_quorum(
+        &mut self,
+        flaw: Option<Flaw>,
+        (min_s, o): &Outcome,
+        view_changes: &[SignedViewChange],
+    ) {
+        let primary = self.adversary.primary(self.view);
+        if self.adversary.holds(primary).is_none() && flaw != Some(Flaw::AllForged) {
+            return;
+        }
+        for entries in self.entries(primary, o) {
+            self.make(primary, false, (*min_s, view_changes), entries);
+        }
+    }
+
+    /// An `O` that `V` does not lead to: with one entry changed, added or left out; or, `whole`, any other.
+    fn with_another_o(&mut self, (min_s, o): &Outcome, view_changes: &[SignedViewChange], whole: bool) {
+        let primary = self.adversary.primary(self.view);
+        if self.adversary.holds(primary).is_none() {
+            return;
+        }
+        let others = if whole { self.every_o() } else { self.neighbours(o) };
+        for other in others.iter().filter(|other| *other != o) {
+            for entries in self.entries(primary, other) {
+                self.make(primary, false, (*min_s, view_changes), entries);
+            }
+        }
+    }
+
+    fn every_o(&self) -> Vec<Vec<(SeqNo, Digest)>> {
         let mut lists: Vec<Vec<(SeqNo, Digest)>> = vec![Vec::new()];
-        for n in self.numbers() {
+        for n in self.adversary.numbers().filter(|n| n.0 > 0) {
+            let digests = &self.adversary.digests;
             let longer: Vec<_> = (lists.iter())
-                .flat_map(|list| {
-                    self.certifiable.iter().map(move |&digest| [&list[..], &[(n, digest)]].concat())
-                })
+                .flat_map(|list| digests.iter().map(move |&digest| [&list[..], &[(n, digest)]].concat()))
                 .collect();
             lists.extend(longer);
         }
-        for ((min_s, _), view_changes) in outcomes.clone() {
-            for entries in &lists {
-                outcomes.entry((min_s, entries.clone())).or_insert_with(|| view_changes.clone());
+        lists
+    }
+
+    fn neighbours(&self, o: &[(SeqNo, Digest)]) -> Vec<Vec<(SeqNo, Digest)>> {
+        let mut lists = Vec::new();
+        for n in self.adversary.numbers() {
+            let without: Vec<_> = o.iter().copied().filter(|&(m, _)| m != n).collect();
+            for &digest in &self.adversary.digests {
+                let mut with = without.clone();
+                let at = with.partition_point(|&(m, _)| m < n);
+                with.insert(at, (n, digest));
+                lists.push(with);
+            }
+            lists.push(without);
+        }
+        lists.push(o.iter().rev().copied().collect());
+        lists.push(o.iter().chain(o).copied().collect());
+        lists
+    }
+
+    /// An entry that somebody else has signed, or that is of another view.
+    fn with_unsound_entries(&mut self, (min_s, o): &Outcome, view_changes: &[SignedViewChange]) {
+        let primary = self.adversary.primary(self.view);
+        if self.adversary.holds(primary).is_none() {
+            return;
+        }
+        for sound in self.entries(primary, o) {
+            for (place, entry) in sound.iter().enumerate() {
+                let PrePrepare { n, digest, .. } = entry.content;
+                let mut instead = self.adversary.signed_by_everybody(&entry.content);
+                for view in self.adversary.views().filter(|&view| view != self.view) {
+                    let content = PrePrepare { view, n, digest };
+                    instead.push(self.adversary.signed_by(content, primary));
+                    instead.push(self.adversary.signed_by(content, self.adversary.primary(view)));
+                    instead.extend(self.known.proposals.iter().filter(|m| m.content == content).cloned());
+                }
+                for other in instead.into_iter().filter(|other| other != entry) {
+                    let mut entries = sound.clone();
+                    entries[place] = other;
+                    self.make(primary, false, (*min_s, view_changes), entries);
+                }
             }
         }
     }
-}
-
-/// What `V` says that decides its outcome, sender and view of the VIEW-CHANGEs apart.
-fn without_twins<'a>(all: &[&'a SignedViewChange]) -> Vec<&'a SignedViewChange> {
-    let mut distinct = BTreeMap::new();
-    for &m in all {
-        distinct.entry((&m.content.stable, &m.content.prepared)).or_insert(m);
-    }
-    distinct.into_values().collect()
-}
-
-/// Whether two of the VIEW-CHANGEs contradict each other, so that the order in which `V` lists them matters.
-fn is_ambiguous(all: &[&SignedViewChange]) -> bool {
-    let (mut states, mut digests) = (BTreeMap::new(), BTreeMap::new());
-    all.iter().any(|m| {
-        let stable = m.content.stable.iter();
-        let other_state = stable.clone().any(|c| *states.entry(c.n).or_insert(c.digest) != c.digest);
-        let mut prepared = m.content.prepared.iter();
-        other_state || prepared.any(|c| *digests.entry((c.n, c.view)).or_insert(c.digest) != c.digest)
-    })
-}
-
-/// A choice of VIEW-CHANGEs under way, and the outcomes found so far with one choice for each.
-struct Choice<'a, R> {
-    rules: &'a R,
-    ambiguous: bool,
-    chosen: Vec<SignedViewChange>,
-    outcomes: Outcomes,
-}
-
-impl<R: Rules> Choice<'_, R> {
-    /// Tries every choice of one VIEW-CHANGE each of `more` senders.
-    fn one_of_each(&mut self, senders: &[&Vec<&SignedViewChange>], more: usize) {
-        if more == 0 {
-            return self.note();
-        }
-        let Some((first, rest)) = senders.split_first() else { return };
-        if senders.len() > more {
-            self.one_of_each(rest, more);
-        }
-        for &m in first.iter() {
-            self.chosen.push(m.clone());
-            self.one_of_each(rest, more - 1);
-            self.chosen.pop();
-        }
-    }
-
-    /// Tries every choice of `more` VIEW-CHANGEs, repetitions included.
-    fn multisets(&mut self, all: &[&SignedViewChange], more: usize) {
-        if more == 0 {
-            return self.note();
-        }
-        for (position, &m) in all.iter().enumerate() {
-            self.chosen.push(m.clone());
-            self.multisets(&all[position..], more - 1);
-            self.chosen.pop();
-        }
-    }
-
-    /// Remembers what the choice leads to, in every order if that can matter.
-    fn note(&mut self) {
-        let orders = if self.ambiguous { orders(&self.chosen) } else { vec![self.chosen.clone()] };
-        for chosen in orders {
-            let plan = compute_o(&chosen, self.rules);
-            let min_s = plan.stable.map(|stable| (stable.n, stable.digest));
-            self.outcomes.entry((min_s, plan.entries)).or_insert(chosen);
-        }
-    }
-}
-
-/// Every order of the list.
-fn orders(list: &[SignedViewChange]) -> Vec<Vec<SignedViewChange>> {
-    let Some((last, others)) = list.split_last() else { return vec![Vec::new()] };
-    let insert = |order: Vec<SignedViewChange>| {
-        (0..list.len()).map(move |at| [&order[..at], std::slice::from_ref(last), &order[at..]].concat())
-    };
-    orders(others).into_iter().flat_map(insert).collect()
 }

@@ -181,6 +181,9 @@ impl<'a> Case<'a> {
             Some(Subject::Batch) => {
                 self.layered.rounds[round].view == replica.view() && replica.heeds(setup, Subject::Batch)
             }
+            Some(subject @ Subject::Request(..)) => {
+                self.layered.rounds[round].view == replica.view() && replica.heeds(setup, subject)
+            }
             Some(subject) => replica.heeds(setup, subject),
             None => {
                 let view = replica.leaving().unwrap_or(replica.view()).next();
@@ -265,8 +268,8 @@ impl<'a> Case<'a> {
     /// Condition 3.
     fn derivation(&mut self, conditions: &mut Conditions) {
         let World { tables, network, .. } = &self.layered.world;
-        let liberties = network.adversary().takes_liberties();
-        conditions.note(DERIVATION, !liberties, || "receivers let through more than the paper".into());
+        let lenient = network.adversary().finds_receivers_lenient();
+        conditions.note(DERIVATION, !lenient, || "receivers let through more than the paper".into());
         for id in tables.all_messages() {
             if let Message::ViewChange(m) = tables.message(id) {
                 let below = m.content.prepared.iter().all(|certificate| certificate.view < m.content.view);

@@ -1,7 +1,7 @@
 //! Layered exploration: rounds one after the other.
 //!
-//! A view has rounds: timers fire, VIEW-CHANGEs are collected, NEW-VIEW and PRE-PREPAREs arrive, PREPAREs arrive,
-//! COMMITs arrive. What a replica sends in a round arrives in a later one, and an event of an earlier round after
+//! A view has rounds: timers fire, VIEW-CHANGEs are collected, the primary hears of requests, NEW-VIEW and PRE-PREPAREs
+//! arrive, PREPAREs arrive, COMMITs arrive. What a replica sends in a round arrives in a later one, and an event of an earlier round after
 //! one of a later round does nothing, or the two commute. So every execution can be rearranged, without changing
 //! what is sent, reported or reached, so that each round is over everywhere before the next begins. A step of this
 //! exploration is a whole round: every correct replica, independently of the others, takes any of the macro steps of
@@ -93,6 +93,7 @@ impl Layered {
         let about = |round: &Round| {
             let is_of = |subject: &Subject| match subject {
                 Subject::Batch => round.phase == Phase::Propose,
+                Subject::Request(..) => round.phase == Phase::Order,
                 _ => round_of(*subject) == Some(*round),
             };
             let numbered = world.network.subjects().iter().enumerate();
@@ -190,6 +191,7 @@ impl Layered {
         !self.forms.whole_histories
             && match phase {
                 Phase::Leave => true,
+                Phase::Order => false,
                 Phase::Assemble | Phase::Propose | Phase::Commit => free,
                 // Having prepared, a replica must say so in its VIEW-CHANGE.
                 Phase::Prepare => view == self.forms.max_view,

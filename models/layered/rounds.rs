@@ -10,6 +10,8 @@ pub enum Phase {
     Leave,
     /// The new primary collects VIEW-CHANGEs and sends NEW-VIEW.
     Assemble,
+    /// The primary hears of requests and sends PRE-PREPAREs.
+    Order,
     /// NEW-VIEW, PRE-PREPAREs and the batches they name arrive.
     Propose,
     /// PREPAREs arrive.
@@ -31,14 +33,14 @@ pub struct Round {
 pub fn rounds(max_view: View) -> Vec<Round> {
     let phases = |view: View| {
         let first: &[Phase] = if view.0 == 0 { &[] } else { &[Phase::Leave, Phase::Assemble] };
-        let phases = first.iter().chain(&[Phase::Propose, Phase::Prepare, Phase::Commit]);
+        let phases = first.iter().chain(&[Phase::Order, Phase::Propose, Phase::Prepare, Phase::Commit]);
         phases.map(move |&phase| Round { view, phase }).collect::<Vec<_>>()
     };
     (0..=max_view.0).map(View).flat_map(phases).collect()
 }
 
 /// The round in which messages about `subject` arrive; none for batches, which arrive whenever a view is proposed
-/// to, and for what has no round.
+/// to, for requests, which a primary can use in every view, and for what has no round.
 pub fn round_of(subject: Subject) -> Option<Round> {
     let (view, phase) = match subject {
         Subject::ViewChange(view) => (view, Phase::Assemble),

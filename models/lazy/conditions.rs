@@ -182,10 +182,13 @@ impl<'a> Case<'a> {
                 subjects.push((None, vec![vec![Input::TimeOut]], [Input::TimeOut].into()));
                 continue;
             }
-            let list = |&available: &u32| world.inputs(position, number, available);
+            let (node, subject) = (world.nodes()[position], Some(world.network.subjects()[number]));
+            let list = |&available: &u32| {
+                world.with_requests(node, local, subject, world.inputs(position, number, available))
+            };
             let sets: Vec<Vec<Input>> = available.iter().map(list).collect();
             let all = sets.iter().flatten().copied().collect();
-            subjects.push((Some(world.network.subjects()[number]), sets, all));
+            subjects.push((subject, sets, all));
         }
         Case { node: world.nodes()[position], world, local, subjects }
     }
@@ -259,7 +262,7 @@ impl<'a> Case<'a> {
             // Blocks and REPLYs keep an order of their own; votes are tried with each other too.
             let ordered = messages.iter().any(|&input| is_ordered(&self.world.tables, input));
             for &event in events.iter().filter(|&&event| event != silent) {
-                if ordered && messages.contains(&event) {
+                if ordered && messages.contains(&event) || self.is_tried_together(silent, event) {
                     continue;
                 }
                 let tables = &mut self.world.tables;
@@ -271,6 +274,18 @@ impl<'a> Case<'a> {
                 });
             }
         }
+    }
+
+    /// Whether macro steps try these two in either order. Requests queue in the order of their arrival, and what waits in
+    /// the queue is proposed in that order once it can be; and where a batch holds several, every macro step of a replica
+    /// that proposes takes the requests before it that it is to have heard of.
+    fn is_tried_together(&self, silent: Input, event: Input) -> bool {
+        let is_request = |input| {
+            matches!(input, Input::Message(id)
+            if matches!(self.world.tables.message(id), pbft::message::Message::Request(_)))
+        };
+        let several = self.world.config().max_batch > 1 && event != Input::TimeOut;
+        is_request(silent) && (several || is_request(event))
     }
 
     /// Condition 2.

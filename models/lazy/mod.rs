@@ -41,7 +41,7 @@ fn accumulates(subject: Option<Subject>) -> bool {
         Some(Subject::Prepare(..) | Subject::Commit(..) | Subject::Checkpoint(_)) => true,
         Some(Subject::ViewChange(_) | Subject::Block | Subject::Reply(..)) => true,
         Some(Subject::PrePrepare(..) | Subject::NewView(_) | Subject::Stable(_) | Subject::Batch) => false,
-        Some(Subject::Request(..)) => false,
+        Some(Subject::Request(..)) => true,
         None => false,
     }
 }

@@ -60,7 +60,9 @@ impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
         match effect {
             Effect::Persist(record) => server.durable.apply(&record, &server.setup.rules),
             Effect::Send(to, message) => {
-                for to in nodes(&server.setup.cluster, node, to) {
+                let to = nodes(&server.setup.cluster, node, to);
+                self.learn_batch(&message);
+                for to in to {
                     self.transmit(node, to, &message);
                 }
             }

@@ -16,7 +16,7 @@ use pbft::replica::{Durable, Event, Setup, Timer};
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, Timestamp};
 use pbft::wire;
-use pbft_properties::{Accepted, History, Snapshot, check_all};
+use pbft_properties::{Accepted, Catalogue, History, Snapshot, check_all};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,6 +55,8 @@ pub(super) struct Simulation<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> {
     pub(super) nodes: Vec<Node<C, R>>,
     pub(super) histories: BTreeMap<ReplicaId, History>,
     pub(super) authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
+    /// The batches that anybody has sent.
+    pub(super) catalogue: Catalogue,
     pub(super) accepted: Vec<Accepted>,
     pub(super) clients: ClientHistory,
     pub(super) genesis: KeyValue,
@@ -142,6 +144,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
             nodes,
             histories,
             authentic: BTreeSet::new(),
+            catalogue: Catalogue::new::<C>(),
             accepted: Vec::new(),
             clients: ClientHistory::new(),
             genesis: KeyValue::default(),
@@ -213,7 +216,14 @@ impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
 
     pub(super) fn transmit_all(&mut self, from: usize, parcels: Parcels<C>) {
         for (to, message) in parcels {
+            self.learn_batch(&message);
             self.transmit(from, to, &message);
+        }
+    }
+
+    pub(super) fn learn_batch(&mut self, message: &Message<C>) {
+        if let Message::PrePrepare(_, batch) | Message::Batch(batch) = message {
+            self.catalogue.add(batch);
         }
     }
 
@@ -301,6 +311,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
             genesis: &self.genesis,
             replicas: &self.histories,
             authentic: &self.authentic,
+            catalogue: &self.catalogue,
             accepted: &self.accepted,
         };
         check_all(&snapshot).map_err(|violation| Failure::Violation(violation.to_string()))

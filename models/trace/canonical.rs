@@ -142,7 +142,10 @@ fn moves(world: &mut World, position: usize, agent: AgentId, number: usize, avai
     let (node, subject) = (world.nodes()[position], world.network.subjects().get(number).copied());
     match world.delivery {
         Delivery::One => one_by_one(&mut world.tables, node, local, &inputs),
-        Delivery::Lazy => lazy::moves(&mut world.tables, node, local, subject, &inputs),
+        Delivery::Lazy => {
+            let inputs = world.with_requests(node, local, subject, inputs);
+            lazy::moves(&mut world.tables, node, local, subject, &inputs)
+        }
     }
 }
 

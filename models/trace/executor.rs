@@ -5,7 +5,7 @@ use crate::adversary::Known;
 use crate::crypto::Symbolic;
 use crate::world::{
     ClientHistory, Clients, Delivery, Input, Joint, Local, LocalId, MAX_REPLICAS, MessageId, World,
-    WorldConfig, client_subjects,
+    WorldConfig, reply_subjects,
 };
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
@@ -91,7 +91,9 @@ impl Executor {
         let steps: Vec<_> = (0..self.nodes().len()).map(|position| self.world.first_step(position)).collect();
         Moment {
             locals: steps.iter().map(|step| step.to).collect(),
-            sent: steps.iter().flat_map(|step| step.sends.iter().copied()).collect(),
+            sent: (steps.iter().flat_map(|step| step.sends.iter().copied()))
+                .chain(self.world.network.given().iter().copied())
+                .collect(),
         }
     }
 
@@ -145,8 +147,7 @@ impl Executor {
         let adversary = self.world.network.adversary();
         let mut made = adversary.derive(sent);
         if self.config().clients == Clients::Actors {
-            let subjects = client_subjects(self.config().requests);
-            let replies = subjects.into_iter().filter(|subject| matches!(subject, Subject::Reply(..)));
+            let replies = reply_subjects(self.config().requests).into_iter();
             made.extend(replies.flat_map(|subject| adversary.about(subject, &[], None)));
         }
         made

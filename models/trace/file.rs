@@ -193,7 +193,7 @@ impl StoredWorld {
             max_view: View(self.max_view),
             max_seq: SeqNo(self.max_seq),
             requests: self.requests,
-            clients: if self.client_actors { Clients::Actors } else { Clients::Known },
+            clients: if self.client_actors { Clients::Actors } else { Clients::Implicit },
             max_batch: self.max_batch,
             checkpoint_interval: self.checkpoint_interval,
             window: self.window,

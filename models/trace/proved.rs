@@ -73,7 +73,7 @@ impl Proved {
 
     fn in_prepared(&self, certificate: &PreparedCertificate<Symbolic>) -> PreparedCertificate<Symbolic> {
         let PreparedCertificate { view, n, digest, .. } = *certificate;
-        match self.known.prepared().contains(certificate) {
+        match self.known.prepared().any(|known| known == certificate) {
             true => certificate.clone(),
             false => {
                 PreparedCertificate { view, n, digest, proof: unproved(Claim::Prepared(view, n, digest)) }
@@ -83,7 +83,7 @@ impl Proved {
 
     fn in_stable(&self, certificate: &StableCertificate<Symbolic>) -> StableCertificate<Symbolic> {
         let StableCertificate { n, digest, .. } = *certificate;
-        match self.known.stable().contains(certificate) {
+        match self.known.stable().any(|known| known == certificate) {
             true => certificate.clone(),
             false => StableCertificate { n, digest, proof: unproved(Claim::Stable(n, digest)) },
         }

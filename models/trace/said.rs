@@ -4,9 +4,9 @@
 //! file can hold nothing that the adversary could not have sent. What is written of a signature is whether it is its
 //! signer's own; the content that it covers is written in full.
 
-use crate::crypto::{Keys, Symbolic};
+use crate::crypto::{Keys, Proof, Symbolic};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
-use pbft::crypto::{Claim, Content, Crypto, Signed};
+use pbft::crypto::{Content, Evidence, Signed};
 use pbft::message::{Batch, Message, NewView, PrePrepare, Request, ViewChange};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId};
 use serde::{Deserialize, Serialize};
@@ -140,8 +140,23 @@ pub struct SaidCertificate {
     pub view: Option<u64>,
     pub n: u64,
     pub digest: Hex,
-    /// Whether enough votes are behind it.
-    pub proved: bool,
+    pub votes: SaidVotes,
+}
+
+/// The votes behind a certificate.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SaidVotes {
+    /// They were accepted when it was made.
+    Proved,
+    /// They were not.
+    Unproved {
+        /// Who has signed what for the proposal: a signer, and the first bytes of the digest of what was signed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        proposal: Option<String>,
+        /// The voters named, each with who has signed what.
+        by: Vec<[String; 2]>,
+    },
 }
 
 impl Said {
@@ -226,13 +241,26 @@ fn pre_prepare(m: &Signed<PrePrepare, Symbolic>, keys: &Keys) -> SaidPrePrepare 
 }
 
 fn certificate(c: &PreparedCertificate<Symbolic>) -> SaidCertificate {
-    let proved = Symbolic::holds(Claim::Prepared(c.view, c.n, c.digest), &c.proof, &|_| false);
-    SaidCertificate { view: Some(c.view.0), n: c.n.0, digest: Hex(c.digest), proved }
+    SaidCertificate { view: Some(c.view.0), n: c.n.0, digest: Hex(c.digest), votes: votes(&c.proof) }
 }
 
 fn stable(c: &StableCertificate<Symbolic>) -> SaidCertificate {
-    let proved = Symbolic::holds(Claim::Stable(c.n, c.digest), &c.proof, &|_| false);
-    SaidCertificate { view: None, n: c.n.0, digest: Hex(c.digest), proved }
+    SaidCertificate { view: None, n: c.n.0, digest: Hex(c.digest), votes: votes(&c.proof) }
+}
+
+/// Certificates that were accepted when they were made differ by their claims alone.
+fn votes(proof: &Proof) -> SaidVotes {
+    let signer = |principal| Name(principal).to_string();
+    match proof.votes().filter(|_| !proof.is_accepted()) {
+        None => SaidVotes::Proved,
+        Some(Evidence { proposal, votes }) => SaidVotes::Unproved {
+            proposal: proposal.map(|signature| signature.to_string()),
+            by: votes
+                .iter()
+                .map(|(voter, signature)| [signer(Principal::Replica(*voter)), signature.to_string()])
+                .collect(),
+        },
+    }
 }
 
 /// Bytes as text: the operations and results of worlds are words.

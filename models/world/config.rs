@@ -19,9 +19,10 @@ pub const MAX_REPLICAS: usize = 7;
 /// How the clients of a world come by their requests and results.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Clients {
-    /// Every request is known to every replica from the start, and what a client accepts is derived.
+    /// Each client has signed one request, which is on the network from the start: any replica may hear of it at any
+    /// time, or never. What a client accepts is derived.
     #[default]
-    Known,
+    Implicit,
     /// Each client is production's, with one request to make: see [`super::clients`].
     Actors,
 }
@@ -116,6 +117,9 @@ impl WorldConfig {
         }
         if self.checkpoint_interval == Some(0) {
             return Some("--checkpoint-interval must be at least 1".into());
+        }
+        if self.clients == Clients::Actors && self.max_batch > 1 {
+            return Some("with client actors a batch holds one request: leave --max-batch at 1".into());
         }
         let window = self.parameters().window;
         if window == 0 || window > MAX_WINDOW {

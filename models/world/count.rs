@@ -2,10 +2,11 @@
 
 use pbft::types::Cluster;
 
-/// The number of states of the first world (correct replicas only, view 0, one request known to all, no
-/// time-outs), computed from the rules alone.
+/// The number of states of the first world (correct replicas only, view 0, one request, no time-outs), computed from
+/// the rules alone.
 ///
-/// What the logs contain. The primary has assigned the request to n = 1 from the start. Let `A` be the backups
+/// What the logs contain. Until the primary has heard of the request, all that can happen is that backups hear of it.
+/// Once it has, it has assigned it to n = 1. Let `A` be the backups
 /// that have accepted its PRE-PREPARE, and so sent PREPARE, and `P` the replicas that have prepared, and so sent
 /// COMMIT. A replica needs `Q - 1` PREPAREs to prepare, a backup's own included, so there is a `P` only where
 /// `A` has at least that many, and a backup in `P` is in `A`. Then, with `Q` the quorum:
@@ -17,8 +18,8 @@ use pbft::types::Cluster;
 ///   its own COMMIT and fewer than `Q - 1` of the others' in `P`; or it has committed and executed, and then no
 ///   vote is left: one state more if `P` has `Q` members.
 ///
-/// What has been sent follows from `A` and `P`. So the number of states is the sum over all `A` and `P` of the
-/// product of the replicas' possibilities.
+/// A backup has heard of the request or not, until it has executed it. What has been sent follows from `A` and `P`. So
+/// the number of states is the sum over all `A` and `P` of the product of the replicas' possibilities.
 pub fn count_first_world(cluster: Cluster) -> u64 {
     let (n, quorum) = (cluster.n(), cluster.quorum());
     let backups = n - 1;
@@ -28,7 +29,8 @@ pub fn count_first_world(cluster: Cluster) -> u64 {
     // How many subsets of a set have fewer than so many elements.
     let fewer =
         |from: usize, than: usize| (0..than.min(from + 1)).map(|take| choose(from, take)).sum::<u64>();
-    let mut states = 0;
+    // Before the primary has heard of the request.
+    let mut states = 1u64 << backups;
     for accepted in 0..=backups {
         for prepared_backups in 0..=accepted {
             for primary_prepared in [0, 1] {
@@ -41,17 +43,18 @@ pub fn count_first_world(cluster: Cluster) -> u64 {
                 let aloof = (1u64 << accepted) * any_commits;
                 let waiting = fewer(accepted.saturating_sub(1), quorum.saturating_sub(2)) * any_commits;
                 let done = u64::from(prepared >= quorum);
-                let committing = fewer(prepared.saturating_sub(1), quorum - 1) + done;
+                let committing = fewer(prepared.saturating_sub(1), quorum - 1);
                 let primary = match primary_prepared {
                     0 => fewer(accepted, quorum - 1) * any_commits,
-                    _ => committing,
+                    _ => committing + done,
                 };
+                let heard_or_not = 2;
                 let power = |base: u64, exponent: usize| (0..exponent).fold(1, |product, _| product * base);
                 states += ways
                     * primary
-                    * power(aloof, backups - accepted)
-                    * power(waiting, accepted - prepared_backups)
-                    * power(committing, prepared_backups);
+                    * power(heard_or_not * aloof, backups - accepted)
+                    * power(heard_or_not * waiting, accepted - prepared_backups)
+                    * power(heard_or_not * committing + done, prepared_backups);
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::agents::{Agent, AgentId, Agents, Facts};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::judge::{ClientHistory, Joint, Judge};
-use super::network::{Network, Parts, SubjectNumber, client_subjects, subjects};
+use super::network::{Network, Parts, SubjectNumber, reply_subjects, request_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use super::witnesses::Witnesses;
 use crate::adversary::{Adversary, Bounds};
@@ -55,6 +55,8 @@ pub struct World {
     pub(crate) network: Network,
     pub(crate) agents: Vec<Agents>,
     pub(crate) judge: Judge,
+    /// The requests that can be heard of from the start: the clients', and those that the adversary makes up.
+    requests: Vec<MessageId>,
     moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
     pub(crate) stops_at_violations: bool,
@@ -78,20 +80,31 @@ impl World {
         let adversary = Adversary::new(byzantine, own(&correct[0]), &requests, bounds);
         let interval = config.parameters().checkpoint_interval;
         let mut subjects = subjects(config.max_view, config.max_seq, interval);
-        // Receivers that let through more than the paper may be told about what no correct replica speaks of.
-        for message in adversary.derive(&[]) {
-            let more = Subject::of(&message).filter(|subject| !matches!(subject, Subject::Request(..)));
-            subjects.extend(more.filter(|subject| !subjects.contains(subject)));
-        }
+        subjects.extend(request_subjects(config.requests));
         let mut nodes: Vec<Principal> = correct.iter().copied().map(Principal::Replica).collect();
         if config.clients == Clients::Actors {
-            subjects.extend(client_subjects(config.requests));
+            subjects.extend(reply_subjects(config.requests));
             nodes.extend((0..config.requests).map(|client| Principal::Client(ClientId(client))));
         }
+        // The adversary may speak of what no correct replica speaks of.
+        for message in adversary.derive(&[]) {
+            let more = Subject::of(&message);
+            subjects.extend(more.filter(|subject| !subjects.contains(subject)));
+        }
+        let mut tables = Tables::new(&config, delivery == Delivery::Lazy);
+        let given = match config.clients {
+            Clients::Implicit => {
+                requests.into_iter().map(|m| tables.add_message(Message::Request(m))).collect()
+            }
+            Clients::Actors => Vec::new(),
+        };
+        let made_up = adversary.derive(&[]).into_iter().filter(|m| matches!(m, Message::Request(_)));
+        let made_up: Vec<MessageId> = made_up.map(|m| tables.add_message(m)).collect();
         Ok(World {
+            requests: given.iter().copied().chain(made_up).collect(),
             judge: Judge::new(&config),
-            tables: Tables::new(&config, delivery == Delivery::Lazy),
-            network: Network::new(subjects, adversary),
+            tables,
+            network: Network::new(subjects, adversary, given),
             agents: nodes.iter().map(|_| Agents::default()).collect(),
             nodes,
             moves: IndexMap::default(),
@@ -345,11 +358,37 @@ impl World {
         let subject = self.network.subjects().get(number).copied();
         let moves = match self.delivery {
             Delivery::One => one_by_one(&mut self.tables, node, local, &inputs),
-            Delivery::Lazy => lazy::moves(&mut self.tables, node, local, subject, &inputs),
+            Delivery::Lazy => {
+                let inputs = self.with_requests(node, local, subject, inputs);
+                lazy::moves(&mut self.tables, node, local, subject, &inputs)
+            }
         };
         let moves = Arc::new(moves);
         self.moves.insert((position, local, number, available), moves.clone());
         moves
+    }
+
+    /// The messages about a subject, and, where a batch holds several requests, the requests that a replica can have heard
+    /// of before: those that wait together are proposed together, by whatever lets a primary propose.
+    pub(crate) fn with_requests(
+        &self,
+        node: Principal,
+        local: LocalId,
+        subject: Option<Subject>,
+        mut inputs: Vec<Input>,
+    ) -> Vec<Input> {
+        let Principal::Replica(id) = node else { return inputs };
+        if self.config.max_batch == 1 || subject.is_none() {
+            return inputs;
+        }
+        let replica = &self.tables.local(local).replica;
+        let proposes = self.config.cluster.primary(replica.leaving().unwrap_or(replica.view())) == id;
+        if proposes {
+            let requests = self.requests.iter().copied().map(Input::Message);
+            let more: Vec<_> = requests.filter(|request| !inputs.contains(request)).collect();
+            inputs.extend(more);
+        }
+        inputs
     }
 
     /// For each local state at a position and each subject, what was available when it moved.
@@ -433,24 +472,12 @@ impl World {
         None
     }
 
-    /// The state in which a node starts, whole, and what it has sent by then: what clients ask for has reached every
-    /// replica, unless the clients are part of the world.
+    /// The state in which a node starts, whole, and what it has sent by then.
     pub(crate) fn first_step(&mut self, position: usize) -> Step {
-        let node = self.nodes[position];
-        let mut at = match node {
+        match self.nodes[position] {
             Principal::Replica(replica) => self.tables.start(replica),
             Principal::Client(client) => self.tables.start_client(client),
-        };
-        if self.config.clients == Clients::Known {
-            let requests = self.config.signed_requests().into_iter().map(Message::Request);
-            let requests: Vec<MessageId> = requests.map(|m| self.tables.add_message(m)).collect();
-            for request in requests {
-                let step = self.tables.step(node, at.to, Input::Message(request));
-                at.sends = union(&at.sends, &step.sends);
-                at.to = step.to;
-            }
         }
-        at
     }
 
     pub(super) fn start(&mut self, position: usize) -> AgentId {

@@ -2,13 +2,15 @@
 
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::witnesses::Witnesses;
+use crate::crypto::Symbolic;
 use crate::journal::Journal;
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
+use pbft::message::Batch;
 use pbft::replica::Fact;
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
-use pbft_properties::{Accepted, History, Listed, Snapshot, Violation, all};
+use pbft_properties::{Accepted, Catalogue, History, Listed, Snapshot, Violation, all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::sync::Mutex;
@@ -44,6 +46,7 @@ pub struct Judge {
     correct: Vec<ReplicaId>,
     parameters: Parameters,
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
+    catalogue: Catalogue,
     genesis: Journal,
     /// The property judged by, if not all of them.
     only: Option<&'static str>,
@@ -61,6 +64,7 @@ impl Judge {
             correct: config.correct(),
             parameters: config.parameters(),
             authentic: authentic.collect(),
+            catalogue: catalogue(config),
             genesis: Journal::default(),
             only: None,
             histories: IndexSet::default(),
@@ -194,14 +198,14 @@ impl Judge {
             }
         }
         let clients: Vec<&ClientHistory> = match self.config.clients {
-            Clients::Known => Vec::new(),
+            Clients::Implicit => Vec::new(),
             Clients::Actors => {
                 let names = joint.iter().skip(self.correct.len()).take(self.config.requests as usize);
                 names.map(|&name| self.client(name)).collect()
             }
         };
         let accepted = match self.config.clients {
-            Clients::Known => self.acceptable(&replicas),
+            Clients::Implicit => self.acceptable(&replicas),
             Clients::Actors => clients.iter().flat_map(|client| client.accepted.clone()).collect(),
         };
         let retransmitted = clients.iter().any(|c| c.retransmitted && !c.accepted.is_empty());
@@ -232,6 +236,7 @@ impl Judge {
             genesis: &self.genesis,
             replicas,
             authentic: &self.authentic,
+            catalogue: &self.catalogue,
             accepted,
         }
     }
@@ -261,4 +266,22 @@ impl Judge {
         };
         replies.into_iter().filter_map(reply).collect()
     }
+}
+
+/// Every batch that can be proposed in a world: each list, repetitions included, of requests that clients have signed.
+/// A digest that names none of them executes against the rules, whoever proposed it.
+fn catalogue(config: &WorldConfig) -> Catalogue {
+    let requests = config.signed_requests();
+    let mut catalogue = Catalogue::new::<Symbolic>();
+    let mut batches = vec![Batch::default()];
+    for _ in 0..config.max_batch {
+        let longer = batches.iter().flat_map(|batch| {
+            requests
+                .iter()
+                .map(|request| Batch { requests: batch.requests.iter().chain([request]).cloned().collect() })
+        });
+        batches = longer.collect();
+        batches.iter().for_each(|batch| catalogue.add(batch));
+    }
+    catalogue
 }

@@ -8,9 +8,9 @@
 //! `Replica::step`, is taken once for each pair of a local state and an event, however many global states it occurs
 //! in.
 //!
-//! Every client has one request, issued at the start and known to every replica; or the clients are part of the
-//! world, and requests and replies are messages ([`clients`]). The progress timer of a replica
-//! may fire at any time, whatever it has been set to, until the highest view is reached.
+//! Every client has one request. It is a message like any other, on the network from the start: a replica may hear of it
+//! at any time or never, before or after those of others. Or the clients are part of the world, and send it, and
+//! replies are messages too ([`clients`]). The progress timer of a replica may fire at any time, whatever it has been set to, until the highest view is reached.
 //!
 //! What is left out, and why nothing is lost by it:
 //! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is in the set already,
@@ -29,6 +29,7 @@ mod plain;
 mod resent;
 mod space;
 mod tables;
+mod views;
 mod witnesses;
 mod words;
 
@@ -40,7 +41,7 @@ pub use count::count_first_world;
 pub(crate) use explored::one_by_one;
 pub use explored::{Delivery, Move, State, World};
 pub use judge::{ClientHistory, Joint, Judge};
-pub use network::{KnowledgeId, NOTHING, Network, Parts, client_subjects, subjects};
+pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_subjects, subjects};
 pub use plain::{Plain, PlainState};
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
 pub use witnesses::{HIGHEST, Numbers, Witness, Witnesses};

@@ -1,9 +1,9 @@
 //! What can be delivered: for each subject, what correct replicas have sent about it and what the adversary makes
 //! of everything sent.
 //!
-//! What is available about a subject depends on what has been sent about it, and, for VIEW-CHANGEs and NEW-VIEWs,
-//! on which certificates the adversary can put together. So a replica's messages are split by subject, each part
-//! is named once, and the messages available are worked out once for each combination of parts.
+//! What is available about a subject depends on what has been sent that it rests on ([`Adversary::rests_on`]), and, for
+//! VIEW-CHANGEs and NEW-VIEWs, on which certificates the adversary can put together. So a replica's messages are split
+//! accordingly, each part is named once, and the messages available are worked out once for each combination of parts.
 
 use super::config::MAX_REPLICAS;
 use super::tables::{MessageId, Tables};
@@ -51,22 +51,23 @@ pub fn subjects(max_view: View, max_seq: SeqNo, checkpoint_interval: u64) -> Vec
     subjects
 }
 
-/// What else messages are about where the clients are part of the world: the request of each and its replies, and a
-/// request that only the adversary can have made up ([`Adversary`]).
-pub fn client_subjects(clients: u32) -> Vec<Subject> {
-    let requests = (0..clients).map(|client| (ClientId(client), Timestamp(1)));
-    let mut subjects = vec![Subject::Request(ClientId(0), Timestamp(2))];
-    for (client, timestamp) in requests {
-        subjects.extend([Subject::Request(client, timestamp), Subject::Reply(client, timestamp)]);
-    }
-    subjects
+/// The requests of the clients, as subjects.
+pub fn request_subjects(clients: u32) -> Vec<Subject> {
+    (0..clients).map(|client| Subject::Request(ClientId(client), Timestamp(1))).collect()
+}
+
+/// The replies to them, which are messages where the clients are part of the world.
+pub fn reply_subjects(clients: u32) -> Vec<Subject> {
+    (0..clients).map(|client| Subject::Reply(ClientId(client), Timestamp(1))).collect()
 }
 
 /// The messages of a world, and who can make what of them.
 pub struct Network {
     subjects: Vec<Subject>,
     adversary: Adversary,
-    /// For each subject the parts that occur; then those that certificates are made of, and everything sent.
+    /// What is there from the start.
+    given: Vec<MessageId>,
+    /// For each subject the parts that occur; then those that certificates are made of.
     parts: Vec<IndexSet<Vec<MessageId>, FixedState>>,
     known: IndexMap<(KnowledgeId, Parts), KnowledgeId, FixedState>,
     knowledge: IndexSet<Known, FixedState>,
@@ -75,19 +76,25 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network on which nothing has been sent.
-    pub fn new(subjects: Vec<Subject>, adversary: Adversary) -> Self {
+    /// A network on which replicas have sent nothing, and `given` is there from the start.
+    pub fn new(subjects: Vec<Subject>, adversary: Adversary, given: Vec<MessageId>) -> Self {
         let empty = || IndexSet::from_iter([Vec::new()]);
         let knowledge = IndexSet::from_iter([adversary.known(&[])]);
         Network {
-            parts: (0..subjects.len() + 2).map(|_| empty()).collect(),
+            parts: (0..=subjects.len()).map(|_| empty()).collect(),
             subjects,
             adversary,
+            given,
             known: IndexMap::default(),
             knowledge,
             available: IndexMap::default(),
             lists: empty(),
         }
+    }
+
+    /// What is there from the start: the requests of clients that are not part of the world.
+    pub fn given(&self) -> &[MessageId] {
+        &self.given
     }
 
     /// The adversary.
@@ -105,24 +112,25 @@ impl Network {
         self.subjects.iter().copied().zip(self.parts.iter().map(IndexSet::len))
     }
 
-    /// What one replica has sent, by subject; then what certificates can be made of, and everything.
+    /// What one replica has sent: for each subject what the messages about it rest on; then what certificates can be
+    /// made of.
     pub fn split(&mut self, tables: &Tables, sent: &[MessageId]) -> Vec<PartId> {
-        let about = |id: &&MessageId, subject: Subject| Subject::of(tables.message(**id)) == Some(subject);
+        let subject_of = |id: &MessageId| Subject::of(tables.message(*id));
         let mut parts = Vec::new();
         for (number, &subject) in self.subjects.iter().enumerate() {
-            let part: Vec<_> = sent.iter().filter(|id| about(id, subject)).copied().collect();
+            let matters =
+                |id: &&MessageId| subject_of(id).is_some_and(|other| Adversary::rests_on(subject, other));
+            let part: Vec<_> = sent.iter().filter(matters).copied().collect();
             parts.push(named(&mut self.parts[number], part));
         }
         let is_evidence = |id: &&MessageId| {
-            let subject = Subject::of(tables.message(**id));
+            let subject = subject_of(id);
             matches!(subject, Some(Subject::PrePrepare(..) | Subject::Prepare(..)))
                 || matches!(subject, Some(Subject::Checkpoint(_) | Subject::NewView(_)))
         };
         let evidence = sent.iter().filter(is_evidence).copied().collect();
         let number = self.evidence();
         parts.push(named(&mut self.parts[number], evidence));
-        let number = self.everything();
-        parts.push(named(&mut self.parts[number], sent.to_vec()));
         parts
     }
 
@@ -136,41 +144,8 @@ impl Network {
         self.parts.len()
     }
 
-    fn needs_knowledge(&self, subject: Subject) -> bool {
-        match subject {
-            _ if self.rests_on_anything(subject) => false,
-            Subject::ViewChange(_) => self.adversary.is_anybody(),
-            Subject::NewView(view) => self.adversary.is_primary(view),
-            _ => false,
-        }
-    }
-
-    /// The number, among a replica's parts, of everything it has sent.
-    fn everything(&self) -> usize {
-        self.subjects.len() + 1
-    }
-
-    /// Whether what is available about a subject may rest on anything: only where receivers let through more than
-    /// the paper.
-    fn rests_on_anything(&self, subject: Subject) -> bool {
-        let fixed = matches!(
-            subject,
-            Subject::Prepare(..) | Subject::Commit(..) | Subject::Batch | Subject::Block | Subject::Reply(..)
-        );
-        self.adversary.takes_liberties() && !fixed
-    }
-
-    /// For a NEW-VIEW that the adversary sends, the VIEW-CHANGEs matter and not what was sent about it.
-    fn rests_on(&self, number: SubjectNumber) -> usize {
-        if self.rests_on_anything(self.subjects[number]) {
-            return self.everything();
-        }
-        let other = match self.subjects[number] {
-            Subject::NewView(view) if self.adversary.is_primary(view) => Subject::ViewChange(view),
-            Subject::Stable(n) => Subject::Checkpoint(n),
-            _ => return number,
-        };
-        self.subjects.iter().position(|&subject| subject == other).unwrap_or(number)
+    fn needs_knowledge(subject: Subject) -> bool {
+        matches!(subject, Subject::ViewChange(_) | Subject::NewView(_))
     }
 
     /// The messages available about a subject, given every replica's parts, if that has been worked out.
@@ -179,7 +154,7 @@ impl Network {
         number: SubjectNumber,
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> Option<AvailableId> {
-        let known = if self.needs_knowledge(self.subjects[number]) {
+        let known = if Self::needs_knowledge(self.subjects[number]) {
             *self.known.get(&(NOTHING, parts(self.evidence())))?
         } else {
             NOTHING
@@ -194,9 +169,9 @@ impl Network {
         known: KnowledgeId,
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> Option<AvailableId> {
-        let known = if self.needs_knowledge(self.subjects[number]) { known } else { NOTHING };
+        let known = if Self::needs_knowledge(self.subjects[number]) { known } else { NOTHING };
         let number_word = u32::try_from(number).expect("a world has few subjects");
-        self.available.get(&(number_word, known, parts(self.rests_on(number)))).copied()
+        self.available.get(&(number_word, known, parts(number))).copied()
     }
 
     /// Works out what is available about a subject.
@@ -206,7 +181,7 @@ impl Network {
         number: SubjectNumber,
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> AvailableId {
-        let known = if self.needs_knowledge(self.subjects[number]) {
+        let known = if Self::needs_knowledge(self.subjects[number]) {
             self.learn(tables, NOTHING, parts(self.evidence()))
         } else {
             NOTHING
@@ -223,30 +198,21 @@ impl Network {
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> AvailableId {
         let subject = self.subjects[number];
-        let known = if self.needs_knowledge(subject) { known } else { NOTHING };
-        let rests_on = self.rests_on(number);
+        let known = if Self::needs_knowledge(subject) { known } else { NOTHING };
         let number_word = u32::try_from(number).expect("a world has few subjects");
-        let key = (number_word, known, parts(rests_on));
+        let key = (number_word, known, parts(number));
         if let Some(&done) = self.available.get(&key) {
             return done;
         }
-        let sent = self.union(rests_on, &key.2);
+        let sent = self.union(number, &key.2);
         let derived = {
             let sent: Vec<_> = sent.iter().map(|&id| tables.message(id)).collect();
-            if self.rests_on_anything(subject) {
-                let about = |message: &_| Subject::of(message) == Some(subject);
-                self.adversary.derive(&sent).into_iter().filter(about).collect()
-            } else {
-                let known =
-                    self.knowledge.get_index(known as usize).filter(|_| self.needs_knowledge(subject));
-                self.adversary.about(subject, &sent, known)
-            }
+            let known = self.knowledge.get_index(known as usize).filter(|_| Self::needs_knowledge(subject));
+            self.adversary.about(subject, &sent, known)
         };
         let mut all: BTreeSet<MessageId> = derived.into_iter().map(|m| tables.add_message(m)).collect();
-        if rests_on == number || self.rests_on_anything(subject) {
-            let about = |id: &MessageId| Subject::of(tables.message(*id)) == Some(subject);
-            all.extend(sent.into_iter().filter(about));
-        }
+        let sent = sent.into_iter().chain(self.given.iter().copied());
+        all.extend(sent.filter(|id| Subject::of(tables.message(*id)) == Some(subject)));
         let id = named(&mut self.lists, all.into_iter().collect());
         self.available.insert(key, id);
         id
@@ -254,7 +220,7 @@ impl Network {
 
     /// What the adversary knows that knew `before`, once these parts were sent; if that has been worked out.
     pub fn knowing(&self, before: KnowledgeId, parts: Parts) -> Option<KnowledgeId> {
-        if self.adversary.is_anybody() { self.known.get(&(before, parts)).copied() } else { Some(NOTHING) }
+        self.known.get(&(before, parts)).copied()
     }
 
     /// Works out what the adversary knows that knew `before`, once these parts were sent.

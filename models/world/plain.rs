@@ -74,11 +74,6 @@ impl Model for Plain {
             state.replicas.push(Arc::new(actor.on_start(Id::from(node), &None, &mut out)));
             Self::send(&mut state, out);
         }
-        for node in 0..self.actors.len() {
-            for request in self.requests.clone() {
-                self.deliver(&mut state, node, request);
-            }
-        }
         vec![state]
     }
 

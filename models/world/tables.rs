@@ -1,6 +1,7 @@
 //! Local states and messages, each kept once; and the steps between them, each taken once.
 
 use super::clients::ClientTables;
+use super::views::Views;
 use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
@@ -216,7 +217,8 @@ impl Tables {
         let replica = Replica::start(&setup, None, &mut effects)
             .expect("the initial state is one the replica can start from");
         let mut local = Local { replica, history: History::default() };
-        let sends = self.settle(&mut local, View(0), effects);
+        let views = Views::before(&local.history, &local.replica);
+        let sends = self.settle(&mut local, views, effects);
         Step { to: self.add_local(local), sends }
     }
 
@@ -243,9 +245,9 @@ impl Tables {
         if let Some(event) = event {
             let mut local = self.local(from).clone();
             let mut effects = Effects::new();
-            let highest = local.replica.leaving().unwrap_or(local.replica.view());
+            let views = Views::before(&local.history, &local.replica);
             local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
-            step.sends = self.settle(&mut local, highest, effects);
+            step.sends = self.settle(&mut local, views, effects);
             step.to = self.add_local(local);
         }
         self.steps.insert((replica, from, input), step.clone());
@@ -265,12 +267,11 @@ impl Tables {
         &self.setups[usize::from(replica.0)]
     }
 
-    /// Records the facts, and names the messages that are part of the world. `highest` is the view that the replica
-    /// was in or had left for before the step.
+    /// Records the facts, and names the messages that are part of the world. `views` are those of before the step.
     fn settle(
         &mut self,
         local: &mut Local,
-        mut highest: View,
+        mut views: Views,
         effects: Effects<Symbolic>,
     ) -> Arc<[MessageId]> {
         let mut sends = Vec::new();
@@ -281,15 +282,9 @@ impl Tables {
                 Effect::Fact(fact) => {
                     checkpoint |= matches!(fact, Fact::CheckpointTaken { .. });
                     match fact {
-                        Fact::ViewLeft { to, .. } if to > highest => highest = to,
-                        Fact::ViewLeft { view, .. } => {
-                            record_leaving(&mut local.history, view, highest);
-                            local.history.record(&fact);
-                        }
-                        Fact::ViewEntered { view, .. } if view < highest => {
-                            let entered = local.history.entries().last().map_or(View(0), |entry| entry.view);
-                            record_leaving(&mut local.history, entered, highest);
-                            local.history.record(&fact);
+                        Fact::ViewLeft { view, to } => views.left(&mut local.history, view, to),
+                        Fact::ViewEntered { view, .. } => {
+                            views.entered(&mut local.history, view, &fact);
                         }
                         _ if is_unobserved(local, &fact, window) => {}
                         _ => local.history.record(&fact),
@@ -304,6 +299,7 @@ impl Tables {
                 _ => {}
             }
         }
+        views.after(&mut local.history, &local.replica);
         if checkpoint {
             // From now on the blocks of this state can be fetched.
             let blocks = local.replica.blocks();
@@ -336,19 +332,12 @@ impl Tables {
 }
 
 /// A vote inside of the window: it only tells how a state was reached, and no property needs it once it is checked
-/// here. The same goes for a view left for a higher one.
+/// here.
 fn is_unobserved(local: &Local, fact: &Fact, window: u64) -> bool {
     let h = local.history.h();
     match fact {
         Fact::PrePrepared { n, .. } => h < *n && n.0 <= h.0 + window,
         _ => false,
-    }
-}
-
-/// Makes up for a view left that was not recorded, because what follows contradicts it.
-fn record_leaving(history: &mut History, view: View, to: View) {
-    if to > view {
-        history.record(&Fact::ViewLeft { view, to });
     }
 }
 

@@ -216,7 +216,7 @@ impl Witnesses {
         let mut all: Vec<Witness> = served.collect();
         let name = "a client accepts a result".to_string();
         all.push(match config.clients {
-            Clients::Known => Witness::new(name, self.accepted),
+            Clients::Implicit => Witness::new(name, self.accepted),
             Clients::Actors => Witness::needed(name, self.accepted, "no client ever accepts a result".into()),
         });
         all.push(Witness::new("every client accepts a result", self.all_accepted));

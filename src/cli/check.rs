@@ -213,7 +213,7 @@ impl WorldFlags {
             checkpoint_interval: self.checkpoint_interval,
             window: self.window,
             rules: self.rules.unwrap_or_default(),
-            clients: Clients::Known,
+            clients: Clients::Implicit,
         })
     }
 

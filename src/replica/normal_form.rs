@@ -15,7 +15,8 @@ impl<B: Bundle> Replica<B> {
     /// This state without dead parts: what no step reads again, whatever arrives.
     ///
     /// Dead are the last NEW-VIEW, which serves retransmission only, what only the time-outs depend on, whom to ask
-    /// for the state being fetched, and, between two views, the votes of the old one.
+    /// for the state being fetched, and, between two views, the votes of the old one and what was queued and proposed
+    /// in it.
     pub fn without_dead_state(&self, setup: &Setup<B>) -> Self {
         let mut alive = self.clone();
         alive.durable.new_view = None;
@@ -26,12 +27,14 @@ impl<B: Bundle> Replica<B> {
         if !self.is_active(setup) {
             alive.votes.clear();
             alive.committed.clear();
+            alive.queue.clear();
+            alive.proposed.clear();
         }
         alive
     }
 
-    /// This state without receipts: votes, checkpoints and view changes of others, and blocks of state, that have
-    /// not yet made anything happen, and can arrive again.
+    /// This state without receipts: requests that wait, votes, checkpoints and view changes of others, and blocks of
+    /// state, that have not yet made anything happen, and can arrive again.
     pub fn without_receipts(&self, setup: &Setup<B>) -> Self {
         let mut bare = self.clone();
         bare.forget_votes(|_, vote, _| vote.replica == setup.id);
@@ -44,6 +47,9 @@ impl<B: Bundle> Replica<B> {
         }
         bare.view_changes.retain(|_, list| !list.is_empty());
         bare.transfer = self.transfer_at_its_beginning(setup);
+        bare.pool.clear();
+        bare.queue.clear();
+        bare.awaited = None;
         bare
     }
 

@@ -180,7 +180,8 @@ impl<'a> Forms<'a> {
         let prove = |certificate: &PreparedCertificate<C>| {
             let PreparedCertificate { view, n, digest, .. } = *certificate;
             let read = !rules.certificates_verified(false);
-            let proof = if read { certificate.proof } else { accepted(Claim::Prepared(view, n, digest)) };
+            let proof =
+                if read { certificate.proof.clone() } else { accepted(Claim::Prepared(view, n, digest)) };
             PreparedCertificate { view, n, digest, proof }
         };
         ViewChange {
@@ -191,9 +192,9 @@ impl<'a> Forms<'a> {
     }
 
     fn stable_without_proof(&self, stable: &StableCertificate<C>) -> StableCertificate<C> {
-        let StableCertificate { n, digest, proof } = *stable;
+        let StableCertificate { n, digest, .. } = *stable;
         let read = !self.setting.config.rules.checkpoint_proof(false);
-        let proof = if read { proof } else { accepted(Claim::Stable(n, digest)) };
+        let proof = if read { stable.proof.clone() } else { accepted(Claim::Stable(n, digest)) };
         StableCertificate { n, digest, proof }
     }
 

@@ -127,9 +127,11 @@ impl Parts {
         }
         self.proved = found.iter().filter(|certificate| setting.proves(certificate)).cloned().collect();
         // And proofs of one claim attached to another.
-        let proofs: Vec<_> = self.proved.iter().map(|certificate| certificate.proof).collect();
+        let proofs: Vec<_> = self.proved.iter().map(|certificate| certificate.proof.clone()).collect();
         for certificate in found.clone() {
-            found.extend(proofs.choose(rng).map(|&proof| PreparedCertificate { proof, ..certificate }));
+            found.extend(
+                proofs.choose(rng).cloned().map(|proof| PreparedCertificate { proof, ..certificate }),
+            );
         }
         self.prepared = found.into_iter().collect();
     }
@@ -149,9 +151,9 @@ impl Parts {
         }
         let proves = |stable: &&StableCertificate<C>| setting.accepts(&Message::Stable((*stable).clone()));
         self.proved_stable = found.iter().filter(proves).cloned().collect();
-        let proofs: Vec<_> = self.proved_stable.iter().map(|stable| stable.proof).collect();
+        let proofs: Vec<_> = self.proved_stable.iter().map(|stable| stable.proof.clone()).collect();
         for stable in found.clone() {
-            found.extend(proofs.choose(rng).map(|&proof| StableCertificate { proof, ..stable }));
+            found.extend(proofs.choose(rng).cloned().map(|proof| StableCertificate { proof, ..stable }));
         }
         self.stable = found.into_iter().collect();
     }

@@ -3,12 +3,13 @@
 use super::config::{Config, Served};
 use crate::output::interrupted;
 use crate::say;
+use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::KeyValue;
-use pbft::message::{Reply, Request};
+use pbft::message::{Batch, Reply, Request};
 use pbft::replica::Fact;
 use pbft::runtime::journal::{JournalError, Observer, Reader, Replay, Summary};
 use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
-use pbft_properties::{Accepted, History, Snapshot, Violation, all};
+use pbft_properties::{Accepted, Catalogue, History, Snapshot, Violation, all};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -39,14 +40,27 @@ struct Replayed {
 }
 
 /// What all journals say.
-#[derive(Default)]
 struct Seen {
     histories: BTreeMap<ReplicaId, History>,
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
+    /// The batches that occur in any of them: a replica that executes one has received or proposed it.
+    catalogue: Catalogue,
     /// Requests that are answered without being ordered.
     reads: BTreeSet<(ClientId, Timestamp)>,
     /// Who sent each result.
     replies: BTreeMap<(ClientId, Timestamp), BTreeMap<Bytes, BTreeSet<ReplicaId>>>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen {
+            histories: BTreeMap::new(),
+            authentic: BTreeSet::new(),
+            catalogue: Catalogue::new::<Ed25519>(),
+            reads: BTreeSet::new(),
+            replies: BTreeMap::new(),
+        }
+    }
 }
 
 /// What one journal adds to that.
@@ -70,6 +84,10 @@ impl Observer<Served> for Seeing<'_> {
             self.seen.reads.insert((request.client, request.timestamp));
         }
         self.seen.authentic.insert((request.client, request.timestamp, request.operation.clone()));
+    }
+
+    fn batch(&mut self, batch: &Batch<Ed25519>) {
+        self.seen.catalogue.add(batch);
     }
 }
 
@@ -104,6 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         genesis: &KeyValue::default(),
         replicas: &seen.histories,
         authentic: &seen.authentic,
+        catalogue: &seen.catalogue,
         accepted: &accepted,
     };
     let verdicts: Vec<Verdict> =

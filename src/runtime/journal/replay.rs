@@ -19,6 +19,8 @@ pub trait Observer<B: Bundle> {
     fn reply(&mut self, reply: &Reply);
     /// A client has signed this request. Told again each time that it occurs.
     fn request(&mut self, request: &Request);
+    /// This batch was proposed, by whomever, or answers who asked for it. Told again each time that it occurs.
+    fn batch(&mut self, batch: &Batch<B::Crypto>);
 }
 
 /// Where a replay and its journal part.
@@ -156,6 +158,7 @@ impl<B: Bundle> Replay<B> {
         self.durable = stored.clone().unwrap_or_default();
         for batch in self.durable.batches.values() {
             tell_requests(&self.setup, batch, observer);
+            observer.batch(batch);
         }
         let mut effects = Effects::new();
         let replica = Replica::start(&self.setup, stored, &mut effects)
@@ -253,6 +256,11 @@ impl<B: Bundle> Replay<B> {
         };
         let mut effects = Effects::new();
         replica.step(&self.setup, event, &mut effects);
+        for (_, message) in effects.sends() {
+            if let Message::PrePrepare(_, batch) = message {
+                observer.batch(batch);
+            }
+        }
         self.compare(noted, effects)
     }
 
@@ -305,6 +313,7 @@ fn tell_message<B: Bundle>(message: &Message<B::Crypto>, observer: &mut impl Obs
         Message::Request(request) => observer.request(&request.content),
         Message::PrePrepare(_, batch) | Message::Batch(batch) => {
             batch.requests.iter().for_each(|request| observer.request(&request.content));
+            observer.batch(batch);
         }
         _ => {}
     }

@@ -2,12 +2,13 @@ use super::*;
 use crate::crypto::Signed;
 use crate::crypto::ed25519::{Ed25519, KeyRing};
 use crate::kv::{KeyValue, Operation};
-use crate::message::{Message, Reply, Request};
+use crate::message::{Batch, Message, Reply, Request};
 use crate::replica::verify::verify;
 use crate::replica::{Bundle, Durable, Effects, Event, Fact, Replica, Setup};
 use crate::rules::Pbft;
 use crate::runtime::Witness;
-use crate::types::{ClientId, Cluster, Parameters, ReplicaId, Timestamp};
+use crate::types::{ClientId, Cluster, Digest, Parameters, ReplicaId, Timestamp};
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
@@ -83,12 +84,14 @@ struct Seen {
     executed: Vec<u64>,
     replies: Vec<u64>,
     requests: usize,
+    batches: BTreeSet<Digest>,
 }
 
 impl Observer<Served> for Seen {
     fn fact(&mut self, fact: &Fact) {
-        if let Fact::Executed { n, .. } = fact {
+        if let Fact::Executed { n, digest, .. } = fact {
             self.executed.push(n.0);
+            assert!(self.batches.contains(digest), "what executes was not told before");
         }
     }
     fn reply(&mut self, reply: &Reply) {
@@ -96,6 +99,9 @@ impl Observer<Served> for Seen {
     }
     fn request(&mut self, _: &Request) {
         self.requests += 1;
+    }
+    fn batch(&mut self, batch: &Batch<Ed25519>) {
+        self.batches.insert(batch.digest());
     }
 }
 

@@ -38,7 +38,7 @@ fn a_flipped_byte_and_a_changed_effect_are_told() {
     let (code, said) = audit(&cluster, &[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("judged: replicas 0, 1, 2, 3\n") && said.contains("\nvalidity: holds\n"), "{said}");
-    assert_eq!(said.lines().filter(|line| line.ends_with(": holds")).count(), 9, "{said}");
+    assert_eq!(said.lines().filter(|line| line.ends_with(": holds")).count(), 11, "{said}");
 
     let damaged = cluster.directory.path().join("damaged.journal");
     let mut bytes = fs::read(&good).unwrap();

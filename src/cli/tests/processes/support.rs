@@ -215,7 +215,7 @@ impl Cluster {
             assert_eq!(replica["replica"].as_u64(), Some(*id as u64), "{said}");
             assert!(replica["judged"] == true && replica["steps"].as_u64().unwrap() > 0, "{said}");
         }
-        assert_eq!((replicas.len(), verdict["properties"].as_array().unwrap().len()), (correct.len(), 9));
+        assert_eq!((replicas.len(), verdict["properties"].as_array().unwrap().len()), (correct.len(), 11));
         let sum = |key: &str| replicas.iter().filter_map(|replica| replica[key].as_u64()).sum::<u64>();
         println!(
             "audit of replicas {correct:?}: {} lives, {} steps replayed, {} not carried out, {} results \
