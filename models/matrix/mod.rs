@@ -90,7 +90,7 @@ impl Row {
     /// where NEW-VIEWs are accepted over again a round has no end.
     pub fn has_rounds(&self) -> bool {
         let bounded =
-            |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Known;
+            |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Implicit;
         self.rounds_end() && self.world().is_some_and(bounded)
     }
 
@@ -134,7 +134,7 @@ const fn byzantine(byzantine: &'static [u16]) -> Bounds {
         requests: 1,
         checkpoints: None,
         window: None,
-        clients: Clients::Known,
+        clients: Clients::Implicit,
     }
 }
 
@@ -180,7 +180,8 @@ const WINDOW: &str = "watermarks";
 const VIEWS: &str = "view-monotonic";
 const STATES: &str = "checkpoints-agree";
 const LIES: &str = "replies-never-conflict";
-const ORDER: &str = "agreement";
+const BATCH: &str = "executes-agreed-batch";
+const STATE: &str = "checkpoint-is-state";
 
 /// Every safeguard, in the order of the mutants.
 pub fn rows() -> Vec<Row> {
@@ -211,7 +212,7 @@ fn status(mutant: Mutant) -> Status {
         Mutant::AnybodyProposes => kill(R1.two_requests(), SPLIT),
         Mutant::AnyView => kill(R1.two_requests().views(1), SPLIT),
         Mutant::ForgedRequest | Mutant::Outsiders => kill(R0, FALSE),
-        Mutant::AnyBatch => kill(R1, ORDER),
+        Mutant::AnyBatch => kill(R1, BATCH),
         Mutant::OutOfOrder => kill(R1.two_requests().numbers(2), FALSE),
         Mutant::ExecuteAgain => kill(R0.numbers(2), TWICE),
         Mutant::NoHighWaterMark => kill(Bounds { window: Some(1), ..R0.numbers(2) }, WINDOW),
@@ -234,7 +235,7 @@ fn status(mutant: Mutant) -> Status {
         Mutant::UnprovedCheckpoint => kill(R0.two_requests().checkpoints(1, 1), STATES),
         Mutant::CheckpointQuorum => kill(R3.checkpoints(1, 1), STATES),
         Mutant::LowestMinS => kill(R3.views(1).checkpoints(1, 1), LOST),
-        Mutant::NoClientTable => kill(R0.numbers(2).checkpoints(1, 2), TWICE),
+        Mutant::NoClientTable => kill(R0.checkpoints(1, 1), STATE),
         Mutant::UnverifiedBlocks => slow(R1.two_requests().numbers(2).checkpoints(1, 2), FALSE),
         Mutant::OneReply => kill(Bounds { clients: Clients::Actors, ..R3 }, LIES),
         Mutant::AnyReply => {
