@@ -67,9 +67,19 @@ const FAMILIES: &[Family] = &[
     FOUR,
     Family { byzantine: NOBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
     Family { max_view: 1, explore: IN_ROUNDS_TOO, ..FOUR },
-    Family { max_view: 2, byzantine: SOMEBODY, explore: IN_ROUNDS_TOO, ..FOUR },
+    Family { max_view: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, ..FOUR },
+    Family { max_view: 2, byzantine: &[&[3]], ..FOUR },
+    Family { max_view: 2, byzantine: &[&[0], &[1], &[2]], default: false, ..FOUR },
     // Only with a second sequence number can a view change leave a gap, for a null request to fill.
-    Family { max_view: 1, max_seq: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, ..FOUR },
+    Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], explore: IN_ROUNDS, ..FOUR },
+    Family {
+        max_view: 1,
+        max_seq: 2,
+        byzantine: &[&[0], &[1], &[2]],
+        explore: IN_ROUNDS,
+        default: false,
+        ..FOUR
+    },
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], default: false, ..FOUR },
     Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, default: false, ..FOUR },
     // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
@@ -86,8 +96,8 @@ const FAMILIES: &[Family] = &[
     },
     // More replicas than 3f + 1: quorums are no longer 2f + 1.
     Family { n: 6, byzantine: &[&[], &[0], &[5]], ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[], &[0, 1], &[5, 6]], ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[0, 5]], default: false, ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[], &[0, 1]], ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 5], &[5, 6]], default: false, ..FOUR },
     Family {
         n: 7,
         f: 2,
@@ -99,7 +109,8 @@ const FAMILIES: &[Family] = &[
     },
     // Both requests in one batch, or each in one of its own.
     Family { max_batch: 2, byzantine: &[&[0]], ..FOUR },
-    Family { max_batch: 2, max_view: 1, byzantine: &[&[2], &[3]], ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[3]], ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[0], &[1], &[2]], default: false, ..FOUR },
     // Every request is a checkpoint, and fills the window.
     Family { byzantine: NOBODY, checkpoint_interval: Some(1), ..FOUR },
     Family {

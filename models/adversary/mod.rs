@@ -152,7 +152,9 @@ impl Adversary {
         };
         let usable: BTreeSet<_> = always.iter().chain(&proposals).filter_map(named).collect();
         self.digests.extend(usable.iter().map(|(digest, _)| *digest));
-        self.batches = usable.into_iter().map(|(_, batch)| batch).collect();
+        let null = [Arc::new(Batch::default())].into_iter();
+        let usable: BTreeSet<_> = usable.into_iter().map(|(_, batch)| batch).chain(null).collect();
+        self.batches = usable.into_iter().collect();
         always.extend(proposals);
         always.extend(self.proposals_under_other_digests(&batches));
         always.extend(self.votes());

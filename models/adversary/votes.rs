@@ -62,13 +62,15 @@ impl Adversary {
         offered
     }
 
-    /// PREPAREs and COMMITs for anything, in every name and signed by everybody.
+    /// PREPAREs and COMMITs for anything, in every name and signed by everybody. In others' names only for digests that
+    /// name something: all that a vote for another can do then is to stand in the way of a genuine one.
     pub(super) fn votes(&self) -> Vec<Msg> {
         let mut offered = Vec::new();
         for &replica in &self.names {
             for view in self.views() {
                 for n in self.numbers() {
-                    for &digest in &self.digests {
+                    let is_own = self.members().any(|setup| setup.id == replica);
+                    for &digest in self.digests.iter().filter(|digest| is_own || !NOBODYS.contains(digest)) {
                         for signed in self.signed_by_everybody(&Prepare { view, n, digest, replica }) {
                             self.offer(&mut offered, self.is_own(&signed), Message::Prepare(signed));
                         }

@@ -20,11 +20,11 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// Whether the replica at `position` is the primary of a view that begins after `round`.
+    /// Whether the replica at `position` is the primary of a view in which requests are proposed after `round`.
     pub fn proposes_again(self, world: &World, position: usize, round: Round) -> bool {
         let cluster = world.config().cluster;
-        let begins = |view: u64| Round { view: View(view), phase: Phase::Assemble } > round;
-        let mut views = (1..=self.max_view.0).filter(|&view| begins(view));
+        let proposes = |view: u64| Round { view: View(view), phase: Phase::Order } > round;
+        let mut views = (0..=self.max_view.0).filter(|&view| proposes(view));
         views.any(|view| cluster.primary(View(view)) == world.correct[position])
     }
 
