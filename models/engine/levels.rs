@@ -3,12 +3,16 @@
 use super::store::{SHARDS, StateId, Store, shard_of};
 use super::{Exploration, INTERRUPTED, Judgement, Limits, Outcome, Progress, Space};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// States expanded between two looks at the limits. Not a function of the number of threads: see the module above.
 const BATCH: usize = 1 << 15;
 /// States that one thread takes at a time.
 const CHUNK: usize = 512;
+/// States, or successors of one state, that a thread takes between two looks at the limits.
+const LOOK_AFTER: usize = 32;
+const LOOK_AFTER_SUCCESSORS: usize = 1 << 14;
 /// Between two calls of the progress report.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -29,7 +33,8 @@ pub fn explore<S: Space>(
     for state in space.initial() {
         store.shards[shard_of(&state)].add(&state, StateId::NONE);
     }
-    let mut search = Search { space, store, limits, began, reported: began, transitions: 0, depth: 0 };
+    let gate = Gate { limits, began, over: OnceLock::new() };
+    let mut search = Search { space, store, gate, reported: began, transitions: 0, depth: 0 };
     let (outcome, complete) = search.run(&pool, progress);
     Exploration {
         outcome,
@@ -45,11 +50,35 @@ pub fn explore<S: Space>(
 struct Search<'a, S> {
     space: &'a mut S,
     store: Store,
-    limits: Limits,
-    began: Instant,
+    gate: Gate,
     reported: Instant,
     transitions: u64,
     depth: usize,
+}
+
+/// Whether a limit has been reached. One state can have so many successors that there is no waiting for the end of a
+/// batch.
+struct Gate {
+    limits: Limits,
+    began: Instant,
+    over: OnceLock<&'static str>,
+}
+
+impl Gate {
+    /// Why the search must stop, if it must: once it must, it always must.
+    fn look(&self) -> Option<&'static str> {
+        let why = if self.began.elapsed() > self.limits.time {
+            Some("the limit on time was reached")
+        } else if (self.limits.allocated)() > self.limits.bytes {
+            Some("the limit on memory was reached")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            return Some(self.over.get_or_init(|| why));
+        }
+        self.over.get().copied()
+    }
 }
 
 /// What one thread found in one chunk.
@@ -103,9 +132,9 @@ impl<S: Space> Search<'_, S> {
         let mut waiting = batch.to_vec();
         let mut unsound: Option<StateId> = None;
         while !waiting.is_empty() {
-            let (space, store, depth) = (&*self.space, &self.store, self.depth);
+            let (space, store, depth, gate) = (&*self.space, &self.store, self.depth, &self.gate);
             let found: Vec<Found> = pool.install(|| {
-                waiting.par_chunks(CHUNK).map(|chunk| look(space, store, depth, chunk)).collect()
+                waiting.par_chunks(CHUNK).map(|chunk| look(space, store, depth, chunk, gate)).collect()
             });
             self.transitions += found.iter().map(|found| found.transitions).sum::<u64>();
             let first = found.iter().find_map(|found| found.unsound);
@@ -122,6 +151,9 @@ impl<S: Space> Search<'_, S> {
             });
             waiting = found.into_iter().flat_map(|found| found.unlearnt).collect();
             for &id in &waiting {
+                if self.gate.look().is_some() {
+                    return unsound;
+                }
                 self.space.learn(self.depth, self.store.state(id));
             }
         }
@@ -131,32 +163,41 @@ impl<S: Space> Search<'_, S> {
     /// Why the search must stop here, if it must.
     fn stop(&mut self, frontier: u64, progress: &mut dyn FnMut(Progress) -> bool) -> Option<&'static str> {
         let states = self.store.len();
-        if states > self.limits.states {
+        if states > self.gate.limits.states {
             return Some("the limit on states was reached");
         }
-        if self.began.elapsed() > self.limits.time {
-            return Some("the limit on time was reached");
-        }
-        if (self.limits.allocated)() > self.limits.bytes {
-            return Some("the limit on memory was reached");
+        if let Some(why) = self.gate.look() {
+            return Some(why);
         }
         if self.reported.elapsed() < REPORT_EVERY {
             return None;
         }
         self.reported = Instant::now();
         let (transitions, depth) = (self.transitions, self.depth);
-        let now = Progress { states, transitions, frontier, depth, elapsed: self.began.elapsed() };
+        let now = Progress { states, transitions, frontier, depth, elapsed: self.gate.began.elapsed() };
         (!progress(now)).then_some(INTERRUPTED)
     }
 }
 
-fn look<S: Space>(space: &S, store: &Store, depth: usize, chunk: &[StateId]) -> Found {
+/// Expands the states of a chunk, or those of them that the limits leave time and memory for.
+fn look<S: Space>(space: &S, store: &Store, depth: usize, chunk: &[StateId], gate: &Gate) -> Found {
     let mut found =
         Found { candidates: vec![Vec::new(); SHARDS], transitions: 0, unlearnt: Vec::new(), unsound: None };
     let mut successors: Vec<u32> = Vec::new();
-    for &id in chunk {
+    for (taken, &id) in chunk.iter().enumerate() {
+        if taken % LOOK_AFTER == 0 && gate.look().is_some() {
+            break;
+        }
         successors.clear();
-        match space.expand(depth, store.state(id), &mut |state| successors.extend_from_slice(state)) {
+        let (mut listed, mut over) = (0, false);
+        let mut list = |state: &[u32]| {
+            listed += 1;
+            over |= listed % LOOK_AFTER_SUCCESSORS == 0 && gate.look().is_some();
+            if !over {
+                successors.extend_from_slice(state);
+            }
+        };
+        match space.expand(depth, store.state(id), &mut list) {
             Err(_) => found.unlearnt.push(id),
             Ok(judgement) => {
                 for state in successors.chunks_exact(space.width()) {

@@ -350,6 +350,7 @@ mod tests {
         let mut witnesses = Witnesses::default();
         if commits {
             witnesses.add_commit(View(0), SeqNo(1));
+            witnesses.executed_for = [0].into_iter().collect();
         }
         Findings {
             exploration: Exploration {

@@ -211,7 +211,8 @@ impl Witnesses {
     fn of_clients(&self, config: &WorldConfig) -> Vec<Witness> {
         let served = (0..config.requests).map(|client| {
             let name = format!("the request of client {client} executes");
-            Witness::new(name, self.executed_for.contains(u64::from(client)))
+            let without = format!("no request of client {client} ever executes");
+            Witness::needed(name, self.executed_for.contains(u64::from(client)), without)
         });
         let mut all: Vec<Witness> = served.collect();
         let name = "a client accepts a result".to_string();
@@ -255,6 +256,7 @@ mod tests {
             committed_at: (1..=2).collect(),
             entered: (1..=2).collect(),
             executed_sizes: [2].into_iter().collect(),
+            executed_for: (0..=1).collect(),
             stable: true,
             ..Witnesses::default()
         }
@@ -270,6 +272,7 @@ mod tests {
             (Witnesses { entered: one(2), ..everything() }, "no view change ever completes into view 1"),
             (Witnesses { committed_at: one(1), ..everything() }, "nothing ever commits at n = 2"),
             (Witnesses { stable: false, ..everything() }, "no checkpoint ever becomes stable"),
+            (Witnesses { executed_for: one(0), ..everything() }, "no request of client 1 ever executes"),
             (Witnesses { executed_sizes: one(1), ..everything() }, "no batch of 2 ever executes"),
         ] {
             assert_eq!(without.missing(&config()), Some(format!("vacuous: {said}")));
@@ -284,7 +287,9 @@ mod tests {
         let (small, nothing) = (WorldConfig::new(Cluster::new(4, 1), 2), Witnesses::default());
         let needed = nothing.named(&small).into_iter().filter(|witness| witness.needed.is_some());
         let names: Vec<String> = needed.map(|witness| witness.name).collect();
-        assert_eq!(names, ["something commits in view 0", "something commits at n = 1"]);
+        let both = ["the request of client 0 executes", "the request of client 1 executes"];
+        assert_eq!(names[..2], ["something commits in view 0", "something commits at n = 1"]);
+        assert_eq!(names[2..], both);
         let far = WorldConfig { checkpoint_interval: Some(2), ..small };
         assert!(!nothing.named(&far).iter().any(|w| w.name.contains("stable") && w.needed.is_some()));
     }

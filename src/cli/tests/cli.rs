@@ -133,8 +133,9 @@ fn a_report_has_a_field_for_everything_that_a_verdict_rests_on() {
     }
     assert_eq!(reports[0]["witnesses"]["something commits in view 0"], true);
     assert_eq!(reports[0]["witnesses"]["a null request is carried into a view"], false);
-    let needed = serde_json::json!(["something commits in view 0", "something commits at n = 1"]);
-    assert_eq!(reports[0]["witnesses_needed"], needed);
+    let needed = reports[0]["witnesses_needed"].as_array().unwrap();
+    assert_eq!(needed[0], "something commits in view 0");
+    assert!(needed.contains(&"the request of client 1 executes".into()), "{needed:?}");
     // Of the world `pbft check --list` knows what can fail in it.
     let (can_fail, not) = (&reports[0]["can_fail"], &reports[0]["not_shown_to_fail"]);
     let counts = (can_fail.as_object().unwrap().len(), not.as_array().unwrap().len());
