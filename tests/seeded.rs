@@ -63,7 +63,7 @@ impl Mistake {
 
 #[test]
 fn every_mistake_says_what_is_wrong_what_breaks_and_where_it_shows() {
-    let properties: BTreeSet<&str> = 
+    let properties: BTreeSet<&str> =
         pbft_properties::all::<Journal>().iter().map(|property| property.name).collect();
     for mistake in mistakes() {
         let name = &mistake.name;
@@ -80,7 +80,8 @@ fn every_mistake_says_what_is_wrong_what_breaks_and_where_it_shows() {
         }
         assert_eq!(mistake.has("group"), expect == "reduction", "{name}: a group is for reductions");
         let flags: Vec<&str> = world.split(' ').collect();
-        let is_flag = |pair: &[&str]| pair.len() == 2 && pair[0].starts_with("--") && !pair[1].starts_with("--");
+        let is_flag =
+            |pair: &[&str]| pair.len() == 2 && pair[0].starts_with("--") && !pair[1].starts_with("--");
         assert!(
             world.starts_with("none: ") || flags.chunks(2).all(is_flag),
             "{name}: {world:?} are no flags of `pbft check`"
@@ -94,7 +95,8 @@ fn every_mistake_is_small_and_in_production_source() {
         let files: Vec<&str> = diff.lines().filter_map(|line| line.strip_prefix("+++ b/")).collect();
         assert!(!files.is_empty(), "{name}: nothing is changed");
         for file in files {
-            let production = file.starts_with("src/") && !file.contains("/tests") && !file.starts_with("src/cli/");
+            let production =
+                file.starts_with("src/") && !file.contains("/tests") && !file.starts_with("src/cli/");
             assert!(production, "{name}: {file} is not the replica's or the client's");
         }
         let count = |sign: char, header: &str| {
