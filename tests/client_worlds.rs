@@ -182,7 +182,8 @@ fn ways_to_the_next_primary(rules: Rulebook) -> (u64, u64) {
         Watched { world, retransmission_alone: AtomicU64::new(0), relay_alone: AtomicU64::new(0) };
     let found = explore(&mut watched, Limits::default(), &mut |_| true);
     assert_eq!(found.outcome, Outcome::Exhausted);
-    assert_eq!(watched.world.check_conditions(&mut |_| None).failed(), 0);
+    let conditions = watched.world.check_conditions(&mut |_| None);
+    assert_eq!(conditions.failed(), 0, "{:?}", conditions.first);
     (watched.retransmission_alone.into_inner(), watched.relay_alone.into_inner())
 }
 

@@ -69,7 +69,7 @@ impl Adversary {
         for &replica in &self.names {
             for view in self.views() {
                 for n in self.numbers() {
-                    let is_own = self.members().any(|setup| setup.id == replica);
+                    let is_own = self.signers.iter().any(|setup| setup.id == replica);
                     for &digest in self.digests.iter().filter(|digest| is_own || !NOBODYS.contains(digest)) {
                         for signed in self.signed_by_everybody(&Prepare { view, n, digest, replica }) {
                             self.offer(&mut offered, self.is_own(&signed), Message::Prepare(signed));

@@ -22,7 +22,7 @@ use super::Layered;
 use super::forms::{Decided, Forms};
 use super::rounds::{Phase, Round, round_of};
 use crate::lazy::{self, Conditions, Watch};
-use crate::world::{Agent, AgentId, Input, Local, LocalId, MessageId, Move, Tables, World};
+use crate::world::{Agent, AgentId, Input, Inquiry, Local, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::message::Message;
@@ -44,6 +44,8 @@ const STANDING_IN: &str = "standing in";
 pub struct Duties {
     steps: IndexSet<(usize, LocalId, usize, Vec<MessageId>), FixedState>,
     cuts: IndexSet<(usize, usize, LocalId, LocalId), FixedState>,
+    /// Position, round, and what a replica can be at its end.
+    ends: IndexSet<(usize, usize, AgentId), FixedState>,
     left_out: IndexSet<(usize, usize, AgentId, Vec<AgentId>), FixedState>,
     emitted: Conditions,
 }
@@ -79,6 +81,7 @@ impl Duties {
     pub fn cut(&mut self, world: &World, position: usize, round: usize, end: AgentId, cut: AgentId) {
         let local = |id| world.agents[position].agent(id).local;
         self.cuts.insert((position, round, local(end), local(cut)));
+        self.ends.insert((position, round, end));
     }
 
     /// A choice was left out for one of those that it leads on to.
@@ -106,7 +109,8 @@ impl Duties {
 /// Checks every condition, and those of lazy delivery, or until `watch` says why to stop.
 pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
     let began = Instant::now();
-    let mut conditions = lazy::check(&mut layered.world, watch);
+    let mut conditions = lazy::check_but_resending(&mut layered.world, watch);
+    resending(layered, &mut conditions, watch);
     conditions.add(&layered.duties.emitted);
     let mut case = Case::new(layered);
     case.order(&mut conditions, watch);
@@ -115,6 +119,27 @@ pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
     case.standing_in(&mut conditions, watch);
     conditions.elapsed = began.elapsed();
     conditions
+}
+
+/// *Resending* at the ends of rounds, before anything is cut, and of what was kept till then.
+fn resending(layered: &Layered, conditions: &mut Conditions, watch: &mut Watch<'_>) {
+    let Layered { world, forms, rounds, duties, .. } = layered;
+    let mut inquiry = Inquiry::new(world);
+    for &(position, round, end) in &duties.ends {
+        if !conditions.goes_on(watch) {
+            return;
+        }
+        let before = round.checked_sub(1).map(|before| rounds[before]);
+        // A VIEW-CHANGE that is over may have been kept in another form, too.
+        let is_over = |message: &Message<_>| {
+            let own = matches!(message, Message::ViewChange(m) if m.content.view <= rounds[round].view);
+            own || before.is_some_and(|before| {
+                world.tables.named(message).is_some_and(|id| !forms.is_live(world, id, before))
+            })
+        };
+        let agent = world.agents[position].agent(end);
+        inquiry.check(world, position, agent.local, &agent.sent, &is_over, conditions);
+    }
 }
 
 /// Where some deliveries lead: the normal form, and what was sent.

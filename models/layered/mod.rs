@@ -275,7 +275,10 @@ impl Layered {
         let heeds = &self.world.agents[position].facts(agent).heeds;
         let heeded = |number: usize| heeds.iter().any(|&heeded| usize::from(heeded) == number);
         let offered = self.subjects[round].iter().copied().zip(offer.iter().copied());
-        let mut events: Vec<_> = offered.filter(|&(number, _)| heeded(number)).collect();
+        // Whoever is still in an earlier view heard of requests in the round of that one.
+        let is_late =
+            self.rounds[round].phase == Phase::Order && self.view(position, agent) != self.rounds[round].view;
+        let mut events: Vec<_> = offered.filter(|&(number, _)| heeded(number) && !is_late).collect();
         let time_outs = self.world.time_outs();
         if heeded(time_outs)
             && self.rounds[round] == (Round { view: self.next_view(position, agent), phase: Phase::Leave })
@@ -283,6 +286,12 @@ impl Layered {
             events.push((time_outs, 0));
         }
         events
+    }
+
+    /// The view that an agent is in.
+    fn view(&self, position: usize, agent: AgentId) -> View {
+        let local = self.world.agents[position].agent(agent).local;
+        self.world.tables.local(local).replica.view()
     }
 
     /// The view for which the timer of an agent makes it leave.

@@ -4,8 +4,9 @@
 //! subject it heeds that were available whenever it was visited, and a time-out. For every normal form, every state
 //! `x` inside a closure from it, every message `m` whose delivery in `x` is silent, and every event `e`:
 //!
-//! 1. *Postponing.* `m;e` and `e;m` end in the same `alive` state, with the same union of messages and facts; or
-//!    `e` does nothing after `m`, and so can be left out. A client keeps the last REPLY of each replica, and which
+//! 1. *Postponing.* `m;e` and `e;m` end in the same `alive` state, with the same facts, and `e;m` sends at least what
+//!    `m;e` does (a primary that leaves its view knowing of a request does not relay it; one that hears of it after that
+//!    does); or `e` does nothing after `m`, and so can be left out. A client keeps the last REPLY of each replica, and which
 //!    block completes a state shows, so these do not commute among themselves, and need not: a closure tries the messages of its subject in every order,
 //!    and all that is ever moved past `m` are events about other subjects.
 //! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form leads back to the
@@ -19,11 +20,13 @@
 //!    A join looks at views and senders only, so one VIEW-CHANGE of each sender for each view is tried.
 //! 5. *NEW-VIEWs that differ in `V` alone* lead to the same `alive` state, with the same messages and facts.
 //! 6. *Heeding.* A message about a subject that is not heeded changes nothing and is not answered.
+//! 7. *Resending.* Whatever a STATUS or a FETCH says, it changes nothing and is answered with nothing new: see
+//!    [`crate::world`]. In every state `x` and in every state in which a macro step ends.
 //!
 //! A fact shows in the history, which is part of the local states compared.
 
 use super::closure;
-use crate::world::{Input, LocalId, MessageId, Move, Tables, World};
+use crate::world::{Input, Inquiry, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
@@ -116,17 +119,37 @@ fn run(tables: &mut Tables, node: Principal, from: LocalId, inputs: &[Input]) ->
 
 /// Checks every condition on every local state that `world` has reached.
 pub fn check(world: &mut World, watch: &mut Watch<'_>) -> Conditions {
+    let inquiry = Inquiry::new(world);
+    check_with(world, Some(inquiry), watch)
+}
+
+/// Checks every condition but *resending*.
+pub(crate) fn check_but_resending(world: &mut World, watch: &mut Watch<'_>) -> Conditions {
+    check_with(world, None, watch)
+}
+
+fn check_with(world: &mut World, mut inquiry: Option<Inquiry>, watch: &mut Watch<'_>) -> Conditions {
     let began = Instant::now();
     let mut conditions = Conditions::default();
     let view_changes = one_of_each(&world.tables);
     for position in 0..world.nodes().len() {
+        let sent = world.sent_in(position);
         for (local, occasions) in occasions(world, position) {
             if !conditions.goes_on(watch) {
                 break;
             }
             // What a check meets and no exploration does would not fit in memory.
             let mark = world.tables.mark();
-            Case::new(world, position, local, &occasions).check(&view_changes, &mut conditions);
+            let mut case = Case::new(world, position, local, &occasions);
+            let passed = case.check(&view_changes, &mut conditions);
+            let sent = sent.get(&local).map(Vec::as_slice).unwrap_or_default();
+            if let Some(inquiry) = &mut inquiry {
+                for (at, more) in passed {
+                    let sent = [sent, &more].concat();
+                    inquiry.check(world, position, at, &sent, &|_| false, &mut conditions);
+                }
+                inquiry.forget_from(mark);
+            }
             world.tables.forget_since(mark);
         }
     }
@@ -197,8 +220,14 @@ impl<'a> Case<'a> {
         self.subjects.iter().flat_map(|(_, _, all)| all).copied().collect()
     }
 
-    fn check(&mut self, view_changes: &BTreeMap<(ReplicaId, View), MessageId>, conditions: &mut Conditions) {
+    /// Checks all but *resending*; returns the states passed through for that, each with what has been sent on the way.
+    fn check(
+        &mut self,
+        view_changes: &BTreeMap<(ReplicaId, View), MessageId>,
+        conditions: &mut Conditions,
+    ) -> BTreeSet<(LocalId, Vec<MessageId>)> {
         let events = self.events();
+        let mut passed = BTreeSet::from([(self.local, Vec::new())]);
         let mut ends: IndexSet<LocalId, FixedState> = IndexSet::default();
         for (subject, sets, all) in self.subjects.clone() {
             let mut inside: IndexSet<LocalId, FixedState> = IndexSet::default();
@@ -207,8 +236,10 @@ impl<'a> Case<'a> {
                 let closure = closure(tables, self.node, self.local, subject, &inputs);
                 for (end, step) in closure.fired {
                     self.redelivery(end, &step, conditions);
+                    passed.insert((end, step.sends.to_vec()));
                     ends.insert(end);
                 }
+                passed.extend(closure.silent.keys().map(|&at| (at, Vec::new())));
                 inside.extend(closure.silent.into_keys());
             }
             for at in inside {
@@ -226,6 +257,7 @@ impl<'a> Case<'a> {
             self.joining(replica, view_changes, conditions);
         }
         self.heeding(conditions);
+        passed
     }
 
     fn failure(&self, what: &str, at: LocalId, inputs: &[Input]) -> String {
@@ -269,7 +301,8 @@ impl<'a> Case<'a> {
                 let put_off = run(tables, node, at, &[event, silent]);
                 let as_it_was = run(tables, node, at, &[silent, event]);
                 let does_nothing = as_it_was == (bare.alive, BTreeSet::new());
-                conditions.note(POSTPONING, put_off == as_it_was || does_nothing, || {
+                let is_same = put_off.0 == as_it_was.0 && put_off.1.is_superset(&as_it_was.1);
+                conditions.note(POSTPONING, is_same || does_nothing, || {
                     self.failure("a silent delivery does not commute with an event", at, &[silent, event])
                 });
             }

@@ -26,6 +26,7 @@
 
 mod conditions;
 
+pub(crate) use conditions::check_but_resending;
 pub use conditions::{Broken, Conditions, Watch, check};
 
 use crate::world::{Input, LocalId, MessageId, Move, Tables};

@@ -162,15 +162,13 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         _ => None,
     };
     let exhausted = exploration.outcome == Outcome::Exhausted;
-    let conditions = (world.delivery() == Delivery::Lazy).then(|| {
-        match exhausted && options.conditions && !options.hunt {
-            true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
-            false => Conditions::default(),
-        }
-    });
+    let conditions = match exhausted && options.conditions && !options.hunt {
+        true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
+        false => Conditions::default(),
+    };
     Findings {
         witnesses: world.witnesses(),
-        conditions,
+        conditions: Some(conditions),
         violation,
         trace,
         execution,

@@ -54,6 +54,11 @@ impl Agents {
         self.agents.get_index(id as usize).expect("names are given by this table")
     }
 
+    /// All of them, in the order of names.
+    pub fn all(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.iter()
+    }
+
     /// What is known of it.
     pub fn facts(&self, id: AgentId) -> &Facts {
         &self.facts[id as usize]

@@ -426,11 +426,11 @@ impl World {
         (target != id).then_some(target)
     }
 
-    /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to stop; there
-    /// are none without one.
+    /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to stop. Without a
+    /// reduction it is *resending* alone.
     pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
         match self.delivery {
-            Delivery::One => Conditions::default(),
+            Delivery::One => self.check_resending(watch),
             Delivery::Lazy => lazy::check(self, watch),
         }
     }

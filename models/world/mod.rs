@@ -13,9 +13,8 @@
 //! replies are messages too ([`clients`]). The progress timer of a replica may fire at any time, whatever it has been set to, until the highest view is reached.
 //!
 //! What is left out, and why nothing is lost by it:
-//! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is in the set already,
-//!   is a batch (which the network has from the start), a block (which it has once a correct replica has taken that
-//!   checkpoint), or is a proof anybody can put together from the set.
+//! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is on the network already, or
+//!   is a proof that anybody can put together of what is: a condition that every run checks (`resent`).
 //! - REPLYs, unless the clients are part of the world: what they say is in the histories.
 
 mod agents;
@@ -43,6 +42,7 @@ pub use explored::{Delivery, Move, State, World};
 pub use judge::{ClientHistory, Joint, Judge};
 pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_subjects, subjects};
 pub use plain::{Plain, PlainState};
+pub(crate) use resent::Inquiry;
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
 pub use witnesses::{HIGHEST, Numbers, Witness, Witnesses};
 

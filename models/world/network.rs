@@ -243,6 +243,11 @@ impl Network {
         about.map(|(_, &id)| id).collect()
     }
 
+    /// Every message that has been available in some state.
+    pub fn ever_available(&self) -> BTreeSet<MessageId> {
+        self.lists.iter().flatten().chain(&self.given).copied().collect()
+    }
+
     fn union(&self, number: usize, parts: &Parts) -> BTreeSet<MessageId> {
         let part = |&id: &PartId| self.parts[number].get_index(id as usize).expect("a part has a name");
         parts.iter().flat_map(part).copied().collect()

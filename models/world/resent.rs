@@ -1,37 +1,217 @@
-//! What STATUS and FETCH would make correct replicas send again: nothing new, so worlds leave them out.
+//! What STATUS and FETCH make correct replicas send again: nothing new, so worlds leave them out.
+//!
+//! That is a condition of every run, *resending*: whatever a STATUS or a FETCH says, and when the status timer fires, a
+//! replica stays as it is and sends nothing but
+//!
+//! - what it has signed and sent before, by itself or in an `O`: anybody can take a PRE-PREPARE out of a NEW-VIEW and put
+//!   the batch to it, and the adversary does;
+//! - what others have signed, or nobody: batches, blocks, the requests in them. Signatures cannot be made up, so it has
+//!   received that, or what it was part of, and some state of the run has it on the network;
+//! - proofs that a checkpoint is stable: anybody can put them together from the CHECKPOINTs, which are on the network.
+//!
+//! Every combination of what a STATUS can say within the bounds of the world, and one view beyond, is tried in every local
+//! state that a run keeps or passes through where receipts are waited for.
 
-use super::config::Clients;
-use super::explored::{State, World};
-use super::tables::is_left_out;
-use pbft::message::Message;
+use super::explored::World;
+use super::tables::{LocalId, Mark, MessageId};
+use crate::crypto::Symbolic;
+use crate::lazy::{Conditions, Watch};
+use pbft::crypto::{Crypto as _, Verified};
+use pbft::message::{Fetch, Message, Status, Wanted};
 use pbft::replica::verify::verify;
-use pbft::replica::{Event, Timer};
+use pbft::replica::{Effects, Event, Timer};
+use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// The name of the condition.
+const RESENDING: &str = "resending";
+
+/// What replicas can be asked, and what has been on the network at some time.
+pub(crate) struct Inquiry {
+    /// For each replica, everything that can be asked of it.
+    questions: Vec<Vec<Event<Symbolic>>>,
+    /// For each position, everything available in some state of the run.
+    available: BTreeSet<MessageId>,
+    asked: BTreeSet<(LocalId, usize, Vec<MessageId>)>,
+}
+
+impl Inquiry {
+    /// Everything that can be asked in this world, as far as it has been explored.
+    pub(crate) fn new(world: &World) -> Self {
+        let questions = world.correct.iter().map(|&replica| questions(world, replica)).collect();
+        Inquiry { questions, available: world.network.ever_available(), asked: BTreeSet::new() }
+    }
+
+    /// Checks the condition in a local state of the correct replica at this position, which has sent `sent`, and more that
+    /// `is_over`.
+    pub(crate) fn check(
+        &mut self,
+        world: &World,
+        position: usize,
+        local: LocalId,
+        sent: &[MessageId],
+        is_over: &dyn Fn(&Message<Symbolic>) -> bool,
+        conditions: &mut Conditions,
+    ) {
+        let is_client = position >= world.correct.len();
+        if is_client || !self.asked.insert((local, position, sent.to_vec())) {
+            return;
+        }
+        let replica = world.correct[position];
+        let mut answers = BTreeSet::new();
+        let before = &world.tables.local(local).replica;
+        let mut state = before.clone();
+        let setup = world.tables.setup(replica);
+        for question in &self.questions[position] {
+            let mut effects = Effects::new();
+            state.step(setup, question.clone(), &mut effects);
+            if state != *before {
+                let changed = state.without_dead_state(setup) != before.without_dead_state(setup);
+                conditions.note(RESENDING, !changed, || {
+                    format!("r{}: {question:?} changes\n  {before:?}", replica.0)
+                });
+                state = before.clone();
+            }
+            answers.extend(effects.sends().map(|(_, message)| message.clone()));
+        }
+        for answer in answers {
+            let is_known = self.is_nothing_new(world, replica, sent, is_over, &answer);
+            conditions.note(RESENDING, is_known, || {
+                format!("r{}: sends again what it has not sent: {answer:?}\n  state: {before:?}", replica.0)
+            });
+        }
+    }
+
+    /// Forgets about local states met after `mark`, whose names become others'.
+    pub(crate) fn forget_from(&mut self, mark: Mark) {
+        self.asked.split_off(&(mark.first_local(), 0, Vec::new()));
+    }
+
+    fn is_nothing_new(
+        &self,
+        world: &World,
+        replica: ReplicaId,
+        sent: &[MessageId],
+        is_over: &dyn Fn(&Message<Symbolic>) -> bool,
+        answer: &Message<Symbolic>,
+    ) -> bool {
+        let signer = match answer {
+            Message::Status(_) | Message::Fetch(_) => return true,
+            Message::Stable(certificate) => return certificate.proof.is_accepted(),
+            _ if world.tables.is_beyond(answer) => return true,
+            other => signer(other),
+        };
+        if is_over(answer) {
+            return true;
+        }
+        let Some(id) = world.tables.named(answer) else { return false };
+        match signer {
+            Some(signer) if signer == Principal::Replica(replica) => {
+                sent.contains(&id) || sent.iter().any(|&sent| carries(world.tables.message(sent), answer))
+            }
+            _ => self.available.contains(&id) || sent.contains(&id),
+        }
+    }
+}
 
 impl World {
-    /// What the correct replicas would send if the status timer of each fired and every STATUS and FETCH arrived
-    /// everywhere, as far as it cannot reach a replica anyway. Nothing, if leaving those out is sound.
-    pub fn resent_but_not_available(&mut self, state: &State) -> Vec<String> {
-        let available = self.all_available(state);
-        let locals: Vec<_> = (self.correct.iter().enumerate())
-            .map(|(position, &replica)| (replica, self.agents[position].agent(state[position]).local))
-            .collect();
-        let mut asked = Vec::new();
-        for &(replica, local) in &locals {
-            let effects = self.tables.try_step(replica, local, Event::Timeout(Timer::Status));
-            asked.extend(effects.sends().map(|(_, message)| message.clone()));
+    /// For each local state that occurs at a position, what a replica has sent whenever it is in it.
+    pub(crate) fn sent_in(&self, position: usize) -> BTreeMap<LocalId, Vec<MessageId>> {
+        let mut sent: BTreeMap<LocalId, Vec<MessageId>> = BTreeMap::new();
+        for agent in self.agents[position].all() {
+            let known = sent.entry(agent.local).or_insert_with(|| agent.sent.to_vec());
+            known.retain(|message| agent.sent.contains(message));
         }
-        let mut answers = asked.clone();
-        for &(replica, local) in &locals {
-            for message in &asked {
-                if let Ok(verified) = verify(self.tables.setup(replica), message.clone()) {
-                    let effects = self.tables.try_step(replica, local, Event::Message(verified));
-                    answers.extend(effects.sends().map(|(_, message)| message.clone()));
+        sent
+    }
+
+    /// Checks the condition in every state of every agent that this exploration has reached.
+    pub(super) fn check_resending(&self, watch: &mut Watch<'_>) -> Conditions {
+        let (began, mut conditions) = (Instant::now(), Conditions::default());
+        let mut inquiry = Inquiry::new(self);
+        for position in 0..self.correct.len() {
+            for (local, sent) in self.sent_in(position) {
+                if !conditions.goes_on(watch) {
+                    break;
+                }
+                inquiry.check(self, position, local, &sent, &|_| false, &mut conditions);
+            }
+        }
+        conditions.elapsed = began.elapsed();
+        conditions
+    }
+}
+
+/// Whether a PRE-PREPARE is an entry of the `O` of a NEW-VIEW.
+fn carries(new_view: &Message<Symbolic>, proposal: &Message<Symbolic>) -> bool {
+    match (new_view, proposal) {
+        (Message::NewView(m), Message::PrePrepare(signed, _)) => m.content.pre_prepares.contains(signed),
+        _ => false,
+    }
+}
+
+/// Whose signature a message bears, if anybody's.
+fn signer(message: &Message<Symbolic>) -> Option<Principal> {
+    Some(match message {
+        Message::Request(m) => m.signer,
+        Message::PrePrepare(m, _) => m.signer,
+        Message::Prepare(m) => m.signer,
+        Message::Commit(m) => m.signer,
+        Message::Checkpoint(m) => m.signer,
+        Message::ViewChange(m) => m.signer,
+        Message::NewView(m) => m.signer,
+        Message::Reply(m) => m.signer,
+        Message::Status(m) => m.signer,
+        Message::Fetch(m) => m.signer,
+        Message::Batch(_) | Message::Block(_) | Message::Stable(_) => return None,
+    })
+}
+
+/// Everything that can be asked of a replica: the status timer, every STATUS, and a FETCH for everything there is.
+fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic>> {
+    let cluster = world.config().cluster;
+    let other = cluster.replicas().find(|&other| other != replica).expect("a cluster has several replicas");
+    let by = world.tables.setup(other);
+    let verified = |message| -> Option<Verified<Message<Symbolic>>> {
+        verify(world.tables.setup(replica), message).ok()
+    };
+    let wanted = world.network.ever_available().into_iter().filter_map(|id| match world.tables.message(id) {
+        Message::Batch(batch) => Some(Wanted::Batch(batch.digest())),
+        Message::Block(block) => Some(Wanted::Block(Symbolic::digest(block))),
+        _ => None,
+    });
+    let wanted: BTreeSet<Wanted> = wanted.chain([Wanted::Batch(Digest::NULL)]).collect();
+    let fetches = wanted.into_iter().map(|what| Message::Fetch(by.sign(Fetch { what, replica: other })));
+    let statuses = statuses(world, other).into_iter().map(|status| Message::Status(by.sign(status)));
+    let asked = fetches.chain(statuses).filter_map(verified).map(Event::Message);
+    asked.chain([Event::Timeout(Timer::Status)]).collect()
+}
+
+fn statuses(world: &World, replica: ReplicaId) -> Vec<Status> {
+    let (max_view, max_seq) = (world.config().max_view, world.config().max_seq);
+    let views = || (0..=max_view.0 + 1).map(View);
+    let numbers = || (0..=max_seq.0).map(SeqNo);
+    let lists: Vec<Vec<SeqNo>> = (0..1_u64 << max_seq.0)
+        .map(|chosen| (1..=max_seq.0).filter(|n| chosen & (1 << (n - 1)) != 0).map(SeqNo).collect())
+        .collect();
+    let mut all = Vec::new();
+    for view in views() {
+        for leaving in [None].into_iter().chain(views().filter(|&to| to > view).map(Some)) {
+            for (stable, executed) in numbers().flat_map(|stable| numbers().map(move |n| (stable, n))) {
+                for pre_prepared in &lists {
+                    all.extend(lists.iter().map(|prepared| Status {
+                        view,
+                        leaving,
+                        stable,
+                        executed,
+                        pre_prepared: pre_prepared.clone(),
+                        prepared: prepared.clone(),
+                        replica,
+                    }));
                 }
             }
         }
-        let available: Vec<_> = available.iter().map(|&id| self.tables.message(id)).collect();
-        let with_clients = self.config().clients == Clients::Actors;
-        let is_new = |m: &&Message<_>| !is_left_out(m, with_clients) && !available.contains(m);
-        answers.iter().filter(is_new).map(|m| format!("{m:?}")).collect()
     }
+    all
 }

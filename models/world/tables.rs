@@ -75,6 +75,13 @@ pub struct Mark {
     bare: usize,
 }
 
+impl Mark {
+    /// The name that the next local state to be met was to have.
+    pub(super) fn first_local(self) -> LocalId {
+        LocalId::new(self.locals)
+    }
+}
+
 /// What a NEW-VIEW says to whoever receives it: the view, who signed it, min-s with its state, and `O`.
 type NewViewContent = (View, Principal, Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
 
@@ -133,6 +140,18 @@ impl Tables {
     pub fn reaches(&self, id: MessageId, node: Principal) -> bool {
         let (only, _) = self.messages.get_index(id.0 as usize).expect("names are given by this table");
         only.is_none_or(|only| only == node)
+    }
+
+    /// The name of a message, if it has one: of NEW-VIEWs that are one message, the one name.
+    pub(crate) fn named(&self, message: &Message<Symbolic>) -> Option<MessageId> {
+        let id = MessageId(index(self.messages.get_index_of(&(None, message.clone()))?));
+        let merged = self.new_views.values().find(|same| same.contains(&id));
+        Some(merged.and_then(|same| same.first().copied()).unwrap_or(id))
+    }
+
+    /// Whether a message is about a sequence number above the highest of the world.
+    pub(super) fn is_beyond(&self, message: &Message<Symbolic>) -> bool {
+        number(message).is_some_and(|n| n > self.max_seq)
     }
 
     /// Every message known so far.
@@ -294,7 +313,7 @@ impl Tables {
                     sends.extend(self.add_relayed(to, m));
                 }
                 Effect::Send(_, m) if is_left_out(&m, self.with_clients) => {}
-                Effect::Send(_, message) if number(&message).is_some_and(|n| n > self.max_seq) => cut = true,
+                Effect::Send(_, message) if self.is_beyond(&message) => cut = true,
                 Effect::Send(_, message) => sends.push(self.add_sent(message)),
                 _ => {}
             }

@@ -34,7 +34,7 @@ fn a_single_world_is_a_line_of_a_table_and_its_details() {
     assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
     let lines: Vec<&str> = stdout.lines().collect();
     assert!(lines[0].starts_with("verdict ") && lines[2].is_empty(), "{stdout}");
-    assert!(lines[1].starts_with("HOLDS (exhausted) ") && lines[1].contains(" 15994 "), "{stdout}");
+    assert!(lines[1].starts_with("HOLDS (exhausted) ") && lines[1].contains(" 106797 "), "{stdout}");
     assert!(lines[1].contains(" n4f1-byznone-v0k1r1b1 ") && lines[1].len() <= 160, "{stdout}");
     assert!(
         lines[3].starts_with("n=4 f=1, no Byzantine replica, view 0, ") && lines[3].contains(", rules pbft.")
@@ -46,7 +46,7 @@ fn a_single_world_is_a_line_of_a_table_and_its_details() {
 fn check_runs_by_the_rules_it_is_given_and_names_them() {
     let (status, stdout, _) = pbft("check --rules commit-quorum");
     assert_eq!(status, HOLDS, "no replica is Byzantine in this world");
-    assert!(stdout.contains("rules pbft without commit-quorum.") && !stdout.contains(" 15994 "), "{stdout}");
+    assert!(stdout.contains("rules pbft without commit-quorum.") && !stdout.contains(" 106797 "), "{stdout}");
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn a_violation_comes_with_the_steps_to_it() {
     let (status, stdout, _) = pbft("check --n 2 --f 0 --requests 2 --rules in-order");
     assert_eq!(status, VIOLATED);
     let lines: Vec<&str> = stdout.lines().collect();
-    assert!(lines[1].starts_with("VIOLATED (3 steps) ") && lines[1].ends_with(" validity"), "{stdout}");
+    assert!(lines[1].starts_with("VIOLATED (5 steps) ") && lines[1].ends_with(" validity"), "{stdout}");
     let what = lines.len() - 4;
-    assert!(lines[what].starts_with("validity: ") && lines[what].ends_with(", after 3 steps:"), "{stdout}");
+    assert!(lines[what].starts_with("validity: ") && lines[what].ends_with(", after 5 steps:"), "{stdout}");
     for (number, step) in lines[what + 1..].iter().enumerate() {
         assert!(step.starts_with(&format!("{:>4}  ", number + 1)), "{stdout}");
     }
@@ -110,9 +110,9 @@ fn a_report_has_a_field_for_everything_that_a_verdict_rests_on() {
         ("rules", "pbft".into()),
         ("explore", "lazy".into()),
         ("threads", 1.into()),
-        ("states", 39.into()),
-        ("transitions", 77.into()),
-        ("depth", 8.into()),
+        ("states", 79.into()),
+        ("transitions", 156.into()),
+        ("depth", 9.into()),
         ("exhausted", true.into()),
         ("verdict", "holds".into()),
         ("property", serde_json::Value::Null),
@@ -188,7 +188,7 @@ fn the_worlds_of_the_suites_are_listed() {
 
 #[test]
 fn a_world_of_the_suites_is_explored_in_every_way_that_they_do() {
-    let (status, stdout, stderr) = pbft("check --world n4f1-byz0-v0k1r2b1");
+    let (status, stdout, stderr) = pbft("check --world n3f1-byz0-v0k1r2b1");
     assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
     assert!(stdout.contains(" none ") && stdout.contains(" lazy "), "{stdout}");
     assert!(stdout.ends_with("\n2 of 2 worlds hold, 0 violated, 0 unknown.\n"), "{stdout}");
@@ -225,15 +225,15 @@ fn a_world_that_takes_too_long_is_unknown_and_a_hunt_that_finds_nothing_is_no_ve
 
 #[test]
 fn what_is_said_to_be_falsifiable_is_violated_without_a_rule() {
-    let (status, stdout, stderr) = pbft("falsify --world n4f1-byz0-v0k1r2b1");
+    let (status, stdout, stderr) = pbft("falsify --world n3f1-byz0-v0k1r2b1");
     assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
     let violated: Vec<&str> = stdout.lines().filter(|line| line.contains(" steps ")).collect();
     assert!(violated.iter().any(|line| line.contains(" none ")), "{stdout}");
     assert!(violated.iter().any(|line| line.contains(" lazy ")), "{stdout}");
-    let (status, reports) = reports("falsify --world n4f1-byz0-v0k1r2b1");
+    let (status, reports) = reports("falsify --world n3f1-byz0-v0k1r2b1");
     assert_eq!((status, reports.len()), (HOLDS, violated.len()));
     assert!(reports.iter().all(|report| report["violated"] == true), "{reports:?}");
-    let (_, checked) = self::reports("check --world n4f1-byz0-v0k1r2b1");
+    let (_, checked) = self::reports("check --world n3f1-byz0-v0k1r2b1");
     let claimed = checked.iter().map(|report| report["can_fail"].as_object().unwrap().len());
     assert_eq!(claimed.sum::<usize>(), reports.len());
 }
@@ -303,14 +303,14 @@ fn walks_of_a_small_world_show_nothing_that_lazy_delivery_does_not() {
     assert_eq!((status, stderr.as_str()), (HOLDS, ""), "{stdout}");
     let lines: Vec<&str> = stdout.lines().collect();
     assert_eq!(lines[0], "n4f1-byz3-v0k1r2b1, rules pbft.");
-    assert!(lines[1].starts_with("Lazy delivery: 39 states, "), "{stdout}");
+    assert!(lines[1].starts_with("Lazy delivery: 79 states, "), "{stdout}");
     assert!(lines[2].starts_with("Walks: 500 of 500 from seed 7, "), "{stdout}");
     assert_eq!(lines[4..], ["The walks show nothing that lazy delivery does not."]);
     let (status, reports) = reports(world);
     assert_eq!((status, reports.len()), (HOLDS, 1));
     let (report, walks) = (&reports[0], &reports[0]["walks"]);
     assert_eq!((&report["world"], &report["rules"]), (&"n4f1-byz3-v0k1r2b1".into(), &"pbft".into()));
-    assert_eq!((&report["lazy"]["exhausted"], &report["lazy"]["states"]), (&true.into(), &39.into()));
+    assert_eq!((&report["lazy"]["exhausted"], &report["lazy"]["states"]), (&true.into(), &79.into()));
     assert_eq!((&walks["seed"], &walks["walks"], &walks["asked"]), (&7.into(), &500.into(), &500.into()));
     assert_eq!(walks["missing"], serde_json::Value::Null);
     assert!(walks["steps"].as_u64().unwrap() > 500, "{report}");
