@@ -63,7 +63,7 @@ impl Adversary {
     }
 
     /// PREPAREs and COMMITs for anything, in every name and signed by everybody. In others' names only for digests that
-    /// name something: all that a vote for another can do then is to stand in the way of a genuine one.
+    /// name something: all that a vote for another can do then is to stand in the way of a genuine one, as its loss does.
     pub(super) fn votes(&self) -> Vec<Msg> {
         let mut offered = Vec::new();
         for &replica in &self.names {

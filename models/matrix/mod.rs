@@ -236,7 +236,7 @@ fn status(mutant: Mutant) -> Status {
         Mutant::CheckpointQuorum => kill(R3.checkpoints(1, 1), STATES),
         Mutant::LowestMinS => kill(R3.views(1).checkpoints(1, 1), LOST),
         Mutant::NoClientTable => kill(R0.checkpoints(1, 1), STATE),
-        Mutant::UnverifiedBlocks => slow(R1.two_requests().numbers(2).checkpoints(1, 2), FALSE),
+        Mutant::UnverifiedBlocks => kill(R0.numbers(2).checkpoints(1, 2), TWICE),
         Mutant::OneReply => kill(Bounds { clients: Clients::Actors, ..R3 }, LIES),
         Mutant::AnyReply => {
             kill(Bounds { clients: Clients::Actors, ..byzantine(&[]).two_requests().numbers(2) }, LIES)

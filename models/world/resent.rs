@@ -171,7 +171,7 @@ fn signer(message: &Message<Symbolic>) -> Option<Principal> {
 /// Everything that can be asked of a replica: the status timer, every STATUS, and a FETCH for everything there is.
 fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic>> {
     let cluster = world.config().cluster;
-    let other = cluster.replicas().find(|&other| other != replica).expect("a cluster has several replicas");
+    let other = cluster.replicas().find(|&other| other != replica).unwrap_or(replica);
     let by = world.tables.setup(other);
     let verified = |message| -> Option<Verified<Message<Symbolic>>> {
         verify(world.tables.setup(replica), message).ok()
@@ -214,4 +214,46 @@ fn statuses(world: &World, replica: ReplicaId) -> Vec<Status> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Limits, Outcome, explore};
+    use crate::world::{Delivery, WorldConfig};
+    use pbft::types::Cluster;
+
+    /// How often the condition was tried and failed, if of what was sent only what `keep` says had been.
+    fn tried(keep: fn(&Message<Symbolic>) -> bool) -> (u64, u64) {
+        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
+        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), checkpoint_interval: Some(1), ..config };
+        let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
+        let found = explore(&mut world, Limits::default(), &mut |_| true);
+        assert_eq!(found.outcome, Outcome::Exhausted);
+        let (mut inquiry, mut conditions) = (Inquiry::new(&world), Conditions::default());
+        for position in 0..world.correct.len() {
+            for (local, mut sent) in world.sent_in(position) {
+                sent.retain(|&id| keep(world.tables.message(id)));
+                inquiry.check(&world, position, local, &sent, &|_| false, &mut conditions);
+            }
+        }
+        conditions.counts[RESENDING]
+    }
+
+    #[test]
+    fn what_is_sent_again_has_been_sent_and_each_kind_of_it_is_asked_for() {
+        let (checked, failed) = tried(|_| true);
+        assert!(checked > 300 && failed == 0, "{failed} of {checked}");
+        type Kind = fn(&Message<Symbolic>) -> bool;
+        let kinds: [(&str, Kind); 5] = [
+            ("PRE-PREPARE", |m| !matches!(m, Message::PrePrepare(..) | Message::NewView(_))),
+            ("PREPARE", |m| !matches!(m, Message::Prepare(_))),
+            ("COMMIT", |m| !matches!(m, Message::Commit(_))),
+            ("CHECKPOINT", |m| !matches!(m, Message::Checkpoint(_))),
+            ("VIEW-CHANGE", |m| !matches!(m, Message::ViewChange(_))),
+        ];
+        for (name, kind) in kinds {
+            assert!(tried(kind).1 > 0, "{name}");
+        }
+    }
 }

@@ -10,6 +10,8 @@ use pbft_models::suite::Entry;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The options of `pbft falsify`.
@@ -131,31 +133,60 @@ type Seen = BTreeMap<String, BTreeMap<&'static str, BTreeSet<Mutant>>>;
 
 fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> {
     let options = arguments.options(SEARCH);
-    let mut seen = Seen::new();
     // What is violated one by one is violated with fewer states in other ways, so those are searched if there are any.
     let other_way = |entry: &Entry| entry.explore != Explore::None;
     let has_other = |name: &str| entries.iter().any(|other| other.config.name() == name && other_way(other));
-    for entry in entries {
-        let name = entry.config.name();
-        if !other_way(entry) && has_other(&name) {
-            continue;
-        }
-        let here = seen.entry(name).or_default();
+    let searched = |entry: &&Entry| other_way(entry) || !has_other(&entry.config.name());
+    let searched: Vec<&Entry> = entries.iter().filter(searched).collect();
+    let found = side_by_side(&searched, &options, &|entry, options| {
+        let mut here: Vec<(&'static str, Mutant)> = Vec::new();
         for mutant in killing(entry.explore) {
-            let found = violated(&entry.config, entry.explore, mutant, &options, &mut || !interrupted())?;
-            if interrupted() {
-                return Ok(ExitCode::from(3));
-            }
-            for property in found {
-                here.entry(property).or_default().insert(mutant);
-            }
+            let found = violated(&entry.config, entry.explore, mutant, options, &mut || !interrupted())?;
+            here.extend(found.into_iter().map(|property| (property, mutant)));
         }
-        eprintln!("{} {}: {} properties", entry.config.name(), entry.explore.name(), here.len());
+        let properties: BTreeSet<_> = here.iter().map(|(property, _)| property).collect();
+        eprintln!("{} {}: {} properties", entry.config.name(), entry.explore.name(), properties.len());
+        Ok(here)
+    })?;
+    let mut seen = Seen::new();
+    for (entry, here) in searched.iter().zip(found) {
+        let known = seen.entry(entry.config.name()).or_default();
+        for (property, mutant) in here {
+            known.entry(property).or_default().insert(mutant);
+        }
     }
-    let claims: Result<Vec<Claim>, String> =
-        entries.iter().map(|entry| confirmed(entry, &seen, &options)).collect();
-    say!("{}", table(&claims?).trim_end());
-    Ok(ExitCode::from(if interrupted() { 3 } else { 0 }))
+    let all: Vec<&Entry> = entries.iter().collect();
+    let claims = side_by_side(&all, &options, &|entry, options| confirmed(entry, &seen, options))?;
+    if interrupted() {
+        return Ok(ExitCode::from(3));
+    }
+    say!("{}", table(&claims).trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does this for every world, as many at a time as there are threads, each with one.
+fn side_by_side<T: Send>(
+    entries: &[&Entry],
+    options: &Options,
+    work: &(dyn Fn(&Entry, &Options) -> Result<T, String> + Sync),
+) -> Result<Vec<T>, String> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let own = Options { threads: 1, ..*options };
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads {
+            scope.spawn(|| {
+                while let (at, false) = (next.fetch_add(1, Ordering::Relaxed), interrupted())
+                    && let Some(entry) = entries.get(at)
+                {
+                    let found = work(entry, &own);
+                    done.lock().expect("no worker panics while it holds the list").push((at, found));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no worker panics while it holds the list");
+    done.sort_by_key(|&(at, _)| at);
+    done.into_iter().map(|(_, found)| found).collect()
 }
 
 /// What whole replicas confirm of what was seen in a world.

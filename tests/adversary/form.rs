@@ -43,6 +43,9 @@ pub enum Form {
     OutOfO(Msg),
     /// Refused by every replica in every state.
     Refused,
+    /// A vote in a correct replica's name, where receivers believe that, for a digest that names nothing. It counts for
+    /// nothing; all it can do is to stand in the way of that replica's own vote, and so does the loss of that.
+    Obstructs,
     /// It asks for something to be sent again that has been sent, or is available anyway.
     Asks,
     /// A block of a state, or a read that waits for its answer; worlds leave out state transfer and reads.
@@ -53,7 +56,7 @@ impl Form {
     /// What must be in the adversary's set for this message to be covered; nothing for one that does nothing.
     pub fn stands_for(&self) -> Option<Form> {
         match self {
-            Form::Refused | Form::Asks | Form::LeftOut => None,
+            Form::Refused | Form::Asks | Form::LeftOut | Form::Obstructs => None,
             Form::OutOfO(batch) => Some(Form::Is(batch.clone())),
             form => Some(form.clone()),
         }
@@ -134,6 +137,8 @@ impl<'a> Forms<'a> {
             }
             Message::Prepare(m) if m.content.n == SeqNo(0) && !takes_0 => Form::Refused,
             Message::Commit(m) if m.content.n == SeqNo(0) && !takes_0 => Form::Refused,
+            Message::Prepare(m) if self.obstructs(m.content.digest, m.content.replica) => Form::Obstructs,
+            Message::Commit(m) if self.obstructs(m.content.digest, m.content.replica) => Form::Obstructs,
             Message::Checkpoint(m) => self.of_checkpoint(&m.content, m.signer, message),
             Message::Batch(batch) if batch.requests.is_empty() => Form::Refused,
             Message::ViewChange(m) if m.content.view == View(0) => Form::Refused,
@@ -152,6 +157,13 @@ impl<'a> Forms<'a> {
     fn takes_number_0(&self) -> bool {
         let start = pbft::types::Watermarks { h: SeqNo(0), window: 1 };
         self.setting.config.rules.low_water_mark(SeqNo(0), start)
+    }
+
+    fn obstructs(&self, digest: Digest, replica: ReplicaId) -> bool {
+        let counts = self.setting.config.rules.votes_match_digest(digest, Digest::NULL);
+        [LOWEST, NOBODYS].contains(&digest)
+            && !counts
+            && self.setting.correct.iter().any(|setup| setup.id == replica)
     }
 
     /// Whether a primary that the adversary does not play signed this for an O, and nobody acts in older views or on
