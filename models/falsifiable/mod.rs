@@ -11,7 +11,7 @@
 
 mod run;
 
-pub use run::{Tried, violate, violated};
+pub use run::{Tried, violate};
 
 use crate::journal::Journal;
 use crate::matrix::{self, Status};

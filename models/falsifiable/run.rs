@@ -6,7 +6,6 @@ use crate::mutants::{Mutant, Rulebook};
 use crate::report::{Explore, Options};
 use crate::trace::{Executor, Happening, Step, violation};
 use crate::world::{Delivery, World, WorldConfig};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What came of an attempt to violate a property.
@@ -66,33 +65,6 @@ fn tried(found: Exploration, whole: &mut dyn FnMut(&[Vec<u32>]) -> Option<usize>
         Outcome::NotExhausted { why } => Err(*why),
     };
     Tried { steps, states: found.states, elapsed: found.elapsed }
-}
-
-/// Every property that is violated somewhere in a world without this rule, as far as the limits reach. Round by round
-/// it is what histories that have been cut violate, and whole replicas may not.
-///
-/// # Errors
-/// As for [`violate`].
-pub fn violated(
-    config: &WorldConfig,
-    how: Explore,
-    without: Mutant,
-    options: &Options,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<BTreeSet<&'static str>, String> {
-    let config = WorldConfig { rules: Rulebook::without(without), ..config.clone() };
-    let delivery = match how {
-        Explore::Layered => {
-            let mut layered = Layered::new(config, false)?.past_violations();
-            run(&mut layered, options, go_on);
-            return Ok(layered.all_violated());
-        }
-        Explore::Lazy => Delivery::Lazy,
-        Explore::None => Delivery::One,
-    };
-    let mut world = World::new(config, delivery)?.past_violations();
-    run(&mut world, options, go_on);
-    Ok(world.all_violated())
 }
 
 fn run<S: Space>(space: &mut S, options: &Options, go_on: &mut dyn FnMut() -> bool) -> Exploration {

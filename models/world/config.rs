@@ -134,7 +134,6 @@ impl WorldConfig {
             checkpoint_interval: self.checkpoint_interval.unwrap_or(MAX_WINDOW + 1),
             window: self.window.unwrap_or(self.max_seq.0),
             max_batch_requests: self.max_batch,
-            max_in_flight: MAX_WINDOW,
             ..Parameters::default()
         }
     }

@@ -3,12 +3,14 @@
 use crate::check::{entries, gibibytes, seconds};
 use crate::output::{allocated, interrupted};
 use crate::say;
-use pbft_models::falsifiable::{self, Claim, Shown, killing, properties, table, violate, violated};
+use pbft_models::falsifiable::{self, Claim, Shown, killing, properties, table, violate};
+use pbft_models::matrix::{self, Status};
 use pbft_models::mutants::Mutant;
-use pbft_models::report::{Explore, Options};
+use pbft_models::report::Options;
 use pbft_models::suite::Entry;
+use pbft_models::world::WorldConfig;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,8 +25,8 @@ pub struct Arguments {
     /// The worlds of this name, explored in every way that the suites do.
     #[arg(long, value_name = "NAME", conflicts_with = "suite")]
     world: Option<String>,
-    /// Do not verify what is claimed: try every rule in every world, past violations, and print the table of what is
-    /// violated.
+    /// Do not verify what is claimed: look in every world for rules without which each property is violated, and print
+    /// the table of what is found.
     #[arg(long)]
     search: bool,
     /// Give up an exploration after so many seconds; 60, and 2 in a search, if not given.
@@ -128,35 +130,51 @@ fn tell(as_json: bool, claim: &Claim, property: &str, mutant: Mutant, tried: &fa
     say!("{}", line.trim_end());
 }
 
-/// For each world and property the rules without which it was seen to be violated there, however it was explored.
-type Seen = BTreeMap<String, BTreeMap<&'static str, BTreeSet<Mutant>>>;
+/// A kind of world: whether it has checkpoints, several views, several numbers.
+type Kind = (bool, bool, bool);
 
-fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> {
-    let options = arguments.options(SEARCH);
-    // What is violated one by one is violated with fewer states in other ways, so those are searched if there are any.
-    let other_way = |entry: &Entry| entry.explore != Explore::None;
-    let has_other = |name: &str| entries.iter().any(|other| other.config.name() == name && other_way(other));
-    let searched = |entry: &&Entry| other_way(entry) || !has_other(&entry.config.name());
-    let searched: Vec<&Entry> = entries.iter().filter(searched).collect();
-    let found = side_by_side(&searched, &options, &|entry, options| {
-        let mut here: Vec<(&'static str, Mutant)> = Vec::new();
-        for mutant in killing(entry.explore) {
-            let found = violated(&entry.config, entry.explore, mutant, options, &mut || !interrupted())?;
-            here.extend(found.into_iter().map(|property| (property, mutant)));
-        }
-        let properties: BTreeSet<_> = here.iter().map(|(property, _)| property).collect();
-        eprintln!("{} {}: {} properties", entry.config.name(), entry.explore.name(), properties.len());
-        Ok(here)
-    })?;
+fn kind(config: &WorldConfig) -> Kind {
+    let checkpoints = config.checkpoint_interval.is_some_and(|interval| interval <= config.max_seq.0);
+    (checkpoints, config.max_view.0 > 0, config.max_seq.0 > 1)
+}
+
+/// How often each property was violated without each rule, and in which kinds of worlds.
+type Seen = BTreeMap<(&'static str, Mutant), BTreeMap<Kind, usize>>;
+
+/// What is known before anything is tried: the worlds that `pbft mutants` explores.
+fn known() -> Seen {
     let mut seen = Seen::new();
-    for (entry, here) in searched.iter().zip(found) {
-        let known = seen.entry(entry.config.name()).or_default();
-        for (property, mutant) in here {
-            known.entry(property).or_default().insert(mutant);
+    for row in matrix::rows() {
+        if let (Some(mutant), Status::Killed(kill)) = (row.mutant, &row.status) {
+            *seen.entry((kill.property, mutant)).or_default().entry(kind(&kill.world)).or_default() += 1;
         }
     }
-    let all: Vec<&Entry> = entries.iter().collect();
-    let claims = side_by_side(&all, &options, &|entry, options| confirmed(entry, &seen, options))?;
+    seen
+}
+
+/// Tries for each property the rules without which it is violated in worlds like this or smaller ones, those first
+/// without which it is in most; in the smallest worlds every rule.
+fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> {
+    let options = arguments.options(SEARCH);
+    let seen = Mutex::new(known());
+    let claims = side_by_side(entries, &options, &|entry, options| {
+        let Entry { config, explore, .. } = entry;
+        let mut claim = Claim { world: config.name(), explore: *explore, shown: BTreeMap::new() };
+        for property in properties() {
+            let candidates = candidates(entry, property, &seen.lock().expect("nobody panics with the list"));
+            for mutant in candidates {
+                let tried = violate(config, *explore, mutant, property, options, &mut || !interrupted())?;
+                if tried.steps.is_ok() {
+                    claim.shown.insert(property, Shown::Without(mutant));
+                    let mut seen = seen.lock().expect("nobody panics with the list");
+                    *seen.entry((property, mutant)).or_default().entry(kind(config)).or_default() += 1;
+                    break;
+                }
+            }
+        }
+        eprintln!("{} {}: {} properties", claim.world, explore.name(), claim.shown.len());
+        Ok(claim)
+    })?;
     if interrupted() {
         return Ok(ExitCode::from(3));
     }
@@ -164,9 +182,25 @@ fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> 
     Ok(ExitCode::SUCCESS)
 }
 
+fn candidates(entry: &Entry, property: &'static str, seen: &Seen) -> Vec<Mutant> {
+    let Entry { config, explore, .. } = entry;
+    let here = kind(config);
+    let fits = |of: &Kind| (!of.0 || here.0) && (!of.1 || here.1) && (!of.2 || here.2);
+    let is_small = config.cluster.n() <= 4 && here == (here.0, false, false);
+    let score = |mutant: &Mutant| -> usize {
+        let known = seen.get(&(property, *mutant));
+        known.into_iter().flatten().filter(|(of, _)| fits(of)).map(|(_, count)| count).sum()
+    };
+    let mut candidates: Vec<(usize, Mutant)> =
+        killing(*explore).into_iter().map(|mutant| (score(&mutant), mutant)).collect();
+    candidates.retain(|&(score, _)| score > 0 || is_small);
+    candidates.sort_by_key(|&(score, _)| std::cmp::Reverse(score));
+    candidates.into_iter().map(|(_, mutant)| mutant).collect()
+}
+
 /// Does this for every world, as many at a time as there are threads, each with one.
 fn side_by_side<T: Send>(
-    entries: &[&Entry],
+    entries: &[Entry],
     options: &Options,
     work: &(dyn Fn(&Entry, &Options) -> Result<T, String> + Sync),
 ) -> Result<Vec<T>, String> {
@@ -187,34 +221,4 @@ fn side_by_side<T: Send>(
     let mut done = done.into_inner().expect("no worker panics while it holds the list");
     done.sort_by_key(|&(at, _)| at);
     done.into_iter().map(|(_, found)| found).collect()
-}
-
-/// What whole replicas confirm of what was seen in a world.
-fn confirmed(entry: &Entry, seen: &Seen, options: &Options) -> Result<Claim, String> {
-    let Entry { config, explore, .. } = entry;
-    let mut claim = Claim { world: config.name(), explore: *explore, shown: BTreeMap::new() };
-    let can = killing(*explore);
-    for property in properties() {
-        let known = most_telling(property, &claim.world, seen).into_iter();
-        for mutant in known.filter(|mutant| can.contains(mutant)) {
-            let tried = violate(config, *explore, mutant, property, options, &mut || !interrupted())?;
-            if tried.steps.is_ok() {
-                claim.shown.insert(property, Shown::Without(mutant));
-                break;
-            }
-        }
-    }
-    Ok(claim)
-}
-
-/// The rules without which a property is violated in a world, those first without which it is in most worlds.
-fn most_telling(property: &str, world: &str, seen: &Seen) -> Vec<Mutant> {
-    let violates = |here: &BTreeMap<&'static str, BTreeSet<Mutant>>, mutant: &Mutant| {
-        here.get(property).is_some_and(|by| by.contains(mutant))
-    };
-    let worlds = |mutant: &Mutant| seen.values().filter(|here| violates(here, mutant)).count();
-    let here = seen.get(world).and_then(|here| here.get(property));
-    let mut by: Vec<Mutant> = here.into_iter().flatten().copied().collect();
-    by.sort_by_key(|mutant| std::cmp::Reverse(worlds(mutant)));
-    by
 }
