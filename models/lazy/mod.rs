@@ -25,6 +25,8 @@
 //! entering the next one keeps the batches it names (the deadness condition fails without it).
 
 mod conditions;
+mod local;
+mod theorem;
 
 pub(crate) use conditions::check_but_resending;
 pub use conditions::{Broken, Conditions, Watch, check};

@@ -297,25 +297,38 @@ impl World {
     }
 
     fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {
-        let setup = self.tables.setup(replica);
-        let state = &self.tables.local(local).replica;
-        let heeds = |subject: Subject| match (self.delivery, subject) {
-            // Until it collects them for its own NEW-VIEW, all they can do is make it join: see `lazy`.
-            (Delivery::Lazy, Subject::ViewChange(view)) => state.assembles_new_view(setup, view),
-            _ => state.heeds(setup, subject),
+        let numbers = match self.delivery {
+            Delivery::One => self.everything_and_time_outs(local),
+            Delivery::Lazy => self.lazily_heeded(replica, local),
         };
-        let mut numbers: Vec<usize> = (self.network.subjects().iter().enumerate())
-            .filter(|&(_, &subject)| heeds(subject))
-            .map(|(number, _)| number)
-            .collect();
-        if self.config.max_view.0 > 0 {
-            if state.leaving().unwrap_or(state.view()) < self.config.max_view {
-                numbers.push(self.time_outs());
-            } else {
-                self.cut_time_outs += 1;
-            }
+        if self.config.max_view.0 > 0 && numbers.last() != Some(&self.time_outs()) {
+            self.cut_time_outs += 1;
         }
         numbers
+    }
+
+    /// Without a reduction nothing is filtered.
+    fn everything_and_time_outs(&self, local: LocalId) -> Vec<SubjectNumber> {
+        (0..self.time_outs()).chain(self.can_time_out(local).then(|| self.time_outs())).collect()
+    }
+
+    /// The subjects whose messages lazy delivery delivers in a normal form, and time-outs.
+    pub(crate) fn lazily_heeded(&self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {
+        let setup = self.tables.setup(replica);
+        let state = &self.tables.local(local).replica;
+        let heeds = |subject: Subject| match subject {
+            // Until it collects them for its own NEW-VIEW, all they can do is make it join: see `lazy`.
+            Subject::ViewChange(view) => state.assembles_new_view(setup, view),
+            _ => state.heeds(setup, subject),
+        };
+        let subjects = self.network.subjects().iter().enumerate();
+        let heeded = subjects.filter(|&(_, &subject)| heeds(subject)).map(|(number, _)| number);
+        heeded.chain(self.can_time_out(local).then(|| self.time_outs())).collect()
+    }
+
+    fn can_time_out(&self, local: LocalId) -> bool {
+        let state = &self.tables.local(local).replica;
+        state.leaving().unwrap_or(state.view()) < self.config.max_view
     }
 
     fn client_heeds(&self, node: Principal, local: LocalId) -> Vec<SubjectNumber> {

@@ -206,6 +206,11 @@ impl Tables {
         self.new_views.values().find(|same| same.first() == Some(&id)).map_or(&[], Vec::as_slice)
     }
 
+    /// Every message, with those that stand for NEW-VIEWs among them.
+    pub(crate) fn all_merged(&self) -> impl Iterator<Item = (MessageId, &[MessageId])> {
+        self.new_views.values().filter_map(|same| Some((*same.first()?, same.as_slice())))
+    }
+
     /// The forms of a local state with less in them.
     pub fn bare(&mut self, node: impl Into<Principal>, id: LocalId) -> Bare {
         match node.into() {
@@ -263,14 +268,24 @@ impl Tables {
         let mut step = Step { to: from, sends: Arc::default() };
         if let Some(event) = event {
             let mut local = self.local(from).clone();
-            let mut effects = Effects::new();
-            let views = Views::before(&local.history, &local.replica);
-            local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
-            step.sends = self.settle(&mut local, views, effects);
+            step.sends = self.take(replica, &mut local, event);
             step.to = self.add_local(local);
         }
         self.steps.insert((replica, from, input), step.clone());
         step
+    }
+
+    /// Takes a step of a replica, whether or not it has been taken before; returns what it sends.
+    pub(crate) fn take(
+        &mut self,
+        replica: ReplicaId,
+        local: &mut Local,
+        event: Event<Symbolic>,
+    ) -> Arc<[MessageId]> {
+        let mut effects = Effects::new();
+        let views = Views::before(&local.history, &local.replica);
+        local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
+        self.settle(local, views, effects)
     }
 
     /// What an event would make a replica do in this state; nothing is recorded.

@@ -1,6 +1,6 @@
 //! OSDI'99 §4.3: checkpoints, their proof, and garbage collection.
 
-use super::log::{Vote, add_vote, evidence};
+use super::log::{Vote, add_own_vote, add_vote, evidence};
 use super::verify::stable_evidence_proves;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, Snapshot};
 use crate::certificate::StableCertificate;
@@ -43,9 +43,8 @@ impl<B: Bundle> Replica<B> {
         self.snapshots.insert(n, snapshot);
         let signature = setup.sign(Checkpoint { n, digest, replica: setup.id }).signature;
         let vote = Vote { view: View(0), replica: setup.id, digest, signature };
-        let votes = self.checkpoints.entry(n).or_default();
-        // Our own vote may already be logged; only a mutant then has another to add.
-        let _ = add_vote(votes, vote, &setup.rules, Self::votes_bound(setup));
+        let bound = Self::votes_bound(setup);
+        self.checkpoints.update(|votes| add_own_vote(votes, n, &vote, &setup.rules, bound));
         digest
     }
 
@@ -133,10 +132,10 @@ impl<B: Bundle> Replica<B> {
         let own = self.snapshots.get(&n).filter(|snapshot| snapshot.tree.root() == digest).cloned();
         self.forget_votes(|m, _, _| m > n);
         self.committed.retain(|&m, _| m > n);
-        self.checkpoints.retain(|&m, _| m > n);
+        self.checkpoints.update(|votes| votes.retain(|&m, _| m > n));
         if let Some(snapshot) = own {
             self.persist(setup, Record::Snapshot(snapshot), effects);
-            self.transfer = None;
+            self.transfer.set(None);
         } else if setup.rules.fetch_missing_state(self.last_executed(), n) {
             self.start_transfer(setup, n, digest, effects);
         }

@@ -73,7 +73,7 @@ impl<B: Bundle> Replica<B> {
         if timestamp <= last {
             return self.answer_again(setup, client, timestamp, effects);
         }
-        let pooled = self.pool.get(&client).map(|request| request.content.timestamp);
+        let pooled = self.requests.pool.get(&client).map(|request| request.content.timestamp);
         if pooled.is_some_and(|pooled| pooled > timestamp) {
             return Err(Rejection::OldTimestamp);
         }
@@ -85,7 +85,7 @@ impl<B: Bundle> Replica<B> {
         if pooled == Some(timestamp) {
             return Err(Rejection::Duplicate);
         }
-        self.pool.insert(client, signed);
+        self.requests.pool.insert(client, signed);
         self.enqueue(setup, client);
         self.propose(setup, effects);
         Ok(())
@@ -93,14 +93,14 @@ impl<B: Bundle> Replica<B> {
 
     /// At the primary, puts a client in the queue unless its request is proposed or queued already.
     pub(super) fn enqueue(&mut self, setup: &Setup<B>, client: ClientId) {
-        if !self.is_primary(setup) || self.queue.contains(&client) {
+        if !self.is_primary(setup) || self.requests.queue.contains(&client) {
             return;
         }
-        let unproposed = self.pool.get(&client).is_some_and(|request| {
+        let unproposed = self.requests.pool.get(&client).is_some_and(|request| {
             self.proposed.get(&client).is_none_or(|&proposed| request.content.timestamp > proposed)
         });
         if unproposed {
-            self.queue.push_back(client);
+            self.requests.queue.push_back(client);
         }
     }
 

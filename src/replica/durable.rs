@@ -5,6 +5,7 @@
 //! the records contradicts nothing that was sent, by construction: there is no other way to change it.
 
 use super::blocks::Tree;
+use super::noted::{Noted, Part};
 use crate::certificate::{PreparedCertificate, StableCertificate};
 use crate::crypto::{Crypto, Signed};
 use crate::message::{Batch, NewView, PrePrepare, ViewChange};
@@ -61,7 +62,7 @@ pub struct Durable<C: Crypto> {
     /// The VIEW-CHANGE sent since, if any: the replica is between two views.
     pub view_change: Option<Arc<Signed<ViewChange<C>, C>>>,
     /// The NEW-VIEW by which `view` was entered; none in view 0.
-    pub new_view: Option<Arc<Signed<NewView<C>, C>>>,
+    pub new_view: Noted<Option<Arc<Signed<NewView<C>, C>>>, { Part::NewView as u8 }>,
     /// Accepted PRE-PREPAREs of the current view, above h.
     pub log: BTreeMap<(View, SeqNo), Signed<PrePrepare, C>>,
     /// For each sequence number above h what was accepted in views since left, the latest last.
@@ -135,7 +136,7 @@ impl<C: Crypto> Durable<C> {
         let (view, h) = (new_view.content.view, self.h());
         self.view = view;
         self.view_change = None;
-        self.new_view = Some(new_view.clone());
+        self.new_view.set(Some(new_view.clone()));
         self.supersede_log();
         self.log.retain(|&(old, _), _| !rules.forget_old_votes(old, view));
         for pre_prepare in &new_view.content.pre_prepares {

@@ -1,7 +1,7 @@
 //! OSDI'99 §4.2: execution in the order of sequence numbers, and the replies.
 
 use super::clients::bounded;
-use super::{Bundle, Effects, ExecutedRequest, Fact, Record, Replica, Setup};
+use super::{Bundle, Effects, ExecutedRequest, Fact, Record, Replica, Requests, Setup};
 use crate::message::Batch;
 use crate::rules::Rules;
 use crate::service::Service;
@@ -22,7 +22,7 @@ impl<B: Bundle> Replica<B> {
             }
             if !requests.is_empty() {
                 // OSDI'99 §4.5.2: the time-out grows until requests execute again.
-                self.backoff = 0;
+                self.backoff.set(0);
             }
             if n.0 % setup.parameters.checkpoint_interval == 0 {
                 self.take_checkpoint(setup, n, effects);
@@ -69,9 +69,10 @@ impl<B: Bundle> Replica<B> {
     /// A pooled request that has executed, or is older than one that has, is no longer waited for.
     pub(super) fn drop_answered_requests(&mut self) {
         let clients = &self.clients;
-        self.pool.retain(|&client, request| request.content.timestamp > clients.last_timestamp(client));
-        let pool = &self.pool;
-        self.queue.retain(|client| pool.contains_key(client));
+        self.requests.update(|Requests { pool, queue }| {
+            pool.retain(|&client, request| request.content.timestamp > clients.last_timestamp(client));
+            queue.retain(|client| pool.contains_key(client));
+        });
         self.proposed.retain(|&client, timestamp| *timestamp > clients.last_timestamp(client));
     }
 }

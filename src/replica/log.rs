@@ -1,6 +1,6 @@
 //! Votes received and not yet part of a certificate, and the predicates over the log.
 
-use super::{Bundle, Replica, Setup};
+use super::{Bundle, Replica, Setup, Votes};
 use crate::crypto::{Crypto, Evidence};
 use crate::message::{Batch, PrePrepare};
 use crate::rejection::Rejection;
@@ -17,19 +17,6 @@ pub(super) struct Vote<C: Crypto> {
     pub(super) signature: C::Signature,
 }
 
-/// The votes for one sequence number, each list sorted: at most one of each sender in each view.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Votes<C: Crypto> {
-    pub(super) prepares: Vec<Vote<C>>,
-    pub(super) commits: Vec<Vote<C>>,
-}
-
-impl<C: Crypto> Default for Votes<C> {
-    fn default() -> Self {
-        Votes { prepares: Vec::new(), commits: Vec::new() }
-    }
-}
-
 /// Logs a vote. The first of a sender counts; a second, equal or not, changes nothing.
 pub(super) fn add_vote<C: Crypto, R: Rules>(
     votes: &mut Vec<Vote<C>>,
@@ -44,6 +31,17 @@ pub(super) fn add_vote<C: Crypto, R: Rules>(
     let position = votes.partition_point(|v| *v <= vote);
     votes.insert(position, vote);
     Ok(())
+}
+
+/// Logs a vote of this replica itself. It may already be there; only a mutant then has another to add.
+pub(super) fn add_own_vote<C: Crypto, R: Rules>(
+    votes: &mut Votes<C>,
+    n: SeqNo,
+    vote: &Vote<C>,
+    rules: &R,
+    bound: usize,
+) {
+    let _ = add_vote(votes.entry(n).or_default(), vote.clone(), rules, bound);
 }
 
 impl<B: Bundle> Replica<B> {
@@ -81,23 +79,26 @@ impl<B: Bundle> Replica<B> {
         setup: &Setup<B>,
         proposal: PrePrepare,
     ) -> Vec<(ReplicaId, <B::Crypto as Crypto>::Signature)> {
-        let votes = self.votes.get(&proposal.n).map_or(&[][..], |votes| &votes.prepares);
+        let votes = self.prepares.get(&proposal.n).map_or(&[][..], Vec::as_slice);
         matching(setup, votes, proposal).map(|vote| (vote.replica, vote.signature.clone())).collect()
     }
 
     /// How many logged COMMITs match the PRE-PREPARE.
     pub(super) fn matching_commits(&self, setup: &Setup<B>, proposal: PrePrepare) -> usize {
-        let votes = self.votes.get(&proposal.n).map_or(&[][..], |votes| &votes.commits);
+        let votes = self.commits.get(&proposal.n).map_or(&[][..], Vec::as_slice);
         matching(setup, votes, proposal).count()
     }
 
     /// Forgets votes that can no longer form anything, and empty lists with them.
     pub(super) fn forget_votes(&mut self, keep: impl Fn(SeqNo, &Vote<B::Crypto>, Phase) -> bool) {
-        for (&n, votes) in &mut self.votes {
-            votes.prepares.retain(|vote| keep(n, vote, Phase::Prepare));
-            votes.commits.retain(|vote| keep(n, vote, Phase::Commit));
-        }
-        self.votes.retain(|_, votes| !votes.prepares.is_empty() || !votes.commits.is_empty());
+        let forget = |of: &mut Votes<B::Crypto>, phase| {
+            for (&n, votes) in of.iter_mut() {
+                votes.retain(|vote| keep(n, vote, phase));
+            }
+            of.retain(|_, votes| !votes.is_empty());
+        };
+        self.prepares.update(|votes| forget(votes, Phase::Prepare));
+        self.commits.update(|votes| forget(votes, Phase::Commit));
     }
 }
 

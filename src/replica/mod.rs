@@ -17,6 +17,7 @@
 //! | `restore` | starting and restarting | |
 //! | `normal_form` | what an exploration may forget | |
 //! | `subject` | which messages an exploration need not try | |
+//! | `noted`, `parts` | what a step depends on | |
 //!
 //! Two decisions run through all of them. What must survive a crash is in [`Durable`] and changes only by
 //! records that are effects too. And what is merely received (votes, VIEW-CHANGEs) is forgotten as soon as
@@ -32,6 +33,8 @@ mod log;
 mod new_view;
 mod normal;
 mod normal_form;
+pub mod noted;
+mod parts;
 mod restore;
 mod state_transfer;
 mod status;
@@ -43,6 +46,7 @@ pub use clients::{ClientTable, LastReply};
 pub use durable::{Durable, Record, Snapshot};
 pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timer};
 pub use new_view::compute_o;
+pub use parts::Receipts;
 pub use restore::RestoreError;
 pub use subject::Subject;
 
@@ -52,7 +56,7 @@ use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::service::Service;
 use crate::types::{ClientId, Cluster, Parameters, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
-use log::Votes;
+use noted::{Noted, Part, apart};
 use state_transfer::Transfer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
@@ -152,6 +156,24 @@ pub enum Event<C: Crypto> {
     Timeout(Timer),
 }
 
+/// Votes by sequence number, each list sorted: at most one vote of each sender in each view.
+type Votes<C> = BTreeMap<SeqNo, Vec<log::Vote<C>>>;
+
+/// Requests that wait.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct Requests<C: Crypto> {
+    /// The latest of each client.
+    pool: BTreeMap<ClientId, Signed<Request, C>>,
+    /// At the primary: clients whose pooled request is to be proposed, in the order of arrival.
+    queue: VecDeque<ClientId>,
+}
+
+impl<C: Crypto> Default for Requests<C> {
+    fn default() -> Self {
+        Requests { pool: BTreeMap::new(), queue: VecDeque::new() }
+    }
+}
+
 type ViewChanges<C> = Vec<Arc<Signed<ViewChange<C>, C>>>;
 
 /// A read-only request waiting until everything up to the given number has executed.
@@ -164,40 +186,40 @@ type WaitingRead<C> = (Signed<Request, C>, SeqNo);
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Replica<B: Bundle> {
     durable: Durable<B::Crypto>,
-    /// PREPAREs and COMMITs not yet part of a certificate.
-    votes: BTreeMap<SeqNo, Votes<B::Crypto>>,
+    /// PREPAREs not yet part of a certificate.
+    prepares: Noted<Votes<B::Crypto>, { Part::Prepares as u8 }>,
+    /// COMMITs not yet part of a certificate.
+    commits: Noted<Votes<B::Crypto>, { Part::Commits as u8 }>,
     /// Views and numbers that are committed-local.
     committed: BTreeMap<SeqNo, View>,
     /// CHECKPOINTs above h.
-    checkpoints: BTreeMap<SeqNo, Vec<log::Vote<B::Crypto>>>,
+    checkpoints: Noted<Votes<B::Crypto>, { Part::Checkpoints as u8 }>,
     /// This replica's own states at checkpoints above h.
     snapshots: BTreeMap<SeqNo, Arc<Snapshot>>,
     /// VIEW-CHANGEs for views above the current one.
-    view_changes: BTreeMap<View, ViewChanges<B::Crypto>>,
+    view_changes: Noted<BTreeMap<View, ViewChanges<B::Crypto>>, { Part::ViewChanges as u8 }>,
     /// The service after the last executed batch.
     service: B::Service,
     /// Who was answered what.
     clients: ClientTable,
-    /// Known requests that have not executed, the latest of each client.
-    pool: BTreeMap<ClientId, Signed<Request, B::Crypto>>,
-    /// At the primary: clients whose pooled request is to be proposed, in the order of arrival.
-    queue: VecDeque<ClientId>,
+    /// Known requests that have not executed.
+    requests: Noted<Requests<B::Crypto>, { Part::Requests as u8 }>,
     /// At the primary: the latest timestamp proposed in this view.
     proposed: BTreeMap<ClientId, Timestamp>,
     /// Reads to be answered, the latest of each client.
     reads: BTreeMap<ClientId, WaitingRead<B::Crypto>>,
     /// The request for which the progress timer runs.
-    awaited: Option<(ClientId, Timestamp)>,
+    awaited: Noted<Option<(ClientId, Timestamp)>, { Part::Awaited as u8 }>,
     /// The exponent of the progress time-out.
-    backoff: u8,
+    backoff: Noted<u8, { Part::Backoff as u8 }>,
     /// State being fetched.
-    transfer: Option<Transfer>,
+    transfer: Noted<Option<Transfer>, { Part::Transfer as u8 }>,
 }
 
 impl<B: Bundle> Replica<B> {
     /// Handles one event. The only way, besides [`Replica::start`], to change a replica.
     pub fn step(&mut self, setup: &Setup<B>, event: Event<B::Crypto>, effects: &mut Effects<B::Crypto>) {
-        let timer = self.timer_reason(setup);
+        let timer = apart(|| self.timer_reason(setup));
         match event {
             Event::Message(message) => self.on_message(setup, message.into_inner(), effects),
             Event::Timeout(Timer::Progress { .. }) => self.on_progress_timeout(setup, effects),
@@ -260,7 +282,7 @@ impl<B: Bundle> Replica<B> {
                 (left.len() >= setup.rules.view_change_quorum(&setup.cluster)).then_some((target, None))
             }
             None => {
-                setup.rules.timer_on_request(self.awaited.is_some()).then_some((self.view(), self.awaited))
+                setup.rules.timer_on_request(self.awaited.is_some()).then_some((self.view(), *self.awaited))
             }
         }
     }
@@ -271,11 +293,11 @@ impl<B: Bundle> Replica<B> {
         before: Option<(View, Option<(ClientId, Timestamp)>)>,
         effects: &mut Effects<B::Crypto>,
     ) {
-        self.await_some_request();
-        let after = self.timer_reason(setup);
+        self.awaited.set(apart(|| self.next_awaited()));
+        let (after, backoff) = apart(|| (self.timer_reason(setup), *self.backoff));
         if after != before {
             effects.push(match after {
-                Some(_) => Effect::SetTimer(Timer::Progress { backoff: self.backoff }),
+                Some(_) => Effect::SetTimer(Timer::Progress { backoff }),
                 None => Effect::CancelProgressTimer,
             });
         }
@@ -283,16 +305,16 @@ impl<B: Bundle> Replica<B> {
 
     /// Chooses the request to wait for: after the one awaited before, in the order of clients, so that no
     /// client is passed over for ever by a primary that serves the others.
-    fn await_some_request(&mut self) {
+    fn next_awaited(&self) -> Option<(ClientId, Timestamp)> {
         let still_waiting = self.awaited.is_some_and(|(client, timestamp)| {
-            self.pool.get(&client).is_some_and(|request| request.content.timestamp == timestamp)
+            self.requests.pool.get(&client).is_some_and(|request| request.content.timestamp == timestamp)
         });
         if still_waiting {
-            return;
+            return *self.awaited;
         }
         let after = self.awaited.map_or(ClientId(0), |(client, _)| ClientId(client.0.saturating_add(1)));
-        self.awaited = (self.pool.range(after..).next().or_else(|| self.pool.iter().next()))
-            .map(|(&client, request)| (client, request.content.timestamp));
+        (self.requests.pool.range(after..).next().or_else(|| self.requests.pool.iter().next()))
+            .map(|(&client, request)| (client, request.content.timestamp))
     }
 
     fn on_progress_timeout(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
@@ -339,7 +361,7 @@ impl<B: Bundle> Replica<B> {
 
     /// Known requests that have not executed.
     pub fn waiting_requests(&self) -> usize {
-        self.pool.len()
+        self.requests.pool.len()
     }
 
     /// Whether something is to happen that others take part in: a request or a proposal waits to execute, or a view to
@@ -347,7 +369,7 @@ impl<B: Bundle> Replica<B> {
     pub fn awaits_progress(&self) -> bool {
         let next = (self.view(), self.last_executed().next());
         let proposed = self.durable.log.range(next..=(self.view(), SeqNo(u64::MAX))).next().is_some();
-        proposed || !self.pool.is_empty() || self.leaving().is_some()
+        proposed || !self.requests.pool.is_empty() || self.leaving().is_some()
     }
 
     /// The stable checkpoint whose state is being fetched, and how many of its blocks are here.

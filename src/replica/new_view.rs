@@ -122,7 +122,7 @@ impl<B: Bundle> Replica<B> {
         self.persist(setup, Record::NewView(new_view.clone()), effects);
         self.forget_votes(|_, vote, _| !setup.rules.forget_old_votes(vote.view, view));
         self.committed.retain(|_, committed| !setup.rules.forget_old_votes(*committed, view));
-        self.view_changes = self.view_changes.split_off(&view.next());
+        self.view_changes.update(|known| *known = known.split_off(&view.next()));
         let carried: Vec<PrePrepare> =
             (self.durable.log.values()).map(|m| m.content).filter(|m| m.view == view).collect();
         let entries = carried.iter().map(|m| (m.n, m.digest)).collect();
@@ -148,7 +148,7 @@ impl<B: Bundle> Replica<B> {
 
     /// At the primary of the view just entered: queues the known requests that `O` does not carry.
     pub(super) fn requeue(&mut self, setup: &Setup<B>) {
-        self.queue.clear();
+        self.requests.update(|requests| requests.queue.clear());
         self.proposed.clear();
         if !self.is_primary(setup) {
             return;
@@ -164,7 +164,7 @@ impl<B: Bundle> Replica<B> {
                 *proposed = (*proposed).max(request.content.timestamp);
             }
         }
-        let clients: Vec<_> = self.pool.keys().copied().collect();
+        let clients: Vec<_> = self.requests.pool.keys().copied().collect();
         for client in clients {
             self.enqueue(setup, client);
         }

@@ -1,6 +1,6 @@
 //! OSDI'99 §4.2: PRE-PREPARE, PREPARE, COMMIT.
 
-use super::log::{Phase, Vote, add_vote, evidence};
+use super::log::{Phase, Vote, add_own_vote, add_vote, evidence};
 use super::verify::prepared_evidence_proves;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
 use crate::certificate::PreparedCertificate;
@@ -20,7 +20,7 @@ impl<B: Bundle> Replica<B> {
     /// Deviation: while a batch is in flight, only a full one joins it (the rule of Nagle, RFC 896): the votes for a batch cost
     /// the same whatever it holds. Source: the bound on protocol instances in flight of Castro's thesis, §5.1.4.
     pub(super) fn propose(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
-        while self.is_primary(setup) && self.is_active(setup) && !self.queue.is_empty() {
+        while self.is_primary(setup) && self.is_active(setup) && !self.requests.queue.is_empty() {
             let n = self.next_n();
             let in_flight = n.0.saturating_sub(self.last_executed().next().0);
             if in_flight >= setup.parameters.max_in_flight
@@ -53,19 +53,19 @@ impl<B: Bundle> Replica<B> {
     /// Whether the queue holds as much as a batch may.
     fn fills_a_batch(&self, setup: &Setup<B>) -> bool {
         let Parameters { max_batch_requests, max_batch_bytes, .. } = setup.parameters;
-        let queued = self.queue.iter().filter_map(|client| self.pool.get(client));
+        let queued = self.requests.queue.iter().filter_map(|client| self.requests.pool.get(client));
         let bytes: usize =
             queued.take(max_batch_requests).map(|request| request.content.operation.len()).sum();
-        self.queue.len() >= max_batch_requests || bytes >= max_batch_bytes
+        self.requests.queue.len() >= max_batch_requests || bytes >= max_batch_bytes
     }
 
     /// Takes requests off the queue, in order, up to the bounds of a batch.
     fn next_batch(&mut self, setup: &Setup<B>) -> Batch<B::Crypto> {
         let mut batch = Batch { requests: Vec::new() };
         let mut bytes = 0;
-        while let Some(client) = self.queue.front() {
-            let Some(request) = self.pool.get(client) else {
-                self.queue.pop_front();
+        while let Some(client) = self.requests.queue.front() {
+            let Some(request) = self.requests.pool.get(client) else {
+                self.requests.queue.pop_front();
                 continue;
             };
             let longer = bytes + request.content.operation.len();
@@ -77,7 +77,7 @@ impl<B: Bundle> Replica<B> {
             bytes = longer;
             self.proposed.insert(*client, request.content.timestamp);
             batch.requests.push(request.clone());
-            self.queue.pop_front();
+            self.requests.queue.pop_front();
         }
         batch
     }
@@ -143,9 +143,8 @@ impl<B: Bundle> Replica<B> {
     ) {
         let prepare = setup.sign(Prepare { view, n, digest, replica: setup.id });
         let vote = Vote { view, replica: setup.id, digest, signature: prepare.signature.clone() };
-        let votes = &mut self.votes.entry(n).or_default().prepares;
-        // Our own vote may already be logged; only a mutant then has another to add.
-        let _ = add_vote(votes, vote, &setup.rules, Self::votes_bound(setup));
+        let bound = Self::votes_bound(setup);
+        self.prepares.update(|votes| add_own_vote(votes, n, &vote, &setup.rules, bound));
         effects.send(Destination::Replicas, Message::Prepare(prepare));
     }
 
@@ -164,7 +163,7 @@ impl<B: Bundle> Replica<B> {
             return Err(Rejection::Duplicate);
         }
         let vote = Vote { view, replica, digest, signature: signed.signature };
-        let votes = &mut self.votes.entry(n).or_default().prepares;
+        let votes = self.prepares.entry(n).or_default();
         add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
         self.try_prepared(setup, view, n, effects);
         Ok(())
@@ -211,9 +210,8 @@ impl<B: Bundle> Replica<B> {
     ) {
         let commit = setup.sign(Commit { view, n, digest, replica: setup.id });
         let vote = Vote { view, replica: setup.id, digest, signature: commit.signature.clone() };
-        let votes = &mut self.votes.entry(n).or_default().commits;
-        // Our own vote may already be logged; only a mutant then has another to add.
-        let _ = add_vote(votes, vote, &setup.rules, Self::votes_bound(setup));
+        let bound = Self::votes_bound(setup);
+        self.commits.update(|votes| add_own_vote(votes, n, &vote, &setup.rules, bound));
         effects.send(Destination::Replicas, Message::Commit(commit));
     }
 
@@ -229,7 +227,7 @@ impl<B: Bundle> Replica<B> {
             return Err(Rejection::Duplicate);
         }
         let vote = Vote { view, replica, digest, signature: signed.signature };
-        let votes = &mut self.votes.entry(n).or_default().commits;
+        let votes = self.commits.entry(n).or_default();
         add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
         self.try_committed(setup, view, n, effects);
         Ok(())

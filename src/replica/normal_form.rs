@@ -5,7 +5,7 @@
 //! needs to see the state, and a model checks on every state that it changes nothing
 //! (`normal_form(step(s, e)) = normal_form(step(normal_form(s), e))`, with the same messages and facts).
 
-use super::{Bundle, Replica, Setup};
+use super::{Bundle, Replica, Requests, Setup};
 use crate::message::ViewChange;
 use crate::types::{SeqNo, View};
 use std::collections::BTreeSet;
@@ -19,15 +19,17 @@ impl<B: Bundle> Replica<B> {
     /// in it.
     pub fn without_dead_state(&self, setup: &Setup<B>) -> Self {
         let mut alive = self.clone();
-        alive.durable.new_view = None;
-        alive.backoff = 0;
-        alive.awaited = None;
-        alive.await_some_request();
-        alive.transfer = alive.transfer.map(|transfer| transfer.without_requests(setup));
+        alive.durable.new_view.set(None);
+        alive.backoff.set(0);
+        alive.awaited.set(None);
+        alive.awaited.set(alive.next_awaited());
+        let transfer = alive.transfer.take().map(|transfer| transfer.without_requests(setup));
+        alive.transfer.set(transfer);
         if !self.is_active(setup) {
-            alive.votes.clear();
+            alive.prepares.clear();
+            alive.commits.clear();
             alive.committed.clear();
-            alive.queue.clear();
+            alive.requests.queue.clear();
             alive.proposed.clear();
         }
         alive
@@ -46,10 +48,9 @@ impl<B: Bundle> Replica<B> {
             list.retain(|m| m.content.replica == setup.id);
         }
         bare.view_changes.retain(|_, list| !list.is_empty());
-        bare.transfer = self.transfer_at_its_beginning(setup);
-        bare.pool.clear();
-        bare.queue.clear();
-        bare.awaited = None;
+        bare.transfer.set(self.transfer_at_its_beginning(setup));
+        bare.requests.set(Requests::default());
+        bare.awaited.set(None);
         bare
     }
 
@@ -57,7 +58,8 @@ impl<B: Bundle> Replica<B> {
     /// view is over.
     pub fn without_finished_view(&self) -> Self {
         let mut over = self.clone();
-        over.votes.clear();
+        over.prepares.clear();
+        over.commits.clear();
         over.committed.clear();
         over.durable.log.clear();
         over
@@ -79,10 +81,9 @@ impl<B: Bundle> Replica<B> {
         } else {
             let named: BTreeSet<_> = bare.durable.log.values().map(|m| m.content.digest).collect();
             bare.durable.batches.retain(|digest, _| named.contains(digest));
-            bare.pool.clear();
-            bare.queue.clear();
+            bare.requests.set(Requests::default());
             bare.proposed.clear();
-            bare.awaited = None;
+            bare.awaited.set(None);
         }
         bare
     }

@@ -1,12 +1,13 @@
 //! Starting: from the initial state, or from what was durable when the replica stopped.
 
 use super::log::{Vote, add_vote};
+use super::noted::Noted;
 use super::state_transfer::split_state;
 use super::{Bundle, Destination, Durable, Effect, Effects, Record, Replica, Setup, Snapshot, Timer};
 use crate::message::{Commit, Prepare};
 use crate::rules::Rules;
 use crate::types::{Digest, SeqNo, View};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The durable state is not one that this replica, with this configuration, can have written.
@@ -69,20 +70,20 @@ impl<B: Bundle> Replica<B> {
     fn initial(setup: &Setup<B>) -> Self {
         let mut replica = Replica {
             durable: Durable::default(),
-            votes: BTreeMap::new(),
+            prepares: Noted::default(),
+            commits: Noted::default(),
             committed: BTreeMap::new(),
-            checkpoints: BTreeMap::new(),
+            checkpoints: Noted::default(),
             snapshots: BTreeMap::new(),
-            view_changes: BTreeMap::new(),
+            view_changes: Noted::default(),
             service: setup.genesis.clone(),
             clients: super::ClientTable::default(),
-            pool: BTreeMap::new(),
-            queue: VecDeque::new(),
+            requests: Noted::default(),
             proposed: BTreeMap::new(),
             reads: BTreeMap::new(),
-            awaited: None,
-            backoff: 0,
-            transfer: None,
+            awaited: Noted::default(),
+            backoff: Noted::default(),
+            transfer: Noted::default(),
         };
         replica.durable.snapshot = replica.snapshot(setup, SeqNo(0));
         replica
@@ -157,14 +158,15 @@ impl<B: Bundle> Replica<B> {
             let (view, n, digest, replica) = (proposal.view, proposal.n, proposal.digest, setup.id);
             let bound = Self::votes_bound(setup);
             let prepared = self.prepared(view, n);
-            let votes = self.votes.entry(n).or_default();
             // A vote that is there already is the same vote.
             let _ = if prepared {
                 let signature = setup.sign(Commit { view, n, digest, replica }).signature;
-                add_vote(&mut votes.commits, Vote { view, replica, digest, signature }, &setup.rules, bound)
+                let votes = self.commits.entry(n).or_default();
+                add_vote(votes, Vote { view, replica, digest, signature }, &setup.rules, bound)
             } else if setup.cluster.primary(view) != replica {
                 let signature = setup.sign(Prepare { view, n, digest, replica }).signature;
-                add_vote(&mut votes.prepares, Vote { view, replica, digest, signature }, &setup.rules, bound)
+                let votes = self.prepares.entry(n).or_default();
+                add_vote(votes, Vote { view, replica, digest, signature }, &setup.rules, bound)
             } else {
                 Ok(())
             };

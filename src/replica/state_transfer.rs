@@ -107,8 +107,8 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) {
         let interrupted = self.transfer.take();
-        self.transfer =
-            Some(Transfer::begin(setup, n, root, interrupted, &|digest| self.block(digest).cloned()));
+        let begun = Transfer::begin(setup, n, root, interrupted, &|digest| self.block(digest).cloned());
+        self.transfer.set(Some(begun));
         self.continue_transfer(setup, effects);
     }
 
@@ -121,7 +121,7 @@ impl<B: Bundle> Replica<B> {
 
     /// Asks another replica for everything still wanted; what was asked for may be lost.
     pub(super) fn retry_transfer(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
-        if let Some(transfer) = &mut self.transfer {
+        if let Some(transfer) = self.transfer.as_mut() {
             transfer.asked.clear();
             transfer.source = next_source(setup, transfer.source);
         }
@@ -129,7 +129,7 @@ impl<B: Bundle> Replica<B> {
     }
 
     fn continue_transfer(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
-        let Some(transfer) = &mut self.transfer else { return };
+        let Some(transfer) = self.transfer.as_mut() else { return };
         let room = MAX_FETCHES.saturating_sub(transfer.asked.len());
         let next: Vec<Digest> = transfer.wanted.difference(&transfer.asked).take(room).copied().collect();
         for digest in next {
@@ -152,14 +152,14 @@ impl<B: Bundle> Replica<B> {
         let digest = B::Crypto::digest(&block);
         let wanted = transfer.wanted.contains(&digest);
         if !setup.rules.transfer_verified(wanted) {
-            self.transfer = Some(transfer);
+            self.transfer.set(Some(transfer));
             return Err(Rejection::Unwanted);
         }
         let named = if wanted { Some(digest) } else { transfer.wanted.first().copied() };
         if let Some(named) = named {
             transfer.take(named, block, &|digest| self.block(digest).cloned());
         }
-        self.transfer = Some(transfer);
+        self.transfer.set(Some(transfer));
         self.continue_transfer(setup, effects);
         Ok(())
     }

@@ -57,7 +57,7 @@ impl<B: Bundle> Replica<B> {
         self.resend_checkpoints(setup, theirs, effects);
         if setup.rules.resume_on_catch_up(theirs.view, self.view())
             && theirs.leaving.is_none_or(|target| target <= self.view())
-            && let Some(new_view) = &self.durable.new_view
+            && let Some(new_view) = self.durable.new_view.as_ref()
         {
             effects.send(Destination::Replica(theirs.replica), Message::NewView(new_view.clone()));
         }

@@ -94,7 +94,7 @@ impl<B: Bundle> Replica<B> {
         if timestamp <= last {
             return timestamp == last && setup.rules.reply_cached();
         }
-        match self.pool.get(&client).map(|request| request.content.timestamp) {
+        match self.requests.pool.get(&client).map(|request| request.content.timestamp) {
             Some(pooled) if pooled == timestamp => !self.is_primary(setup),
             Some(pooled) => pooled < timestamp,
             None => true,

@@ -1,6 +1,7 @@
 //! OSDI'99 §4.4: leaving a view.
 
 use super::normal::certify;
+use super::noted::apart;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, ViewChanges};
 use crate::certificate::PreparedCertificate;
 use crate::crypto::{Crypto, Signed};
@@ -24,7 +25,7 @@ impl<B: Bundle> Replica<B> {
         target: View,
         effects: &mut Effects<B::Crypto>,
     ) {
-        self.backoff = setup.rules.timeout_grows(self.backoff);
+        self.backoff.set(apart(|| setup.rules.timeout_grows(*self.backoff)));
         let view_change = Arc::new(setup.sign(ViewChange {
             view: target,
             n: self.durable.h(),
@@ -35,8 +36,14 @@ impl<B: Bundle> Replica<B> {
         self.persist(setup, Record::ViewChange(view_change.clone()), effects);
         effects.fact(Fact::ViewLeft { view: self.view(), to: target });
         effects.send(Destination::Replicas, Message::ViewChange(view_change.clone()));
-        self.view_changes = self.view_changes.split_off(&target);
-        insert_by_sender(self.view_changes.entry(target).or_default(), view_change);
+        self.view_changes.update(|known| {
+            *known = known.split_off(&target);
+            insert_by_sender(known.entry(target).or_default(), view_change.clone());
+        });
+        if !setup.rules.stop_after_view_change(Some(target)) {
+            // Nothing can become of them any more.
+            self.forget_votes(|_, _, _| false);
+        }
         self.join(setup, effects);
         self.try_new_view(setup, target, effects);
     }

@@ -149,7 +149,7 @@ pub fn slots_of_view_0(net: &Net) -> Vec<Case> {
 
 pub fn slots_of_view_1(net: &Net) -> Vec<Case> {
     let stale = net.replicas[AT].durable().stable.clone().expect("a checkpoint is stable");
-    let entered = net.replicas[AT].durable().new_view.clone().expect("view 1 was entered");
+    let entered = net.replicas[AT].durable().new_view.as_ref().cloned().expect("view 1 was entered");
     let mut cases = vec![
         ("an executed request", Message::Request(net.put(0, 2, "k2", "v")), Rejection::OldTimestamp),
         ("h itself", Message::Checkpoint(sign(1, checkpoint(4, D, 1))), Rejection::OutOfWindow),
@@ -164,7 +164,7 @@ pub fn slots_of_view_1(net: &Net) -> Vec<Case> {
 }
 
 pub fn slots_of_the_view_left(net: &Net) -> Vec<Case> {
-    let entered = net.replicas[AT].durable().new_view.clone().expect("view 1 was entered");
+    let entered = net.replicas[AT].durable().new_view.as_ref().cloned().expect("view 1 was entered");
     let mut cases = slot(net, "the view left", 1, 6, Rejection::LeavingView);
     cases.push(("the view left", Message::NewView(entered), Rejection::WrongView));
     cases

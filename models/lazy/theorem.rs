@@ -1,0 +1,401 @@
+//! Why lazy delivery loses nothing: a simulation, replica by replica, and what each run checks of it.
+//!
+//! # What is claimed
+//!
+//! Let an *execution* be any sequence of deliveries, one at a time, and time-outs, as in [`Delivery::One`]: every message that
+//! correct replicas have sent or that the adversary can make of what was sent may reach any replica at any time, any
+//! number of times or never, and the timer of a replica may fire at any time until the highest view is left for. Let an
+//! execution lead to local states `x_1, x_2, ...` of the correct replicas (with what each has reported so far), and to a
+//! set `S` of messages sent. Then the lazy exploration reaches a state with the local states `nf(x_1), nf(x_2), ...`, their
+//! normal forms, in which at least `S` has been sent. A normal form has the same history as the state, and the properties
+//! look at the joint history alone, so what they say of the lazy exploration they say of every execution.
+//!
+//! # Why
+//!
+//! By induction over the execution. It holds at the start. Let replica `i` in `x` take a step by the event `e` to `y`,
+//! and send `out`. Everything that ever reached `i`, and `e`, is available in `S`; by the hypothesis of the induction, and
+//! as the adversary makes no less of more, it is available in the lazy state too. If now
+//!
+//! > *(simulation)* moves that the lazy exploration takes lead from `nf(x)` to `nf(y)` and send at least `out`, by
+//! > messages that have been delivered to `i` on **every** path that leads to `x`, by `e`, and by time-outs,
+//!
+//! then the lazy exploration takes them, the other replicas stay as they are, and the claim holds after the step. Nothing
+//! is said of what `i` has *probably* received: only what it must have. Moves are independent of the other replicas
+//! because the network only grows.
+//!
+//! # What a run checks
+//!
+//! *Simulation* is a statement about one replica, and is checked on the real code for every step of its *unreduced local
+//! system* ([`local`](super::local)): every mixture of receipts, every message of a set `A` heeded or not, time-outs
+//! anywhere. `A` is everything that the adversary makes of all that any correct replica sends in any state of the
+//! exhausted lazy exploration, and all of that: no less than what is available in any of those states, so by the induction no
+//! less than what is available in any execution.
+//!
+//! - *services*: no step uses the parts of the state that serve timers and retransmission (the last NEW-VIEW, the
+//!   request waited for, the exponent of the time-out). So they are left out of the local system, and it does not matter
+//!   which of several NEW-VIEWs that differ in `V` alone a replica has received: what else a receiver takes from a NEW-VIEW, its
+//!   view, signer, min-s and `O`, is what tells NEW-VIEWs apart here.
+//! - *frame*: a step leaves the parts that it does not use as they are, and the normal form of what it leads to is that of
+//!   the core.
+//! - *simulation*: for every step of the local system. What must have been delivered is worked out over all its paths: the
+//!   greatest solution of "what must have been on the way to `y` is what is common to all steps to `y`: what must have been on
+//!   the way to `x`, and `e`".
+//!
+//! # What is argued only
+//!
+//! - The adversary makes no less of more, up to the `V` of a NEW-VIEW: each of its messages is made of signatures and
+//!   certificates that it can put together, and `tests/adversary` compares what it offers with what can be composed.
+//! - Votes of one certificate are as good as others': `tests/certificates`.
+//! - STATUS and FETCH add nothing: *resending*, a condition of its own.
+//! - Messages about numbers above the highest do not exist, in executions and in the lazy exploration alike.
+//!
+//! In the words of the field: the lazy exploration is a stuttering simulation of the message-level protocol, per process, with
+//! the receipts abstracted away; the cartesian product of receipts is the abstract domain in which it is checked.
+
+use super::conditions::{Conditions, Watch};
+use super::local::{Chosen, CoreId, LocalSystem, Step};
+use crate::world::{Input, Local, LocalId, MessageId, Tables, World};
+use foldhash::fast::FixedState;
+use indexmap::{IndexMap, IndexSet};
+use pbft::replica::Subject;
+use pbft::types::{Principal, ReplicaId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub(super) const SERVICES: &str = "services";
+pub(super) const FRAME: &str = "frame";
+const SIMULATION: &str = "simulation";
+
+/// How large the local systems are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walked {
+    /// Cores, over all correct replicas.
+    pub cores: usize,
+    /// Mixtures of receipts that they stand for.
+    pub mixtures: f64,
+    /// Steps taken by the real code.
+    pub steps: u64,
+}
+
+/// Checks it for every correct replica.
+pub(super) fn check(world: &mut World, conditions: &mut Conditions, watch: &mut Watch<'_>) -> Walked {
+    let available = everything(world);
+    let mut walked = Walked::default();
+    for position in 0..world.correct().len() {
+        if !conditions.goes_on(watch) {
+            break;
+        }
+        let mark = world.tables.mark();
+        let replica = world.correct()[position];
+        let max_view = world.config().max_view;
+        let mut system = LocalSystem::new(&mut world.tables, replica, &available, max_view);
+        system.walk(&mut world.tables, conditions, watch);
+        walked.cores += system.cores();
+        walked.mixtures += system.mixtures();
+        walked.steps += system.taken;
+        eprintln!("{}", system.in_words());
+        let began = std::time::Instant::now();
+        Simulation::new(world, &system).check(conditions, watch);
+        eprintln!("simulated in {:?}", began.elapsed());
+        world.tables.forget_since(mark);
+    }
+    walked
+}
+
+/// All that is sent in any state, and all that the adversary makes of it.
+fn everything(world: &mut World) -> Vec<MessageId> {
+    let mut all: BTreeSet<MessageId> = world.network.given().iter().copied().collect();
+    for position in 0..world.correct().len() {
+        all.extend(world.agents[position].all().flat_map(|agent| agent.sent.iter().copied()));
+    }
+    for (_, merged) in world.tables.all_merged() {
+        all.extend(merged);
+    }
+    let sent: Vec<_> = all.iter().map(|&id| world.tables.message(id).clone()).collect();
+    let made = world.network.adversary().derive(&sent.iter().collect::<Vec<_>>());
+    all.extend(world.network.ever_available());
+    all.extend(made.into_iter().map(|message| world.tables.add_message(message)));
+    all.into_iter().collect()
+}
+
+/// A set of events, by their numbers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Events(Vec<u64>);
+
+impl Events {
+    fn none(of: usize) -> Self {
+        Events(vec![0; of.div_ceil(64)])
+    }
+
+    fn all(of: usize) -> Self {
+        Events(vec![u64::MAX; of.div_ceil(64)])
+    }
+
+    fn insert(&mut self, event: usize) {
+        self.0[event / 64] |= 1 << (event % 64);
+    }
+
+    fn contains(&self, event: usize) -> bool {
+        self.0[event / 64] & 1 << (event % 64) != 0
+    }
+
+    fn join(&mut self, other: &Events) {
+        self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one |= other);
+    }
+
+    /// Keeps what is in both; whether that is less.
+    fn meet(&mut self, other: &Events) -> bool {
+        let mut less = false;
+        for (one, other) in self.0.iter_mut().zip(&other.0) {
+            less |= *one & !other != 0;
+            *one &= other;
+        }
+        less
+    }
+}
+
+/// What must have been delivered on the way to each core, and to each core with a value of a part.
+struct Must {
+    cores: Vec<Events>,
+    values: Vec<Vec<IndexMap<u32, Events, FixedState>>>,
+}
+
+impl Must {
+    fn of(system: &LocalSystem) -> Self {
+        let events = system.messages.len() + 1;
+        let held = |core: CoreId| -> Vec<IndexMap<u32, Events, FixedState>> {
+            (0..pbft::replica::noted::Part::RECEIPTS.len())
+                .map(|place| {
+                    system.held(core, place).iter().map(|&value| (value, Events::all(events))).collect()
+                })
+                .collect()
+        };
+        let cores = u32::try_from(system.cores()).expect("names of cores are 32 bits long");
+        let mut must =
+            Must { cores: vec![Events::all(events); system.cores()], values: (0..cores).map(held).collect() };
+        // At the start nothing has been delivered.
+        must.cores[0] = Events::none(events);
+        for (place, values) in must.values[0].iter_mut().enumerate() {
+            if let Some(first) = system.held(0, place).first() {
+                values[first] = Events::none(events);
+            }
+        }
+        while must.tighten(system) {}
+        must
+    }
+
+    /// What has been delivered before a step, and by it.
+    fn by(&self, step: &Step) -> Events {
+        let mut events = self.before(step.from, &step.used);
+        events.insert(step.event);
+        events
+    }
+
+    fn before(&self, core: CoreId, used: &Chosen) -> Events {
+        let mut events = self.cores[core as usize].clone();
+        for &(place, value) in used {
+            events.join(&self.values[core as usize][place][&value]);
+        }
+        events
+    }
+
+    /// Whether anything turns out not to be a must after all.
+    fn tighten(&mut self, system: &LocalSystem) -> bool {
+        let mut changed = false;
+        // What goes on from a core to another in parts that are not used.
+        type Onward = IndexMap<(CoreId, CoreId, usize), Events, FixedState>;
+        let (mut onward, mut updates) = (Onward::default(), Onward::default());
+        for step in &system.steps {
+            let by = self.by(step);
+            changed |= self.cores[step.to as usize].meet(&by);
+            for &(place, value) in &step.left {
+                changed |= self.values[step.to as usize][place][&value].meet(&by);
+            }
+            for place in 0..pbft::replica::noted::Part::RECEIPTS.len() {
+                let is_updated = step.updated.contains(&place);
+                if step.used.iter().any(|&(used, _)| used == place) || step.from == step.to && !is_updated {
+                    continue;
+                }
+                let by_now = if is_updated { &mut updates } else { &mut onward };
+                by_now.entry((step.from, step.to, place)).or_insert_with(|| by.clone()).meet(&by);
+            }
+        }
+        for from in 0..u32::try_from(self.cores.len()).expect("names of cores are 32 bits long") {
+            for (to, place, before, after) in system.updates(from) {
+                let Some(by) = updates.get(&(from, *to, *place)) else { continue };
+                let mut events = self.values[from as usize][*place][before].clone();
+                events.join(by);
+                changed |= self.values[*to as usize][*place][after].meet(&events);
+            }
+        }
+        for ((from, to, place), by) in onward {
+            for value in system.held(from, place) {
+                let mut events = self.values[from as usize][place][value].clone();
+                events.join(&by);
+                changed |= self.values[to as usize][place][value].meet(&events);
+            }
+        }
+        changed
+    }
+}
+
+/// What is asked of the lazy exploration: from where, to where, sending what, by which messages.
+type Question = (LocalId, LocalId, Arc<[MessageId]>, Vec<MessageId>);
+
+/// Moves of the lazy exploration, looked for.
+struct Simulation<'a> {
+    world: &'a mut World,
+    system: &'a LocalSystem,
+    must: Must,
+    normal: Vec<LocalId>,
+    answers: IndexMap<Question, bool, FixedState>,
+    moves: IndexMap<(LocalId, usize, Vec<MessageId>), Arc<Vec<crate::world::Move>>, FixedState>,
+}
+
+/// Macro steps in a row that stand for one step; more are not looked for.
+const MOST_MOVES: usize = 8;
+
+impl<'a> Simulation<'a> {
+    fn new(world: &'a mut World, system: &'a LocalSystem) -> Self {
+        let mut normal = Vec::new();
+        for id in 0..system.cores() {
+            let core = system.core(u32::try_from(id).expect("names of cores are 32 bits long"));
+            normal.push(normal_form(&mut world.tables, system.replica, core));
+        }
+        Simulation {
+            world,
+            must: Must::of(system),
+            system,
+            normal,
+            answers: IndexMap::default(),
+            moves: IndexMap::default(),
+        }
+    }
+
+    fn check(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
+        let system = self.system;
+        for step in &system.steps {
+            if !conditions.goes_on(watch) {
+                return;
+            }
+            let (from, to) = (self.normal[step.from as usize], self.normal[step.to as usize]);
+            if from == to && step.sends.is_empty() {
+                conditions.note(SIMULATION, true, String::new);
+                continue;
+            }
+            let delivered = self.must.by(step);
+            let holds = self.is_simulated(step, from, to, &delivered);
+            conditions.note(SIMULATION, holds, || self.failure(step, &delivered));
+        }
+    }
+
+    fn is_simulated(&mut self, step: &Step, from: LocalId, to: LocalId, delivered: &Events) -> bool {
+        let all = self.system.messages.iter().enumerate();
+        let all: Vec<MessageId> =
+            all.filter(|&(event, _)| delivered.contains(event)).map(|(_, &message)| message).collect();
+        let subject = |id: &MessageId| Subject::of(self.world.tables.message(*id));
+        let about = match self.system.input(step.event) {
+            Input::Message(message) => subject(&message),
+            Input::TimeOut => None,
+        };
+        // Most are simulated by what is about the same subject.
+        let few: Vec<MessageId> =
+            all.iter().copied().filter(|id| about.is_some() && subject(id) == about).collect();
+        self.leads((from, to, step.sends.clone(), few)) || self.leads((from, to, step.sends.clone(), all))
+    }
+
+    /// Whether moves by these messages, and time-outs, lead there and send that.
+    fn leads(&mut self, question: Question) -> bool {
+        if let Some(&known) = self.answers.get(&question) {
+            return known;
+        }
+        let (from, to, sends, messages) = &question;
+        let mut by_subject: Vec<Vec<MessageId>> = vec![Vec::new(); self.world.network.subjects().len()];
+        for &message in messages {
+            let subject = Subject::of(self.world.tables.message(message));
+            if let Some(number) = self.world.network.subjects().iter().position(|&of| Some(of) == subject) {
+                by_subject[number].push(message);
+            }
+        }
+        let mut seen: IndexSet<(LocalId, BTreeSet<MessageId>), FixedState> = IndexSet::default();
+        seen.insert((*from, BTreeSet::new()));
+        let (mut next, mut level, mut depth) = (0, 1, 0);
+        let mut found = false;
+        while let Some((at, sent)) = seen.get_index(next).cloned() {
+            if at == *to && sends.iter().all(|message| sent.contains(message)) {
+                found = true;
+                break;
+            }
+            if next == level {
+                (level, depth) = (seen.len(), depth + 1);
+            }
+            next += 1;
+            if depth == MOST_MOVES {
+                break;
+            }
+            for step in self.moves_from(at, &by_subject) {
+                let wanted = step.sends.iter().copied().filter(|message| sends.contains(message));
+                let sent = &sent | &wanted.collect();
+                seen.insert((step.to, sent));
+            }
+        }
+        self.answers.insert(question, found);
+        found
+    }
+
+    fn moves_from(&mut self, at: LocalId, by_subject: &[Vec<MessageId>]) -> Vec<crate::world::Move> {
+        let mut all = Vec::new();
+        for number in self.world.lazily_heeded(self.system.replica, at) {
+            let inputs = match by_subject.get(number) {
+                Some(messages) if messages.is_empty() => continue,
+                Some(messages) => messages.clone(),
+                None => Vec::new(),
+            };
+            let key = (at, number, inputs);
+            if let Some(known) = self.moves.get(&key) {
+                all.extend(known.iter().cloned());
+                continue;
+            }
+            let subject = self.world.network.subjects().get(number).copied();
+            let inputs: Vec<Input> = match subject {
+                Some(_) => key.2.iter().copied().map(Input::Message).collect(),
+                None => vec![Input::TimeOut],
+            };
+            let moves = super::moves(
+                &mut self.world.tables,
+                Principal::Replica(self.system.replica),
+                at,
+                subject,
+                &inputs,
+            );
+            let moves = Arc::new(moves);
+            all.extend(moves.iter().cloned());
+            self.moves.insert(key, moves);
+        }
+        all
+    }
+
+    fn failure(&self, step: &Step, delivered: &Events) -> String {
+        let tables = &self.world.tables;
+        let name = |event: usize| match self.system.input(event) {
+            Input::Message(message) => format!("{:?}", tables.message(message)),
+            Input::TimeOut => "a time-out".into(),
+        };
+        let before = (0..self.system.messages.len()).filter(|&event| delivered.contains(event));
+        format!(
+            "r{}: no moves do what a step does\n  core: {:?}\n  event: {}\n  to: {:?}\n  sends: {:?}\n  delivered: {}",
+            self.system.replica.0,
+            self.system.core(step.from).replica,
+            name(step.event),
+            self.system.core(step.to).replica,
+            step.sends.iter().map(|&id| tables.message(id)).collect::<Vec<_>>(),
+            before.map(name).collect::<Vec<_>>().join("\n             ")
+        )
+    }
+}
+
+/// The normal form of a state, as the lazy exploration keeps it.
+fn normal_form(tables: &mut Tables, replica: ReplicaId, state: &Local) -> LocalId {
+    let normal = state.replica.normal_form(tables.setup(replica));
+    tables.add_local(Local { replica: normal, history: state.history.clone() })
+}
