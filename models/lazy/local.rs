@@ -23,7 +23,7 @@ use pbft::replica::verify::verify;
 use pbft::replica::{Event, Receipts, Timer};
 use pbft::types::{Principal, ReplicaId, View};
 use smallvec::SmallVec;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Names a core.
@@ -107,10 +107,12 @@ pub(super) struct LocalSystem {
     cores: IndexMap<Local, Core, FixedState>,
     values: IndexSet<Receipts<Modelled>, FixedState>,
     pub(super) steps: Vec<Step>,
+    /// How often cores were opened.
+    pub(super) opened: u64,
     /// How many steps were taken in all.
     pub(super) taken: u64,
     max_view: View,
-    open: Vec<CoreId>,
+    open: VecDeque<CoreId>,
     is_open: Vec<bool>,
 }
 
@@ -142,8 +144,9 @@ impl LocalSystem {
             values: IndexSet::default(),
             steps: Vec::new(),
             taken: 0,
+            opened: 0,
             max_view,
-            open: Vec::new(),
+            open: VecDeque::new(),
             is_open: Vec::new(),
         };
         let Started { to, sends } = tables.start(replica);
@@ -208,7 +211,7 @@ impl LocalSystem {
         let id = CoreId::try_from(index).expect("a table of more than 2^32 entries does not fit in memory");
         if !self.is_open[index] && matches!(self.cores[index].tried.first(), Some(Tried::Not)) {
             self.is_open[index] = true;
-            self.open.push(id);
+            self.open.push_back(id);
         }
         id
     }
@@ -228,7 +231,7 @@ impl LocalSystem {
             }
             if !self.is_open[index] {
                 self.is_open[index] = true;
-                self.open.push(at);
+                self.open.push_back(at);
             }
             let onward = self.cores[index].flows.iter().filter(|&&(_, of)| of == place);
             spread.extend(onward.map(|&(to, _)| to));
@@ -246,8 +249,9 @@ impl LocalSystem {
 
     /// Walks it to its end, or until `watch` says why to stop.
     pub(super) fn walk(&mut self, tables: &mut Tables, conditions: &mut Conditions, watch: &mut Watch<'_>) {
-        while let Some(core) = self.open.pop() {
+        while let Some(core) = self.open.pop_front() {
             self.is_open[core as usize] = false;
+            self.opened += 1;
             let mut scratches = Scratches::default();
             for event in 0..self.events.len() {
                 if !self.can_happen(core, event) {
@@ -285,7 +289,7 @@ impl LocalSystem {
             spread.extend(known.next.iter().copied());
             if !self.is_open[at as usize] {
                 self.is_open[at as usize] = true;
-                self.open.push(at);
+                self.open.push_back(at);
             }
         }
     }
@@ -455,10 +459,11 @@ impl LocalSystem {
             .map(|place| self.cores.values().map(|core| core.held[place].len()).max().unwrap_or_default())
             .collect();
         format!(
-            "r{}: {} messages, {} cores, {} steps of {} taken, at most {most:?} values",
+            "r{}: {} messages, {} cores opened {} times, {} steps of {} taken, at most {most:?} values",
             self.replica.0,
             self.messages.len(),
             self.cores.len(),
+            self.opened,
             self.steps.len(),
             self.taken
         )
