@@ -14,7 +14,7 @@
 //! | any | signed with another key than the signer's; a signer who is not the sender named; an outsider's |
 //! | REQUEST | made up, changed after it was signed, an outsider's |
 //! | batch | one request made up or changed beside sound ones; one too many; not the one that the digest names |
-//! | vote, PRE-PREPARE | for a digest below or above all that name something; number 0; a PRE-PREPARE taken out of an `O` |
+//! | vote, PRE-PREPARE | for a digest below or above all that name something; number 0; a PRE-PREPARE taken out of an `O`; a COMMIT with the signature of a PREPARE, or the other way round |
 //! | certificate | voters repeated, an outsider's vote, the primary's, a vote not signed or signed for something else, too few; without the primary's signature |
 //! | VIEW-CHANGE | a forged certificate beside sound ones; of the view changed to or above; outside of the window; two for one number; out of order; `h` without its proof |
 //! | NEW-VIEW | too few VIEW-CHANGEs; one that is forged, repeated, for another view, or refused for what it carries; `O` other than `V` leads to; an entry not signed, or of another view |
@@ -187,6 +187,9 @@ impl Adversary {
         other == subject
             || match subject {
                 Subject::PrePrepare(view, _) => other == Subject::NewView(view),
+                // What was signed as the one may be shown as the other.
+                Subject::Prepare(view, n) => other == Subject::Commit(view, n),
+                Subject::Commit(view, n) => other == Subject::Prepare(view, n),
                 Subject::Checkpoint(_) | Subject::Stable(_) => matches!(other, Subject::Checkpoint(_)),
                 // CHECKPOINTs name the states that a min-s without proof can have.
                 Subject::NewView(_) => matches!(other, Subject::ViewChange(_) | Subject::Checkpoint(_)),
@@ -199,6 +202,7 @@ impl Adversary {
     pub fn about(&self, subject: Subject, sent: &[&Msg], known: Option<&Known>) -> Vec<Msg> {
         let mut offered: Vec<Msg> = match subject {
             Subject::PrePrepare(view, n) => self.proposals_of_others(view, n, sent),
+            Subject::Prepare(..) | Subject::Commit(..) => self.votes_shown_as_others(subject, sent),
             Subject::Checkpoint(n) => self.checkpoints(n, sent),
             Subject::Stable(n) => self.stable(n, sent),
             Subject::ViewChange(view) => {
@@ -223,7 +227,10 @@ impl Adversary {
         let mut subjects: BTreeSet<Subject> = self.always.iter().filter_map(Subject::of).collect();
         for view in self.views() {
             subjects.extend([Subject::ViewChange(view), Subject::NewView(view)]);
-            subjects.extend(self.numbers().map(|n| Subject::PrePrepare(view, n)));
+            let slots = self.numbers().flat_map(|n| {
+                [Subject::PrePrepare(view, n), Subject::Prepare(view, n), Subject::Commit(view, n)]
+            });
+            subjects.extend(slots);
         }
         subjects.extend(self.numbers().flat_map(|n| [Subject::Checkpoint(n), Subject::Stable(n)]));
         let about = |subject: &Subject| {

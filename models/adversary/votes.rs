@@ -4,6 +4,7 @@ use super::{Adversary, Msg, NOBODYS};
 use crate::crypto::Symbolic;
 use pbft::crypto::Signed;
 use pbft::message::{Batch, Checkpoint, Commit, Message, PrePrepare, Prepare};
+use pbft::replica::Subject;
 use pbft::types::{Digest, Principal, SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -79,6 +80,30 @@ impl Adversary {
                         }
                     }
                 }
+            }
+        }
+        offered
+    }
+
+    /// The PREPAREs that others have sent as COMMITs, and the other way round: with the same signature.
+    pub(super) fn votes_shown_as_others(&self, as_what: Subject, sent: &[&Msg]) -> Vec<Msg> {
+        let mut offered = Vec::new();
+        for message in sent {
+            let shown = match (as_what, message) {
+                (Subject::Commit(..), Message::Prepare(m)) => {
+                    let Prepare { view, n, digest, replica } = m.content;
+                    let content = Commit { view, n, digest, replica };
+                    Message::Commit(Signed { content, signer: m.signer, signature: m.signature })
+                }
+                (Subject::Prepare(..), Message::Commit(m)) => {
+                    let Commit { view, n, digest, replica } = m.content;
+                    let content = Prepare { view, n, digest, replica };
+                    Message::Prepare(Signed { content, signer: m.signer, signature: m.signature })
+                }
+                _ => continue,
+            };
+            if Subject::of(&shown) == Some(as_what) {
+                self.offer(&mut offered, false, shown);
             }
         }
         offered

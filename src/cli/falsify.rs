@@ -172,7 +172,7 @@ fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> 
                 }
             }
         }
-        eprintln!("{} {}: {} properties", claim.world, explore.name(), claim.shown.len());
+        eprint!("{}", table(std::slice::from_ref(&claim)));
         Ok(claim)
     })?;
     if interrupted() {
@@ -193,9 +193,14 @@ fn candidates(entry: &Entry, property: &'static str, seen: &Seen) -> Vec<Mutant>
     };
     let mut candidates: Vec<(usize, Mutant)> =
         killing(*explore).into_iter().map(|mutant| (score(&mutant), mutant)).collect();
-    candidates.retain(|&(score, _)| score > 0 || is_small);
+    candidates.retain(|&(score, mutant)| (score > 0 || is_small) && !is_large(mutant));
     candidates.sort_by_key(|&(score, _)| std::cmp::Reverse(score));
     candidates.into_iter().map(|(_, mutant)| mutant).collect()
+}
+
+/// Without these, votes in every name and of every number make worlds many times as large.
+fn is_large(mutant: Mutant) -> bool {
+    matches!(mutant, Mutant::VoteAgain | Mutant::SenderInPayload)
 }
 
 /// Does this for every world, as many at a time as there are threads, each with one.
