@@ -68,8 +68,7 @@ const FAMILIES: &[Family] = &[
     Family { byzantine: NOBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
     Family { max_view: 1, explore: IN_ROUNDS_TOO, ..FOUR },
     Family { max_view: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, ..FOUR },
-    Family { max_view: 2, byzantine: &[&[3]], ..FOUR },
-    Family { max_view: 2, byzantine: &[&[0], &[1], &[2]], default: false, ..FOUR },
+    Family { max_view: 2, byzantine: SOMEBODY, default: false, ..FOUR },
     // Only with a second sequence number can a view change leave a gap, for a null request to fill.
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], explore: IN_ROUNDS, ..FOUR },
     Family {
@@ -121,7 +120,14 @@ const FAMILIES: &[Family] = &[
         explore: BOTH_WAYS,
         ..FOUR
     },
-    Family { checkpoint_interval: Some(1), max_view: 1, ..FOUR },
+    Family { checkpoint_interval: Some(1), max_view: 1, byzantine: &[&[3]], ..FOUR },
+    Family {
+        checkpoint_interval: Some(1),
+        max_view: 1,
+        byzantine: &[&[], &[0], &[1], &[2]],
+        default: false,
+        ..FOUR
+    },
     Family {
         requests: 1,
         byzantine: NOBODY,

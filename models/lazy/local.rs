@@ -107,10 +107,6 @@ pub(super) struct LocalSystem {
     cores: IndexMap<Local, Core, FixedState>,
     values: IndexSet<Receipts<Modelled>, FixedState>,
     pub(super) steps: Vec<Step>,
-    /// How often cores were opened.
-    pub(super) opened: u64,
-    /// How many steps were taken in all.
-    pub(super) taken: u64,
     max_view: View,
     open: VecDeque<CoreId>,
     is_open: Vec<bool>,
@@ -143,8 +139,6 @@ impl LocalSystem {
             cores: IndexMap::default(),
             values: IndexSet::default(),
             steps: Vec::new(),
-            taken: 0,
-            opened: 0,
             max_view,
             open: VecDeque::new(),
             is_open: Vec::new(),
@@ -181,12 +175,6 @@ impl LocalSystem {
     /// The updates of parts by steps from a core.
     pub(super) fn updates(&self, id: CoreId) -> impl Iterator<Item = &(CoreId, Place, ValueId, ValueId)> {
         self.cores[id as usize].updates.iter()
-    }
-
-    /// How many mixtures the system stands for; those that cannot occur included.
-    pub(super) fn mixtures(&self) -> f64 {
-        let of = |core: &Core| core.held.iter().map(|held| held.len() as f64).product::<f64>();
-        self.cores.values().map(of).sum()
     }
 
     fn add_core(&mut self, tables: &Tables, state: &Local) -> CoreId {
@@ -251,7 +239,6 @@ impl LocalSystem {
     pub(super) fn walk(&mut self, tables: &mut Tables, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         while let Some(core) = self.open.pop_front() {
             self.is_open[core as usize] = false;
-            self.opened += 1;
             let mut scratches = Scratches::default();
             for event in 0..self.events.len() {
                 if !self.can_happen(core, event) {
@@ -367,7 +354,6 @@ impl LocalSystem {
         (core, event, scratches): &mut (CoreId, usize, &mut Scratches),
         chosen: &Chosen,
     ) -> Outcome {
-        self.taken += 1;
         if !scratches.contains_key(chosen) {
             let mut kept = self.core(*core).clone();
             for &(place, value) in chosen {
@@ -451,22 +437,6 @@ impl LocalSystem {
         }
         self.steps.push(Step { from: core, event, used: chosen.clone(), to, left, updated, sends });
         Tried::Taken(to, onward)
-    }
-
-    /// How large it is, in words.
-    pub(super) fn in_words(&self) -> String {
-        let most: Vec<usize> = (0..PARTS)
-            .map(|place| self.cores.values().map(|core| core.held[place].len()).max().unwrap_or_default())
-            .collect();
-        format!(
-            "r{}: {} messages, {} cores opened {} times, {} steps of {} taken, at most {most:?} values",
-            self.replica.0,
-            self.messages.len(),
-            self.cores.len(),
-            self.opened,
-            self.steps.len(),
-            self.taken
-        )
     }
 }
 

@@ -6,9 +6,11 @@
 //! blocks of state, the REPLYs to one request at its client), each of them silent until the last one fires: something is sent, a fact is reported, or the
 //! normal form changes. A message of another subject, and a time-out, are macro steps of their own.
 //!
-//! Why nothing is lost: a silent delivery can be put off past any other event, or it makes that event do nothing.
-//! So every execution can be rearranged, without changing what is sent, reported or reached, so that each silent
-//! delivery stands right before the one that it helps to fire.
+//! Why nothing is lost: the exploration simulates every execution, replica by replica. [`theorem`] says what that means and
+//! why it is enough; where the local systems are small enough to be walked whole, each run shows it. Elsewhere it is tested by
+//! the conditions of [`conditions`], on what the run meets: they catch many mistakes, and do not imply it. The idea that they
+//! test: a silent delivery can be put off past any other event, or it makes that event do nothing, so every execution can be
+//! rearranged so that each silent delivery stands right before the one that it helps to fire.
 //!
 //! VIEW-CHANGEs are delivered to the replica that assembles the NEW-VIEW for their view, and to no other. What else
 //! they can do is make a replica join, and a join is what time-outs bring about too: after as many time-outs as
@@ -19,17 +21,16 @@
 //! NEW-VIEWs that differ in `V` alone, not in the min-s and `O` that follow from it, are one message: a receiver
 //! does the same on each.
 //!
-//! [`conditions`] says exactly what is required, and checks it on every local state reached.
-//!
 //! Kept in the normal form although it multiplies states: the log of the old view between two views, because
 //! entering the next one keeps the batches it names (the deadness condition fails without it).
 
 mod conditions;
 mod local;
-mod theorem;
+pub mod theorem;
 
 pub(crate) use conditions::check_but_resending;
 pub use conditions::{Broken, Conditions, Watch, check};
+pub use theorem::SIMULATION;
 
 use crate::world::{Input, LocalId, MessageId, Move, Tables};
 use foldhash::fast::FixedState;

@@ -54,52 +54,75 @@
 
 use super::conditions::{Conditions, Watch};
 use super::local::{Chosen, CoreId, LocalSystem, Step};
-use crate::world::{Input, Local, LocalId, MessageId, Tables, World};
+use crate::world::{Clients, Input, Local, LocalId, MessageId, Move, Tables, World, WorldConfig};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
+use pbft::replica::noted::Part;
 use pbft::types::{Principal, ReplicaId};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(super) const SERVICES: &str = "services";
 pub(super) const FRAME: &str = "frame";
-const SIMULATION: &str = "simulation";
+/// The name of the condition that implies that lazy delivery loses nothing.
+pub const SIMULATION: &str = "simulation";
 
-/// How large the local systems are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Walked {
-    /// Cores, over all correct replicas.
-    pub cores: usize,
-    /// Mixtures of receipts that they stand for.
-    pub mixtures: f64,
-    /// Steps taken by the real code.
-    pub steps: u64,
+/// Whether the local systems of a world are small enough to be walked, and its moves are those that are looked for here.
+/// Two numbers, or two views to leave for, multiply what a part can hold.
+pub(super) fn is_walked(config: &WorldConfig) -> bool {
+    let small = config.cluster.n() <= 4 && config.max_seq.0 == 1 && config.max_view.0 <= 1;
+    let checkpoints = config.checkpoint_interval.is_some();
+    small
+        && config.max_batch == 1
+        && config.clients == Clients::Implicit
+        && !(checkpoints && config.max_view.0 > 0)
 }
 
-/// Checks it for every correct replica.
-pub(super) fn check(world: &mut World, conditions: &mut Conditions, watch: &mut Watch<'_>) -> Walked {
+/// Between two looks at whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Checks it for every correct replica, two at a time.
+pub(super) fn check(world: &mut World, conditions: &mut Conditions, watch: &mut Watch<'_>) {
     let available = everything(world);
-    let mut walked = Walked::default();
-    for position in 0..world.correct().len() {
-        if !conditions.goes_on(watch) {
-            break;
+    let world = &*world;
+    let (next, left, stop) = (AtomicUsize::new(0), AtomicUsize::new(2), AtomicBool::new(false));
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..left.load(Ordering::Relaxed) {
+            scope.spawn(|| {
+                while let Some(&replica) = world.correct().get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut own = Conditions::default();
+                    let mut watch = |_: &Conditions| stop.load(Ordering::Relaxed).then_some("it was stopped");
+                    of_replica(world, replica, &available, &mut own, &mut watch);
+                    found.lock().expect("nobody panics with the list").push(own);
+                }
+                left.fetch_sub(1, Ordering::Relaxed);
+            });
         }
-        let mark = world.tables.mark();
-        let replica = world.correct()[position];
-        let max_view = world.config().max_view;
-        let mut system = LocalSystem::new(&mut world.tables, replica, &available, max_view);
-        system.walk(&mut world.tables, conditions, watch);
-        walked.cores += system.cores();
-        walked.mixtures += system.mixtures();
-        walked.steps += system.taken;
-        eprintln!("{}", system.in_words());
-        let began = std::time::Instant::now();
-        Simulation::new(world, &system).check(conditions, watch);
-        eprintln!("simulated in {:?}", began.elapsed());
-        world.tables.forget_since(mark);
+        while left.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(LOOK_EVERY);
+            stop.fetch_or(!conditions.goes_on(watch), Ordering::Relaxed);
+        }
+    });
+    for own in found.into_inner().expect("nobody panics with the list") {
+        conditions.add(&own);
     }
-    walked
+}
+
+fn of_replica(
+    world: &World,
+    replica: ReplicaId,
+    available: &[MessageId],
+    conditions: &mut Conditions,
+    watch: &mut Watch<'_>,
+) {
+    let mut tables = world.tables.with_messages_only(world.config());
+    let mut system = LocalSystem::new(&mut tables, replica, available, world.config().max_view);
+    system.walk(&mut tables, conditions, watch);
+    Simulation::new(world, tables, &system).check(conditions, watch);
 }
 
 /// All that is sent in any state, and all that the adversary makes of it.
@@ -164,7 +187,7 @@ impl Must {
     fn of(system: &LocalSystem) -> Self {
         let events = system.messages.len() + 1;
         let held = |core: CoreId| -> Vec<IndexMap<u32, Events, FixedState>> {
-            (0..pbft::replica::noted::Part::RECEIPTS.len())
+            (0..Part::RECEIPTS.len())
                 .map(|place| {
                     system.held(core, place).iter().map(|&value| (value, Events::all(events))).collect()
                 })
@@ -211,7 +234,7 @@ impl Must {
             for &(place, value) in &step.left {
                 changed |= self.values[step.to as usize][place][&value].meet(&by);
             }
-            for place in 0..pbft::replica::noted::Part::RECEIPTS.len() {
+            for place in 0..Part::RECEIPTS.len() {
                 let is_updated = step.updated.contains(&place);
                 if step.used.iter().any(|&(used, _)| used == place) || step.from == step.to && !is_updated {
                     continue;
@@ -244,26 +267,28 @@ type Question = (LocalId, LocalId, Arc<[MessageId]>, Vec<MessageId>);
 
 /// Moves of the lazy exploration, looked for.
 struct Simulation<'a> {
-    world: &'a mut World,
+    world: &'a World,
+    tables: Tables,
     system: &'a LocalSystem,
     must: Must,
     normal: Vec<LocalId>,
     answers: IndexMap<Question, bool, FixedState>,
-    moves: IndexMap<(LocalId, usize, Vec<MessageId>), Arc<Vec<crate::world::Move>>, FixedState>,
+    moves: IndexMap<(LocalId, usize, Vec<MessageId>), Arc<Vec<Move>>, FixedState>,
 }
 
 /// Macro steps in a row that stand for one step; more are not looked for.
 const MOST_MOVES: usize = 8;
 
 impl<'a> Simulation<'a> {
-    fn new(world: &'a mut World, system: &'a LocalSystem) -> Self {
+    fn new(world: &'a World, mut tables: Tables, system: &'a LocalSystem) -> Self {
         let mut normal = Vec::new();
         for id in 0..system.cores() {
             let core = system.core(u32::try_from(id).expect("names of cores are 32 bits long"));
-            normal.push(normal_form(&mut world.tables, system.replica, core));
+            normal.push(normal_form(&mut tables, system.replica, core));
         }
         Simulation {
             world,
+            tables,
             must: Must::of(system),
             system,
             normal,
@@ -293,7 +318,7 @@ impl<'a> Simulation<'a> {
         let all = self.system.messages.iter().enumerate();
         let all: Vec<MessageId> =
             all.filter(|&(event, _)| delivered.contains(event)).map(|(_, &message)| message).collect();
-        let subject = |id: &MessageId| Subject::of(self.world.tables.message(*id));
+        let subject = |id: &MessageId| Subject::of(self.tables.message(*id));
         let about = match self.system.input(step.event) {
             Input::Message(message) => subject(&message),
             Input::TimeOut => None,
@@ -312,7 +337,7 @@ impl<'a> Simulation<'a> {
         let (from, to, sends, messages) = &question;
         let mut by_subject: Vec<Vec<MessageId>> = vec![Vec::new(); self.world.network.subjects().len()];
         for &message in messages {
-            let subject = Subject::of(self.world.tables.message(message));
+            let subject = Subject::of(self.tables.message(message));
             if let Some(number) = self.world.network.subjects().iter().position(|&of| Some(of) == subject) {
                 by_subject[number].push(message);
             }
@@ -343,9 +368,9 @@ impl<'a> Simulation<'a> {
         found
     }
 
-    fn moves_from(&mut self, at: LocalId, by_subject: &[Vec<MessageId>]) -> Vec<crate::world::Move> {
+    fn moves_from(&mut self, at: LocalId, by_subject: &[Vec<MessageId>]) -> Vec<Move> {
         let mut all = Vec::new();
-        for number in self.world.lazily_heeded(self.system.replica, at) {
+        for number in self.world.lazily_heeded(&self.tables, self.system.replica, at) {
             let inputs = match by_subject.get(number) {
                 Some(messages) if messages.is_empty() => continue,
                 Some(messages) => messages.clone(),
@@ -361,13 +386,8 @@ impl<'a> Simulation<'a> {
                 Some(_) => key.2.iter().copied().map(Input::Message).collect(),
                 None => vec![Input::TimeOut],
             };
-            let moves = super::moves(
-                &mut self.world.tables,
-                Principal::Replica(self.system.replica),
-                at,
-                subject,
-                &inputs,
-            );
+            let moves =
+                super::moves(&mut self.tables, Principal::Replica(self.system.replica), at, subject, &inputs);
             let moves = Arc::new(moves);
             all.extend(moves.iter().cloned());
             self.moves.insert(key, moves);
@@ -376,7 +396,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn failure(&self, step: &Step, delivered: &Events) -> String {
-        let tables = &self.world.tables;
+        let tables = &self.tables;
         let name = |event: usize| match self.system.input(event) {
             Input::Message(message) => format!("{:?}", tables.message(message)),
             Input::TimeOut => "a time-out".into(),

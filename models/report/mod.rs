@@ -95,6 +95,51 @@ pub enum Verdict {
     Hunted,
 }
 
+/// What a verdict rests on, besides that every state of the exploration was visited.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestsOn {
+    /// Every delivery by itself: on nothing else.
+    Exhausted,
+    /// The reduced exploration simulates every execution: shown for this very world, in this run ([`crate::lazy`]).
+    Simulation,
+    /// Conditions that catch many mistakes in a reduction and do not imply that it loses nothing.
+    Conditions,
+}
+
+impl RestsOn {
+    fn of(how: Explore, conditions: &Conditions) -> Self {
+        match how {
+            Explore::None => RestsOn::Exhausted,
+            Explore::Lazy if conditions.counts.contains_key(crate::lazy::SIMULATION) => RestsOn::Simulation,
+            Explore::Lazy | Explore::Layered => RestsOn::Conditions,
+        }
+    }
+
+    /// The word in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            RestsOn::Exhausted => "exhausted",
+            RestsOn::Simulation => "simulated",
+            RestsOn::Conditions => "conditions",
+        }
+    }
+
+    /// What that means.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            RestsOn::Exhausted => "Every reachable state was visited.",
+            RestsOn::Simulation => {
+                "Every state of the reduced exploration was visited, and it was shown to simulate every execution."
+            }
+            RestsOn::Conditions => {
+                "Every state of the reduced exploration was visited. That the reduction loses nothing is tested by its \
+                 conditions, which do not imply it."
+            }
+        }
+    }
+}
+
 /// How often a condition of a reduction was tried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Tried {
@@ -159,6 +204,8 @@ pub struct Report {
     pub exhausted: bool,
     /// What it shows.
     pub verdict: Verdict,
+    /// What a verdict rests on.
+    pub rests_on: RestsOn,
     /// The property that is violated.
     pub property: Option<&'static str>,
     /// Steps to the violation: the least there are, or, found round by round, deliveries none of which can be dropped.
@@ -305,6 +352,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         cut_by_bound: findings.cut_by_bound,
         exhausted: exploration.outcome == Outcome::Exhausted,
         verdict,
+        rests_on: RestsOn::of(how, &conditions),
         property: violation.as_ref().map(|violation| violation.property),
         trace_length: violated.then_some(findings.trace.len()),
         witnesses_needed: needed(&witnesses),

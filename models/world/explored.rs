@@ -299,7 +299,7 @@ impl World {
     fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {
         let numbers = match self.delivery {
             Delivery::One => self.everything_and_time_outs(local),
-            Delivery::Lazy => self.lazily_heeded(replica, local),
+            Delivery::Lazy => self.lazily_heeded(&self.tables, replica, local),
         };
         if self.config.max_view.0 > 0 && numbers.last() != Some(&self.time_outs()) {
             self.cut_time_outs += 1;
@@ -309,13 +309,19 @@ impl World {
 
     /// Without a reduction nothing is filtered.
     fn everything_and_time_outs(&self, local: LocalId) -> Vec<SubjectNumber> {
-        (0..self.time_outs()).chain(self.can_time_out(local).then(|| self.time_outs())).collect()
+        let time_out = self.can_time_out(&self.tables, local).then(|| self.time_outs());
+        (0..self.time_outs()).chain(time_out).collect()
     }
 
     /// The subjects whose messages lazy delivery delivers in a normal form, and time-outs.
-    pub(crate) fn lazily_heeded(&self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {
-        let setup = self.tables.setup(replica);
-        let state = &self.tables.local(local).replica;
+    pub(crate) fn lazily_heeded(
+        &self,
+        tables: &Tables,
+        replica: ReplicaId,
+        local: LocalId,
+    ) -> Vec<SubjectNumber> {
+        let setup = tables.setup(replica);
+        let state = &tables.local(local).replica;
         let heeds = |subject: Subject| match subject {
             // Until it collects them for its own NEW-VIEW, all they can do is make it join: see `lazy`.
             Subject::ViewChange(view) => state.assembles_new_view(setup, view),
@@ -323,11 +329,11 @@ impl World {
         };
         let subjects = self.network.subjects().iter().enumerate();
         let heeded = subjects.filter(|&(_, &subject)| heeds(subject)).map(|(number, _)| number);
-        heeded.chain(self.can_time_out(local).then(|| self.time_outs())).collect()
+        heeded.chain(self.can_time_out(tables, local).then(|| self.time_outs())).collect()
     }
 
-    fn can_time_out(&self, local: LocalId) -> bool {
-        let state = &self.tables.local(local).replica;
+    fn can_time_out(&self, tables: &Tables, local: LocalId) -> bool {
+        let state = &tables.local(local).replica;
         state.leaving().unwrap_or(state.view()) < self.config.max_view
     }
 

@@ -126,6 +126,12 @@ impl Tables {
         }
     }
 
+    /// Tables with the same messages under the same names, and no local states.
+    pub(crate) fn with_messages_only(&self, config: &WorldConfig) -> Self {
+        let (messages, new_views) = (self.messages.clone(), self.new_views.clone());
+        Tables { messages, new_views, ..Tables::new(config, self.merge_new_views) }
+    }
+
     /// The local state with this name.
     pub fn local(&self, id: LocalId) -> &Local {
         self.locals.get_index(id.0 as usize).expect("names are given by this table")

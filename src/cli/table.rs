@@ -12,7 +12,7 @@ pub const HEADER: &str = "verdict                 world                      \
 /// One report as a line below [`HEADER`].
 pub fn line(report: &Report) -> String {
     let verdict = match report.verdict {
-        Verdict::Holds => "HOLDS (exhausted)".to_string(),
+        Verdict::Holds => format!("HOLDS ({})", report.rests_on.name()),
         Verdict::Violated => format!("VIOLATED ({} steps)", report.trace_length.unwrap_or_default()),
         Verdict::Hunted => "hunted: nothing found".to_string(),
         Verdict::Unknown if report.exhausted => "UNKNOWN (exhausted)".to_string(),
@@ -97,6 +97,7 @@ pub fn details(report: &Report) -> String {
     lines.extend(witnesses(report));
     lines.extend(can_fail(report));
     lines.extend(conditions(report));
+    lines.extend((report.verdict == Verdict::Holds).then(|| report.rests_on.in_words().to_string()));
     if let (Some(count), Some(digest)) = (report.observables, &report.observables_digest) {
         lines.push(format!("Observables: {count} histories, SHA-256 {digest}."));
     }
