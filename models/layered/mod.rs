@@ -44,7 +44,6 @@ use pbft::types::View;
 use pbft_properties::Violation;
 use rounds::{round_of, rounds};
 use smallvec::SmallVec;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Names what has been committed.
@@ -116,21 +115,6 @@ impl Layered {
     #[must_use]
     pub fn judged_by(self, property: &'static str) -> Self {
         Layered { world: self.world.judged_by(property), ..self }
-    }
-
-    /// The same world, explored to its end even if something is violated on the way: [`Layered::all_violated`] says
-    /// what. Histories are cut as if nothing were.
-    #[must_use]
-    pub fn past_violations(self) -> Self {
-        Layered { world: self.world.past_violations(), ..self }
-    }
-
-    /// Every property that is violated somewhere, by histories that have been cut.
-    pub fn all_violated(&self) -> BTreeSet<&'static str> {
-        let unsound = self.judged.iter().filter(|(_, verdict)| verdict.is_err());
-        let decided = |id: DecidedId| self.decided.get_index(id as usize).expect("what is named is known");
-        let violated = |(joint, id): &(Joint, DecidedId)| self.world.judge.violated(joint, decided(*id));
-        unsound.flat_map(|(what, _)| violated(what)).collect()
     }
 
     /// The world itself.

@@ -265,6 +265,9 @@ impl Must {
 /// What is asked of the lazy exploration: from where, to where, sending what, by which messages.
 type Question = (LocalId, LocalId, Arc<[MessageId]>, Vec<MessageId>);
 
+/// A normal form, the number of a subject, and the messages about it.
+type Occasion = (LocalId, usize, Vec<MessageId>);
+
 /// Moves of the lazy exploration, looked for.
 struct Simulation<'a> {
     world: &'a World,
@@ -273,7 +276,7 @@ struct Simulation<'a> {
     must: Must,
     normal: Vec<LocalId>,
     answers: IndexMap<Question, bool, FixedState>,
-    moves: IndexMap<(LocalId, usize, Vec<MessageId>), Arc<Vec<Move>>, FixedState>,
+    moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
 }
 
 /// Macro steps in a row that stand for one step; more are not looked for.

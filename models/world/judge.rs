@@ -173,7 +173,7 @@ impl Judge {
     }
 
     /// Every property that these histories violate, when some correct replicas have committed `decided` besides.
-    pub(crate) fn violated(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Vec<&'static str> {
+    fn violated(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Vec<&'static str> {
         let Scene { replicas, accepted, .. } = self.scene(joint, decided);
         let snapshot = self.snapshot(&replicas, &accepted);
         let broken = |property: &Listed<Journal>| (property.check)(&snapshot).is_err();

@@ -50,6 +50,9 @@ pub enum Record<C: Crypto> {
     Snapshot(Arc<Snapshot>),
 }
 
+/// A NEW-VIEW, if there has been one.
+type LastNewView<C> = Option<Arc<Signed<NewView<C>, C>>>;
+
 /// The durable part of a replica's state. A host that keeps records rebuilds it from `Durable::default()` by
 /// [`apply`](Durable::apply), in order; the snapshot of the initial state, which no record stands for, is made
 /// when the replica starts. Bounded: everything lies in the window `(h, H]`, or between the
@@ -62,7 +65,7 @@ pub struct Durable<C: Crypto> {
     /// The VIEW-CHANGE sent since, if any: the replica is between two views.
     pub view_change: Option<Arc<Signed<ViewChange<C>, C>>>,
     /// The NEW-VIEW by which `view` was entered; none in view 0.
-    pub new_view: Noted<Option<Arc<Signed<NewView<C>, C>>>, { Part::NewView as u8 }>,
+    pub new_view: Noted<LastNewView<C>, { Part::NewView as u8 }>,
     /// Accepted PRE-PREPAREs of the current view, above h.
     pub log: BTreeMap<(View, SeqNo), Signed<PrePrepare, C>>,
     /// For each sequence number above h what was accepted in views since left, the latest last.
