@@ -4,6 +4,7 @@ use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::ed25519::{Ed25519, Signature};
 use pbft::crypto::{Evidence, Signed};
 use pbft::message::{Message, NewView, ViewChange};
+use pbft::replica::noted::Noted;
 use pbft::replica::{Durable, Effect, Record};
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ impl Unproved for Durable<Ed25519> {
     fn unproved(&self) -> Self {
         Durable {
             view_change: self.view_change.as_ref().map(Unproved::unproved),
-            new_view: self.new_view.as_ref().map(Unproved::unproved),
+            new_view: Noted::new(self.new_view.as_ref().map(Unproved::unproved)),
             prepared: self.prepared.iter().map(|(&n, certificate)| (n, certificate.unproved())).collect(),
             stable: self.stable.as_ref().map(Unproved::unproved),
             ..self.clone()
