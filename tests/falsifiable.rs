@@ -27,7 +27,7 @@ fn what_is_claimed_of_the_cheap_worlds_can_fail_in_them() {
             let tried =
                 violate(&entry.config, entry.explore, mutant, property, &Options::default(), &mut || true);
             let steps = tried.expect("the bounds make sense").steps;
-            assert!(steps.is_ok_and(|steps| steps > 0), "{} {property} {shown}: {steps:?}", claim.world);
+            assert!(steps.is_ok(), "{} {property} {shown}: {steps:?}", claim.world);
             verified += 1;
         }
     }

@@ -46,6 +46,10 @@
 //! - The adversary makes no less of more, up to the `V` of a NEW-VIEW: each of its messages is made of signatures and
 //!   certificates that it can put together, and `tests/adversary` compares what it offers with what can be composed.
 //! - Votes of one certificate are as good as others': `tests/certificates`.
+//! - What is done [apart](pbft::replica::noted) concerns timers alone: there are four such places, and what comes of them is the
+//!   request waited for, the exponent of the time-out, and orders to the timer.
+//! - The normal form of a state is that of its core: it takes each part by itself, and *frame* compares the two on what each
+//!   step leads to.
 //! - STATUS and FETCH add nothing: *resending*, a condition of its own.
 //! - Messages about numbers above the highest do not exist, in executions and in the lazy exploration alike.
 //!

@@ -381,7 +381,7 @@ fn is_unobserved(local: &Local, fact: &Fact, window: u64) -> bool {
     }
 }
 
-/// Messages that are not part of a world: see the module above. Without client actors requests are known to all
+/// Messages that are not part of a world: see the module above. Without client actors requests are on the network
 /// from the start.
 pub(super) fn is_left_out(message: &Message<Symbolic>, with_clients: bool) -> bool {
     match message {

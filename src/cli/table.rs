@@ -130,7 +130,7 @@ fn bounds(report: &Report) -> String {
         without => format!("rules pbft without {without}"),
     };
     format!(
-        "n={} f={}, {byzantine}, {views}, sequence numbers 1 to {}, window {}, {} request(s) known to all, batches \
+        "n={} f={}, {byzantine}, {views}, sequence numbers 1 to {}, window {}, {} request(s) to be heard of, batches \
          of at most {}, {checkpoints}, {rules}.",
         report.n, report.f, report.max_seq, report.window, report.requests, report.max_batch,
     )

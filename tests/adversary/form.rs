@@ -45,7 +45,7 @@ pub enum Form {
     Refused,
     /// A vote in a correct replica's name, where receivers believe that, for a digest that names nothing. It counts for
     /// nothing; all it can do is to stand in the way of that replica's own vote, and so does the loss of that.
-    Obstructs,
+    Obstructs(Msg),
     /// It asks for something to be sent again that has been sent, or is available anyway.
     Asks,
     /// A block of a state, or a read that waits for its answer; worlds leave out state transfer and reads.
@@ -56,7 +56,7 @@ impl Form {
     /// What must be in the adversary's set for this message to be covered; nothing for one that does nothing.
     pub fn stands_for(&self) -> Option<Form> {
         match self {
-            Form::Refused | Form::Asks | Form::LeftOut | Form::Obstructs => None,
+            Form::Refused | Form::Asks | Form::LeftOut | Form::Obstructs(_) => None,
             Form::OutOfO(batch) => Some(Form::Is(batch.clone())),
             form => Some(form.clone()),
         }
@@ -137,8 +137,12 @@ impl<'a> Forms<'a> {
             }
             Message::Prepare(m) if m.content.n == SeqNo(0) && !takes_0 => Form::Refused,
             Message::Commit(m) if m.content.n == SeqNo(0) && !takes_0 => Form::Refused,
-            Message::Prepare(m) if self.obstructs(m.content.digest, m.content.replica) => Form::Obstructs,
-            Message::Commit(m) if self.obstructs(m.content.digest, m.content.replica) => Form::Obstructs,
+            Message::Prepare(m) if self.obstructs(m.content.digest, m.content.replica) => {
+                Form::Obstructs(message.clone())
+            }
+            Message::Commit(m) if self.obstructs(m.content.digest, m.content.replica) => {
+                Form::Obstructs(message.clone())
+            }
             Message::Checkpoint(m) => self.of_checkpoint(&m.content, m.signer, message),
             Message::Batch(batch) if batch.requests.is_empty() => Form::Refused,
             Message::ViewChange(m) if m.content.view == View(0) => Form::Refused,
@@ -285,7 +289,7 @@ impl<'a> Forms<'a> {
     fn alive(&self, at: usize, state: &Replica<Modelled>, form: &Form) -> Replica<Modelled> {
         let setup = &self.setting.correct[at];
         match form {
-            Form::IdleCheckpoint(..) | Form::ViewChange(..) => state.normal_form(setup),
+            Form::IdleCheckpoint(..) | Form::ViewChange(..) | Form::Obstructs(_) => state.normal_form(setup),
             _ => state.without_dead_state(setup),
         }
     }
