@@ -256,6 +256,13 @@ impl<'a> Forms<'a> {
         match form {
             Form::LeftOut => true,
             Form::Refused => nothing,
+            // Its own vote a replica keeps; one in its own name stands in the way of that.
+            Form::Obstructs(Message::Prepare(m)) => {
+                nothing || m.content.replica == self.setting.correct[at].id
+            }
+            Form::Obstructs(Message::Commit(m)) => {
+                nothing || m.content.replica == self.setting.correct[at].id
+            }
             Form::Asks => unchanged && outcome.1.iter().all(|form| self.is_available(form)),
             Form::OutOfO(_) => nothing || same(),
             _ => same(),
