@@ -2,7 +2,7 @@
 //!
 //! # What is claimed
 //!
-//! Let an *execution* be any sequence of deliveries, one at a time, and time-outs, as in [`Delivery::One`]: every message that
+//! Let an *execution* be any sequence of deliveries, one at a time, and time-outs, as in [`Delivery::One`](crate::world::Delivery::One): every message that
 //! correct replicas have sent or that the adversary can make of what was sent may reach any replica at any time, any
 //! number of times or never, and the timer of a replica may fire at any time until the highest view is left for. Let an
 //! execution lead to local states `x_1, x_2, ...` of the correct replicas (with what each has reported so far), and to a
