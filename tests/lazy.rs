@@ -3,7 +3,7 @@
 
 use pbft::types::{Cluster, ReplicaId, View};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::report::{Explore, Options, Report, Verdict, run};
+use pbft_models::report::{Explore, Options, Report, RestsOn, Verdict, run};
 use pbft_models::world::WorldConfig;
 use std::collections::BTreeSet;
 
@@ -63,6 +63,9 @@ fn a_view_change_is_explored_exhaustively_whoever_is_byzantine() {
         let report = explored(config(byzantine, 1, Rulebook::default()), Explore::Lazy, &Options::default());
         assert_eq!((report.verdict, report.states), (Verdict::Holds, states), "{byzantine:?}: {report:?}");
         assert!(report.conditions_checked > 5_000 && report.conditions_failed == 0, "{report:?}");
+        // Shown, and not just tested: every step of every replica's unreduced local system is simulated.
+        assert_eq!(report.rests_on, RestsOn::Simulation);
+        assert!(report.conditions["simulation"].checked > 50_000, "{byzantine:?}: {report:?}");
         assert!(report.witnesses["a view change completes into view 1"], "{byzantine:?}: {report:?}");
         assert!(report.witnesses["something commits in view 1"], "{byzantine:?}: {report:?}");
     }
