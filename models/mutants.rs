@@ -243,7 +243,7 @@ impl Rules for Rulebook {
         PrePreparedInP: prepared_not_pre_prepared(prepared: bool);
         PrimaryPrepares: primary_does_not_prepare(sender: ReplicaId, primary: ReplicaId);
         VoteAgain: one_vote_per_sender(voted_before: bool);
-        AnyDigest: votes_match_digest(vote: Digest, proposal: Digest);
+        AnyDigest: votes_match_digest(same: bool);
         AnyView: votes_match_view(vote: View, proposal: View);
         SecondPrePrepare: first_pre_prepare_wins(accepted: Digest, proposed: Digest);
         AnybodyProposes: only_primary_proposes(signer: Principal, primary: ReplicaId);

@@ -28,7 +28,7 @@ pub trait Rules: Clone + Debug + Send + Sync + 'static {
     fn one_vote_per_sender(&self, voted_before: bool) -> bool;
 
     /// A vote counts for the digest it names only.
-    fn votes_match_digest(&self, vote: Digest, proposal: Digest) -> bool;
+    fn votes_match_digest(&self, same: bool) -> bool;
 
     /// A vote counts for the view it names only.
     fn votes_match_view(&self, vote: View, proposal: View) -> bool;
@@ -224,8 +224,8 @@ impl Rules for Pbft {
         !voted_before
     }
 
-    fn votes_match_digest(&self, vote: Digest, proposal: Digest) -> bool {
-        vote == proposal
+    fn votes_match_digest(&self, same: bool) -> bool {
+        same
     }
 
     fn votes_match_view(&self, vote: View, proposal: View) -> bool {

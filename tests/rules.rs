@@ -65,7 +65,7 @@ fn answers(rules: &impl Rules) -> Vec<(&'static str, Vec<String>)> {
         commit_quorum(cluster: &'static Cluster);
         primary_does_not_prepare(sender: ReplicaId, primary: ReplicaId);
         one_vote_per_sender(voted_before: bool);
-        votes_match_digest(vote: Digest, proposal: Digest);
+        votes_match_digest(same: bool);
         votes_match_view(vote: View, proposal: View);
         first_pre_prepare_wins(accepted: Digest, proposed: Digest);
         only_primary_proposes(signer: Principal, primary: ReplicaId);

@@ -26,7 +26,7 @@
 //!
 //! A fact shows in the history, which is part of the local states compared.
 
-use super::{closure, theorem};
+use super::{Walked, closure, theorem};
 use crate::world::{Input, Inquiry, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -53,6 +53,8 @@ pub struct Conditions {
     pub elapsed: Duration,
     /// Why some were not checked.
     pub stopped: Option<&'static str>,
+    /// What was walked of the unreduced local systems, if they were.
+    pub walked: Option<Walked>,
 }
 
 /// Asked now and then while conditions are checked: why to stop, if so.
@@ -84,6 +86,13 @@ impl Conditions {
         }
         for (&condition, broken) in &other.first {
             self.first.entry(condition).or_insert_with(|| broken.clone());
+        }
+        if let Some(more) = other.walked {
+            let all = self.walked.get_or_insert_default();
+            all.cores += more.cores;
+            all.steps_taken += more.steps_taken;
+            all.steps_recorded += more.steps_recorded;
+            all.most_held = all.most_held.max(more.most_held);
         }
     }
 

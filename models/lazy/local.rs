@@ -1,26 +1,34 @@
 //! The unreduced local system of one replica: everything that it can become when any message of a set can reach it at any
 //! time, any number of times, and its timer can fire at any time.
 //!
-//! A local state is taken apart into its *core* and its *parts* ([`pbft::replica::noted`]): what it has received of each
-//! kind. The walk keeps for each core, and each part, the values that the part can have there, and takes every mixture of
-//! them for possible: more than can occur, never less. A step is taken on a core and on values of those parts only that
-//! the step uses, as it turns out while it is taken: where it uses a part that has no value yet, it is taken again with
-//! each of the values. So it stands for the step on every state with this core and these values, whatever is in the other
-//! parts. Those go on as they are; or, where the step updates a part and nothing else depends on that, the step is taken once
-//! more with each of the part's values to see what becomes of them.
+//! A local state is taken apart into its *core* and its *cells* ([`pbft::replica::noted`]): what it has received, one cell for each
+//! sender, number and view. The walk keeps for each core, and each cell, what the cell can hold there, and takes every
+//! mixture for possible: more than can occur, never less. A step is taken on a core and told of those cells only that it
+//! looks at, as it turns out while it is taken: where it looks at a cell of which it has not been told, it is taken again
+//! with each answer, that is, empty or not, if it looks for that alone, and each content otherwise. So it stands for the
+//! step on every state with this core of which these answers are true, whatever is in the other cells; and what is in
+//! them it leaves there, or drops without a look.
+//!
+//! A cell of which a step has not been told, or only that there is something, holds one of the things that it can hold
+//! while the step is taken: what it holds afterwards shows whether the step drops it.
 //!
 //! What the replica itself has signed reaches it only once it has been sent, on some path at least: nobody else can sign it.
 
+use super::cells::{
+    ANY, Answer, CellId, CellSet, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, ValueId, Values, each,
+};
 use super::conditions::{Conditions, Watch};
+use super::theorem::{FRAME, SERVICES};
 use crate::crypto::{Keys, Symbolic};
-use crate::world::{Input, Local, MessageId, Modelled, Step as Started, Tables};
+use crate::world::{Input, Local, MessageId, Tables};
 use foldhash::fast::FixedState;
+use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::{Content, Signed};
 use pbft::message::Message;
-use pbft::replica::noted::{self, Part};
+use pbft::replica::noted::{Cell, Part, Seen, Watched, watch};
 use pbft::replica::verify::verify;
-use pbft::replica::{Event, Receipts, Timer};
+use pbft::replica::{Event, Timer};
 use pbft::types::{Principal, ReplicaId, View};
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
@@ -29,71 +37,111 @@ use std::sync::Arc;
 /// Names a core.
 pub(super) type CoreId = u32;
 
-/// Names what a part holds.
-pub(super) type ValueId = u32;
+/// What goes on as it is in the cells from one core to another.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Onward {
+    /// The cells that go on whatever they hold.
+    pub(super) all: CellSet,
+    /// What goes on of others.
+    pub(super) some: SmallVec<[(CellId, Values); 4]>,
+}
 
-/// The place of a part among [`Part::RECEIPTS`].
-type Place = usize;
+impl Onward {
+    /// What goes on of a cell.
+    pub(super) fn of(&self, cell: CellId) -> Values {
+        let some = self.some.iter().filter(|&&(of, _)| of == cell);
+        some.fold(if self.all & 1 << cell != 0 { ANY } else { 0 }, |all, &(_, values)| all | values)
+    }
 
-const PARTS: usize = Part::RECEIPTS.len();
+    fn add(&mut self, cell: CellId, values: Values) {
+        if values == ANY {
+            self.all |= 1 << cell;
+        } else if let Some((_, known)) = self.some.iter_mut().find(|(of, _)| *of == cell) {
+            *known |= values;
+        } else {
+            self.some.push((cell, values));
+        }
+    }
 
-/// Values of some parts.
-pub(super) type Chosen = SmallVec<[(Place, ValueId); PARTS]>;
+    fn join(&mut self, other: &Onward) {
+        self.all |= other.all;
+        for &(cell, values) in &other.some {
+            self.add(cell, values);
+        }
+    }
+}
 
-/// A core, and what its parts can hold.
+/// A core, and what its cells can hold.
 struct Core {
-    held: [IndexSet<ValueId, FixedState>; PARTS],
+    held: Vec<Values>,
     /// For each event what has been tried.
     tried: Vec<Tried>,
-    /// The cores that some step leads to without touching a part, which goes on there.
-    flows: IndexSet<(CoreId, Place), FixedState>,
+    /// What goes on in the cells, to the cores that some step leads to.
+    next: IndexMap<CoreId, Box<[Values]>, FixedState>,
+    /// The cores that some step leads to.
+    after: IndexSet<CoreId, FixedState>,
     /// What has been sent on some path to it.
     sent: BTreeSet<MessageId>,
-    /// The cores that some step leads to.
-    next: IndexSet<CoreId, FixedState>,
-    /// The cores that some step leads to which updates a part, with the part's value before and after.
-    updates: IndexSet<(CoreId, Place, ValueId, ValueId), FixedState>,
 }
 
-/// What has been tried of an event at a core, for one choice of values.
-enum Tried {
-    /// Nothing yet.
-    Not,
-    /// The step uses no other part, and leads to this core; it updates these, which has been seen for so many values.
-    Taken(CoreId, SmallVec<[(Place, usize); PARTS]>),
-    /// It uses this part too: with each of the part's values, in the order in which they came up.
-    With(Place, Vec<Tried>),
-}
-
-/// A step that changes something or sends something.
+/// Steps that change something or send something, and differ in nothing else than in what they were told is not there.
+#[derive(Eq, Hash, PartialEq)]
 pub(super) struct Step {
     pub(super) from: CoreId,
     /// The number of the event; the number after the last stands for a time-out.
-    pub(super) event: usize,
-    /// The parts that it uses, and what they hold before it.
-    pub(super) used: Chosen,
+    pub(super) event: u32,
+    /// What they have been told is there. Where only cells change they are not told apart by it.
+    pub(super) contents: Box<[(CellId, Answer)]>,
     pub(super) to: CoreId,
-    /// What they hold after it.
-    pub(super) left: Chosen,
-    /// Other parts, that it updates.
-    pub(super) updated: SmallVec<[Place; PARTS]>,
+    /// What is then in the cells that change.
+    pub(super) left: Box<[(CellId, ValueId)]>,
     pub(super) sends: Arc<[MessageId]>,
 }
 
-/// A state of a core with some values, twice: one to take steps on.
-struct Scratch {
+/// What is common to them.
+pub(super) struct Common {
+    /// What each has been told.
+    pub(super) told: Chosen,
+    /// What goes on in any of them.
+    pub(super) onward: Onward,
+}
+
+/// A state of a core with something in its cells, twice: one to take steps on.
+struct Bench {
     kept: Local,
     work: Local,
 }
 
-/// The states of one core that steps are being taken on.
-type Scratches = IndexMap<Chosen, Scratch, FixedState>;
+impl Bench {
+    fn of(state: Local) -> Self {
+        Bench { work: state.clone(), kept: state }
+    }
 
-/// What a step leads to, sends, uses and updates; nothing if it changes nothing and sends nothing.
-struct Outcome {
-    changed: Option<(Local, Arc<[MessageId]>)>,
-    used: SmallVec<[Part; 8]>,
-    updated: SmallVec<[Place; PARTS]>,
+    fn put(&mut self, cells: &Cells, cell: CellId, value: ValueId) {
+        for state in [&mut self.kept, &mut self.work] {
+            state.replica.put_receipt(cells.cell(cell), cells.value(cell, value));
+        }
+    }
+
+    /// Takes a step: what it leads to and sends, if it changes anything, and what was noted of it.
+    fn run(
+        &mut self,
+        tables: &mut Tables,
+        replica: ReplicaId,
+        event: &Event<Symbolic>,
+    ) -> (Option<(Local, Arc<[MessageId]>)>, Watched) {
+        let (sends, seen) = watch(|| tables.take(replica, &mut self.work, event.clone()));
+        self.work.replica.keep_services(&self.kept.replica);
+        let changed = self.work != self.kept || !sends.is_empty();
+        let changed = changed.then(|| (std::mem::replace(&mut self.work, self.kept.clone()), sends));
+        (changed, seen)
+    }
+}
+
+/// Two states of a core that differ in what a step is not told, as far as they can: it must do the same on both.
+struct Scratch {
+    one: Bench,
+    other: Bench,
 }
 
 /// The system, walked.
@@ -104,12 +152,17 @@ pub(super) struct LocalSystem {
     events: Vec<Event<Symbolic>>,
     /// Whether the replica itself has signed the message.
     is_own: Vec<bool>,
+    start: (Local, Arc<[MessageId]>),
+    pub(super) cells: Cells,
     cores: IndexMap<Local, Core, FixedState>,
-    values: IndexSet<Receipts<Modelled>, FixedState>,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: IndexMap<Step, Common, FixedState>,
+    /// Steps taken by the replica's code.
+    pub(super) taken: u64,
     max_view: View,
     open: VecDeque<CoreId>,
     is_open: Vec<bool>,
+    /// A cell turned up that was not expected: the walk is to begin again.
+    is_outgrown: bool,
 }
 
 impl LocalSystem {
@@ -131,32 +184,29 @@ impl LocalSystem {
             }
         }
         events.push(Event::Timeout(Timer::Progress { backoff: 0 }));
-        let mut system = LocalSystem {
+        let start = tables.start(replica);
+        let start_state = tables.local(start.to).clone();
+        let cells = Cells::of(replica, messages.iter().map(|&id| tables.message(id)), &start_state);
+        LocalSystem {
             replica,
             messages,
             events,
             is_own,
+            start: (start_state, start.sends),
+            cells,
             cores: IndexMap::default(),
-            values: IndexSet::default(),
-            steps: Vec::new(),
+            steps: IndexMap::default(),
+            taken: 0,
             max_view,
             open: VecDeque::new(),
             is_open: Vec::new(),
-        };
-        let Started { to, sends } = tables.start(replica);
-        let start = tables.local(to).clone();
-        let first = system.add_core(tables, &start);
-        system.send(first, &sends.iter().copied().collect());
-        for place in 0..PARTS {
-            let value = system.add_value(start.replica.receipts(Part::RECEIPTS[place]));
-            system.hold(first, place, value);
+            is_outgrown: false,
         }
-        system
     }
 
     /// What can happen: a message, or a time-out.
-    pub(super) fn input(&self, event: usize) -> Input {
-        self.messages.get(event).map_or(Input::TimeOut, |&message| Input::Message(message))
+    pub(super) fn input(&self, event: u32) -> Input {
+        self.messages.get(event as usize).map_or(Input::TimeOut, |&message| Input::Message(message))
     }
 
     pub(super) fn cores(&self) -> usize {
@@ -167,100 +217,112 @@ impl LocalSystem {
         self.cores.get_index(id as usize).expect("names are given by this table").0
     }
 
-    /// The values that a part can have at a core.
-    pub(super) fn held(&self, id: CoreId, place: Place) -> &IndexSet<ValueId, FixedState> {
-        &self.cores[id as usize].held[place]
+    /// What a cell can hold at a core.
+    pub(super) fn held(&self, id: CoreId, cell: CellId) -> Values {
+        self.cores[id as usize].held[cell]
     }
 
-    /// The updates of parts by steps from a core.
-    pub(super) fn updates(&self, id: CoreId) -> impl Iterator<Item = &(CoreId, Place, ValueId, ValueId)> {
-        self.cores[id as usize].updates.iter()
-    }
-
-    fn add_core(&mut self, tables: &Tables, state: &Local) -> CoreId {
-        let replica = state.replica.core(tables.setup(self.replica));
-        let local = Local { replica, history: state.history.clone() };
-        let (index, _) = match self.cores.get_index_of(&local) {
-            Some(known) => (known, ()),
-            None => {
-                let tried = self.events.iter().map(|_| Tried::Not).collect();
-                let core = Core {
-                    held: Default::default(),
-                    tried,
-                    flows: IndexSet::default(),
-                    sent: BTreeSet::new(),
-                    next: IndexSet::default(),
-                    updates: IndexSet::default(),
-                };
-                self.is_open.push(false);
-                (self.cores.insert_full(local, core).0, ())
-            }
-        };
-        let id = CoreId::try_from(index).expect("a table of more than 2^32 entries does not fit in memory");
-        if !self.is_open[index] && matches!(self.cores[index].tried.first(), Some(Tried::Not)) {
-            self.is_open[index] = true;
-            self.open.push_back(id);
-        }
-        id
-    }
-
-    fn add_value(&mut self, value: Receipts<Modelled>) -> ValueId {
-        let index = self.values.insert_full(value).0;
-        ValueId::try_from(index).expect("a table of more than 2^32 entries does not fit in memory")
-    }
-
-    /// A part can hold a value at a core, and wherever it goes on from there.
-    fn hold(&mut self, core: CoreId, place: Place, value: ValueId) {
-        let mut spread = vec![core];
-        while let Some(at) = spread.pop() {
-            let index = at as usize;
-            if !self.cores[index].held[place].insert(value) {
-                continue;
-            }
-            if !self.is_open[index] {
-                self.is_open[index] = true;
-                self.open.push_back(at);
-            }
-            let onward = self.cores[index].flows.iter().filter(|&&(_, of)| of == place);
-            spread.extend(onward.map(|&(to, _)| to));
-        }
-    }
-
-    fn flow(&mut self, from: CoreId, to: CoreId, place: Place) {
-        if from == to || !self.cores[from as usize].flows.insert((to, place)) {
-            return;
-        }
-        for value in self.cores[from as usize].held[place].clone() {
-            self.hold(to, place, value);
-        }
+    /// The most that a cell can hold at any core.
+    pub(super) fn most_held(&self) -> u32 {
+        self.cores.values().flat_map(|core| core.held.iter().map(|held| held.count_ones())).max().unwrap_or(0)
     }
 
     /// Walks it to its end, or until `watch` says why to stop.
     pub(super) fn walk(&mut self, tables: &mut Tables, conditions: &mut Conditions, watch: &mut Watch<'_>) {
-        while let Some(core) = self.open.pop_front() {
-            self.is_open[core as usize] = false;
-            let mut scratches = Scratches::default();
-            for event in 0..self.events.len() {
-                if !self.can_happen(core, event) {
-                    continue;
-                }
-                let mut tried = std::mem::replace(&mut self.cores[core as usize].tried[event], Tried::Not);
-                let at = &mut (core, event, &mut scratches);
-                self.try_all(tables, at, &mut Chosen::new(), &mut tried, conditions);
-                self.cores[core as usize].tried[event] = tried;
-            }
-            if !conditions.goes_on(watch) {
+        loop {
+            let size = self.cells.size();
+            self.is_outgrown = false;
+            self.begin(tables);
+            self.go_on(tables, conditions, watch);
+            let named = self.cells.have_names();
+            conditions.note(FRAME, named, || {
+                format!(
+                    "r{}: more than {MOST_CELLS} cells, or more than {MOST_VALUES} values",
+                    self.replica.0
+                )
+            });
+            // Something turned up in a cell, or a cell did, that was not expected: what was told of cells may not cover it.
+            let is_whole = !self.is_outgrown && size == self.cells.size();
+            if is_whole || !named || conditions.stopped.is_some() || conditions.failed() > 0 {
                 return;
             }
         }
     }
 
-    /// Time-outs lead no further than the highest view, and what the replica itself signs has been sent.
-    fn can_happen(&self, core: CoreId, event: usize) -> bool {
-        let replica = &self.core(core).replica;
-        match self.messages.get(event) {
-            Some(message) => !self.is_own[event] || self.cores[core as usize].sent.contains(message),
-            None => replica.leaving().unwrap_or(replica.view()) < self.max_view,
+    fn begin(&mut self, tables: &Tables) {
+        self.cores.clear();
+        self.steps.clear();
+        self.open.clear();
+        self.is_open.clear();
+        let (start, sends) = self.start.clone();
+        let first = self.add_core(tables, &start);
+        self.send(first, &sends.iter().copied().collect());
+        for cell in 0..self.cells.count() {
+            let value =
+                self.cells.held_by(&start, cell).expect("what a cell holds at the start is its first name");
+            self.hold(first, cell, 1 << value);
+        }
+    }
+
+    fn add_core(&mut self, tables: &Tables, state: &Local) -> CoreId {
+        let replica = state.replica.core(tables.setup(self.replica));
+        let local = Local { replica, history: state.history.clone() };
+        let index = match self.cores.get_index_of(&local) {
+            Some(known) => known,
+            None => {
+                let core = Core {
+                    held: vec![0; self.cells.count()],
+                    tried: self.events.iter().map(|_| Tried::Not).collect(),
+                    next: IndexMap::default(),
+                    after: IndexSet::default(),
+                    sent: BTreeSet::new(),
+                };
+                self.is_open.push(false);
+                self.cores.insert_full(local, core).0
+            }
+        };
+        let id = CoreId::try_from(index).expect("a table of more than 2^32 entries does not fit in memory");
+        if matches!(self.cores[index].tried.first(), Some(Tried::Not)) {
+            self.open(id);
+        }
+        id
+    }
+
+    fn open(&mut self, core: CoreId) {
+        if !std::mem::replace(&mut self.is_open[core as usize], true) {
+            self.open.push_back(core);
+        }
+    }
+
+    /// A cell can hold these at a core, and wherever they go on from there.
+    fn hold(&mut self, core: CoreId, cell: CellId, values: Values) {
+        let mut spread = vec![(core, values)];
+        while let Some((at, values)) = spread.pop() {
+            let known = &mut self.cores[at as usize].held[cell];
+            let new = values & !*known;
+            if new == 0 {
+                continue;
+            }
+            *known |= new;
+            self.open(at);
+            let next = self.cores[at as usize].next.iter();
+            spread.extend(next.map(|(&to, onward)| (to, new & onward[cell])));
+        }
+    }
+
+    /// Some step leads from one core to another, and this goes on.
+    fn flow(&mut self, from: CoreId, to: CoreId, onward: &Onward) {
+        if from == to {
+            return;
+        }
+        let cells = self.cells.count();
+        for cell in 0..cells {
+            let known = self.cores[from as usize].next.entry(to).or_insert_with(|| vec![0; cells].into());
+            let more = onward.of(cell) & !known[cell];
+            known[cell] |= more;
+            if more != 0 {
+                self.hold(to, cell, self.cores[from as usize].held[cell] & more);
+            }
         }
     }
 
@@ -273,170 +335,309 @@ impl LocalSystem {
                 continue;
             }
             known.sent.extend(sent);
-            spread.extend(known.next.iter().copied());
-            if !self.is_open[at as usize] {
-                self.is_open[at as usize] = true;
-                self.open.push_back(at);
+            spread.extend(known.after.iter().copied());
+            self.open(at);
+        }
+    }
+
+    fn go_on(&mut self, tables: &mut Tables, conditions: &mut Conditions, watch: &mut Watch<'_>) {
+        while let Some(core) = self.open.pop_front() {
+            self.is_open[core as usize] = false;
+            let mut scratch = self.scratch(core);
+            for event in 0..u32::try_from(self.events.len()).expect("a world has few messages") {
+                if self.is_outgrown {
+                    return;
+                }
+                if !self.can_happen(core, event) {
+                    continue;
+                }
+                let slot = &mut self.cores[core as usize].tried[event as usize];
+                let mut tried = std::mem::replace(slot, Tried::Not);
+                self.try_all(tables, (core, event), &mut scratch, &mut Chosen::new(), &mut tried, conditions);
+                self.cores[core as usize].tried[event as usize] = tried;
+            }
+            if !conditions.goes_on(watch) {
+                return;
             }
         }
     }
 
-    /// Takes a step for every choice of values that has not been tried.
+    /// A core with something in each cell that can hold anything.
+    fn scratch(&self, core: CoreId) -> Scratch {
+        let state = self.core(core).clone();
+        let mut disturbed = state.clone();
+        disturbed.replica.disturb_services();
+        let mut scratch = Scratch { one: Bench::of(state), other: Bench::of(disturbed) };
+        for cell in 0..self.cells.count() {
+            self.put_any(core, &mut scratch, cell, ANY);
+        }
+        scratch
+    }
+
+    /// Puts something into a cell that it can hold, rather something than nothing; whether there is any such thing.
+    fn put_any(&self, core: CoreId, scratch: &mut Scratch, cell: CellId, told: Values) -> bool {
+        let possible = self.held(core, cell) & told;
+        let full = each(possible).find(|&value| !self.cells.is_empty(cell, value));
+        let any = full.or_else(|| each(possible).next());
+        let empty = each(possible).find(|&value| self.cells.is_empty(cell, value));
+        let other = empty.or_else(|| each(possible).last());
+        if let (Some(any), Some(other)) = (any, other) {
+            scratch.one.put(&self.cells, cell, any);
+            scratch.other.put(&self.cells, cell, other);
+        }
+        any.is_some()
+    }
+
+    /// Time-outs lead no further than the highest view, and what the replica itself signs has been sent.
+    fn can_happen(&self, core: CoreId, event: u32) -> bool {
+        let replica = &self.core(core).replica;
+        match self.messages.get(event as usize) {
+            Some(message) => !self.is_own[event as usize] || self.cores[core as usize].sent.contains(message),
+            None => replica.leaving().unwrap_or(replica.view()) < self.max_view,
+        }
+    }
+
+    /// Takes a step for every choice of answers that has not been tried.
     fn try_all(
         &mut self,
         tables: &mut Tables,
-        at: &mut (CoreId, usize, &mut Scratches),
+        at: (CoreId, u32),
+        scratch: &mut Scratch,
         chosen: &mut Chosen,
         tried: &mut Tried,
         conditions: &mut Conditions,
     ) {
-        let core = at.0;
         if let Tried::Not = tried {
-            *tried = self.take(tables, at, chosen, conditions);
+            *tried = self.take(tables, at, scratch, chosen, conditions);
         }
-        let (place, with) = match tried {
-            Tried::With(place, with) => (place, with),
-            Tried::Taken(to, updates) => {
-                for (place, seen) in updates {
-                    while *seen < self.cores[core as usize].held[*place].len() {
-                        let value = self.cores[core as usize].held[*place][*seen];
-                        *seen += 1;
-                        self.update(tables, at, *to, chosen, (*place, value), conditions);
-                    }
-                }
-                return;
-            }
-            Tried::Not => return,
-        };
+        let Tried::Look(cell, seen, with) = tried else { return };
+        let told = self.cells.told(*cell, chosen);
         // A step of this very event may add values; they open the core again.
-        for number in 0..self.cores[core as usize].held[*place].len() {
-            let value = self.cores[core as usize].held[*place][number];
+        for (number, answer) in self.cells.answers(*cell, *seen).into_iter().enumerate() {
             if number == with.len() {
                 with.push(Tried::Not);
             }
-            chosen.push((*place, value));
-            self.try_all(tables, at, chosen, &mut with[number], conditions);
+            if !self.put_any(at.0, scratch, *cell, told & self.cells.values(*cell, answer)) {
+                continue;
+            }
+            chosen.push((*cell, answer));
+            self.try_all(tables, at, scratch, chosen, &mut with[number], conditions);
             chosen.pop();
-        }
-    }
-
-    /// What becomes of the value of a part that a step updates.
-    fn update(
-        &mut self,
-        tables: &mut Tables,
-        at: &mut (CoreId, usize, &mut Scratches),
-        expected: CoreId,
-        chosen: &Chosen,
-        (place, value): (Place, ValueId),
-        conditions: &mut Conditions,
-    ) {
-        let mut with = chosen.clone();
-        with.push((place, value));
-        let Outcome { changed, used, .. } = self.run(tables, at, &with);
-        let (to, after) = match &changed {
-            None => (at.0, value),
-            Some((state, _)) => {
-                (self.add_core(tables, state), self.add_value(state.replica.receipts(Part::RECEIPTS[place])))
+            if self.is_outgrown {
+                return;
             }
-        };
-        let is_apart = to == expected && !used.contains(&Part::RECEIPTS[place]);
-        conditions.note(super::theorem::FRAME, is_apart, || {
-            format!("r{}: a step updates {:?} and depends on it", self.replica.0, Part::RECEIPTS[place])
-        });
-        self.cores[at.0 as usize].updates.insert((to, place, value, after));
-        self.hold(to, place, after);
-    }
-
-    /// Takes the step on a core with these values.
-    fn run(
-        &mut self,
-        tables: &mut Tables,
-        (core, event, scratches): &mut (CoreId, usize, &mut Scratches),
-        chosen: &Chosen,
-    ) -> Outcome {
-        if !scratches.contains_key(chosen) {
-            let mut kept = self.core(*core).clone();
-            for &(place, value) in chosen {
-                let value = self.values.get_index(value as usize).expect("names are given by this table");
-                kept.replica.put_receipts(Part::RECEIPTS[place], value);
-            }
-            scratches.insert(chosen.clone(), Scratch { work: kept.clone(), kept });
         }
-        let Scratch { kept, work } = &mut scratches[chosen];
-        noted::begin();
-        let sends = tables.take(self.replica, work, self.events[*event].clone());
-        let used = noted::used().collect();
-        let is_chosen = |place: &Place| chosen.iter().any(|(of, _)| of == place);
-        let updated = noted::updated().filter_map(|part| Part::RECEIPTS.iter().position(|&of| of == part));
-        let updated = updated.filter(|place| !is_chosen(place)).collect();
-        let changed =
-            (work != kept || !sends.is_empty()).then(|| (std::mem::replace(work, kept.clone()), sends));
-        Outcome { changed, used, updated }
+        self.put_any(at.0, scratch, *cell, told);
     }
 
-    /// Takes one step, or says which part it uses that has no value yet.
+    /// Takes one step, or finds out what it looks at.
     fn take(
         &mut self,
         tables: &mut Tables,
-        at: &mut (CoreId, usize, &mut Scratches),
+        (core, event): (CoreId, u32),
+        scratch: &mut Scratch,
         chosen: &Chosen,
         conditions: &mut Conditions,
     ) -> Tried {
-        let (core, event) = (at.0, at.1);
-        let Outcome { changed, used, updated } = self.run(tables, at, chosen);
-        let is_chosen = |place: &Place| chosen.iter().any(|(of, _)| of == place);
-        for part in used {
-            let place = Part::RECEIPTS.iter().position(|&of| of == part);
-            conditions.note(super::theorem::SERVICES, place.is_some(), || {
-                format!("r{}: a step uses {part:?}", self.replica.0)
-            });
-            if let Some(place) = place.filter(|place| !is_chosen(place)) {
-                return Tried::With(place, Vec::new());
+        let input = &self.events[event as usize];
+        let (changed, seen) = scratch.one.run(tables, self.replica, input);
+        self.taken += 1;
+        let (mut told, first) = (chosen.clone(), chosen.len());
+        let more = self.looks(core, &seen, &mut told, conditions);
+        let end = match more {
+            Some((cell, seen)) => Tried::Look(cell, seen, Vec::new()),
+            None => {
+                let (other, _) = scratch.other.run(tables, self.replica, &self.events[event as usize]);
+                let same = self.do_the_same(tables, scratch, changed.as_ref(), other.as_ref());
+                conditions.note(FRAME, same, || self.difference(tables, (core, event)));
+                if let Some((state, sends)) = changed {
+                    let before = &scratch.one.kept;
+                    self.record(tables, (core, event), before, &state, &told, &seen, sends, conditions);
+                }
+                Tried::Taken
             }
-        }
-        let onward = updated.iter().map(|&place| (place, 0)).collect();
-        let Some((state, sends)) = changed else {
-            if !updated.is_empty() {
-                let (used, left) = (chosen.clone(), chosen.clone());
-                self.steps.push(Step {
-                    from: core,
-                    event,
-                    used,
-                    to: core,
-                    left,
-                    updated,
-                    sends: Arc::default(),
-                });
-            }
-            return Tried::Taken(core, onward);
         };
-        let to = self.add_core(tables, &state);
-        self.cores[core as usize].next.insert(to);
-        let sent = &self.cores[core as usize].sent;
-        let sent: BTreeSet<MessageId> = sent.iter().chain(&*sends).copied().collect();
-        self.send(to, &sent);
-        let mut left = Chosen::new();
-        for &(place, _) in chosen {
-            left.push((place, self.add_value(state.replica.receipts(Part::RECEIPTS[place]))));
-        }
-        for place in (0..PARTS).filter(|place| !is_chosen(place) && !updated.contains(place)) {
-            let part = Part::RECEIPTS[place];
-            let as_before = state.replica.receipts(part) == self.core(core).replica.receipts(part);
-            conditions.note(super::theorem::FRAME, as_before, || {
-                format!("r{}: a step changes {part:?} and does not use it", self.replica.0)
+        // What there was no choice about is remembered as a choice of one: there may be others later.
+        told[first..].iter().rev().fold(end, |then, &(cell, answer)| {
+            let (seen, place) = match answer {
+                Answer::Empty => (Seen::Presence, 0),
+                Answer::Full => (Seen::Presence, 1),
+                Answer::NamesNot(digest) => (Seen::Names(digest), 0),
+                Answer::Names(digest) => (Seen::Names(digest), 1),
+                Answer::Holds(value) => (Seen::Content, usize::from(value)),
+            };
+            let mut with: Vec<Tried> = (0..place).map(|_| Tried::Not).collect();
+            with.push(then);
+            Tried::Look(cell, seen, with)
+        })
+    }
+
+    /// Whether steps from two states that differ in what is not looked at do the same.
+    fn do_the_same(
+        &self,
+        tables: &Tables,
+        scratch: &Scratch,
+        one: Option<&(Local, Arc<[MessageId]>)>,
+        other: Option<&(Local, Arc<[MessageId]>)>,
+    ) -> bool {
+        let (Some((one, sends)), Some((other, other_sends))) = (one, other) else {
+            return one.is_none() && other.is_none();
+        };
+        let setup = tables.setup(self.replica);
+        let (before, other_before) = (&scratch.one.kept.replica, &scratch.other.kept.replica);
+        let same_cells = self.cells.all().all(|(_, cell)| {
+            let goes_on =
+                one.replica.holds_the_same(before, cell) && other.replica.holds_the_same(other_before, cell);
+            goes_on || one.replica.holds_the_same(&other.replica, cell)
+        });
+        sends == other_sends
+            && same_cells
+            && one.history == other.history
+            && one.replica.core(setup) == other.replica.core(setup)
+    }
+
+    fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {
+        let event = match self.input(event) {
+            Input::Message(message) => format!("{:?}", tables.message(message)),
+            Input::TimeOut => "a time-out".into(),
+        };
+        let core = &self.core(core).replica;
+        format!(
+            "r{}: what a step does not look at makes a difference\n  core: {core:?}\n  event: {event}",
+            self.replica.0
+        )
+    }
+
+    /// Goes through what was looked at: adds to what is told where there is no choice, and stops where there is one.
+    fn looks(
+        &self,
+        core: CoreId,
+        seen: &Watched,
+        told: &mut Chosen,
+        conditions: &mut Conditions,
+    ) -> Option<(CellId, Seen)> {
+        for (look, dropped) in &seen.looks {
+            let is_receipt = Part::RECEIPTS.contains(&look.cells.part);
+            conditions.note(SERVICES, is_receipt, || {
+                format!("r{}: a step uses {:?}", self.replica.0, look.cells.part)
             });
-            self.flow(core, to, place);
+            let before = |cell: &Cell| !seen.dropped[..*dropped].contains(cell);
+            for (id, _) in self.cells.all().filter(|(_, cell)| look.cells.contains(cell) && before(cell)) {
+                let known = self.cells.told(id, told);
+                let possible = known & self.held(core, id);
+                let answers = self.cells.answers(id, look.seen);
+                let fitting = |values: Values| {
+                    let fits = |answer: &&Answer| self.cells.values(id, **answer) & values != 0;
+                    answers.iter().filter(fits).copied().collect::<Vec<_>>()
+                };
+                // Contents may turn up that have no name yet.
+                let is_told = if look.seen == Seen::Content {
+                    known.is_power_of_two()
+                } else {
+                    fitting(known).len() <= 1
+                };
+                if is_told {
+                    continue;
+                }
+                match fitting(possible)[..] {
+                    [only] => told.push((id, only)),
+                    _ => return Some((id, look.seen)),
+                }
+            }
+        }
+        None
+    }
+
+    /// Records what a step leads to.
+    #[expect(clippy::too_many_arguments, reason = "everything about one step")]
+    fn record(
+        &mut self,
+        tables: &mut Tables,
+        (core, event): (CoreId, u32),
+        before: &Local,
+        after: &Local,
+        told: &Chosen,
+        seen: &Watched,
+        sends: Arc<[MessageId]>,
+        conditions: &mut Conditions,
+    ) {
+        let to = self.add_core(tables, after);
+        if self.meets_new_cells(to, after) {
+            return;
         }
         let setup = tables.setup(self.replica);
-        let same = state.replica.normal_form(setup) == self.core(to).replica.normal_form(setup);
-        conditions.note(super::theorem::FRAME, same, || {
-            format!("r{}: the normal form is not that of the core", self.replica.0)
-        });
-        for &(place, value) in &left {
-            self.hold(to, place, value);
+        let same = after.replica.normal_form(setup) == self.core(to).replica.normal_form(setup);
+        conditions
+            .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
+        let (mut onward, mut left) = (Onward::default(), Vec::new());
+        for cell in 0..self.cells.count() {
+            let of = *self.cells.cell(cell);
+            let known = self.cells.told(cell, told);
+            let is_dropped = seen.dropped.contains(&of);
+            // A vote that is told to name a digest is one vote: what the step does with it goes for no other.
+            let names = told.iter().any(|&(id, answer)| id == cell && matches!(answer, Answer::Names(_)));
+            let is_one = known.is_power_of_two();
+            conditions.note(FRAME, is_one || !names, || {
+                format!("r{}: {of:?} holds different votes for one digest", self.replica.0)
+            });
+            if after.replica.holds_the_same(&before.replica, &of) && (is_one || !is_dropped) {
+                onward.add(cell, known);
+                continue;
+            }
+            let value = self.cells.held_by(after, cell);
+            // What is not known is dropped or written over, never made into something else.
+            conditions.note(FRAME, value.is_some() && (is_one || is_dropped), || {
+                format!("r{}: a step changes {of:?} and does not look at it", self.replica.0)
+            });
+            left.extend(value.map(|value| (cell, value)));
         }
-        self.steps.push(Step { from: core, event, used: chosen.clone(), to, left, updated, sends });
-        Tried::Taken(to, onward)
+        self.flow(core, to, &onward);
+        let sent: BTreeSet<MessageId> =
+            self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
+        self.send(to, &sent);
+        self.cores[core as usize].after.insert(to);
+        for &(cell, value) in &left {
+            self.hold(to, cell, 1 << value);
+        }
+        self.merge((core, event), to, told, left, &onward, sends);
+    }
+
+    /// Remembers a step, as one with those that do the same.
+    fn merge(
+        &mut self,
+        (from, event): (CoreId, u32),
+        to: CoreId,
+        told: &Chosen,
+        left: Vec<(CellId, ValueId)>,
+        onward: &Onward,
+        sends: Arc<[MessageId]>,
+    ) {
+        let is_receipt = from == to && sends.is_empty();
+        let contents = told.iter().filter(|(_, answer)| !is_receipt && answer.is_content());
+        let contents = contents.copied().collect();
+        let step = Step { from, event, contents, to, left: left.into(), sends };
+        match self.steps.entry(step) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.told.retain(|answer| told.contains(answer));
+                known.onward.join(onward);
+            }
+            Entry::Vacant(new) => {
+                new.insert(Common { told: told.clone(), onward: onward.clone() });
+            }
+        }
+    }
+
+    /// Whether something is kept where nothing was expected. Then there are cells for it, and the walk is to begin again.
+    fn meets_new_cells(&mut self, core: CoreId, state: &Local) -> bool {
+        let own: Vec<_> = self.core(core).replica.cells().collect();
+        for cell in state.replica.cells() {
+            if !self.cells.contains(&cell) && !own.contains(&cell) {
+                self.cells.add(cell, &self.start.0);
+                self.is_outgrown = true;
+            }
+        }
+        self.is_outgrown
     }
 }
 

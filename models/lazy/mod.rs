@@ -24,13 +24,15 @@
 //! Kept in the normal form although it multiplies states: the log of the old view between two views, because
 //! entering the next one keeps the batches it names (the deadness condition fails without it).
 
+mod cells;
 mod conditions;
 mod local;
+mod must;
 pub mod theorem;
 
 pub(crate) use conditions::check_but_resending;
 pub use conditions::{Broken, Conditions, Watch, check};
-pub use theorem::SIMULATION;
+pub use theorem::{SIMULATION, Walked};
 
 use crate::world::{Input, LocalId, MessageId, Move, Tables};
 use foldhash::fast::FixedState;

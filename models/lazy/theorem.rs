@@ -57,13 +57,14 @@
 //! the receipts abstracted away; the cartesian product of receipts is the abstract domain in which it is checked.
 
 use super::conditions::{Conditions, Watch};
-use super::local::{Chosen, CoreId, LocalSystem, Step};
+use super::local::{LocalSystem, Step};
+use super::must::{Events, Must};
 use crate::world::{Clients, Input, Local, LocalId, MessageId, Move, Tables, World, WorldConfig};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
-use pbft::replica::noted::Part;
 use pbft::types::{Principal, ReplicaId};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -77,12 +78,20 @@ pub const SIMULATION: &str = "simulation";
 /// Whether the local systems of a world are small enough to be walked, and its moves are those that are looked for here.
 /// Two numbers, or two views to leave for, multiply what a part can hold.
 pub(super) fn is_walked(config: &WorldConfig) -> bool {
-    let small = config.cluster.n() <= 4 && config.max_seq.0 == 1 && config.max_view.0 <= 1;
-    let checkpoints = config.checkpoint_interval.is_some();
-    small
-        && config.max_batch == 1
-        && config.clients == Clients::Implicit
-        && !(checkpoints && config.max_view.0 > 0)
+    config.clients == Clients::Implicit
+}
+
+/// How large the unreduced local systems are, of all correct replicas together.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Walked {
+    /// Local states without what is merely received.
+    pub cores: u64,
+    /// Steps taken by the replica's code: each stands for all states that differ in what it does not look at.
+    pub steps_taken: u64,
+    /// Those that change or send something.
+    pub steps_recorded: u64,
+    /// The most that any one cell of what is received can hold at one core.
+    pub most_held: u32,
 }
 
 /// Between two looks at whether to stop.
@@ -126,6 +135,15 @@ fn of_replica(
     let mut tables = world.tables.with_messages_only(world.config());
     let mut system = LocalSystem::new(&mut tables, replica, available, world.config().max_view);
     system.walk(&mut tables, conditions, watch);
+    conditions.walked = Some(Walked {
+        cores: system.cores() as u64,
+        steps_taken: system.taken,
+        steps_recorded: system.steps.len() as u64,
+        most_held: system.most_held(),
+    });
+    if conditions.stopped.is_some() || conditions.failed() > 0 {
+        return;
+    }
     Simulation::new(world, tables, &system).check(conditions, watch);
 }
 
@@ -143,127 +161,6 @@ fn everything(world: &mut World) -> Vec<MessageId> {
     all.extend(world.network.ever_available());
     all.extend(made.into_iter().map(|message| world.tables.add_message(message)));
     all.into_iter().collect()
-}
-
-/// A set of events, by their numbers.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Events(Vec<u64>);
-
-impl Events {
-    fn none(of: usize) -> Self {
-        Events(vec![0; of.div_ceil(64)])
-    }
-
-    fn all(of: usize) -> Self {
-        Events(vec![u64::MAX; of.div_ceil(64)])
-    }
-
-    fn insert(&mut self, event: usize) {
-        self.0[event / 64] |= 1 << (event % 64);
-    }
-
-    fn contains(&self, event: usize) -> bool {
-        self.0[event / 64] & 1 << (event % 64) != 0
-    }
-
-    fn join(&mut self, other: &Events) {
-        self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one |= other);
-    }
-
-    /// Keeps what is in both; whether that is less.
-    fn meet(&mut self, other: &Events) -> bool {
-        let mut less = false;
-        for (one, other) in self.0.iter_mut().zip(&other.0) {
-            less |= *one & !other != 0;
-            *one &= other;
-        }
-        less
-    }
-}
-
-/// What must have been delivered on the way to each core, and to each core with a value of a part.
-struct Must {
-    cores: Vec<Events>,
-    values: Vec<Vec<IndexMap<u32, Events, FixedState>>>,
-}
-
-impl Must {
-    fn of(system: &LocalSystem) -> Self {
-        let events = system.messages.len() + 1;
-        let held = |core: CoreId| -> Vec<IndexMap<u32, Events, FixedState>> {
-            (0..Part::RECEIPTS.len())
-                .map(|place| {
-                    system.held(core, place).iter().map(|&value| (value, Events::all(events))).collect()
-                })
-                .collect()
-        };
-        let cores = u32::try_from(system.cores()).expect("names of cores are 32 bits long");
-        let mut must =
-            Must { cores: vec![Events::all(events); system.cores()], values: (0..cores).map(held).collect() };
-        // At the start nothing has been delivered.
-        must.cores[0] = Events::none(events);
-        for (place, values) in must.values[0].iter_mut().enumerate() {
-            if let Some(first) = system.held(0, place).first() {
-                values[first] = Events::none(events);
-            }
-        }
-        while must.tighten(system) {}
-        must
-    }
-
-    /// What has been delivered before a step, and by it.
-    fn by(&self, step: &Step) -> Events {
-        let mut events = self.before(step.from, &step.used);
-        events.insert(step.event);
-        events
-    }
-
-    fn before(&self, core: CoreId, used: &Chosen) -> Events {
-        let mut events = self.cores[core as usize].clone();
-        for &(place, value) in used {
-            events.join(&self.values[core as usize][place][&value]);
-        }
-        events
-    }
-
-    /// Whether anything turns out not to be a must after all.
-    fn tighten(&mut self, system: &LocalSystem) -> bool {
-        let mut changed = false;
-        // What goes on from a core to another in parts that are not used.
-        type Onward = IndexMap<(CoreId, CoreId, usize), Events, FixedState>;
-        let (mut onward, mut updates) = (Onward::default(), Onward::default());
-        for step in &system.steps {
-            let by = self.by(step);
-            changed |= self.cores[step.to as usize].meet(&by);
-            for &(place, value) in &step.left {
-                changed |= self.values[step.to as usize][place][&value].meet(&by);
-            }
-            for place in 0..Part::RECEIPTS.len() {
-                let is_updated = step.updated.contains(&place);
-                if step.used.iter().any(|&(used, _)| used == place) || step.from == step.to && !is_updated {
-                    continue;
-                }
-                let by_now = if is_updated { &mut updates } else { &mut onward };
-                by_now.entry((step.from, step.to, place)).or_insert_with(|| by.clone()).meet(&by);
-            }
-        }
-        for from in 0..u32::try_from(self.cores.len()).expect("names of cores are 32 bits long") {
-            for (to, place, before, after) in system.updates(from) {
-                let Some(by) = updates.get(&(from, *to, *place)) else { continue };
-                let mut events = self.values[from as usize][*place][before].clone();
-                events.join(by);
-                changed |= self.values[*to as usize][*place][after].meet(&events);
-            }
-        }
-        for ((from, to, place), by) in onward {
-            for value in system.held(from, place) {
-                let mut events = self.values[from as usize][place][value].clone();
-                events.join(&by);
-                changed |= self.values[to as usize][place][value].meet(&events);
-            }
-        }
-        changed
-    }
 }
 
 /// What is asked of the lazy exploration: from where, to where, sending what, by which messages.
@@ -306,7 +203,7 @@ impl<'a> Simulation<'a> {
 
     fn check(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         let system = self.system;
-        for step in &system.steps {
+        for (number, step) in system.steps.keys().enumerate() {
             if !conditions.goes_on(watch) {
                 return;
             }
@@ -315,7 +212,7 @@ impl<'a> Simulation<'a> {
                 conditions.note(SIMULATION, true, String::new);
                 continue;
             }
-            let delivered = self.must.by(step);
+            let delivered = self.must.by(number);
             let holds = self.is_simulated(step, from, to, &delivered);
             conditions.note(SIMULATION, holds, || self.failure(step, &delivered));
         }
@@ -404,11 +301,12 @@ impl<'a> Simulation<'a> {
 
     fn failure(&self, step: &Step, delivered: &Events) -> String {
         let tables = &self.tables;
-        let name = |event: usize| match self.system.input(event) {
+        let name = |event: u32| match self.system.input(event) {
             Input::Message(message) => format!("{:?}", tables.message(message)),
             Input::TimeOut => "a time-out".into(),
         };
-        let before = (0..self.system.messages.len()).filter(|&event| delivered.contains(event));
+        let before =
+            (0..).take(self.system.messages.len()).filter(|&event| delivered.contains(event as usize));
         format!(
             "r{}: no moves do what a step does\n  core: {:?}\n  event: {}\n  to: {:?}\n  sends: {:?}\n  delivered: {}",
             self.system.replica.0,

@@ -6,7 +6,7 @@ pub use run::{OnProgress, Stage, run};
 
 use crate::engine::{Exploration, INTERRUPTED, Outcome};
 use crate::falsifiable::{self, Claim};
-use crate::lazy::Conditions;
+use crate::lazy::{Conditions, Walked};
 use crate::trace::Execution;
 use crate::world::{Witness, Witnesses, World, WorldConfig};
 use pbft_properties::{History, Violation};
@@ -225,6 +225,8 @@ pub struct Report {
     pub conditions_checked: u64,
     /// How often they failed.
     pub conditions_failed: u64,
+    /// What was walked of the unreduced local systems, if they were.
+    pub walked: Option<Walked>,
     /// Distinct histories of the correct replicas, each replica by itself; if asked for and exhausted.
     pub observables: Option<usize>,
     /// SHA-256 of those histories: see [`Observables`].
@@ -362,6 +364,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         hunt: options.hunt,
         conditions_checked: conditions.checked(),
         conditions_failed: conditions.failed(),
+        walked: conditions.walked,
         observables: count,
         observables_digest: digest,
         why,

@@ -166,6 +166,13 @@ fn conditions(report: &Report) -> Vec<String> {
     if !all.is_empty() {
         lines.push(format!("Conditions of the reduction: {}.", all.join("; ")));
     }
+    lines.extend(report.walked.map(|walked| {
+        format!(
+            "Walked, of the unreduced local systems: {} cores, {} steps, of which {} change or send something; a cell of \
+             what is received holds one of {} things at most.",
+            walked.cores, walked.steps_taken, walked.steps_recorded, walked.most_held
+        )
+    }));
     let first = report.first_failures.iter();
     lines.extend(first.map(|(name, first)| format!("The first failure of {name}: {first}")));
     lines

@@ -1,8 +1,10 @@
 //! OSDI'99 §4.3: checkpoints, their proof, and garbage collection.
 
 use super::log::{Vote, add_own_vote, add_vote, evidence};
+use super::noted::Cells;
+use super::received::Voted;
 use super::verify::stable_evidence_proves;
-use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, Snapshot};
+use super::{Bundle, CHECKPOINTS, Destination, Effects, Fact, Record, Replica, Setup, Snapshot, Votes};
 use crate::certificate::StableCertificate;
 use crate::crypto::{Claim, Crypto, Signed};
 use crate::message::{Checkpoint, Message};
@@ -42,9 +44,8 @@ impl<B: Bundle> Replica<B> {
         let digest = snapshot.tree.root();
         self.snapshots.insert(n, snapshot);
         let signature = setup.sign(Checkpoint { n, digest, replica: setup.id }).signature;
-        let vote = Vote { view: View(0), replica: setup.id, digest, signature };
-        let bound = Self::votes_bound(setup);
-        self.checkpoints.update(|votes| add_own_vote(votes, n, &vote, &setup.rules, bound));
+        let (voted, vote) = (Voted { n, view: View(0), replica: setup.id }, Vote { digest, signature });
+        add_own_vote(&mut self.checkpoints, voted, vote, &setup.rules, Self::repeats_bound(setup));
         digest
     }
 
@@ -69,9 +70,9 @@ impl<B: Bundle> Replica<B> {
     ) -> Result<(), Rejection> {
         let Checkpoint { n, digest, replica } = signed.content;
         self.check_checkpoint(setup, n)?;
-        let vote = Vote { view: View(0), replica, digest, signature: signed.signature };
-        let votes = self.checkpoints.entry(n).or_default();
-        add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
+        let voted = Voted { n, view: View(0), replica };
+        let vote = Vote { digest, signature: signed.signature };
+        add_vote(&mut self.checkpoints, voted, vote, &setup.rules, Self::repeats_bound(setup))?;
         self.try_stable(setup, n, effects);
         self.propose(setup, effects);
         Ok(())
@@ -79,12 +80,13 @@ impl<B: Bundle> Replica<B> {
 
     /// Makes the certificate as soon as a quorum agrees on the state after `n`.
     fn try_stable(&mut self, setup: &Setup<B>, n: SeqNo, effects: &mut Effects<B::Crypto>) {
-        let Some(votes) = self.checkpoints.get(&n) else { return };
         let quorum = setup.rules.checkpoint_quorum(&setup.cluster);
-        let digests: BTreeSet<Digest> = votes.iter().map(|vote| vote.digest).collect();
+        let about = Cells { n: Some(n), ..Votes::<B::Crypto, CHECKPOINTS>::all() };
+        let votes: Vec<_> = self.checkpoints.iter(about).collect();
+        let digests: BTreeSet<Digest> = votes.iter().map(|(_, vote)| vote.digest).collect();
         let certificate = digests.into_iter().find_map(|digest| {
-            let matching: Vec<_> = (votes.iter().filter(|vote| vote.digest == digest))
-                .map(|vote| (vote.replica, vote.signature.clone()))
+            let matching: Vec<_> = (votes.iter().filter(|(_, vote)| vote.digest == digest))
+                .map(|(voted, vote)| (voted.replica, vote.signature.clone()))
                 .collect();
             (matching.len() >= quorum).then(|| {
                 let evidence = evidence(None, matching, quorum);
@@ -130,9 +132,9 @@ impl<B: Bundle> Replica<B> {
         self.persist(setup, Record::Stable(certificate), effects);
         effects.fact(Fact::CheckpointStable { n, digest });
         let own = self.snapshots.get(&n).filter(|snapshot| snapshot.tree.root() == digest).cloned();
-        self.forget_votes(|m, _, _| m > n);
+        self.forget_votes(|voted, _| voted.n > n);
         self.committed.retain(|&m, _| m > n);
-        self.checkpoints.update(|votes| votes.retain(|&m, _| m > n));
+        self.checkpoints.retain(|voted| voted.n > n);
         if let Some(snapshot) = own {
             self.persist(setup, Record::Snapshot(snapshot), effects);
             self.transfer.set(None);

@@ -69,10 +69,9 @@ impl<B: Bundle> Replica<B> {
     /// A pooled request that has executed, or is older than one that has, is no longer waited for.
     pub(super) fn drop_answered_requests(&mut self) {
         let clients = &self.clients;
-        self.requests.update(|Requests { pool, queue }| {
-            pool.retain(|&client, request| request.content.timestamp > clients.last_timestamp(client));
-            queue.retain(|client| pool.contains_key(client));
-        });
+        let Requests { pool, queue } = &mut self.requests;
+        pool.retain(|&client, request| request.content.timestamp > clients.last_timestamp(client));
+        queue.retain(|client| pool.contains_key(client));
         self.proposed.retain(|&client, timestamp| *timestamp > clients.last_timestamp(client));
     }
 }

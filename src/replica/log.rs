@@ -1,5 +1,7 @@
 //! Votes received and not yet part of a certificate, and the predicates over the log.
 
+use super::noted::Cells;
+use super::received::Voted;
 use super::{Bundle, Replica, Setup, Votes};
 use crate::crypto::{Crypto, Evidence};
 use crate::message::{Batch, PrePrepare};
@@ -8,46 +10,48 @@ use crate::rules::Rules;
 use crate::types::{Digest, ReplicaId, SeqNo, View};
 use std::sync::Arc;
 
-/// One PREPARE, COMMIT or CHECKPOINT; the sequence number is the key it is kept under.
+/// What one PREPARE, COMMIT or CHECKPOINT says besides what it is kept under.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Vote<C: Crypto> {
-    pub(super) view: View,
-    pub(super) replica: ReplicaId,
     pub(super) digest: Digest,
     pub(super) signature: C::Signature,
 }
 
 /// Logs a vote. The first of a sender counts; a second, equal or not, changes nothing.
-pub(super) fn add_vote<C: Crypto, R: Rules>(
-    votes: &mut Vec<Vote<C>>,
+///
+/// One sender has at most one vote for each number in the window and view that is accepted, so the log is bounded. Without
+/// that rule it has at most `bound`.
+pub(super) fn add_vote<C: Crypto, R: Rules, const PART: u8>(
+    votes: &mut Votes<C, PART>,
+    voted: Voted,
     vote: Vote<C>,
     rules: &R,
     bound: usize,
 ) -> Result<(), Rejection> {
-    let voted = votes.iter().any(|v| v.replica == vote.replica && v.view == vote.view);
-    if !rules.one_vote_per_sender(voted) || votes.len() >= bound {
+    let voted_before = votes.contains(voted);
+    if !rules.one_vote_per_sender(voted_before) || voted_before && votes.get(voted).len() >= bound {
         return Err(Rejection::Duplicate);
     }
-    let position = votes.partition_point(|v| *v <= vote);
-    votes.insert(position, vote);
+    votes.push(voted, vote);
     Ok(())
 }
 
 /// Logs a vote of this replica itself. It may already be there; only a mutant then has another to add.
-pub(super) fn add_own_vote<C: Crypto, R: Rules>(
-    votes: &mut Votes<C>,
-    n: SeqNo,
-    vote: &Vote<C>,
+pub(super) fn add_own_vote<C: Crypto, R: Rules, const PART: u8>(
+    votes: &mut Votes<C, PART>,
+    voted: Voted,
+    vote: Vote<C>,
     rules: &R,
     bound: usize,
 ) {
-    let _ = add_vote(votes.entry(n).or_default(), vote.clone(), rules, bound);
+    let _ = add_vote(votes, voted, vote, rules, bound);
 }
 
 impl<B: Bundle> Replica<B> {
-    /// The most votes kept in one list: one of each replica in each of at most two views.
-    pub(super) fn votes_bound(setup: &Setup<B>) -> usize {
-        2 * setup.cluster.n()
+    /// The most messages kept of one sender for one thing, where a rule is off and it may send several: one more makes no
+    /// quorum that fewer do not make.
+    pub(super) fn repeats_bound(setup: &Setup<B>) -> usize {
+        setup.cluster.quorum()
     }
 
     /// The PRE-PREPARE accepted for `(view, n)`.
@@ -79,26 +83,19 @@ impl<B: Bundle> Replica<B> {
         setup: &Setup<B>,
         proposal: PrePrepare,
     ) -> Vec<(ReplicaId, <B::Crypto as Crypto>::Signature)> {
-        let votes = self.prepares.get(&proposal.n).map_or(&[][..], Vec::as_slice);
-        matching(setup, votes, proposal).map(|vote| (vote.replica, vote.signature.clone())).collect()
+        let matching = matching(setup, &self.prepares, proposal);
+        matching.into_iter().map(|(replica, vote)| (replica, vote.signature.clone())).collect()
     }
 
     /// How many logged COMMITs match the PRE-PREPARE.
     pub(super) fn matching_commits(&self, setup: &Setup<B>, proposal: PrePrepare) -> usize {
-        let votes = self.commits.get(&proposal.n).map_or(&[][..], Vec::as_slice);
-        matching(setup, votes, proposal).count()
+        matching(setup, &self.commits, proposal).len()
     }
 
-    /// Forgets votes that can no longer form anything, and empty lists with them.
-    pub(super) fn forget_votes(&mut self, keep: impl Fn(SeqNo, &Vote<B::Crypto>, Phase) -> bool) {
-        let forget = |of: &mut Votes<B::Crypto>, phase| {
-            for (&n, votes) in of.iter_mut() {
-                votes.retain(|vote| keep(n, vote, phase));
-            }
-            of.retain(|_, votes| !votes.is_empty());
-        };
-        self.prepares.update(|votes| forget(votes, Phase::Prepare));
-        self.commits.update(|votes| forget(votes, Phase::Commit));
+    /// Forgets votes that can no longer form anything.
+    pub(super) fn forget_votes(&mut self, keep: impl Fn(Voted, Phase) -> bool) {
+        self.prepares.retain(|voted| keep(voted, Phase::Prepare));
+        self.commits.retain(|voted| keep(voted, Phase::Commit));
     }
 }
 
@@ -109,15 +106,20 @@ pub(super) enum Phase {
     Commit,
 }
 
-fn matching<'a, B: Bundle>(
-    setup: &'a Setup<B>,
-    votes: &'a [Vote<B::Crypto>],
+/// The votes that match a PRE-PREPARE, and who cast them.
+fn matching<'a, B: Bundle, const PART: u8>(
+    setup: &Setup<B>,
+    votes: &'a Votes<B::Crypto, PART>,
     proposal: PrePrepare,
-) -> impl Iterator<Item = &'a Vote<B::Crypto>> {
-    votes.iter().filter(move |vote| {
-        setup.rules.votes_match_view(vote.view, proposal.view)
-            && setup.rules.votes_match_digest(vote.digest, proposal.digest)
-    })
+) -> Vec<(ReplicaId, &'a Vote<B::Crypto>)> {
+    let at = Cells { n: Some(proposal.n), ..Votes::<B::Crypto, PART>::all() };
+    let in_view = |voted: &Voted| setup.rules.votes_match_view(voted.view, proposal.view);
+    let cast = |(voted, vote): (Voted, &'a Vote<B::Crypto>)| in_view(&voted).then_some((voted.replica, vote));
+    if setup.rules.votes_match_digest(false) {
+        votes.iter(at).filter_map(cast).collect()
+    } else {
+        votes.naming(at, proposal.digest).filter_map(cast).collect()
+    }
 }
 
 /// The first `quorum` votes as evidence, with the primary's signature for a prepared certificate.

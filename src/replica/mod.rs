@@ -17,7 +17,7 @@
 //! | `restore` | starting and restarting | |
 //! | `normal_form` | what an exploration may forget | |
 //! | `subject` | which messages an exploration need not try | |
-//! | `noted`, `parts` | what a step depends on | |
+//! | `noted`, `received`, `parts` | what a step depends on | |
 //!
 //! Two decisions run through all of them. What must survive a crash is in [`Durable`] and changes only by
 //! records that are effects too. And what is merely received (votes, VIEW-CHANGEs) is forgotten as soon as
@@ -35,6 +35,7 @@ mod normal;
 mod normal_form;
 pub mod noted;
 mod parts;
+mod received;
 mod restore;
 mod state_transfer;
 mod status;
@@ -46,7 +47,7 @@ pub use clients::{ClientTable, LastReply};
 pub use durable::{Durable, Record, Snapshot};
 pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timer};
 pub use new_view::compute_o;
-pub use parts::Receipts;
+pub use parts::Receipt;
 pub use restore::RestoreError;
 pub use subject::Subject;
 
@@ -56,7 +57,8 @@ use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::service::Service;
 use crate::types::{ClientId, Cluster, Parameters, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
-use noted::{Noted, Part, apart};
+use noted::{Apart, Cells, Noted, Part, apart};
+use received::{Left, Received, Voted};
 use state_transfer::Transfer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
@@ -156,25 +158,31 @@ pub enum Event<C: Crypto> {
     Timeout(Timer),
 }
 
-/// Votes by sequence number, each list sorted: at most one vote of each sender in each view.
-type Votes<C> = BTreeMap<SeqNo, Vec<log::Vote<C>>>;
+/// Votes: at most one of each sender for each number in the window, and in the current view.
+type Votes<C, const PART: u8> = Received<Voted, log::Vote<C>, PART>;
+
+const PREPARES: u8 = Part::Prepares as u8;
+const COMMITS: u8 = Part::Commits as u8;
+const CHECKPOINTS: u8 = Part::Checkpoints as u8;
+const VIEW_CHANGES: u8 = Part::ViewChanges as u8;
 
 /// Requests that wait.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Requests<C: Crypto> {
     /// The latest of each client.
-    pool: BTreeMap<ClientId, Signed<Request, C>>,
+    pool: Noted<BTreeMap<ClientId, Signed<Request, C>>, { Part::Pool as u8 }>,
     /// At the primary: clients whose pooled request is to be proposed, in the order of arrival.
-    queue: VecDeque<ClientId>,
+    queue: Noted<VecDeque<ClientId>, { Part::Queue as u8 }>,
 }
 
 impl<C: Crypto> Default for Requests<C> {
     fn default() -> Self {
-        Requests { pool: BTreeMap::new(), queue: VecDeque::new() }
+        Requests { pool: Noted::new(BTreeMap::new()), queue: Noted::new(VecDeque::new()) }
     }
 }
 
-type ViewChanges<C> = Vec<Arc<Signed<ViewChange<C>, C>>>;
+/// VIEW-CHANGEs: at most one of each sender for each view, and for a few views.
+type ViewChanges<C> = Received<Left, Arc<Signed<ViewChange<C>, C>>, VIEW_CHANGES>;
 
 /// A read-only request waiting until everything up to the given number has executed.
 type WaitingRead<C> = (Signed<Request, C>, SeqNo);
@@ -187,23 +195,23 @@ type WaitingRead<C> = (Signed<Request, C>, SeqNo);
 pub struct Replica<B: Bundle> {
     durable: Durable<B::Crypto>,
     /// PREPAREs not yet part of a certificate.
-    prepares: Noted<Votes<B::Crypto>, { Part::Prepares as u8 }>,
+    prepares: Votes<B::Crypto, PREPARES>,
     /// COMMITs not yet part of a certificate.
-    commits: Noted<Votes<B::Crypto>, { Part::Commits as u8 }>,
+    commits: Votes<B::Crypto, COMMITS>,
     /// Views and numbers that are committed-local.
     committed: BTreeMap<SeqNo, View>,
     /// CHECKPOINTs above h.
-    checkpoints: Noted<Votes<B::Crypto>, { Part::Checkpoints as u8 }>,
+    checkpoints: Votes<B::Crypto, CHECKPOINTS>,
     /// This replica's own states at checkpoints above h.
     snapshots: BTreeMap<SeqNo, Arc<Snapshot>>,
     /// VIEW-CHANGEs for views above the current one.
-    view_changes: Noted<BTreeMap<View, ViewChanges<B::Crypto>>, { Part::ViewChanges as u8 }>,
+    view_changes: ViewChanges<B::Crypto>,
     /// The service after the last executed batch.
     service: B::Service,
     /// Who was answered what.
     clients: ClientTable,
     /// Known requests that have not executed.
-    requests: Noted<Requests<B::Crypto>, { Part::Requests as u8 }>,
+    requests: Requests<B::Crypto>,
     /// At the primary: the latest timestamp proposed in this view.
     proposed: BTreeMap<ClientId, Timestamp>,
     /// Reads to be answered, the latest of each client.
@@ -276,9 +284,9 @@ impl<B: Bundle> Replica<B> {
     fn timer_reason(&self, setup: &Setup<B>) -> Option<(View, Option<(ClientId, Timestamp)>)> {
         match self.durable.leaving() {
             Some(target) => {
-                let left: BTreeSet<ReplicaId> = (self.view_changes.range(target..))
-                    .flat_map(|(_, list)| list.iter().map(|m| m.content.replica))
-                    .collect();
+                let higher = Cells { from: target, ..ViewChanges::<B::Crypto>::all() };
+                let left: BTreeSet<ReplicaId> =
+                    self.view_changes.keys(higher).map(|left| left.replica).collect();
                 (left.len() >= setup.rules.view_change_quorum(&setup.cluster)).then_some((target, None))
             }
             None => {
@@ -290,17 +298,19 @@ impl<B: Bundle> Replica<B> {
     fn adjust_timer(
         &mut self,
         setup: &Setup<B>,
-        before: Option<(View, Option<(ClientId, Timestamp)>)>,
+        before: Apart<Option<(View, Option<(ClientId, Timestamp)>)>>,
         effects: &mut Effects<B::Crypto>,
     ) {
-        self.awaited.set(apart(|| self.next_awaited()));
-        let (after, backoff) = apart(|| (self.timer_reason(setup), *self.backoff));
-        if after != before {
-            effects.push(match after {
-                Some(_) => Effect::SetTimer(Timer::Progress { backoff }),
+        let awaited = apart(|| self.next_awaited());
+        self.awaited.set_apart(awaited);
+        let order = before.map(|&before| {
+            let after = self.timer_reason(setup);
+            (after != before).then(|| match after {
+                Some(_) => Effect::SetTimer(Timer::Progress { backoff: *self.backoff }),
                 None => Effect::CancelProgressTimer,
-            });
-        }
+            })
+        });
+        order.order(effects);
     }
 
     /// Chooses the request to wait for: after the one awaited before, in the order of clients, so that no

@@ -1,13 +1,14 @@
 //! OSDI'99 §4.4: choosing what a new view carries over, and entering it.
 
-use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
+use super::noted::Cells;
+use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, ViewChanges};
 use crate::certificate::StableCertificate;
 use crate::crypto::{Crypto, Signed};
 use crate::message::{MAX_WINDOW, Message, NewView, PrePrepare, ViewChange};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::types::{Digest, SeqNo, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What `V` determines: min-s with its proof, and `O`.
@@ -60,12 +61,13 @@ impl<B: Bundle> Replica<B> {
             return;
         }
         let quorum = setup.rules.view_change_quorum(&setup.cluster);
-        let Some(known) = self.view_changes.get(&target).filter(|known| known.len() >= quorum) else {
-            return;
-        };
+        let for_target = Cells { from: target, to: target, ..ViewChanges::<B::Crypto>::all() };
+        let known = self.view_changes.iter(for_target).map(|(_, view_change)| view_change.clone());
         // Our own VIEW-CHANGE first, then as many of the others' as are needed, in their order.
-        let (own, others): (Vec<_>, Vec<_>) =
-            known.iter().cloned().partition(|m| m.content.replica == setup.id);
+        let (own, others): (Vec<_>, Vec<_>) = known.partition(|m| m.content.replica == setup.id);
+        if own.len() + others.len() < quorum {
+            return;
+        }
         let mut view_changes: Vec<_> = own.into_iter().chain(others).take(quorum).collect();
         view_changes.sort_by_key(|m| m.content.replica);
         let plan = compute_o(&view_changes, &setup.rules);
@@ -120,9 +122,9 @@ impl<B: Bundle> Replica<B> {
             self.make_stable(setup, certificate, effects);
         }
         self.persist(setup, Record::NewView(new_view.clone()), effects);
-        self.forget_votes(|_, vote, _| !setup.rules.forget_old_votes(vote.view, view));
+        self.forget_votes(|voted, _| !setup.rules.forget_old_votes(voted.view, view));
         self.committed.retain(|_, committed| !setup.rules.forget_old_votes(*committed, view));
-        self.view_changes.update(|known| *known = known.split_off(&view.next()));
+        self.view_changes.retain(|left| left.view > view);
         let carried: Vec<PrePrepare> =
             (self.durable.log.values()).map(|m| m.content).filter(|m| m.view == view).collect();
         let entries = carried.iter().map(|m| (m.n, m.digest)).collect();
@@ -148,7 +150,7 @@ impl<B: Bundle> Replica<B> {
 
     /// At the primary of the view just entered: queues the known requests that `O` does not carry.
     pub(super) fn requeue(&mut self, setup: &Setup<B>) {
-        self.requests.update(|requests| requests.queue.clear());
+        self.requests.queue.set(VecDeque::new());
         self.proposed.clear();
         if !self.is_primary(setup) {
             return;

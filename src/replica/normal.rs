@@ -1,6 +1,7 @@
 //! OSDI'99 §4.2: PRE-PREPARE, PREPARE, COMMIT.
 
 use super::log::{Phase, Vote, add_own_vote, add_vote, evidence};
+use super::received::Voted;
 use super::verify::prepared_evidence_proves;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
 use crate::certificate::PreparedCertificate;
@@ -142,9 +143,9 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) {
         let prepare = setup.sign(Prepare { view, n, digest, replica: setup.id });
-        let vote = Vote { view, replica: setup.id, digest, signature: prepare.signature.clone() };
-        let bound = Self::votes_bound(setup);
-        self.prepares.update(|votes| add_own_vote(votes, n, &vote, &setup.rules, bound));
+        let voted = Voted { n, view, replica: setup.id };
+        let vote = Vote { digest, signature: prepare.signature.clone() };
+        add_own_vote(&mut self.prepares, voted, vote, &setup.rules, Self::repeats_bound(setup));
         effects.send(Destination::Replicas, Message::Prepare(prepare));
     }
 
@@ -162,9 +163,8 @@ impl<B: Bundle> Replica<B> {
         if self.prepared(view, n) {
             return Err(Rejection::Duplicate);
         }
-        let vote = Vote { view, replica, digest, signature: signed.signature };
-        let votes = self.prepares.entry(n).or_default();
-        add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
+        let (voted, vote) = (Voted { n, view, replica }, Vote { digest, signature: signed.signature });
+        add_vote(&mut self.prepares, voted, vote, &setup.rules, Self::repeats_bound(setup))?;
         self.try_prepared(setup, view, n, effects);
         Ok(())
     }
@@ -196,7 +196,7 @@ impl<B: Bundle> Replica<B> {
         if known.is_none_or(|known| setup.rules.latest_certificate_wins(view, known)) {
             self.persist(setup, Record::Prepared(certificate), effects);
         }
-        self.forget_votes(|m, vote, phase| (m, vote.view, phase) != (n, view, Phase::Prepare));
+        self.forget_votes(|voted, phase| (voted.n, voted.view, phase) != (n, view, Phase::Prepare));
         effects.fact(Fact::Prepared { view, n, digest: proposal.digest });
         self.send_commit(setup, proposal, effects);
         self.try_committed(setup, view, n, effects);
@@ -209,9 +209,9 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) {
         let commit = setup.sign(Commit { view, n, digest, replica: setup.id });
-        let vote = Vote { view, replica: setup.id, digest, signature: commit.signature.clone() };
-        let bound = Self::votes_bound(setup);
-        self.commits.update(|votes| add_own_vote(votes, n, &vote, &setup.rules, bound));
+        let voted = Voted { n, view, replica: setup.id };
+        let vote = Vote { digest, signature: commit.signature.clone() };
+        add_own_vote(&mut self.commits, voted, vote, &setup.rules, Self::repeats_bound(setup));
         effects.send(Destination::Replicas, Message::Commit(commit));
     }
 
@@ -226,9 +226,8 @@ impl<B: Bundle> Replica<B> {
         if self.committed_local(view, n) {
             return Err(Rejection::Duplicate);
         }
-        let vote = Vote { view, replica, digest, signature: signed.signature };
-        let votes = self.commits.entry(n).or_default();
-        add_vote(votes, vote, &setup.rules, Self::votes_bound(setup))?;
+        let (voted, vote) = (Voted { n, view, replica }, Vote { digest, signature: signed.signature });
+        add_vote(&mut self.commits, voted, vote, &setup.rules, Self::repeats_bound(setup))?;
         self.try_committed(setup, view, n, effects);
         Ok(())
     }
@@ -249,7 +248,7 @@ impl<B: Bundle> Replica<B> {
             return;
         }
         self.committed.insert(n, view);
-        self.forget_votes(|m, vote, phase| (m, vote.view, phase) != (n, view, Phase::Commit));
+        self.forget_votes(|voted, phase| (voted.n, voted.view, phase) != (n, view, Phase::Commit));
         effects.fact(Fact::Committed { view, n, digest: proposal.digest });
         self.execute(setup, effects);
         self.propose(setup, effects);

@@ -26,8 +26,7 @@ impl<B: Bundle> Replica<B> {
         let transfer = alive.transfer.take().map(|transfer| transfer.without_requests(setup));
         alive.transfer.set(transfer);
         if !self.is_active(setup) {
-            alive.prepares.clear();
-            alive.commits.clear();
+            alive.forget_votes(|_, _| false);
             alive.committed.clear();
             alive.requests.queue.clear();
             alive.proposed.clear();
@@ -39,17 +38,11 @@ impl<B: Bundle> Replica<B> {
     /// state, that have not yet made anything happen, and can arrive again.
     pub fn without_receipts(&self, setup: &Setup<B>) -> Self {
         let mut bare = self.clone();
-        bare.forget_votes(|_, vote, _| vote.replica == setup.id);
-        for votes in bare.checkpoints.values_mut() {
-            votes.retain(|vote| vote.replica == setup.id);
-        }
-        bare.checkpoints.retain(|_, votes| !votes.is_empty());
-        for list in bare.view_changes.values_mut() {
-            list.retain(|m| m.content.replica == setup.id);
-        }
-        bare.view_changes.retain(|_, list| !list.is_empty());
+        bare.forget_votes(|voted, _| voted.replica == setup.id);
+        bare.checkpoints.retain(|voted| voted.replica == setup.id);
+        bare.view_changes.retain(|left| left.replica == setup.id);
         bare.transfer.set(self.transfer_at_its_beginning(setup));
-        bare.requests.set(Requests::default());
+        bare.requests = Requests::default();
         bare.awaited.set(None);
         bare
     }
@@ -58,8 +51,7 @@ impl<B: Bundle> Replica<B> {
     /// view is over.
     pub fn without_finished_view(&self) -> Self {
         let mut over = self.clone();
-        over.prepares.clear();
-        over.commits.clear();
+        over.forget_votes(|_, _| false);
         over.committed.clear();
         over.durable.log.clear();
         over
@@ -81,7 +73,7 @@ impl<B: Bundle> Replica<B> {
         } else {
             let named: BTreeSet<_> = bare.durable.log.values().map(|m| m.content.digest).collect();
             bare.durable.batches.retain(|digest, _| named.contains(digest));
-            bare.requests.set(Requests::default());
+            bare.requests = Requests::default();
             bare.proposed.clear();
             bare.awaited.set(None);
         }
@@ -103,7 +95,7 @@ impl<B: Bundle> Replica<B> {
         let mut last = self.clone();
         let view = last.durable.leaving().unwrap_or(last.view());
         last.durable.prepared.retain(|_, certificate| certificate.view == view);
-        last.view_changes.clear();
+        last.view_changes.retain(|_| false);
         if let Some(sent) = &last.durable.view_change {
             let content = ViewChange {
                 view: sent.content.view,

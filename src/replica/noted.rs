@@ -1,33 +1,41 @@
-//! Parts of the state whose every use is noted, so that whoever explores a replica can tell what a step depends on.
+//! What a step looks at of what has been received: noted, so that whoever explores a replica can tell what the step depends on.
 //!
-//! A step is a function of the state and the event. If it is taken on a state and uses some of these parts only, it does
-//! the same on every state that differs in the others alone: that is no belief about the code, it is what the step did.
-//! An exploration that walks all mixtures of what can be received rests on it, and nothing else does: a note changes
-//! nothing that a replica does.
+//! A step is a function of the state and the event. What has been received lies in *cells*, one for each sender, number and
+//! view. If a step is taken on a state and looks at some cells only, it does the same on every state that differs in the
+//! other cells alone: that is no belief about the code, it is what the step did. An exploration that walks all mixtures of what
+//! can be received rests on it, and nothing else does: a note changes nothing that a replica does, and none is made unless
+//! somebody [watches](watch) the thread.
 //!
-//! Reading, changing and even borrowing mutably counts as a use. Writing a value over another ([`Noted::set`]) does not,
-//! nor does what is [done apart](apart). What makes one value of a part of another, and says nothing of either to the rest of the
-//! step, is noted apart from uses ([`Noted::update`]).
+//! [`Received`](super::received::Received) notes looks at single cells, and [`Noted`] those at a part that is one cell. Dropping what
+//! is in a cell, or writing over it, is no look. Nor is what is [done apart](apart) for timers and stores: what comes of that
+//! is kept under lock and key, and leads to an order to a timer or to a part that only timers use ([`Part::SERVICES`]).
 
+use super::{Effect, Effects};
+use crate::crypto::Crypto;
+use crate::types::{Digest, ReplicaId, SeqNo, View};
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
+use std::cell::{Cell as Slot, RefCell};
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
 /// A part of a replica's state.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Part {
-    /// PREPAREs not yet part of a certificate.
+    /// PREPAREs not yet part of a certificate, one cell for each number, view and sender.
     Prepares,
-    /// COMMITs not yet part of a certificate.
+    /// COMMITs not yet part of a certificate, likewise.
     Commits,
-    /// CHECKPOINTs above h.
+    /// CHECKPOINTs above h, one cell for each number and sender.
     Checkpoints,
-    /// VIEW-CHANGEs for views above the current one.
+    /// VIEW-CHANGEs for views above the current one, one cell for each view and sender.
     ViewChanges,
-    /// Requests that wait, and their order.
-    Requests,
-    /// State being fetched.
+    /// Requests that wait: one cell.
+    Pool,
+    /// The order in which they are to be proposed: one cell.
+    Queue,
+    /// State being fetched: one cell.
     Transfer,
     /// The request for which the progress timer runs.
     Awaited,
@@ -39,18 +47,26 @@ pub enum Part {
 
 impl Part {
     /// Those that hold what others have sent and can send again.
-    pub const RECEIPTS: [Part; 6] =
-        [Part::Prepares, Part::Commits, Part::Checkpoints, Part::ViewChanges, Part::Requests, Part::Transfer];
-
-    /// Those that serve timers and retransmission.
-    pub const SERVICES: [Part; 3] = [Part::Awaited, Part::Backoff, Part::NewView];
-
-    const ALL: [Part; 9] = [
+    pub const RECEIPTS: [Part; 7] = [
         Part::Prepares,
         Part::Commits,
         Part::Checkpoints,
         Part::ViewChanges,
-        Part::Requests,
+        Part::Pool,
+        Part::Queue,
+        Part::Transfer,
+    ];
+
+    /// Those that serve timers and retransmission.
+    pub const SERVICES: [Part; 3] = [Part::Awaited, Part::Backoff, Part::NewView];
+
+    const ALL: [Part; 10] = [
+        Part::Prepares,
+        Part::Commits,
+        Part::Checkpoints,
+        Part::ViewChanges,
+        Part::Pool,
+        Part::Queue,
         Part::Transfer,
         Part::Awaited,
         Part::Backoff,
@@ -58,85 +74,200 @@ impl Part {
     ];
 }
 
-/// The parts used since [`begin`], in the order of their first use.
-#[derive(Clone, Copy, Debug, Default)]
-struct Uses {
-    /// One bit a part.
-    seen: u16,
-    /// Four bits a part, the first lowest.
-    order: u64,
-    count: u8,
-    /// One bit a part that was updated.
-    updated: u16,
-    apart: bool,
+/// A place for what has been received. What a part does not tell apart is 0.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Cell {
+    /// The part that it belongs to.
+    pub part: Part,
+    /// The sequence number that it is about.
+    pub n: SeqNo,
+    /// The view that it is about.
+    pub view: View,
+    /// Who has sent it.
+    pub replica: ReplicaId,
+}
+
+impl Cell {
+    /// The cell of a part that has one.
+    pub const fn only(part: Part) -> Self {
+        Cell { part, n: SeqNo(0), view: View(0), replica: ReplicaId(0) }
+    }
+}
+
+/// Some cells of one part, whether there is anything in them or not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cells {
+    /// The part.
+    pub part: Part,
+    /// Those about this number; about any, if there is none.
+    pub n: Option<SeqNo>,
+    /// The lowest view.
+    pub from: View,
+    /// The highest view.
+    pub to: View,
+    /// Those of this sender; of any, if there is none.
+    pub replica: Option<ReplicaId>,
+}
+
+impl Cells {
+    /// Whether a cell is among them.
+    pub fn contains(&self, cell: &Cell) -> bool {
+        cell.part == self.part
+            && self.n.is_none_or(|n| n == cell.n)
+            && (self.from..=self.to).contains(&cell.view)
+            && self.replica.is_none_or(|replica| replica == cell.replica)
+    }
+}
+
+/// How much of a cell a look tells.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Seen {
+    /// Whether it is empty.
+    Presence,
+    /// Whether it holds a vote for this digest, and that vote if so.
+    Names(Digest),
+    /// Everything.
+    Content,
+}
+
+/// One look at cells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Look {
+    /// Which.
+    pub cells: Cells,
+    /// How much of them.
+    pub seen: Seen,
 }
 
 thread_local! {
-    static USES: Cell<Uses> = const { Cell::new(Uses { seen: 0, order: 0, count: 0, updated: 0, apart: false }) };
+    /// Whether looks of this thread are noted now.
+    static WATCHED: Slot<bool> = const { Slot::new(false) };
+    static SEEN: RefCell<Watched> = const { RefCell::new(Watched { looks: Vec::new(), dropped: Vec::new() }) };
+}
+
+/// What was noted of a step.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Watched {
+    /// The looks, in order, and how many cells had been emptied or written over before each.
+    pub looks: Vec<(Look, usize)>,
+    /// The cells that were emptied or written over, whatever was in them, in order: what is seen in one afterwards does not tell
+    /// what was in it before.
+    pub dropped: Vec<Cell>,
 }
 
 #[inline]
-fn note(part: u8) {
-    USES.with(|uses| {
-        let mut now = uses.get();
-        if now.seen & (1 << part) == 0 && !now.apart {
-            now.seen |= 1 << part;
-            now.order |= u64::from(part) << (4 * now.count);
-            now.count += 1;
-            uses.set(now);
-        }
-    });
+pub(super) fn note(look: impl FnOnce() -> Look) {
+    if WATCHED.get() {
+        SEEN.with_borrow_mut(|seen| {
+            let before = seen.dropped.len();
+            seen.looks.push((look(), before));
+        });
+    }
 }
 
-/// Forgets what has been noted in this thread.
-pub fn begin() {
-    USES.with(|uses| uses.set(Uses::default()));
+/// Notes that a cell is emptied or written over.
+pub(super) fn note_drop(cell: impl FnOnce() -> Cell) {
+    if WATCHED.get() {
+        SEEN.with_borrow_mut(|seen| seen.dropped.push(cell()));
+    }
 }
 
-/// The parts used in this thread since [`begin`], in the order of their first use.
-pub fn used() -> impl Iterator<Item = Part> {
-    let Uses { order, count, .. } = USES.with(Cell::get);
-    (0..count).map(move |place| Part::ALL[(order >> (4 * place) & 0xf) as usize])
-}
-
-/// The parts updated in this thread since [`begin`].
-pub fn updated() -> impl Iterator<Item = Part> {
-    let Uses { updated, .. } = USES.with(Cell::get);
-    Part::ALL.into_iter().filter(move |&part| updated & (1 << part as u8) != 0)
-}
-
-/// Does something whose result concerns timers alone: what it uses is not noted.
-pub(super) fn apart<T>(work: impl FnOnce() -> T) -> T {
-    let set = |apart| USES.with(|uses| uses.replace(Uses { apart, ..uses.get() }).apart);
-    let before = set(true);
+/// What `work` comes to, and what was noted on the way.
+pub fn watch<T>(work: impl FnOnce() -> T) -> (T, Watched) {
+    let before = SEEN.take();
+    let watched = WATCHED.replace(true);
     let result = work();
-    set(before);
-    result
+    WATCHED.set(watched);
+    (result, SEEN.replace(before))
 }
 
-/// A part of the state, `PART` of [`Part`].
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+/// Something worked out apart. Nothing of it gets out but what [`Apart::order`] and [`Noted::set_apart`] make of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart<T>(T);
+
+/// Works something out for timers and stores, by looks that are not noted. `work` cannot change what it captures.
+pub(super) fn apart<T>(work: impl Fn() -> T) -> Apart<T> {
+    let watched = WATCHED.replace(false);
+    let result = work();
+    WATCHED.set(watched);
+    Apart(result)
+}
+
+impl<T> Apart<T> {
+    /// Works out something else from it.
+    pub(super) fn map<U>(self, work: impl Fn(&T) -> U) -> Apart<U> {
+        apart(|| work(&self.0))
+    }
+}
+
+impl<C: Crypto> Apart<Option<Effect<C>>> {
+    /// Gives the order to the progress timer that it is; it is nothing else.
+    pub(super) fn order(self, effects: &mut Effects<C>) {
+        if let Some(order @ (Effect::SetTimer(_) | Effect::CancelProgressTimer)) = self.0 {
+            effects.push(order);
+        }
+    }
+}
+
+/// A part of the state that is one cell, `PART` of [`Part`]. Reading it, comparing it, changing it and even borrowing it
+/// mutably is a look; writing another value over it is none.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Noted<T, const PART: u8>(T);
 
 impl<T, const PART: u8> Noted<T, PART> {
+    const LOOK: Look = Look {
+        cells: Cells {
+            part: Part::ALL[PART as usize],
+            n: None,
+            from: View(0),
+            to: View(u64::MAX),
+            replica: None,
+        },
+        seen: Seen::Content,
+    };
+
     /// The part with this value.
     pub const fn new(value: T) -> Self {
         Noted(value)
     }
 
-    /// Makes another value of the one that it has. Nothing of either gets out: `work` cannot change what it captures.
-    pub fn update(&mut self, work: impl Fn(&mut T)) {
-        USES.with(|uses| {
-            let now = uses.get();
-            uses.set(Uses { updated: now.updated | (1 << PART), ..now });
-        });
-        work(&mut self.0);
-    }
-
     /// Writes another value over whatever it is.
     pub fn set(&mut self, value: T) {
+        note_drop(|| Cell::only(part(PART)));
         self.0 = value;
+    }
+
+    /// Writes what was worked out apart over it, if it is a part that serves timers and stores.
+    pub(super) fn set_apart(&mut self, value: Apart<T>) {
+        const { assert!(PART >= Part::SERVICES[0] as u8, "what is worked out apart is for services alone") };
+        self.0 = value.0;
+    }
+}
+
+impl<T: PartialEq, const PART: u8> PartialEq for Noted<T, PART> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq, const PART: u8> Eq for Noted<T, PART> {}
+
+impl<T: Ord, const PART: u8> PartialOrd for Noted<T, PART> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T: Ord, const PART: u8> Ord for Noted<T, PART> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl<T: Hash, const PART: u8> Hash for Noted<T, PART> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
     }
 }
 
@@ -145,7 +276,7 @@ impl<T, const PART: u8> Deref for Noted<T, PART> {
 
     #[inline]
     fn deref(&self) -> &T {
-        note(PART);
+        note(|| Self::LOOK);
         &self.0
     }
 }
@@ -153,9 +284,14 @@ impl<T, const PART: u8> Deref for Noted<T, PART> {
 impl<T, const PART: u8> DerefMut for Noted<T, PART> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        note(PART);
+        note(|| Self::LOOK);
         &mut self.0
     }
+}
+
+/// The part that this constant stands for.
+pub(super) const fn part(number: u8) -> Part {
+    Part::ALL[number as usize]
 }
 
 #[cfg(test)]
@@ -163,20 +299,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_is_noted_in_order_and_what_is_overwritten_or_done_apart_is_not() {
-        let mut commits: Noted<Vec<u8>, { Part::Commits as u8 }> = Noted::new(vec![1]);
-        let mut prepares: Noted<Vec<u8>, { Part::Prepares as u8 }> = Noted::new(Vec::new());
-        begin();
-        prepares.set(vec![2]);
-        assert_eq!(apart(|| commits.len()), 1);
-        commits.update(|commits| commits.clear());
-        assert_eq!(used().count(), 0);
-        assert_eq!(updated().collect::<Vec<_>>(), [Part::Commits]);
-        commits.push(3);
-        assert!(!prepares.is_empty() && !commits.is_empty());
-        assert_eq!(used().collect::<Vec<_>>(), [Part::Commits, Part::Prepares]);
-        begin();
-        assert_eq!(used().count(), 0);
+    fn what_is_looked_at_is_noted_and_what_is_overwritten_or_done_apart_is_not() {
+        let mut backoff: Noted<u8, { Part::Backoff as u8 }> = Noted::new(1);
+        let mut requests: Noted<Vec<u8>, { Part::Queue as u8 }> = Noted::new(Vec::new());
+        assert!(requests.is_empty(), "nobody watches");
+        let ((), seen) = watch(|| {
+            requests.set(vec![2]);
+            let next = apart(|| *backoff + u8::try_from(requests.len()).unwrap_or_default());
+            backoff.set_apart(next.map(|next| next + 1));
+        });
+        assert_eq!((seen.looks, seen.dropped, backoff.0), (vec![], vec![Cell::only(Part::Queue)], 3));
+        let (length, seen) = watch(|| {
+            requests.push(3);
+            requests.len()
+        });
+        let seen: Vec<_> = seen.looks.iter().map(|(look, _)| (look.cells.part, look.seen)).collect();
+        assert_eq!((length, seen), (2, vec![(Part::Queue, Seen::Content); 2]));
+        assert_eq!(watch(|| ()).1, Watched::default());
     }
 
     #[test]

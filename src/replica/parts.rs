@@ -1,50 +1,137 @@
 //! A state taken apart into what it has received and what it is besides, for explorations.
 
-use super::noted::Part;
+use super::noted::{Cell, Part};
+use super::received::Key;
 use super::state_transfer::Transfer;
-use super::{Bundle, Replica, Requests, Setup, ViewChanges, Votes};
-use crate::types::View;
-use std::collections::BTreeMap;
+use super::{Bundle, Replica, Setup, log};
+use crate::crypto::Signed;
+use crate::message::{Checkpoint, Commit, Message, Prepare, Request, ViewChange};
+use crate::types::{ClientId, Digest, SeqNo, Timestamp, View};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::sync::Arc;
 
-/// What a state holds in one [`Part`] of its receipts.
+/// What a state holds in one [`Cell`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Receipts<B: Bundle>(Inner<B>);
+pub struct Receipt<B: Bundle>(Inner<B>);
+
+type ViewChanges<B> = Vec<Arc<Signed<ViewChange<<B as Bundle>::Crypto>, <B as Bundle>::Crypto>>>;
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Inner<B: Bundle> {
-    Votes(Votes<B::Crypto>),
-    ViewChanges(BTreeMap<View, ViewChanges<B::Crypto>>),
-    Requests(Requests<B::Crypto>),
+    Votes(Vec<log::Vote<B::Crypto>>),
+    ViewChanges(ViewChanges<B>),
+    Pool(BTreeMap<ClientId, Signed<Request, B::Crypto>>),
+    Queue(VecDeque<ClientId>),
     Transfer(Option<Transfer>),
 }
 
+impl<B: Bundle> Receipt<B> {
+    /// Where a receiver keeps a message of another that it waits for more of, and what is in that cell then.
+    pub fn of(message: &Message<B::Crypto>) -> Option<(Cell, Self)> {
+        let vote = |part, n, view, replica, digest, signature| {
+            Some((
+                Cell { part, n, view, replica },
+                Receipt(Inner::Votes(vec![log::Vote { digest, signature }])),
+            ))
+        };
+        match message {
+            Message::Prepare(Signed { content: Prepare { view, n, digest, replica }, signature, .. }) => {
+                vote(Part::Prepares, *n, *view, *replica, *digest, signature.clone())
+            }
+            Message::Commit(Signed { content: Commit { view, n, digest, replica }, signature, .. }) => {
+                vote(Part::Commits, *n, *view, *replica, *digest, signature.clone())
+            }
+            Message::Checkpoint(Signed { content: Checkpoint { n, digest, replica }, signature, .. }) => {
+                vote(Part::Checkpoints, *n, View(0), *replica, *digest, signature.clone())
+            }
+            Message::ViewChange(m) => {
+                let ViewChange { view, replica, .. } = m.content;
+                let cell = Cell { part: Part::ViewChanges, n: SeqNo(0), view, replica };
+                Some((cell, Receipt(Inner::ViewChanges(vec![m.clone()]))))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this is a vote for a digest.
+    pub fn names(&self, digest: Digest) -> bool {
+        matches!(&self.0, Inner::Votes(votes) if votes.iter().any(|vote| vote.digest == digest))
+    }
+
+    /// Whether there is nothing in the cell.
+    pub fn is_empty(&self) -> bool {
+        match &self.0 {
+            Inner::Votes(votes) => votes.is_empty(),
+            Inner::ViewChanges(all) => all.is_empty(),
+            Inner::Pool(pool) => pool.is_empty(),
+            Inner::Queue(queue) => queue.is_empty(),
+            Inner::Transfer(transfer) => transfer.is_none(),
+        }
+    }
+}
+
 impl<B: Bundle> Replica<B> {
-    /// What this state holds in a part of its receipts.
+    /// The cells that hold something.
+    pub fn cells(&self) -> impl Iterator<Item = Cell> {
+        let votes = self.prepares.cells().chain(self.commits.cells()).chain(self.checkpoints.cells());
+        let single = [Part::Pool, Part::Queue, Part::Transfer].map(Cell::only);
+        let single = single.into_iter().filter(|cell| !self.receipt(cell).is_empty());
+        votes.chain(self.view_changes.cells()).chain(single)
+    }
+
+    /// What this state holds in a cell.
     ///
     /// # Panics
-    /// If the part is none of [`Part::RECEIPTS`].
-    pub fn receipts(&self, part: Part) -> Receipts<B> {
-        Receipts(match part {
-            Part::Prepares => Inner::Votes((*self.prepares).clone()),
-            Part::Commits => Inner::Votes((*self.commits).clone()),
-            Part::Checkpoints => Inner::Votes((*self.checkpoints).clone()),
-            Part::ViewChanges => Inner::ViewChanges((*self.view_changes).clone()),
-            Part::Requests => Inner::Requests((*self.requests).clone()),
+    /// If its part is none of [`Part::RECEIPTS`].
+    pub fn receipt(&self, cell: &Cell) -> Receipt<B> {
+        Receipt(match cell.part {
+            Part::Prepares => Inner::Votes(self.prepares.peek(Key::of(cell)).to_vec()),
+            Part::Commits => Inner::Votes(self.commits.peek(Key::of(cell)).to_vec()),
+            Part::Checkpoints => Inner::Votes(self.checkpoints.peek(Key::of(cell)).to_vec()),
+            Part::ViewChanges => Inner::ViewChanges(self.view_changes.peek(Key::of(cell)).to_vec()),
+            Part::Pool => Inner::Pool((*self.requests.pool).clone()),
+            Part::Queue => Inner::Queue((*self.requests.queue).clone()),
             Part::Transfer => Inner::Transfer((*self.transfer).clone()),
-            Part::Awaited | Part::Backoff | Part::NewView => panic!("{part:?} holds no receipts"),
+            part @ (Part::Awaited | Part::Backoff | Part::NewView) => panic!("{part:?} holds no receipts"),
         })
     }
 
-    /// Puts what another state holds in a part of its receipts in the place of what this one holds there.
-    pub fn put_receipts(&mut self, part: Part, receipts: &Receipts<B>) {
-        match (part, receipts.0.clone()) {
-            (Part::Prepares, Inner::Votes(votes)) => self.prepares.set(votes),
-            (Part::Commits, Inner::Votes(votes)) => self.commits.set(votes),
-            (Part::Checkpoints, Inner::Votes(votes)) => self.checkpoints.set(votes),
-            (Part::ViewChanges, Inner::ViewChanges(all)) => self.view_changes.set(all),
-            (Part::Requests, Inner::Requests(requests)) => self.requests.set(requests),
-            (Part::Transfer, Inner::Transfer(transfer)) => self.transfer.set(transfer),
-            (part, _) => panic!("these are no receipts for {part:?}"),
+    /// Whether this state holds the same as another in a cell.
+    ///
+    /// # Panics
+    /// If its part is none of [`Part::RECEIPTS`].
+    pub fn holds_the_same(&self, other: &Self, cell: &Cell) -> bool {
+        match cell.part {
+            Part::Prepares => self.prepares.peek(Key::of(cell)) == other.prepares.peek(Key::of(cell)),
+            Part::Commits => self.commits.peek(Key::of(cell)) == other.commits.peek(Key::of(cell)),
+            Part::Checkpoints => {
+                self.checkpoints.peek(Key::of(cell)) == other.checkpoints.peek(Key::of(cell))
+            }
+            Part::ViewChanges => {
+                self.view_changes.peek(Key::of(cell)) == other.view_changes.peek(Key::of(cell))
+            }
+            Part::Pool => *self.requests.pool == *other.requests.pool,
+            Part::Queue => *self.requests.queue == *other.requests.queue,
+            Part::Transfer => *self.transfer == *other.transfer,
+            part @ (Part::Awaited | Part::Backoff | Part::NewView) => panic!("{part:?} holds no receipts"),
+        }
+    }
+
+    /// Puts something into a cell, in the place of what is there.
+    ///
+    /// # Panics
+    /// If that is not what such a cell holds.
+    pub fn put_receipt(&mut self, cell: &Cell, receipt: &Receipt<B>) {
+        match (cell.part, &receipt.0) {
+            (Part::Prepares, Inner::Votes(votes)) => self.prepares.put(Key::of(cell), votes),
+            (Part::Commits, Inner::Votes(votes)) => self.commits.put(Key::of(cell), votes),
+            (Part::Checkpoints, Inner::Votes(votes)) => self.checkpoints.put(Key::of(cell), votes),
+            (Part::ViewChanges, Inner::ViewChanges(all)) => self.view_changes.put(Key::of(cell), all),
+            (Part::Pool, Inner::Pool(pool)) => self.requests.pool.set(pool.clone()),
+            (Part::Queue, Inner::Queue(queue)) => self.requests.queue.set(queue.clone()),
+            (Part::Transfer, Inner::Transfer(transfer)) => self.transfer.set(transfer.clone()),
+            (part, _) => panic!("this is no receipt for {part:?}"),
         }
     }
 
@@ -52,9 +139,27 @@ impl<B: Bundle> Replica<B> {
     #[must_use]
     pub fn core(&self, setup: &Setup<B>) -> Self {
         let mut core = self.without_receipts(setup);
-        core.awaited.set(None);
-        core.backoff.set(0);
-        core.durable.new_view.set(None);
+        core.forget_services();
         core
+    }
+
+    /// Puts something else in the place of what serves timers.
+    pub fn disturb_services(&mut self) {
+        self.awaited.set(Some((ClientId(u32::MAX), Timestamp(u64::MAX))));
+        self.backoff.set(1);
+    }
+
+    /// Makes what serves timers and retransmission what it is in another state.
+    pub fn keep_services(&mut self, other: &Self) {
+        self.awaited = other.awaited;
+        self.backoff = other.backoff;
+        self.durable.new_view.clone_from(&other.durable.new_view);
+    }
+
+    /// Forgets what serves timers and retransmission.
+    pub fn forget_services(&mut self) {
+        self.awaited.set(None);
+        self.backoff.set(0);
+        self.durable.new_view.set(None);
     }
 }

@@ -1,9 +1,12 @@
 //! Starting: from the initial state, or from what was durable when the replica stopped.
 
 use super::log::{Vote, add_vote};
-use super::noted::Noted;
+use super::noted::{Noted, apart};
+use super::received::{Left, Received, Voted};
 use super::state_transfer::split_state;
-use super::{Bundle, Destination, Durable, Effect, Effects, Record, Replica, Setup, Snapshot, Timer};
+use super::{
+    Bundle, Destination, Durable, Effect, Effects, Record, Replica, Requests, Setup, Snapshot, Timer,
+};
 use crate::message::{Commit, Prepare};
 use crate::rules::Rules;
 use crate::types::{Digest, SeqNo, View};
@@ -63,22 +66,22 @@ impl<B: Bundle> Replica<B> {
         if let Some(stable) = replica.durable.stable.clone().filter(|_| executed < h) {
             replica.start_transfer(setup, stable.n, stable.digest, effects);
         }
-        replica.adjust_timer(setup, None, effects);
+        replica.adjust_timer(setup, apart(|| None), effects);
         Ok(replica)
     }
 
     fn initial(setup: &Setup<B>) -> Self {
         let mut replica = Replica {
             durable: Durable::default(),
-            prepares: Noted::default(),
-            commits: Noted::default(),
+            prepares: Received::default(),
+            commits: Received::default(),
             committed: BTreeMap::new(),
-            checkpoints: Noted::default(),
+            checkpoints: Received::default(),
             snapshots: BTreeMap::new(),
-            view_changes: Noted::default(),
+            view_changes: Received::default(),
             service: setup.genesis.clone(),
             clients: super::ClientTable::default(),
-            requests: Noted::default(),
+            requests: Requests::default(),
             proposed: BTreeMap::new(),
             reads: BTreeMap::new(),
             awaited: Noted::default(),
@@ -156,24 +159,21 @@ impl<B: Bundle> Replica<B> {
         let accepted: Vec<_> = self.durable.log.values().map(|signed| signed.content).collect();
         for proposal in accepted {
             let (view, n, digest, replica) = (proposal.view, proposal.n, proposal.digest, setup.id);
-            let bound = Self::votes_bound(setup);
+            let (voted, bound) = (Voted { n, view, replica }, Self::repeats_bound(setup));
             let prepared = self.prepared(view, n);
             // A vote that is there already is the same vote.
             let _ = if prepared {
                 let signature = setup.sign(Commit { view, n, digest, replica }).signature;
-                let votes = self.commits.entry(n).or_default();
-                add_vote(votes, Vote { view, replica, digest, signature }, &setup.rules, bound)
+                add_vote(&mut self.commits, voted, Vote { digest, signature }, &setup.rules, bound)
             } else if setup.cluster.primary(view) != replica {
                 let signature = setup.sign(Prepare { view, n, digest, replica }).signature;
-                let votes = self.prepares.entry(n).or_default();
-                add_vote(votes, Vote { view, replica, digest, signature }, &setup.rules, bound)
+                add_vote(&mut self.prepares, voted, Vote { digest, signature }, &setup.rules, bound)
             } else {
                 Ok(())
             };
         }
-        self.forget_votes(|_, _, _| true);
         if let Some(own) = self.durable.view_change.clone() {
-            self.view_changes.entry(own.content.view).or_default().push(own);
+            self.view_changes.push(Left { view: own.content.view, replica: own.content.replica }, own);
         }
     }
 }

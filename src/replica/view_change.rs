@@ -1,10 +1,11 @@
 //! OSDI'99 §4.4: leaving a view.
 
 use super::normal::certify;
-use super::noted::apart;
+use super::noted::{Cells, apart};
+use super::received::Left;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, ViewChanges};
 use crate::certificate::PreparedCertificate;
-use crate::crypto::{Crypto, Signed};
+use crate::crypto::Signed;
 use crate::message::{Message, ViewChange};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
@@ -25,7 +26,8 @@ impl<B: Bundle> Replica<B> {
         target: View,
         effects: &mut Effects<B::Crypto>,
     ) {
-        self.backoff.set(apart(|| setup.rules.timeout_grows(*self.backoff)));
+        let grown = apart(|| setup.rules.timeout_grows(*self.backoff));
+        self.backoff.set_apart(grown);
         let view_change = Arc::new(setup.sign(ViewChange {
             view: target,
             n: self.durable.h(),
@@ -36,13 +38,11 @@ impl<B: Bundle> Replica<B> {
         self.persist(setup, Record::ViewChange(view_change.clone()), effects);
         effects.fact(Fact::ViewLeft { view: self.view(), to: target });
         effects.send(Destination::Replicas, Message::ViewChange(view_change.clone()));
-        self.view_changes.update(|known| {
-            *known = known.split_off(&target);
-            insert_by_sender(known.entry(target).or_default(), view_change.clone());
-        });
+        self.view_changes.retain(|left| left.view >= target);
+        self.view_changes.push(Left { view: target, replica: setup.id }, view_change);
         if !setup.rules.stop_after_view_change(Some(target)) {
             // Nothing can become of them any more.
-            self.forget_votes(|_, _, _| false);
+            self.forget_votes(|_, _| false);
         }
         self.join(setup, effects);
         self.try_new_view(setup, target, effects);
@@ -81,13 +81,16 @@ impl<B: Bundle> Replica<B> {
     ) -> Result<(), Rejection> {
         let (view, sender) = (signed.content.view, signed.content.replica);
         self.check_view_change(view)?;
-        let known = self.view_changes.get(&view).map_or(&[][..], Vec::as_slice);
-        let sent_before = known.iter().any(|m| m.content.replica == sender);
-        if !setup.rules.distinct_view_changes(!sent_before) || known.len() >= Self::votes_bound(setup) {
+        let left = Left { view, replica: sender };
+        let sent_before = self.view_changes.contains(left);
+        let repeats = || self.view_changes.get(left).len();
+        if !setup.rules.distinct_view_changes(!sent_before)
+            || sent_before && repeats() >= Self::repeats_bound(setup)
+        {
             return Err(Rejection::Duplicate);
         }
         self.make_room_for(sender, view)?;
-        insert_by_sender(self.view_changes.entry(view).or_default(), signed);
+        self.view_changes.push(left, signed);
         self.join(setup, effects);
         self.try_new_view(setup, view, effects);
         Ok(())
@@ -95,10 +98,8 @@ impl<B: Bundle> Replica<B> {
 
     /// Gives up a sender's VIEW-CHANGE for the lowest view if it has as many as are kept.
     fn make_room_for(&mut self, sender: ReplicaId, view: View) -> Result<(), Rejection> {
-        let views: Vec<View> = (self.view_changes.iter())
-            .filter(|(_, list)| list.iter().any(|m| m.content.replica == sender))
-            .map(|(&view, _)| view)
-            .collect();
+        let of_sender = Cells { replica: Some(sender), ..ViewChanges::<B::Crypto>::all() };
+        let views: Vec<View> = self.view_changes.keys(of_sender).map(|left| left.view).collect();
         if views.len() < MAX_VIEWS_PER_SENDER {
             return Ok(());
         }
@@ -106,10 +107,7 @@ impl<B: Bundle> Replica<B> {
         if view < lowest {
             return Err(Rejection::Duplicate);
         }
-        if let Some(list) = self.view_changes.get_mut(&lowest) {
-            list.retain(|m| m.content.replica != sender);
-        }
-        self.view_changes.retain(|_, list| !list.is_empty());
+        self.view_changes.retain(|left| left != Left { view: lowest, replica: sender });
         Ok(())
     }
 
@@ -117,22 +115,14 @@ impl<B: Bundle> Replica<B> {
     /// so that it does not start its own too late; fewer move nobody.
     fn join(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
         let current = self.durable.leaving().unwrap_or(self.view());
-        let higher: Vec<_> = (self.view_changes.range(current..))
-            .flat_map(|(&view, list)| list.iter().map(move |m| (view, m.content.replica)))
-            .filter(|&(view, sender)| sender != setup.id && view > current)
-            .collect();
-        let senders: BTreeSet<_> = higher.iter().map(|&(_, sender)| sender).collect();
+        let higher = Cells { from: current.next(), ..ViewChanges::<B::Crypto>::all() };
+        let higher: Vec<_> = self.view_changes.keys(higher).filter(|left| left.replica != setup.id).collect();
+        let senders: BTreeSet<_> = higher.iter().map(|left| left.replica).collect();
         if senders.len() < setup.rules.join_threshold(&setup.cluster) {
             return;
         }
-        if let Some(&(smallest, _)) = higher.first() {
+        if let Some(&Left { view: smallest, .. }) = higher.first() {
             self.start_view_change(setup, smallest, effects);
         }
     }
-}
-
-/// Keeps the list in the order of senders, so that the order of arrival is no part of the state.
-fn insert_by_sender<C: Crypto>(list: &mut ViewChanges<C>, view_change: Arc<Signed<ViewChange<C>, C>>) {
-    let position = list.partition_point(|m| m.content.replica <= view_change.content.replica);
-    list.insert(position, view_change);
 }

@@ -164,7 +164,7 @@ impl<'a> Forms<'a> {
     }
 
     fn obstructs(&self, digest: Digest, replica: ReplicaId) -> bool {
-        let counts = self.setting.config.rules.votes_match_digest(digest, Digest::NULL);
+        let counts = self.setting.config.rules.votes_match_digest(digest == Digest::NULL);
         [LOWEST, NOBODYS].contains(&digest)
             && !counts
             && self.setting.correct.iter().any(|setup| setup.id == replica)

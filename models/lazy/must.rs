@@ -1,0 +1,233 @@
+//! What must have been delivered: on every path to a core, and on every path to a core with something in one of its cells.
+//!
+//! It is the greatest solution of "what must have been delivered before a state is what is common to all steps to it: what must have
+//! been delivered before the step, and by it", over the local system as it was walked, mixtures and all. So it is no more
+//! than what has been delivered on any real path.
+
+use super::cells::{CellId, CellSet, ValueId, Values, each};
+use super::local::{Common, CoreId, LocalSystem, Step};
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
+
+/// A set of events, by their numbers.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Events(Box<[u64]>);
+
+impl Events {
+    fn none(of: usize) -> Self {
+        Events(vec![0; of.div_ceil(64)].into())
+    }
+
+    fn all(of: usize) -> Self {
+        Events(vec![u64::MAX; of.div_ceil(64)].into())
+    }
+
+    fn insert(&mut self, event: usize) {
+        self.0[event / 64] |= 1 << (event % 64);
+    }
+
+    pub(super) fn contains(&self, event: usize) -> bool {
+        self.0[event / 64] & 1 << (event % 64) != 0
+    }
+
+    fn join(&mut self, other: &Events) {
+        self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one |= other);
+    }
+
+    /// Keeps what is in both; whether that is less.
+    fn meet(&mut self, other: &Events) -> bool {
+        let mut less = false;
+        for (one, other) in self.0.iter_mut().zip(&other.0) {
+            less |= *one & !other != 0;
+            *one &= other;
+        }
+        less
+    }
+
+    fn meet_sum(&mut self, one: &Events, other: &Events) -> bool {
+        let mut less = false;
+        for (all, (one, other)) in self.0.iter_mut().zip(one.0.iter().zip(&other.0)) {
+            less |= *all & !(one | other) != 0;
+            *all &= one | other;
+        }
+        less
+    }
+}
+
+/// Where what must have been delivered for a value of a cell at a core stands.
+type Place = u32;
+
+/// What is needed of a step.
+struct Arrow {
+    from: CoreId,
+    to: CoreId,
+    event: u32,
+    /// For each cell that it has been told of, the places of what the cell can hold by that.
+    told: Box<[Box<[Place]>]>,
+    /// The places of what it leaves in cells.
+    left: Box<[Place]>,
+    /// The flows that it is part of.
+    flows: Box<[u32]>,
+}
+
+/// Something goes on in a cell from one core to another.
+struct Flow {
+    /// Where it stands before; if nowhere, it tells no more than the core.
+    before: Option<Place>,
+    from: CoreId,
+    after: Place,
+    /// What must have been delivered before and by any step of which it is part.
+    by: Events,
+}
+
+/// What must have been delivered.
+pub(super) struct Must {
+    cores: Vec<Events>,
+    /// For each core and cell that can hold several things, each of them. The only thing that a cell can hold tells no more
+    /// than the core.
+    values: Vec<Events>,
+    arrows: Vec<Arrow>,
+}
+
+impl Must {
+    pub(super) fn of(system: &LocalSystem) -> Self {
+        let events = system.messages.len() + 1;
+        let places = Places::of(system);
+        let mut flows = IndexMap::default();
+        let arrows = arrows(system, &places, &mut flows);
+        let mut must = Must {
+            cores: vec![Events::all(events); system.cores()],
+            values: vec![Events::all(events); places.count],
+            arrows,
+        };
+        // At the start nothing has been delivered, and each cell holds what has its first name.
+        must.cores[0] = Events::none(events);
+        for cell in 0..system.cells.count() {
+            for place in places.of_values(0, cell, 1) {
+                must.values[place as usize] = Events::none(events);
+            }
+        }
+        let flow = |&(from, before, after): &FlowKey| Flow { before, from, after, by: Events::all(events) };
+        let mut flows: Vec<Flow> = flows.keys().map(flow).collect();
+        while must.tighten(&mut flows) {}
+        must
+    }
+
+    /// What must have been delivered before a step, and by it.
+    pub(super) fn by(&self, step: usize) -> Events {
+        let arrow = &self.arrows[step];
+        let mut events = self.cores[arrow.from as usize].clone();
+        for places in &arrow.told {
+            let mut all = places.iter().map(|&place| &self.values[place as usize]);
+            let Some(first) = all.next() else { continue };
+            if places.len() == 1 {
+                events.join(first);
+                continue;
+            }
+            let mut common = first.clone();
+            for other in all {
+                common.meet(other);
+            }
+            events.join(&common);
+        }
+        events.insert(arrow.event as usize);
+        events
+    }
+
+    /// Whether anything turns out not to be a must after all.
+    fn tighten(&mut self, flows: &mut [Flow]) -> bool {
+        let mut changed = false;
+        for step in 0..self.arrows.len() {
+            let by = self.by(step);
+            let arrow = &self.arrows[step];
+            changed |= self.cores[arrow.to as usize].meet(&by);
+            for &place in &arrow.left {
+                changed |= self.values[place as usize].meet(&by);
+            }
+            for &flow in &arrow.flows {
+                flows[flow as usize].by.meet(&by);
+            }
+        }
+        for flow in flows {
+            let before = match flow.before {
+                Some(place) => self.values[place as usize].clone(),
+                None => self.cores[flow.from as usize].clone(),
+            };
+            changed |= self.values[flow.after as usize].meet_sum(&before, &flow.by);
+        }
+        changed
+    }
+}
+
+/// The places of what cells can hold.
+struct Places {
+    /// For each core, its cells that can hold several things.
+    several: Vec<CellSet>,
+    /// For each core and such a cell, the first place, and what it can hold.
+    first: IndexMap<(CoreId, CellId), (Place, Values), FixedState>,
+    count: usize,
+}
+
+impl Places {
+    fn of(system: &LocalSystem) -> Self {
+        let mut places = Places { several: Vec::new(), first: IndexMap::default(), count: 0 };
+        for core in (0..).take(system.cores()) {
+            places.several.push(0);
+            for cell in 0..system.cells.count() {
+                let held = system.held(core, cell);
+                if held.count_ones() > 1 {
+                    let place = Place::try_from(places.count).expect("fewer places than fit in memory");
+                    places.several[core as usize] |= 1 << cell;
+                    places.first.insert((core, cell), (place, held));
+                    places.count += held.count_ones() as usize;
+                }
+            }
+        }
+        places
+    }
+
+    /// The places of these values of a cell at a core.
+    fn of_values(&self, core: CoreId, cell: CellId, values: Values) -> Vec<Place> {
+        let Some(&(first, held)) = self.first.get(&(core, cell)) else { return Vec::new() };
+        let place = |value: ValueId| first + (held & ((1 << value) - 1)).count_ones();
+        each(held & values).map(place).collect()
+    }
+}
+
+/// From which core, from where, to where something goes on.
+type FlowKey = (CoreId, Option<Place>, Place);
+
+fn arrows(
+    system: &LocalSystem,
+    places: &Places,
+    flows: &mut IndexMap<FlowKey, (), FixedState>,
+) -> Vec<Arrow> {
+    let arrow = |(step, common): (&Step, &Common)| {
+        let (from, to) = (step.from, step.to);
+        let told = step.contents.iter().chain(&common.told);
+        let told = told
+            .map(|&(cell, answer)| places.of_values(from, cell, system.cells.values(cell, answer)).into());
+        let left = step.left.iter();
+        let left = left.flat_map(|&(cell, value)| places.of_values(to, cell, 1 << value)).collect();
+        let mut of_flows = Vec::new();
+        let several = (0..system.cells.count()).filter(|cell| places.several[to as usize] & 1 << cell != 0);
+        for cell in several.filter(|_| from != to) {
+            for value in each(common.onward.of(cell) & system.held(from, cell)) {
+                let before = places.of_values(from, cell, 1 << value).first().copied();
+                for after in places.of_values(to, cell, 1 << value) {
+                    let (flow, _) = flows.insert_full((from, before, after), ());
+                    of_flows.push(u32::try_from(flow).expect("fewer flows than fit in memory"));
+                }
+            }
+        }
+        Arrow { from, to, event: step.event, told: collected(told), left, flows: of_flows.into() }
+    };
+    system.steps.iter().map(arrow).collect()
+}
+
+fn collected(told: impl Iterator<Item = Box<[Place]>>) -> Box<[Box<[Place]>]> {
+    let mut told: Vec<_> = told.filter(|places| !places.is_empty()).collect();
+    told.sort_unstable();
+    told.dedup();
+    told.into()
+}
