@@ -80,7 +80,6 @@ const FAMILIES: &[Family] = &[
         ..FOUR
     },
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], default: false, ..FOUR },
-    Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, default: false, ..FOUR },
     // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], explore: BOTH_WAYS, ..FOUR },
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], max_view: 1, ..FOUR },

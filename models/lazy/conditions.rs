@@ -220,7 +220,13 @@ impl<'a> Case<'a> {
             }
             let (node, subject) = (world.nodes()[position], Some(world.network.subjects()[number]));
             let list = |&available: &u32| {
-                world.with_requests(node, local, subject, world.inputs(position, number, available))
+                world.with_requests(
+                    &world.tables,
+                    node,
+                    local,
+                    subject,
+                    world.inputs(position, number, available),
+                )
             };
             let sets: Vec<Vec<Input>> = available.iter().map(list).collect();
             let all = sets.iter().flatten().copied().collect();

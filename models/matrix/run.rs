@@ -113,7 +113,7 @@ fn killed(kill: &Kill, report: &Report) -> Result<Outcome, String> {
 
 fn holds(report: &Report) -> Outcome {
     match report.verdict {
-        Verdict::Holds => Outcome::Holds,
+        Verdict::Holds | Verdict::Searched => Outcome::Holds,
         Verdict::Unknown if report.explore == Explore::Layered => {
             Outcome::Refused(report.why.clone().unwrap_or_default())
         }

@@ -84,9 +84,12 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Every reachable state was visited, everything that the bounds call for happens in some ([`Witnesses::missing`]),
-    /// and no property is violated in any.
+    /// Every reachable state was visited, or states that are shown to simulate them all ([`RestsOn`]); everything that the
+    /// bounds call for happens in some ([`Witnesses::missing`]), and no property is violated in any.
     Holds,
+    /// The same of a reduced exploration, but that the reduction loses nothing rests on conditions, which do not imply it. No
+    /// violation was found, and no more is claimed.
+    Searched,
     /// A property is violated.
     Violated,
     /// Nothing is claimed.
@@ -108,10 +111,11 @@ pub enum RestsOn {
 }
 
 impl RestsOn {
-    fn of(how: Explore, conditions: &Conditions) -> Self {
+    fn of(how: Explore, conditions: Option<&Conditions>) -> Self {
+        let is_simulated = |of: &Conditions| of.counts.contains_key(crate::lazy::SIMULATION);
         match how {
             Explore::None => RestsOn::Exhausted,
-            Explore::Lazy if conditions.counts.contains_key(crate::lazy::SIMULATION) => RestsOn::Simulation,
+            Explore::Lazy if conditions.is_some_and(is_simulated) => RestsOn::Simulation,
             Explore::Lazy | Explore::Layered => RestsOn::Conditions,
         }
     }
@@ -133,8 +137,8 @@ impl RestsOn {
                 "Every state of the reduced exploration was visited, and it was shown to simulate every execution."
             }
             RestsOn::Conditions => {
-                "Every state of the reduced exploration was visited. That the reduction loses nothing is tested by its \
-                 conditions, which do not imply it."
+                "Every state of the reduced exploration was visited, and no violation found. That the reduction loses \
+                 nothing is tested by its conditions, which do not imply it: no more is claimed."
             }
         }
     }
@@ -294,7 +298,12 @@ impl Observables {
 }
 
 /// What the findings amount to, and why it is nothing, if so.
-fn verdict(config: &WorldConfig, hunt: bool, findings: &Findings) -> (Verdict, Option<String>) {
+fn verdict(
+    config: &WorldConfig,
+    rests_on: RestsOn,
+    hunt: bool,
+    findings: &Findings,
+) -> (Verdict, Option<String>) {
     let unknown = |why: &str| (Verdict::Unknown, Some(why.to_string()));
     match (&findings.exploration.outcome, &findings.conditions) {
         // A violation needs no condition: its steps are steps of the real replicas.
@@ -311,6 +320,7 @@ fn verdict(config: &WorldConfig, hunt: bool, findings: &Findings) -> (Verdict, O
         (Outcome::Exhausted, Some(tried)) if tried.checked() == 0 => unknown("conditions were not checked"),
         (Outcome::Exhausted, _) => match findings.witnesses.missing(config) {
             Some(vacuous) => (Verdict::Unknown, Some(vacuous)),
+            None if rests_on == RestsOn::Conditions => (Verdict::Searched, None),
             None => (Verdict::Holds, None),
         },
     }
@@ -318,7 +328,8 @@ fn verdict(config: &WorldConfig, hunt: bool, findings: &Findings) -> (Verdict, O
 
 /// The report, but for the time and the memory of the whole run.
 fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findings) -> Report {
-    let (verdict, why) = verdict(config, options.hunt, &findings);
+    let rests_on = RestsOn::of(how, findings.conditions.as_ref());
+    let (verdict, why) = verdict(config, rests_on, options.hunt, &findings);
     let witnesses = findings.witnesses.named(config);
     let claim = falsifiable::of(config, how);
     let Findings { exploration, conditions, violation, observables, .. } = findings;
@@ -354,7 +365,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         cut_by_bound: findings.cut_by_bound,
         exhausted: exploration.outcome == Outcome::Exhausted,
         verdict,
-        rests_on: RestsOn::of(how, &conditions),
+        rests_on,
         property: violation.as_ref().map(|violation| violation.property),
         trace_length: violated.then_some(findings.trace.len()),
         witnesses_needed: needed(&witnesses),
@@ -429,7 +440,7 @@ mod tests {
     }
 
     fn judged(findings: &Findings) -> (Verdict, Option<String>) {
-        verdict(&config(), false, findings)
+        verdict(&config(), RestsOn::Simulation, false, findings)
     }
 
     fn unknown(why: &str) -> (Verdict, Option<String>) {
@@ -449,18 +460,32 @@ mod tests {
     }
 
     #[test]
+    fn a_reduction_that_rests_on_conditions_alone_claims_nothing() {
+        let found = findings(Outcome::Exhausted, true, Some((7, 0)));
+        let searched = (Verdict::Searched, None);
+        assert_eq!(verdict(&config(), RestsOn::Conditions, false, &found), searched);
+        assert_eq!(RestsOn::of(Explore::Lazy, found.conditions.as_ref()), RestsOn::Conditions);
+        assert_eq!(RestsOn::of(Explore::Layered, found.conditions.as_ref()), RestsOn::Conditions);
+        assert_eq!(RestsOn::of(Explore::Lazy, None), RestsOn::Conditions);
+    }
+
+    #[test]
     fn a_bound_beyond_which_nothing_happens_is_no_verdict() {
         let holds = findings(Outcome::Exhausted, true, None);
         let further = WorldConfig { max_view: View(1), ..config() };
         let why = "vacuous: nothing ever commits in view 1";
-        assert_eq!(verdict(&further, false, &holds), unknown(why));
+        assert_eq!(verdict(&further, RestsOn::Exhausted, false, &holds), unknown(why));
         let longer = WorldConfig { max_seq: SeqNo(2), ..config() };
-        assert_eq!(verdict(&longer, false, &holds), unknown("vacuous: nothing ever commits at n = 2"));
+        assert_eq!(
+            verdict(&longer, RestsOn::Exhausted, false, &holds),
+            unknown("vacuous: nothing ever commits at n = 2")
+        );
     }
 
     #[test]
     fn a_hunt_finds_a_violation_or_claims_nothing() {
-        let hunted = |outcome| verdict(&config(), true, &findings(outcome, true, Some((7, 0))));
+        let hunted =
+            |outcome| verdict(&config(), RestsOn::Simulation, true, &findings(outcome, true, Some((7, 0))));
         assert_eq!(hunted(violated()), (Verdict::Violated, None));
         assert_eq!(hunted(Outcome::Exhausted).0, Verdict::Hunted);
         let why = Some("no verdict: the limit on time was reached".to_string());

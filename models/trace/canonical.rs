@@ -143,7 +143,7 @@ fn moves(world: &mut World, position: usize, agent: AgentId, number: usize, avai
     match world.delivery {
         Delivery::One => one_by_one(&mut world.tables, node, local, &inputs),
         Delivery::Lazy => {
-            let inputs = world.with_requests(node, local, subject, inputs);
+            let inputs = world.with_requests(world.tables(), node, local, subject, inputs);
             lazy::moves(&mut world.tables, node, local, subject, &inputs)
         }
     }

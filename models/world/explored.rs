@@ -378,7 +378,7 @@ impl World {
         let moves = match self.delivery {
             Delivery::One => one_by_one(&mut self.tables, node, local, &inputs),
             Delivery::Lazy => {
-                let inputs = self.with_requests(node, local, subject, inputs);
+                let inputs = self.with_requests(&self.tables, node, local, subject, inputs);
                 lazy::moves(&mut self.tables, node, local, subject, &inputs)
             }
         };
@@ -391,6 +391,7 @@ impl World {
     /// of before: those that wait together are proposed together, by whatever lets a primary propose.
     pub(crate) fn with_requests(
         &self,
+        tables: &Tables,
         node: Principal,
         local: LocalId,
         subject: Option<Subject>,
@@ -400,7 +401,7 @@ impl World {
         if self.config.max_batch == 1 || subject.is_none() {
             return inputs;
         }
-        let replica = &self.tables.local(local).replica;
+        let replica = &tables.local(local).replica;
         let proposes = self.config.cluster.primary(replica.leaving().unwrap_or(replica.view())) == id;
         if proposes {
             let requests = self.requests.iter().copied().map(Input::Message);

@@ -348,14 +348,14 @@ mod tests {
 
     #[test]
     fn a_violation_outweighs_what_is_unknown_and_that_what_holds_or_was_hunted() {
-        use Verdict::{Holds, Hunted, Unknown, Violated};
+        use Verdict::{Holds, Hunted, Searched, Unknown, Violated};
         assert_eq!(status(&[Holds, Holds], 2), 0);
         assert_eq!(status(&[Holds, Unknown], 2), 3);
         assert_eq!(status(&[Unknown, Violated, Holds], 3), 1);
         // The suite was interrupted.
         assert_eq!(status(&[Holds], 2), 3);
         assert_eq!(status(&[], 1), 3);
-        assert_eq!(status(&[Holds, Hunted], 2), 0);
+        assert_eq!(status(&[Holds, Searched, Hunted], 3), 0);
         assert_eq!(status(&[Hunted, Unknown], 2), 3);
         assert_eq!(status(&[Hunted, Violated], 2), 1);
     }

@@ -13,6 +13,7 @@ pub const HEADER: &str = "verdict                 world                      \
 pub fn line(report: &Report) -> String {
     let verdict = match report.verdict {
         Verdict::Holds => format!("HOLDS ({})", report.rests_on.name()),
+        Verdict::Searched => "no violation found".to_string(),
         Verdict::Violated => format!("VIOLATED ({} steps)", report.trace_length.unwrap_or_default()),
         Verdict::Hunted => "hunted: nothing found".to_string(),
         Verdict::Unknown if report.exhausted => "UNKNOWN (exhausted)".to_string(),
@@ -54,10 +55,14 @@ pub fn summary(verdicts: &[Verdict], worlds: usize) -> String {
     let mut text = format!(
         "{} of {} worlds hold, {} violated, {} unknown",
         count(Verdict::Holds),
-        worlds - hunted,
+        worlds - hunted - count(Verdict::Searched),
         count(Verdict::Violated),
         count(Verdict::Unknown)
     );
+    let searched = count(Verdict::Searched);
+    if searched > 0 {
+        let _ = write!(text, "; {searched} more searched: no violation found, which is no verdict");
+    }
     if hunted > 0 {
         let _ = write!(text, "; {hunted} hunted: nothing found, which is no verdict");
     }
@@ -97,7 +102,11 @@ pub fn details(report: &Report) -> String {
     lines.extend(witnesses(report));
     lines.extend(can_fail(report));
     lines.extend(conditions(report));
-    lines.extend((report.verdict == Verdict::Holds).then(|| report.rests_on.in_words().to_string()));
+    lines.extend(
+        [Verdict::Holds, Verdict::Searched]
+            .contains(&report.verdict)
+            .then(|| report.rests_on.in_words().to_string()),
+    );
     if let (Some(count), Some(digest)) = (report.observables, &report.observables_digest) {
         lines.push(format!("Observables: {count} histories, SHA-256 {digest}."));
     }
