@@ -214,6 +214,21 @@ impl History {
         &self.prepared
     }
 
+    /// The states of which a checkpoint was taken.
+    pub fn checkpoints(&self) -> &BTreeMap<SeqNo, BTreeSet<Digest>> {
+        &self.checkpoints
+    }
+
+    /// The checkpoints known to be stable, in the order in which that became known.
+    pub fn stable(&self) -> &[(SeqNo, Digest)] {
+        &self.stable
+    }
+
+    /// The first vote at or below the `h` that the voter knew.
+    pub fn stale_vote(&self) -> Option<StaleVote> {
+        self.stale_vote
+    }
+
     /// What was pre-prepared.
     pub fn pre_prepared(&self) -> &Slots {
         &self.pre_prepared

@@ -3,7 +3,7 @@
 
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::report::{Explore, Options, Report, Verdict, run};
+use pbft_models::report::{Explore, ObservablesOf, Options, Report, Verdict, run};
 use pbft_models::world::WorldConfig;
 
 fn config(byzantine: &[u16], max_view: u64, max_seq: u64, rules: Rulebook) -> WorldConfig {
@@ -23,7 +23,7 @@ fn explored(config: WorldConfig, how: Explore, observables: bool) -> Report {
 }
 
 #[test]
-fn what_each_replica_can_have_done_is_what_lazy_delivery_says() {
+fn what_replicas_can_have_done_together_is_what_lazy_delivery_says() {
     for byzantine in [&[][..], &[0], &[1], &[2], &[3]] {
         for max_view in [0, 1] {
             let [lazy, layered] = [Explore::Lazy, Explore::Layered]
@@ -31,6 +31,8 @@ fn what_each_replica_can_have_done_is_what_lazy_delivery_says() {
             assert_eq!(layered.verdict, Verdict::Searched, "{byzantine:?}: {:?}", layered.first_failures);
             assert!(lazy.observables.is_some_and(|count| count > 5), "{byzantine:?}: {lazy:?}");
             assert_eq!(lazy.observables_digest, layered.observables_digest, "{byzantine:?}, V={max_view}");
+            // Of another exploration than the one that verdicts are usually claimed for, and it says so.
+            assert_eq!(layered.observables_of, Some(ObservablesOf::Unreduced));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use pbft::types::{Cluster, ReplicaId, View};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::report::{Explore, Options, Report, RestsOn, Verdict, run};
+use pbft_models::report::{Explore, ObservablesOf, Options, Report, RestsOn, Verdict, run};
 use pbft_models::world::WorldConfig;
 use std::collections::BTreeSet;
 
@@ -24,20 +24,36 @@ fn explored(config: WorldConfig, how: Explore, options: &Options) -> Report {
 #[test]
 fn lazy_delivery_shows_the_same_histories_as_delivery_one_by_one() {
     let options = Options { observables: true, ..Options::default() };
-    for (n, byzantine, requests) in
-        [(3, &[0][..], 2), (3, &[1], 2), (3, &[2], 2), (3, &[1], 1), (4, &[], 1), (4, &[0], 1)]
-    {
+    // Joint histories: what all correct replicas have done, together.
+    for (n, byzantine, max_view, requests) in [
+        (3, &[0][..], 0, 2),
+        (3, &[1], 0, 2),
+        (3, &[2], 0, 2),
+        (3, &[1], 0, 1),
+        (4, &[], 0, 1),
+        (4, &[0], 0, 1),
+        (3, &[], 1, 1),
+        (3, &[0], 1, 1),
+        (3, &[1], 1, 1),
+        (3, &[2], 1, 1),
+    ] {
         let observed = |how| {
             let cluster = Cluster::new(n, 1);
-            let config = WorldConfig { cluster, requests, ..config(byzantine, 0, Rulebook::default()) };
+            let config =
+                WorldConfig { cluster, requests, ..config(byzantine, max_view, Rulebook::default()) };
             let report = explored(config, how, &options);
             assert_eq!(report.verdict, Verdict::Holds, "{report:?}");
+            assert_eq!(report.observables_of, Some(ObservablesOf::Explored));
             (report.observables, report.observables_digest.expect("it was asked for"))
         };
         let one_by_one = observed(Explore::None);
-        // Each of two correct replicas has prepared nothing, prepared, or executed something, at least.
-        assert!(one_by_one.0 >= Some(6), "{byzantine:?}, {requests} requests: {one_by_one:?}");
-        assert_eq!(observed(Explore::Lazy), one_by_one, "{byzantine:?}, {requests} requests");
+        // Nothing is prepared, or something at one, the other or both, and executed by one, the other or both, at least.
+        assert!(one_by_one.0 >= Some(7), "{byzantine:?}, {requests} requests: {one_by_one:?}");
+        assert_eq!(
+            observed(Explore::Lazy),
+            one_by_one,
+            "{n}, {byzantine:?}, V={max_view}, {requests} requests"
+        );
     }
 }
 

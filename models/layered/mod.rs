@@ -33,17 +33,18 @@ pub use rounds::{Phase, Round};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::{Conditions, Watch};
 use crate::world::{
-    AgentId, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses, World,
-    WorldConfig,
+    AgentId, ClientHistory, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses,
+    World, WorldConfig,
 };
 use foldhash::fast::FixedState;
 use forms::{Decided, Forms, merged};
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
 use pbft::types::View;
-use pbft_properties::Violation;
+use pbft_properties::{History, Violation};
 use rounds::{round_of, rounds};
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Names what has been committed.
@@ -120,6 +121,12 @@ impl Layered {
     /// The world itself.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Every combination of histories that occurs, as far as they are not cut.
+    pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
+        let joints: BTreeSet<Joint> = self.judged.keys().map(|&(joint, _)| joint).collect();
+        joints.into_iter().map(|joint| self.world.joint_histories(joint))
     }
 
     /// What has been seen to happen.

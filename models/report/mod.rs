@@ -1,18 +1,20 @@
 //! What the exploration of a world shows: the bounds, the counts, the verdict, and what it rests on.
 
+mod lines;
+mod observables;
 mod run;
 
+pub use observables::{Lines, Observables, ObservablesOf};
 pub use run::{OnProgress, Stage, run};
 
 use crate::engine::{Exploration, INTERRUPTED, Outcome};
 use crate::falsifiable::{self, Claim};
 use crate::lazy::{Conditions, Walked};
 use crate::trace::Execution;
-use crate::world::{Witness, Witnesses, World, WorldConfig};
-use pbft_properties::{History, Violation};
+use crate::world::{Witness, Witnesses, WorldConfig};
+use pbft_properties::Violation;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How a world is explored.
@@ -58,8 +60,10 @@ pub struct Options {
     pub hunt: bool,
     /// Whether to check the conditions of a reduction. Without them it can hold nothing.
     pub conditions: bool,
-    /// Whether to work out the observables.
+    /// Whether to work out the observables. Layered exploration is then another: [`ObservablesOf`].
     pub observables: bool,
+    /// Whether to work out behaviours, too, where every delivery is explored by itself.
+    pub behaviours: bool,
     /// Whether to work out, where something is violated, the execution that shows it ([`Findings::execution`]).
     pub execution: bool,
 }
@@ -75,6 +79,7 @@ impl Default for Options {
             hunt: false,
             conditions: true,
             observables: false,
+            behaviours: false,
             execution: false,
         }
     }
@@ -231,10 +236,16 @@ pub struct Report {
     pub conditions_failed: u64,
     /// What was walked of the unreduced local systems, if they were.
     pub walked: Option<Walked>,
-    /// Distinct histories of the correct replicas, each replica by itself; if asked for and exhausted.
+    /// Distinct joint histories, one history of each correct replica in each; if asked for and exhausted.
     pub observables: Option<usize>,
-    /// SHA-256 of those histories: see [`Observables`].
+    /// SHA-256 of the lines that tell them: see [`Lines::digest`].
     pub observables_digest: Option<String>,
+    /// Whose histories they are.
+    pub observables_of: Option<ObservablesOf>,
+    /// Distinct joint histories together with what each correct replica has sent; if asked for and exhausted.
+    pub behaviours: Option<usize>,
+    /// SHA-256 of the lines that tell them.
+    pub behaviours_digest: Option<String>,
     /// Why nothing is claimed.
     pub why: Option<String>,
     /// The violation in words: who did what.
@@ -245,6 +256,9 @@ pub struct Report {
     pub conditions: BTreeMap<&'static str, Tried>,
     /// The first failure of each condition that failed.
     pub first_failures: BTreeMap<&'static str, String>,
+    /// What was observed, in full.
+    #[serde(skip)]
+    pub observed: Option<Observables>,
     /// The violation as an execution of whole replicas; if it was asked for.
     #[serde(skip)]
     pub execution: Option<Execution>,
@@ -273,28 +287,6 @@ pub struct Findings {
     pub cut_by_bound: u64,
     /// What can be observed.
     pub observables: Option<Observables>,
-}
-
-/// The histories that occur at each correct replica. Explorations of one world must agree on them.
-///
-/// The digest is the SHA-256 of the `postcard` encoding of a list: for each correct replica in ascending order its
-/// number and the list of its histories, each encoded by itself, sorted as bytes.
-pub struct Observables {
-    /// How many, over all replicas.
-    pub count: usize,
-    /// The digest, in hexadecimal.
-    pub digest: String,
-}
-
-impl Observables {
-    fn of(world: &World) -> Self {
-        let encode = |history: &History| postcard::to_stdvec(history).expect("a history is plain data");
-        let at = |position| world.histories_at(position).into_iter().map(encode).collect::<BTreeSet<_>>();
-        let all: Vec<_> = (0..world.correct().len()).map(|i| (world.correct()[i], at(i))).collect();
-        let bytes = postcard::to_stdvec(&all).expect("a list of bytes is plain data");
-        let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Observables { count: all.iter().map(|(_, histories)| histories.len()).sum(), digest }
-    }
 }
 
 /// What the findings amount to, and why it is nothing, if so.
@@ -336,7 +328,8 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
     let conditions = conditions.unwrap_or_default();
     let explore_seconds = exploration.elapsed.as_secs_f64();
     let violated = verdict == Verdict::Violated;
-    let (count, digest) = observables.map(|all| (all.count, all.digest)).unzip();
+    let histories = observables.as_ref().map(|all| &all.histories);
+    let behaviours = observables.as_ref().and_then(|all| all.behaviours.as_ref());
     let parameters = config.parameters();
     Report {
         world: config.name(),
@@ -376,8 +369,12 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         conditions_checked: conditions.checked(),
         conditions_failed: conditions.failed(),
         walked: conditions.walked,
-        observables: count,
-        observables_digest: digest,
+        observables: histories.map(Lines::count),
+        observables_digest: histories.map(Lines::digest),
+        observables_of: observables.as_ref().map(|all| all.of),
+        behaviours: behaviours.map(Lines::count),
+        behaviours_digest: behaviours.map(Lines::digest),
+        observed: observables,
         why,
         violation: violation.map(|violation| violation.what),
         trace: violated.then_some(findings.trace),

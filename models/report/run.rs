@@ -86,7 +86,11 @@ fn found(
     progress: &mut OnProgress<'_>,
 ) -> Result<Findings, String> {
     Ok(match how {
-        Explore::None => explored(&mut World::new(config.clone(), Delivery::One)?, options, progress),
+        Explore::None => {
+            let world = World::new(config.clone(), Delivery::One)?;
+            let mut world = if options.behaviours { world.recording_behaviours() } else { world };
+            explored(&mut world, options, progress)
+        }
         Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
         Explore::Layered => {
             layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
@@ -126,7 +130,7 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
     let message_sets = message_sets(world);
     let exhausted = exploration.outcome == Outcome::Exhausted;
-    let observables = (exhausted && options.observables).then(|| Observables::of(world));
+    let observables = (exhausted && options.observables).then(|| Observables::of_layered(layered));
     let execution = match &exploration.outcome {
         Outcome::Violated { path, .. } => layered.unroll(path),
         _ => None,
@@ -162,6 +166,7 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         _ => None,
     };
     let exhausted = exploration.outcome == Outcome::Exhausted;
+    let observables = (exhausted && options.observables).then(|| Observables::of(world));
     let conditions = match exhausted && options.conditions && !options.hunt {
         true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
         false => Conditions::default(),
@@ -175,7 +180,7 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         local_states,
         message_sets: message_sets(world),
         cut_by_bound,
-        observables: (exhausted && options.observables).then(|| Observables::of(world)),
+        observables,
         exploration,
     }
 }

@@ -23,6 +23,8 @@ pub struct Agent {
 pub struct Facts {
     /// Names what it has done.
     pub history: u32,
+    /// Names what it has done and sent: [`Agents::behaviour`].
+    pub behaviour: u32,
     /// The subjects whose messages can make a difference to it; the number after the last stands for time-outs.
     pub heeds: Box<[u16]>,
     /// What it has sent, by subject, and last what certificates can be made of.
@@ -36,6 +38,7 @@ pub struct Agents {
     facts: Vec<Facts>,
     moves: IndexMap<(AgentId, u16, AvailableId), (u32, u32), FixedState>,
     targets: Vec<AgentId>,
+    behaviours: IndexSet<(u32, Arc<[MessageId]>), FixedState>,
 }
 
 impl Agents {
@@ -72,6 +75,17 @@ impl Agents {
     /// The name of an agent that is in the table.
     pub fn find(&self, agent: &Agent) -> Option<AgentId> {
         self.agents.get_index_of(agent).map(name)
+    }
+
+    /// Names what an agent has done, by the name of its history, and sent.
+    pub fn name_behaviour(&mut self, history: u32, sent: &Arc<[MessageId]>) -> u32 {
+        name(self.behaviours.insert_full((history, sent.clone())).0)
+    }
+
+    /// The name of the history, and what was sent.
+    pub fn behaviour(&self, name: u32) -> (u32, &[MessageId]) {
+        let known = self.behaviours.get_index(name as usize);
+        known.map(|(history, sent)| (*history, &**sent)).expect("names are given by this table")
     }
 
     /// Adds an agent that is not in the table.

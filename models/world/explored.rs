@@ -61,6 +61,7 @@ pub struct World {
     cut_time_outs: u64,
     pub(crate) stops_at_violations: bool,
     pub(super) listed_backwards: bool,
+    pub(super) behaviours: Option<super::behaviours::Met>,
 }
 
 impl World {
@@ -111,6 +112,7 @@ impl World {
             cut_time_outs: 0,
             stops_at_violations: true,
             listed_backwards: false,
+            behaviours: None,
             delivery,
             correct,
             config,
@@ -203,23 +205,17 @@ impl World {
         names.iter().map(|&name| self.judge.client(name)).collect()
     }
 
-    /// Every history that occurs at the correct replica of this position.
-    pub fn histories_at(&self, position: usize) -> Vec<&History> {
-        let mut names: Vec<u32> = self.agents[position].all_facts().iter().map(|f| f.history).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().map(|name| self.judge.history(name)).collect()
-    }
-
     /// What the correct replicas, and the clients that are part of the world, have done together: every combination
     /// that occurs.
     pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
-        let split = |joint: Joint| {
-            let (replicas, clients) = joint[..self.nodes.len()].split_at(self.correct.len());
-            let replicas = replicas.iter().map(|&name| self.judge.history(name));
-            (replicas.collect(), clients.iter().map(|&name| self.judge.client(name)).collect())
-        };
-        self.judge.joints().map(split)
+        self.judge.joints().map(|joint| self.joint_histories(joint))
+    }
+
+    /// What this combination of histories stands for.
+    pub(crate) fn joint_histories(&self, joint: Joint) -> (Vec<&History>, Vec<&ClientHistory>) {
+        let (replicas, clients) = joint[..self.nodes.len()].split_at(self.correct.len());
+        let replicas = replicas.iter().map(|&name| self.judge.history(name));
+        (replicas.collect(), clients.iter().map(|&name| self.judge.client(name)).collect())
     }
 
     /// How many distinct steps the bounds kept from happening or left incomplete: time-outs that would lead beyond
@@ -293,7 +289,8 @@ impl World {
         };
         let heeds = heeds.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects"));
         let heeds = heeds.collect();
-        self.agents[position].add(agent, Facts { history, heeds, parts })
+        let behaviour = self.agents[position].name_behaviour(history, &agent.sent);
+        self.agents[position].add(agent, Facts { history, behaviour, heeds, parts })
     }
 
     fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {

@@ -18,6 +18,7 @@
 //! - REPLYs, unless the clients are part of the world: what they say is in the histories.
 
 mod agents;
+mod behaviours;
 pub mod clients;
 mod config;
 mod count;
@@ -35,6 +36,7 @@ mod words;
 pub use words::in_words;
 
 pub use agents::{Agent, AgentId, Agents, Facts};
+pub use behaviours::Behaviour;
 pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
 pub(crate) use explored::one_by_one;

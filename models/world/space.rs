@@ -22,6 +22,7 @@ impl Space for World {
         state: &[u32],
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
+        self.note_behaviour(state);
         let parts = self.parts(state);
         let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
         let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);

@@ -5,7 +5,7 @@ use crate::progress::Ticker;
 use crate::{say, table};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::report::{self, Explore, Options, Report, Verdict};
+use pbft_models::report::{self, Explore, Lines, Options, Report, Verdict};
 use pbft_models::suite::{self, Entry};
 use pbft_models::trace::{Execution, file::Stored};
 use pbft_models::world::{Clients, WorldConfig};
@@ -37,9 +37,16 @@ pub struct Arguments {
     /// Do not check the conditions of the reduction: faster, and a run without a violation is then no verdict.
     #[arg(long)]
     no_conditions: bool,
-    /// Say how many histories are reachable, and their SHA-256: equal for any two explorations of one world.
+    /// Say how many joint histories occur (what the correct replicas have done, together), and the SHA-256 of the lines that
+    /// tell them: equal for any two explorations of one world. Layered exploration then does without two of its reductions.
     #[arg(long)]
     observables: bool,
+    /// Write the joint histories to this file, one a line, sorted; docs/SECOND_OPINION.md says how.
+    #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
+    histories: Option<PathBuf>,
+    /// Write them together with what each correct replica has sent; with `--explore none` only.
+    #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
+    behaviours: Option<PathBuf>,
     /// Print a JSON object for each world, one a line, and nothing else.
     #[arg(long)]
     json: bool,
@@ -229,6 +236,9 @@ impl WorldFlags {
 impl Arguments {
     fn worlds(&self) -> Result<Vec<Asked>, String> {
         if let Some(flags) = &self.single {
+            if self.behaviours.is_some() && flags.explore() != Explore::None {
+                return Err("--behaviours goes with --explore none: a reduction leaves states out".into());
+            }
             return Ok(vec![Asked { config: flags.config()?, explore: flags.explore(), hunt: None }]);
         }
         let longer = if matches!(self.suite, Suite::Night) { NIGHT } else { 1 };
@@ -257,7 +267,8 @@ impl Arguments {
             time: self.time.unwrap_or(Duration::MAX),
             hunt: false,
             conditions: !self.no_conditions,
-            observables: self.observables,
+            observables: self.observables || self.histories.is_some() || self.behaviours.is_some(),
+            behaviours: self.behaviours.is_some(),
             execution: self.save.is_some(),
         }
     }
@@ -289,6 +300,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         if let (Some(path), Some(execution)) = (&arguments.save, &report.execution) {
             save(path, execution)?;
         }
+        if let Some(observed) = &report.observed {
+            write_lines(arguments.histories.as_deref(), Some(&observed.histories))?;
+            write_lines(arguments.behaviours.as_deref(), observed.behaviours.as_ref())?;
+        }
         verdicts.push(report.verdict);
         if interrupted() {
             break;
@@ -298,6 +313,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         say!("\n{}", table::summary(&verdicts, worlds.len()));
     }
     Ok(ExitCode::from(status(&verdicts, worlds.len())))
+}
+
+/// Writes lines to a file, if there is one to write to.
+fn write_lines(path: Option<&Path>, lines: Option<&Lines>) -> Result<(), String> {
+    let (Some(path), Some(lines)) = (path, lines) else { return Ok(()) };
+    std::fs::write(path, lines.text()).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 /// Writes a counterexample to a file.

@@ -1,7 +1,7 @@
 //! Reports as text: a line a world, and the details of one.
 
 use pbft_models::falsifiable;
-use pbft_models::report::{Report, Verdict};
+use pbft_models::report::{Lines, Report, Verdict};
 use pbft_models::suite::Entry;
 use std::fmt::Write;
 
@@ -107,9 +107,7 @@ pub fn details(report: &Report) -> String {
             .contains(&report.verdict)
             .then(|| report.rests_on.in_words().to_string()),
     );
-    if let (Some(count), Some(digest)) = (report.observables, &report.observables_digest) {
-        lines.push(format!("Observables: {count} histories, SHA-256 {digest}."));
-    }
+    lines.extend(observed(report));
     lines.extend(too_few(report));
     if let Some(why) = &report.why {
         let ended = if report.exhausted { "" } else { "not exhausted, " };
@@ -185,6 +183,16 @@ fn conditions(report: &Report) -> Vec<String> {
     let first = report.first_failures.iter();
     lines.extend(first.map(|(name, first)| format!("The first failure of {name}: {first}")));
     lines
+}
+
+/// What can be compared with other explorations, and what it is of.
+fn observed(report: &Report) -> Option<String> {
+    let observed = report.observed.as_ref()?;
+    let said = |what: &str, lines: &Lines| format!("{} {what}, SHA-256 {}", lines.count(), lines.digest());
+    let histories = said("joint histories", &observed.histories);
+    let behaviours = observed.behaviours.iter();
+    let behaviours: String = behaviours.map(|all| format!("; {}", said("behaviours", all))).collect();
+    Some(format!("Observables: {histories}{behaviours}. {}", observed.of.in_words()))
 }
 
 /// What it means that there are fewer than 3f + 1 replicas, if so.
