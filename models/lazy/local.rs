@@ -14,62 +14,26 @@
 //!
 //! What the replica itself has signed reaches it only once it has been sent, on some path at least: nobody else can sign it.
 
-use super::cells::{
-    ANY, Answer, CellId, CellSet, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, ValueId, Values, each,
-};
+use super::bench::{Bench, Scratch};
+use super::cells::{ANY, Answer, CellId, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, Values, each};
 use super::conditions::{Conditions, Watch};
+use super::steps::{Onward, Steps};
 use super::theorem::{FRAME, SERVICES};
 use crate::crypto::{Keys, Symbolic};
 use crate::world::{Input, Local, MessageId, Tables};
 use foldhash::fast::FixedState;
-use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::{Content, Signed};
 use pbft::message::Message;
-use pbft::replica::noted::{Cell, Part, Seen, Watched, watch};
+use pbft::replica::noted::{Cell, Part, Seen, Watched};
 use pbft::replica::verify::verify;
 use pbft::replica::{Event, Timer};
 use pbft::types::{Principal, ReplicaId, View};
-use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Names a core.
 pub(super) type CoreId = u32;
-
-/// What goes on as it is in the cells from one core to another.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Onward {
-    /// The cells that go on whatever they hold.
-    pub(super) all: CellSet,
-    /// What goes on of others.
-    pub(super) some: SmallVec<[(CellId, Values); 4]>,
-}
-
-impl Onward {
-    /// What goes on of a cell.
-    pub(super) fn of(&self, cell: CellId) -> Values {
-        let some = self.some.iter().filter(|&&(of, _)| of == cell);
-        some.fold(if self.all & 1 << cell != 0 { ANY } else { 0 }, |all, &(_, values)| all | values)
-    }
-
-    fn add(&mut self, cell: CellId, values: Values) {
-        if values == ANY {
-            self.all |= 1 << cell;
-        } else if let Some((_, known)) = self.some.iter_mut().find(|(of, _)| *of == cell) {
-            *known |= values;
-        } else {
-            self.some.push((cell, values));
-        }
-    }
-
-    fn join(&mut self, other: &Onward) {
-        self.all |= other.all;
-        for &(cell, values) in &other.some {
-            self.add(cell, values);
-        }
-    }
-}
 
 /// A core, and what its cells can hold.
 struct Core {
@@ -84,66 +48,6 @@ struct Core {
     sent: BTreeSet<MessageId>,
 }
 
-/// Steps that change something or send something, and differ in nothing else than in what they were told is not there.
-#[derive(Eq, Hash, PartialEq)]
-pub(super) struct Step {
-    pub(super) from: CoreId,
-    /// The number of the event; the number after the last stands for a time-out.
-    pub(super) event: u32,
-    /// What they have been told is there. Where only cells change they are not told apart by it.
-    pub(super) contents: Box<[(CellId, Answer)]>,
-    pub(super) to: CoreId,
-    /// What is then in the cells that change.
-    pub(super) left: Box<[(CellId, ValueId)]>,
-    pub(super) sends: Arc<[MessageId]>,
-}
-
-/// What is common to them.
-pub(super) struct Common {
-    /// What each has been told.
-    pub(super) told: Chosen,
-    /// What goes on in any of them.
-    pub(super) onward: Onward,
-}
-
-/// A state of a core with something in its cells, twice: one to take steps on.
-struct Bench {
-    kept: Local,
-    work: Local,
-}
-
-impl Bench {
-    fn of(state: Local) -> Self {
-        Bench { work: state.clone(), kept: state }
-    }
-
-    fn put(&mut self, cells: &Cells, cell: CellId, value: ValueId) {
-        for state in [&mut self.kept, &mut self.work] {
-            state.replica.put_receipt(cells.cell(cell), cells.value(cell, value));
-        }
-    }
-
-    /// Takes a step: what it leads to and sends, if it changes anything, and what was noted of it.
-    fn run(
-        &mut self,
-        tables: &mut Tables,
-        replica: ReplicaId,
-        event: &Event<Symbolic>,
-    ) -> (Option<(Local, Arc<[MessageId]>)>, Watched) {
-        let (sends, seen) = watch(|| tables.take(replica, &mut self.work, event.clone()));
-        self.work.replica.keep_services(&self.kept.replica);
-        let changed = self.work != self.kept || !sends.is_empty();
-        let changed = changed.then(|| (std::mem::replace(&mut self.work, self.kept.clone()), sends));
-        (changed, seen)
-    }
-}
-
-/// Two states of a core that differ in what a step is not told, as far as they can: it must do the same on both.
-struct Scratch {
-    one: Bench,
-    other: Bench,
-}
-
 /// The system, walked.
 pub(super) struct LocalSystem {
     pub(super) replica: ReplicaId,
@@ -155,7 +59,7 @@ pub(super) struct LocalSystem {
     start: (Local, Arc<[MessageId]>),
     pub(super) cells: Cells,
     cores: IndexMap<Local, Core, FixedState>,
-    pub(super) steps: IndexMap<Step, Common, FixedState>,
+    pub(super) steps: Steps,
     /// Steps taken by the replica's code.
     pub(super) taken: u64,
     max_view: View,
@@ -195,7 +99,7 @@ impl LocalSystem {
             start: (start_state, start.sends),
             cells,
             cores: IndexMap::default(),
-            steps: IndexMap::default(),
+            steps: Steps::default(),
             taken: 0,
             max_view,
             open: VecDeque::new(),
@@ -251,7 +155,7 @@ impl LocalSystem {
 
     fn begin(&mut self, tables: &Tables) {
         self.cores.clear();
-        self.steps.clear();
+        self.steps = Steps::default();
         self.open.clear();
         self.is_open.clear();
         let (start, sends) = self.start.clone();
@@ -448,7 +352,8 @@ impl LocalSystem {
             Some((cell, seen)) => Tried::Look(cell, seen, Vec::new()),
             None => {
                 let (other, _) = scratch.other.run(tables, self.replica, &self.events[event as usize]);
-                let same = self.do_the_same(tables, scratch, changed.as_ref(), other.as_ref());
+                let setup = tables.setup(self.replica);
+                let same = scratch.do_the_same(&self.cells, setup, changed.as_ref(), other.as_ref());
                 conditions.note(FRAME, same, || self.difference(tables, (core, event)));
                 if let Some((state, sends)) = changed {
                     let before = &scratch.one.kept;
@@ -470,30 +375,6 @@ impl LocalSystem {
             with.push(then);
             Tried::Look(cell, seen, with)
         })
-    }
-
-    /// Whether steps from two states that differ in what is not looked at do the same.
-    fn do_the_same(
-        &self,
-        tables: &Tables,
-        scratch: &Scratch,
-        one: Option<&(Local, Arc<[MessageId]>)>,
-        other: Option<&(Local, Arc<[MessageId]>)>,
-    ) -> bool {
-        let (Some((one, sends)), Some((other, other_sends))) = (one, other) else {
-            return one.is_none() && other.is_none();
-        };
-        let setup = tables.setup(self.replica);
-        let (before, other_before) = (&scratch.one.kept.replica, &scratch.other.kept.replica);
-        let same_cells = self.cells.all().all(|(_, cell)| {
-            let goes_on =
-                one.replica.holds_the_same(before, cell) && other.replica.holds_the_same(other_before, cell);
-            goes_on || one.replica.holds_the_same(&other.replica, cell)
-        });
-        sends == other_sends
-            && same_cells
-            && one.history == other.history
-            && one.replica.core(setup) == other.replica.core(setup)
     }
 
     fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {
@@ -599,33 +480,7 @@ impl LocalSystem {
         for &(cell, value) in &left {
             self.hold(to, cell, 1 << value);
         }
-        self.merge((core, event), to, told, left, &onward, sends);
-    }
-
-    /// Remembers a step, as one with those that do the same.
-    fn merge(
-        &mut self,
-        (from, event): (CoreId, u32),
-        to: CoreId,
-        told: &Chosen,
-        left: Vec<(CellId, ValueId)>,
-        onward: &Onward,
-        sends: Arc<[MessageId]>,
-    ) {
-        let is_receipt = from == to && sends.is_empty();
-        let contents = told.iter().filter(|(_, answer)| !is_receipt && answer.is_content());
-        let contents = contents.copied().collect();
-        let step = Step { from, event, contents, to, left: left.into(), sends };
-        match self.steps.entry(step) {
-            Entry::Occupied(known) => {
-                let known = known.into_mut();
-                known.told.retain(|answer| told.contains(answer));
-                known.onward.join(onward);
-            }
-            Entry::Vacant(new) => {
-                new.insert(Common { told: told.clone(), onward: onward.clone() });
-            }
-        }
+        self.steps.add((core, event), to, told, left, &onward, sends);
     }
 
     /// Whether something is kept where nothing was expected. Then there are cells for it, and the walk is to begin again.

@@ -24,10 +24,12 @@
 //! Kept in the normal form although it multiplies states: the log of the old view between two views, because
 //! entering the next one keeps the batches it names (the deadness condition fails without it).
 
+mod bench;
 mod cells;
 mod conditions;
 mod local;
 mod must;
+mod steps;
 pub mod theorem;
 
 pub(crate) use conditions::check_but_resending;

@@ -5,7 +5,8 @@
 //! than what has been delivered on any real path.
 
 use super::cells::{CellId, CellSet, ValueId, Values, each};
-use super::local::{Common, CoreId, LocalSystem, Step};
+use super::local::{CoreId, LocalSystem};
+use super::steps::{Common, Step};
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 

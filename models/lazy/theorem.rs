@@ -61,8 +61,9 @@
 //! the receipts abstracted away; the cartesian product of the cells is the abstract domain in which it is checked.
 
 use super::conditions::{Conditions, Watch};
-use super::local::{LocalSystem, Step};
+use super::local::LocalSystem;
 use super::must::{Events, Must};
+use super::steps::Step;
 use crate::world::{Clients, Input, Local, LocalId, MessageId, Move, Tables, World, WorldConfig};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -79,14 +80,14 @@ pub(super) const FRAME: &str = "frame";
 /// The name of the condition that implies that lazy delivery loses nothing.
 pub const SIMULATION: &str = "simulation";
 
-/// Whether the local systems of a world are walked. Clients are not part of what is walked; and with two numbers and a view
-/// change, with a checkpoint and three views, and with many replicas and a view change they are too large.
+/// Whether the local systems of a world are walked. Clients are not part of what is walked; and with two numbers and a checkpoint or
+/// a view change, with a checkpoint and three views, and with many replicas and a view change they are too large.
 pub(super) fn is_walked(config: &WorldConfig) -> bool {
     let views = config.max_view.0;
     let numbers = config.max_seq.0;
     let checkpoints = config.checkpoint_interval.is_some();
     let small = match views {
-        0 => numbers <= 2,
+        0 => numbers == 1 || numbers == 2 && !checkpoints,
         1 => numbers == 1 && config.cluster.n() <= 4,
         2 => numbers == 1 && config.cluster.n() <= 4 && !checkpoints && config.max_batch == 1,
         _ => false,
@@ -151,7 +152,7 @@ fn of_replica(
     conditions.walked = Some(Walked {
         cores: system.cores() as u64,
         steps_taken: system.taken,
-        steps_recorded: system.steps.len() as u64,
+        steps_recorded: system.steps.count() as u64,
         most_held: system.most_held(),
     });
     if conditions.stopped.is_some() || conditions.failed() > 0 {
@@ -216,7 +217,7 @@ impl<'a> Simulation<'a> {
 
     fn check(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         let system = self.system;
-        for (number, step) in system.steps.keys().enumerate() {
+        for (number, (step, _)) in system.steps.iter().enumerate() {
             if !conditions.goes_on(watch) {
                 return;
             }

@@ -182,7 +182,7 @@ pub fn watch<T>(work: impl FnOnce() -> T) -> (T, Watched) {
 }
 
 /// Something worked out apart. Nothing of it gets out but what [`Apart::order`] and [`Noted::set_apart`] make of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Apart<T>(T);
 
 /// Works something out for timers and stores, by looks that are not noted. `work` cannot change what it captures.

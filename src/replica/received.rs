@@ -157,7 +157,8 @@ impl<K: Key, V: Clone + Ord, const PART: u8> Received<K, V, PART> {
         values.insert(position, value);
     }
 
-    /// Empties the cells whose key is not to be kept, whatever is in them.
+    /// Empties the cells whose key is not to be kept, whatever is in them. Which cells hold anything is nothing that `keep` may
+    /// tell anybody.
     pub(super) fn retain(&mut self, keep: impl Fn(K) -> bool) {
         self.0.retain(|&key, _| {
             let keeps = keep(key);
@@ -230,7 +231,9 @@ mod tests {
     #[test]
     fn a_second_message_in_a_cell_is_kept_in_order() {
         let mut votes: Received<Voted, u8, { Part::Commits as u8 }> = Received::default();
-        [7, 9, 8].map(|vote| votes.push(VOTE, vote));
+        for vote in [7, 9, 8] {
+            votes.push(VOTE, vote);
+        }
         assert_eq!(votes.get(VOTE), [7, 8, 9]);
     }
 }
