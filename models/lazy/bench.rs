@@ -8,6 +8,9 @@ use pbft::replica::{Event, Setup};
 use pbft::types::ReplicaId;
 use std::sync::Arc;
 
+/// What a step leads to, and what it sends.
+pub(super) type Change = (Local, Arc<[MessageId]>);
+
 /// A state of a core with something in its cells, twice: one to take steps on.
 pub(super) struct Bench {
     pub(super) kept: Local,
@@ -31,7 +34,7 @@ impl Bench {
         tables: &mut Tables,
         replica: ReplicaId,
         event: &Event<Symbolic>,
-    ) -> (Option<(Local, Arc<[MessageId]>)>, Watched) {
+    ) -> (Option<Change>, Watched) {
         let (sends, seen) = watch(|| tables.take(replica, &mut self.work, event.clone()));
         self.work.replica.keep_services(&self.kept.replica);
         let changed = self.work != self.kept || !sends.is_empty();
@@ -52,8 +55,8 @@ impl Scratch {
         &self,
         cells: &Cells,
         setup: &Setup<Modelled>,
-        one: Option<&(Local, Arc<[MessageId]>)>,
-        other: Option<&(Local, Arc<[MessageId]>)>,
+        one: Option<&Change>,
+        other: Option<&Change>,
     ) -> bool {
         let (Some((one, sends)), Some((other, other_sends))) = (one, other) else {
             return one.is_none() && other.is_none();

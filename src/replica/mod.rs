@@ -184,6 +184,9 @@ impl<C: Crypto> Default for Requests<C> {
 /// VIEW-CHANGEs: at most one of each sender for each view, and for a few views.
 type ViewChanges<C> = Received<Left, Arc<Signed<ViewChange<C>, C>>, VIEW_CHANGES>;
 
+/// Why the progress timer runs: the view that is to make progress, and the request waited for, if it is one.
+type TimerReason = (View, Option<(ClientId, Timestamp)>);
+
 /// A read-only request waiting until everything up to the given number has executed.
 type WaitingRead<C> = (Signed<Request, C>, SeqNo);
 
@@ -281,7 +284,7 @@ impl<B: Bundle> Replica<B> {
     /// off). §4.5.2: between views, once a
     /// quorum has left for this view or, going beyond the paper, for a later one: such a replica retransmits
     /// only its last VIEW-CHANGE, and if the earlier one was lost, nobody would ever time out.
-    fn timer_reason(&self, setup: &Setup<B>) -> Option<(View, Option<(ClientId, Timestamp)>)> {
+    fn timer_reason(&self, setup: &Setup<B>) -> Option<TimerReason> {
         match self.durable.leaving() {
             Some(target) => {
                 let higher = Cells { from: target, ..ViewChanges::<B::Crypto>::all() };
@@ -298,7 +301,7 @@ impl<B: Bundle> Replica<B> {
     fn adjust_timer(
         &mut self,
         setup: &Setup<B>,
-        before: Apart<Option<(View, Option<(ClientId, Timestamp)>)>>,
+        before: Apart<Option<TimerReason>>,
         effects: &mut Effects<B::Crypto>,
     ) {
         let awaited = apart(|| self.next_awaited());
