@@ -3,13 +3,11 @@
 use super::cells::{CellId, Cells, ValueId};
 use crate::crypto::Symbolic;
 use crate::world::{Local, MessageId, Modelled, Tables};
-use pbft::replica::noted::{Watched, watch};
+use pbft::replica::noted::{Cell, Watched, watch};
 use pbft::replica::{Event, Setup};
 use pbft::types::ReplicaId;
+use std::rc::Rc;
 use std::sync::Arc;
-
-/// What a step leads to, and what it sends.
-pub(super) type Change = (Local, Arc<[MessageId]>);
 
 /// A state of a core with something in its cells, twice: one to take steps on.
 pub(super) struct Bench {
@@ -28,19 +26,27 @@ impl Bench {
         }
     }
 
-    /// Takes a step: what it leads to and sends, if it changes anything, and what was noted of it.
+    /// Takes a step: what it leads to, what it sends, and what was noted of it.
     pub(super) fn run(
         &mut self,
         tables: &mut Tables,
         replica: ReplicaId,
         event: &Event<Symbolic>,
-    ) -> (Option<Change>, Watched) {
-        let (sends, seen) = watch(|| tables.take(replica, &mut self.work, event.clone()));
+        known: &Rc<[Cell]>,
+    ) -> Taken {
+        let (sends, seen) = watch(known, || tables.take(replica, &mut self.work, event.clone()));
         self.work.replica.keep_services(&self.kept.replica);
-        let changed = self.work != self.kept || !sends.is_empty();
-        let changed = changed.then(|| (std::mem::replace(&mut self.work, self.kept.clone()), sends));
-        (changed, seen)
+        let after = (self.work != self.kept).then(|| std::mem::replace(&mut self.work, self.kept.clone()));
+        Taken { after, sends, seen }
     }
+}
+
+/// What a step came to.
+pub(super) struct Taken {
+    /// What it leads to, if that is another state.
+    pub(super) after: Option<Local>,
+    pub(super) sends: Arc<[MessageId]>,
+    pub(super) seen: Watched,
 }
 
 /// Two states of a core that differ in what a step is not told, as far as they can: it must do the same on both.
@@ -55,21 +61,21 @@ impl Scratch {
         &self,
         cells: &Cells,
         setup: &Setup<Modelled>,
-        one: Option<&Change>,
-        other: Option<&Change>,
+        one: &Taken,
+        other: &Taken,
     ) -> bool {
-        let (Some((one, sends)), Some((other, other_sends))) = (one, other) else {
-            return one.is_none() && other.is_none();
-        };
-        let (before, other_before) = (&self.one.kept.replica, &self.other.kept.replica);
+        let (before, other_before) = (&self.one.kept, &self.other.kept);
+        let (after, other_after) =
+            (one.after.as_ref().unwrap_or(before), other.after.as_ref().unwrap_or(other_before));
         let same_cells = cells.all().all(|(_, cell)| {
-            let goes_on =
-                one.replica.holds_the_same(before, cell) && other.replica.holds_the_same(other_before, cell);
-            goes_on || one.replica.holds_the_same(&other.replica, cell)
+            let goes_on = after.replica.holds_the_same(&before.replica, cell)
+                && other_after.replica.holds_the_same(&other_before.replica, cell);
+            goes_on || after.replica.holds_the_same(&other_after.replica, cell)
         });
-        sends == other_sends
+        one.sends == other.sends
             && same_cells
-            && one.history == other.history
-            && one.replica.core(setup) == other.replica.core(setup)
+            && after.history == other_after.history
+            && (one.after.is_none() && other.after.is_none()
+                || after.replica.core(setup) == other_after.replica.core(setup))
     }
 }

@@ -160,7 +160,7 @@ impl Cells {
     /// What a cell can hold if an answer is true. Whatever turns up in a cell of votes later makes the walk begin again.
     pub(super) fn values(&self, id: CellId, answer: Answer) -> Values {
         let naming = |digest| {
-            let values = self.values[id].iter().enumerate();
+            let values = self.values[id].iter().take(MOST_VALUES).enumerate();
             values.filter(|(_, value)| value.names(digest)).fold(0, |all, (index, _)| all | 1 << index)
         };
         match answer {

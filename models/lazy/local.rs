@@ -15,37 +15,38 @@
 //! What the replica itself has signed reaches it only once it has been sent, on some path at least: nobody else can sign it.
 
 use super::bench::{Bench, Scratch};
-use super::cells::{ANY, Answer, CellId, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, Values, each};
+use super::cells::{ANY, CellId, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, Values, each};
 use super::conditions::{Conditions, Watch};
 use super::steps::{Onward, Steps};
-use super::theorem::{FRAME, SERVICES};
+use super::theorem::FRAME;
 use crate::crypto::{Keys, Symbolic};
 use crate::world::{Input, Local, MessageId, Tables};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::{Content, Signed};
 use pbft::message::Message;
-use pbft::replica::noted::{Cell, Part, Seen, Watched};
+use pbft::replica::noted::Cell;
 use pbft::replica::verify::verify;
 use pbft::replica::{Event, Timer};
 use pbft::types::{Principal, ReplicaId, View};
 use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Names a core.
 pub(super) type CoreId = u32;
 
 /// A core, and what its cells can hold.
-struct Core {
+pub(super) struct Core {
     held: Vec<Values>,
     /// For each event what has been tried.
     tried: Vec<Tried>,
     /// What goes on in the cells, to the cores that some step leads to.
     next: IndexMap<CoreId, Box<[Values]>, FixedState>,
     /// The cores that some step leads to.
-    after: IndexSet<CoreId, FixedState>,
+    pub(super) after: IndexSet<CoreId, FixedState>,
     /// What has been sent on some path to it.
-    sent: BTreeSet<MessageId>,
+    pub(super) sent: BTreeSet<MessageId>,
 }
 
 /// The system, walked.
@@ -53,12 +54,14 @@ pub(super) struct LocalSystem {
     pub(super) replica: ReplicaId,
     /// The messages that its validator accepts.
     pub(super) messages: Vec<MessageId>,
-    events: Vec<Event<Symbolic>>,
+    pub(super) events: Vec<Event<Symbolic>>,
     /// Whether the replica itself has signed the message.
     is_own: Vec<bool>,
-    start: (Local, Arc<[MessageId]>),
+    pub(super) start: (Local, Arc<[MessageId]>),
     pub(super) cells: Cells,
-    cores: IndexMap<Local, Core, FixedState>,
+    /// The cells themselves.
+    pub(super) known: Rc<[Cell]>,
+    pub(super) cores: IndexMap<Local, Core, FixedState>,
     pub(super) steps: Steps,
     /// Steps taken by the replica's code.
     pub(super) taken: u64,
@@ -66,7 +69,7 @@ pub(super) struct LocalSystem {
     open: VecDeque<CoreId>,
     is_open: Vec<bool>,
     /// A cell turned up that was not expected: the walk is to begin again.
-    is_outgrown: bool,
+    pub(super) is_outgrown: bool,
 }
 
 impl LocalSystem {
@@ -98,6 +101,7 @@ impl LocalSystem {
             is_own,
             start: (start_state, start.sends),
             cells,
+            known: Rc::new([]),
             cores: IndexMap::default(),
             steps: Steps::default(),
             taken: 0,
@@ -136,8 +140,10 @@ impl LocalSystem {
         loop {
             let size = self.cells.size();
             self.is_outgrown = false;
-            self.begin(tables);
-            self.go_on(tables, conditions, watch);
+            if self.cells.have_names() {
+                self.begin(tables);
+                self.go_on(tables, conditions, watch);
+            }
             let named = self.cells.have_names();
             conditions.note(FRAME, named, || {
                 format!(
@@ -158,6 +164,7 @@ impl LocalSystem {
         self.steps = Steps::default();
         self.open.clear();
         self.is_open.clear();
+        self.known = self.cells.all().map(|(_, cell)| *cell).collect();
         let (start, sends) = self.start.clone();
         let first = self.add_core(tables, &start);
         self.send(first, &sends.iter().copied().collect());
@@ -168,7 +175,7 @@ impl LocalSystem {
         }
     }
 
-    fn add_core(&mut self, tables: &Tables, state: &Local) -> CoreId {
+    pub(super) fn add_core(&mut self, tables: &Tables, state: &Local) -> CoreId {
         let replica = state.replica.core(tables.setup(self.replica));
         let local = Local { replica, history: state.history.clone() };
         let index = match self.cores.get_index_of(&local) {
@@ -199,7 +206,7 @@ impl LocalSystem {
     }
 
     /// A cell can hold these at a core, and wherever they go on from there.
-    fn hold(&mut self, core: CoreId, cell: CellId, values: Values) {
+    pub(super) fn hold(&mut self, core: CoreId, cell: CellId, values: Values) {
         let mut spread = vec![(core, values)];
         while let Some((at, values)) = spread.pop() {
             let known = &mut self.cores[at as usize].held[cell];
@@ -215,7 +222,7 @@ impl LocalSystem {
     }
 
     /// Some step leads from one core to another, and this goes on.
-    fn flow(&mut self, from: CoreId, to: CoreId, onward: &Onward) {
+    pub(super) fn flow(&mut self, from: CoreId, to: CoreId, onward: &Onward) {
         if from == to {
             return;
         }
@@ -231,7 +238,7 @@ impl LocalSystem {
     }
 
     /// On the way to a core this has been sent, and so it has been wherever a step leads from there.
-    fn send(&mut self, core: CoreId, sent: &BTreeSet<MessageId>) {
+    pub(super) fn send(&mut self, core: CoreId, sent: &BTreeSet<MessageId>) {
         let mut spread = vec![core];
         while let Some(at) = spread.pop() {
             let known = &mut self.cores[at as usize];
@@ -332,167 +339,6 @@ impl LocalSystem {
             }
         }
         self.put_any(at.0, scratch, *cell, told);
-    }
-
-    /// Takes one step, or finds out what it looks at.
-    fn take(
-        &mut self,
-        tables: &mut Tables,
-        (core, event): (CoreId, u32),
-        scratch: &mut Scratch,
-        chosen: &Chosen,
-        conditions: &mut Conditions,
-    ) -> Tried {
-        let input = &self.events[event as usize];
-        let (changed, seen) = scratch.one.run(tables, self.replica, input);
-        self.taken += 1;
-        let (mut told, first) = (chosen.clone(), chosen.len());
-        let more = self.looks(core, &seen, &mut told, conditions);
-        let end = match more {
-            Some((cell, seen)) => Tried::Look(cell, seen, Vec::new()),
-            None => {
-                let (other, _) = scratch.other.run(tables, self.replica, &self.events[event as usize]);
-                let setup = tables.setup(self.replica);
-                let same = scratch.do_the_same(&self.cells, setup, changed.as_ref(), other.as_ref());
-                conditions.note(FRAME, same, || self.difference(tables, (core, event)));
-                if let Some((state, sends)) = changed {
-                    let before = &scratch.one.kept;
-                    self.record(tables, (core, event), before, &state, &told, &seen, sends, conditions);
-                }
-                Tried::Taken
-            }
-        };
-        // What there was no choice about is remembered as a choice of one: there may be others later.
-        told[first..].iter().rev().fold(end, |then, &(cell, answer)| {
-            let (seen, place) = match answer {
-                Answer::Empty => (Seen::Presence, 0),
-                Answer::Full => (Seen::Presence, 1),
-                Answer::NamesNot(digest) => (Seen::Names(digest), 0),
-                Answer::Names(digest) => (Seen::Names(digest), 1),
-                Answer::Holds(value) => (Seen::Content, usize::from(value)),
-            };
-            let mut with: Vec<Tried> = (0..place).map(|_| Tried::Not).collect();
-            with.push(then);
-            Tried::Look(cell, seen, with)
-        })
-    }
-
-    fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {
-        let event = match self.input(event) {
-            Input::Message(message) => format!("{:?}", tables.message(message)),
-            Input::TimeOut => "a time-out".into(),
-        };
-        let core = &self.core(core).replica;
-        format!(
-            "r{}: what a step does not look at makes a difference\n  core: {core:?}\n  event: {event}",
-            self.replica.0
-        )
-    }
-
-    /// Goes through what was looked at: adds to what is told where there is no choice, and stops where there is one.
-    fn looks(
-        &self,
-        core: CoreId,
-        seen: &Watched,
-        told: &mut Chosen,
-        conditions: &mut Conditions,
-    ) -> Option<(CellId, Seen)> {
-        for (look, dropped) in &seen.looks {
-            let is_receipt = Part::RECEIPTS.contains(&look.cells.part);
-            conditions.note(SERVICES, is_receipt, || {
-                format!("r{}: a step uses {:?}", self.replica.0, look.cells.part)
-            });
-            let before = |cell: &Cell| !seen.dropped[..*dropped].contains(cell);
-            for (id, _) in self.cells.all().filter(|(_, cell)| look.cells.contains(cell) && before(cell)) {
-                let known = self.cells.told(id, told);
-                let possible = known & self.held(core, id);
-                let answers = self.cells.answers(id, look.seen);
-                let fitting = |values: Values| {
-                    let fits = |answer: &&Answer| self.cells.values(id, **answer) & values != 0;
-                    answers.iter().filter(fits).copied().collect::<Vec<_>>()
-                };
-                // Contents may turn up that have no name yet.
-                let is_told = if look.seen == Seen::Content {
-                    known.is_power_of_two()
-                } else {
-                    fitting(known).len() <= 1
-                };
-                if is_told {
-                    continue;
-                }
-                match fitting(possible)[..] {
-                    [only] => told.push((id, only)),
-                    _ => return Some((id, look.seen)),
-                }
-            }
-        }
-        None
-    }
-
-    /// Records what a step leads to.
-    #[expect(clippy::too_many_arguments, reason = "everything about one step")]
-    fn record(
-        &mut self,
-        tables: &mut Tables,
-        (core, event): (CoreId, u32),
-        before: &Local,
-        after: &Local,
-        told: &Chosen,
-        seen: &Watched,
-        sends: Arc<[MessageId]>,
-        conditions: &mut Conditions,
-    ) {
-        let to = self.add_core(tables, after);
-        if self.meets_new_cells(to, after) {
-            return;
-        }
-        let setup = tables.setup(self.replica);
-        let same = after.replica.normal_form(setup) == self.core(to).replica.normal_form(setup);
-        conditions
-            .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
-        let (mut onward, mut left) = (Onward::default(), Vec::new());
-        for cell in 0..self.cells.count() {
-            let of = *self.cells.cell(cell);
-            let known = self.cells.told(cell, told);
-            let is_dropped = seen.dropped.contains(&of);
-            // A vote that is told to name a digest is one vote: what the step does with it goes for no other.
-            let names = told.iter().any(|&(id, answer)| id == cell && matches!(answer, Answer::Names(_)));
-            let is_one = known.is_power_of_two();
-            conditions.note(FRAME, is_one || !names, || {
-                format!("r{}: {of:?} holds different votes for one digest", self.replica.0)
-            });
-            if after.replica.holds_the_same(&before.replica, &of) && (is_one || !is_dropped) {
-                onward.add(cell, known);
-                continue;
-            }
-            let value = self.cells.held_by(after, cell);
-            // What is not known is dropped or written over, never made into something else.
-            conditions.note(FRAME, value.is_some() && (is_one || is_dropped), || {
-                format!("r{}: a step changes {of:?} and does not look at it", self.replica.0)
-            });
-            left.extend(value.map(|value| (cell, value)));
-        }
-        self.flow(core, to, &onward);
-        let sent: BTreeSet<MessageId> =
-            self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
-        self.send(to, &sent);
-        self.cores[core as usize].after.insert(to);
-        for &(cell, value) in &left {
-            self.hold(to, cell, 1 << value);
-        }
-        self.steps.add((core, event), to, told, left, &onward, sends);
-    }
-
-    /// Whether something is kept where nothing was expected. Then there are cells for it, and the walk is to begin again.
-    fn meets_new_cells(&mut self, core: CoreId, state: &Local) -> bool {
-        let own: Vec<_> = self.core(core).replica.cells().collect();
-        for cell in state.replica.cells() {
-            if !self.cells.contains(&cell) && !own.contains(&cell) {
-                self.cells.add(cell, &self.start.0);
-                self.is_outgrown = true;
-            }
-        }
-        self.is_outgrown
     }
 }
 

@@ -30,6 +30,7 @@ mod conditions;
 mod local;
 mod must;
 mod steps;
+mod take;
 pub mod theorem;
 
 pub(crate) use conditions::check_but_resending;

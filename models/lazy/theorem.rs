@@ -115,21 +115,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(super) fn check(world: &mut World, conditions: &mut Conditions, watch: &mut Watch<'_>) {
     let available = everything(world);
     let world = &*world;
-    let (next, left, stop) = (AtomicUsize::new(0), AtomicUsize::new(2), AtomicBool::new(false));
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let found = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..left.load(Ordering::Relaxed) {
-            scope.spawn(|| {
-                while let Some(&replica) = world.correct().get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut own = Conditions::default();
-                    let mut watch = |_: &Conditions| stop.load(Ordering::Relaxed).then_some("it was stopped");
-                    of_replica(world, replica, &available, &mut own, &mut watch);
-                    found.lock().expect("nobody panics with the list").push(own);
-                }
-                left.fetch_sub(1, Ordering::Relaxed);
-            });
+    let work = || {
+        while let Some(&replica) = world.correct().get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut own = Conditions::default();
+            let mut watch = |_: &Conditions| stop.load(Ordering::Relaxed).then_some("it was stopped");
+            of_replica(world, replica, &available, &mut own, &mut watch);
+            found.lock().expect("nobody panics with the list").push(own);
         }
-        while left.load(Ordering::Relaxed) > 0 {
+    };
+    std::thread::scope(|scope| {
+        let threads = [scope.spawn(work), scope.spawn(work)];
+        // A thread that panics is finished too: the scope then panics.
+        while !threads.iter().all(|thread| thread.is_finished()) {
             std::thread::sleep(LOOK_EVERY);
             stop.fetch_or(!conditions.goes_on(watch), Ordering::Relaxed);
         }

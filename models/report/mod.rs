@@ -3,9 +3,11 @@
 mod lines;
 mod observables;
 mod run;
+mod verdict;
 
 pub use observables::{Lines, Observables, ObservablesOf};
 pub use run::{OnProgress, Stage, run};
+pub use verdict::{RestsOn, Verdict};
 
 use crate::engine::{Exploration, INTERRUPTED, Outcome};
 use crate::falsifiable::{self, Claim};
@@ -81,70 +83,6 @@ impl Default for Options {
             observables: false,
             behaviours: false,
             execution: false,
-        }
-    }
-}
-
-/// What an exploration shows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Every reachable state was visited, or states that are shown to simulate them all ([`RestsOn`]); everything that the
-    /// bounds call for happens in some ([`Witnesses::missing`]), and no property is violated in any.
-    Holds,
-    /// The same of a reduced exploration, but that the reduction loses nothing rests on conditions, which do not imply it. No
-    /// violation was found, and no more is claimed.
-    Searched,
-    /// A property is violated.
-    Violated,
-    /// Nothing is claimed.
-    Unknown,
-    /// A hunt found no violation. Nothing is claimed, nor was it to be: not even where a hunt comes to an end.
-    Hunted,
-}
-
-/// What a verdict rests on, besides that every state of the exploration was visited.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RestsOn {
-    /// Every delivery by itself: on nothing else.
-    Exhausted,
-    /// The reduced exploration simulates every execution: shown for this very world, in this run ([`crate::lazy`]).
-    Simulation,
-    /// Conditions that catch many mistakes in a reduction and do not imply that it loses nothing.
-    Conditions,
-}
-
-impl RestsOn {
-    fn of(how: Explore, conditions: Option<&Conditions>) -> Self {
-        let is_simulated = |of: &Conditions| of.counts.contains_key(crate::lazy::SIMULATION);
-        match how {
-            Explore::None => RestsOn::Exhausted,
-            Explore::Lazy if conditions.is_some_and(is_simulated) => RestsOn::Simulation,
-            Explore::Lazy | Explore::Layered => RestsOn::Conditions,
-        }
-    }
-
-    /// The word in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            RestsOn::Exhausted => "exhausted",
-            RestsOn::Simulation => "simulated",
-            RestsOn::Conditions => "conditions",
-        }
-    }
-
-    /// What that means.
-    pub fn in_words(self) -> &'static str {
-        match self {
-            RestsOn::Exhausted => "Every reachable state was visited.",
-            RestsOn::Simulation => {
-                "Every state of the reduced exploration was visited, and it was shown to simulate every execution."
-            }
-            RestsOn::Conditions => {
-                "Every state of the reduced exploration was visited, and no violation found. That the reduction loses \
-                 nothing is tested by its conditions, which do not imply it: no more is claimed."
-            }
         }
     }
 }

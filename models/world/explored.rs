@@ -6,7 +6,6 @@ use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::judge::{ClientHistory, Joint, Judge};
 use super::network::{Network, Parts, SubjectNumber, reply_subjects, request_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
-use super::witnesses::Witnesses;
 use crate::adversary::{Adversary, Bounds};
 use crate::lazy::{self, Conditions, Watch};
 use foldhash::fast::FixedState;
@@ -14,8 +13,6 @@ use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::{ClientId, Principal, ReplicaId};
-use pbft_properties::{History, Violation};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The agents of a state.
@@ -139,16 +136,6 @@ impl World {
         World { listed_backwards: true, ..self }
     }
 
-    /// How many combinations of histories violate something.
-    pub fn violations(&self) -> usize {
-        self.judge.violations()
-    }
-
-    /// Every property that is violated somewhere.
-    pub fn all_violated(&self) -> BTreeSet<&'static str> {
-        self.judge.all_violated()
-    }
-
     /// The bounds.
     pub fn config(&self) -> &WorldConfig {
         &self.config
@@ -179,43 +166,9 @@ impl World {
         &self.correct
     }
 
-    /// What is violated in a state, if anything is.
-    pub fn violation(&self, state: &State) -> Option<Violation> {
-        self.judge.verdict(&self.joint(state)).err()
-    }
-
     /// The correct replicas, and then the clients that are part of the world, in the order of their positions.
     pub fn nodes(&self) -> &[Principal] {
         &self.nodes
-    }
-
-    /// What has been seen to happen.
-    pub fn witnesses(&self) -> Witnesses {
-        self.judge.witnesses()
-    }
-
-    /// What each correct replica has done by this state, in the order of their numbers.
-    pub fn histories(&self, state: &State) -> Vec<&History> {
-        self.joint(state)[..self.correct.len()].iter().map(|&name| self.judge.history(name)).collect()
-    }
-
-    /// What each client that is part of the world has done by this state, in the order of their numbers.
-    pub fn clients(&self, state: &State) -> Vec<&ClientHistory> {
-        let names = &self.joint(state)[self.correct.len()..state.len()];
-        names.iter().map(|&name| self.judge.client(name)).collect()
-    }
-
-    /// What the correct replicas, and the clients that are part of the world, have done together: every combination
-    /// that occurs.
-    pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
-        self.judge.joints().map(|joint| self.joint_histories(joint))
-    }
-
-    /// What this combination of histories stands for.
-    pub(crate) fn joint_histories(&self, joint: Joint) -> (Vec<&History>, Vec<&ClientHistory>) {
-        let (replicas, clients) = joint[..self.nodes.len()].split_at(self.correct.len());
-        let replicas = replicas.iter().map(|&name| self.judge.history(name));
-        (replicas.collect(), clients.iter().map(|&name| self.judge.client(name)).collect())
     }
 
     /// How many distinct steps the bounds kept from happening or left incomplete: time-outs that would lead beyond

@@ -23,6 +23,7 @@ pub mod clients;
 mod config;
 mod count;
 mod explored;
+mod histories;
 mod judge;
 mod network;
 mod plain;

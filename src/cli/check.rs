@@ -83,7 +83,7 @@ pub struct WorldFlags {
     /// The highest sequence number; as many as there are requests, if not given.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=8))]
     max_seq: Option<u64>,
-    /// Clients with one request each, known to every replica from the start; 1, if not given.
+    /// Clients with one request each, which a replica may hear of at any time or never; 1, if not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4))]
     requests: Option<u32>,
     /// The most requests in a batch; 1, if not given.

@@ -7,8 +7,9 @@
 //! somebody [watches](watch) the thread.
 //!
 //! [`Received`](super::received::Received) notes looks at single cells, and [`Noted`] those at a part that is one cell. Dropping what
-//! is in a cell, or writing over it, is no look. Nor is what is [done apart](apart) for timers and stores: what comes of that
-//! is kept under lock and key, and leads to an order to a timer or to a part that only timers use ([`Part::SERVICES`]).
+//! is in a cell, or writing over it, is no look. Nor is what is [done apart](apart) for timers and stores: the type of its
+//! result lets nothing else read it, and it leads to an order to a timer or to a part that serves timers
+//! ([`Part::is_service`]).
 
 use super::{Effect, Effects};
 use crate::crypto::Crypto;
@@ -18,6 +19,7 @@ use std::cell::{Cell as Slot, RefCell};
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 /// A part of a replica's state.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -46,20 +48,6 @@ pub enum Part {
 }
 
 impl Part {
-    /// Those that hold what others have sent and can send again.
-    pub const RECEIPTS: [Part; 7] = [
-        Part::Prepares,
-        Part::Commits,
-        Part::Checkpoints,
-        Part::ViewChanges,
-        Part::Pool,
-        Part::Queue,
-        Part::Transfer,
-    ];
-
-    /// Those that serve timers and retransmission.
-    pub const SERVICES: [Part; 3] = [Part::Awaited, Part::Backoff, Part::NewView];
-
     const ALL: [Part; 10] = [
         Part::Prepares,
         Part::Commits,
@@ -72,6 +60,11 @@ impl Part {
         Part::Backoff,
         Part::NewView,
     ];
+
+    /// Whether it serves timers and retransmission. The others hold what has been received and can be received again.
+    pub const fn is_service(self) -> bool {
+        matches!(self, Part::Awaited | Part::Backoff | Part::NewView)
+    }
 }
 
 /// A place for what has been received. What a part does not tell apart is 0.
@@ -143,6 +136,8 @@ thread_local! {
     /// Whether looks of this thread are noted now.
     static WATCHED: Slot<bool> = const { Slot::new(false) };
     static SEEN: RefCell<Watched> = const { RefCell::new(Watched { looks: Vec::new(), dropped: Vec::new() }) };
+    /// The cells that there can be, as far as whoever watches knows.
+    static CELLS: RefCell<Rc<[Cell]>> = RefCell::new(Rc::new([]));
 }
 
 /// What was noted of a step.
@@ -165,20 +160,23 @@ pub(super) fn note(look: impl FnOnce() -> Look) {
     }
 }
 
-/// Notes that a cell is emptied or written over.
-pub(super) fn note_drop(cell: impl FnOnce() -> Cell) {
+/// Notes that the cells of a part that are not to be kept are emptied or written over, those included that hold nothing now.
+pub(super) fn note_drops(part: Part, keep: impl Fn(&Cell) -> bool) {
     if WATCHED.get() {
-        SEEN.with_borrow_mut(|seen| seen.dropped.push(cell()));
+        let cells = CELLS.with_borrow(Rc::clone);
+        let dropped = cells.iter().filter(|cell| cell.part == part && !keep(cell));
+        SEEN.with_borrow_mut(|seen| seen.dropped.extend(dropped));
     }
 }
 
-/// What `work` comes to, and what was noted on the way.
-pub fn watch<T>(work: impl FnOnce() -> T) -> (T, Watched) {
-    let before = SEEN.take();
+/// What `work` comes to, and what was noted on the way. Of these cells it is noted when they are emptied or written over.
+pub fn watch<T>(cells: &Rc<[Cell]>, work: impl FnOnce() -> T) -> (T, Watched) {
+    let before = (SEEN.take(), CELLS.replace(cells.clone()));
     let watched = WATCHED.replace(true);
     let result = work();
     WATCHED.set(watched);
-    (result, SEEN.replace(before))
+    CELLS.set(before.1);
+    (result, SEEN.replace(before.0))
 }
 
 /// Something worked out apart. Nothing of it gets out but what [`Apart::order`] and [`Noted::set_apart`] make of it.
@@ -217,13 +215,7 @@ pub struct Noted<T, const PART: u8>(T);
 
 impl<T, const PART: u8> Noted<T, PART> {
     const LOOK: Look = Look {
-        cells: Cells {
-            part: Part::ALL[PART as usize],
-            n: None,
-            from: View(0),
-            to: View(u64::MAX),
-            replica: None,
-        },
+        cells: Cells { part: part(PART), n: None, from: View(0), to: View(u64::MAX), replica: None },
         seen: Seen::Content,
     };
 
@@ -234,13 +226,13 @@ impl<T, const PART: u8> Noted<T, PART> {
 
     /// Writes another value over whatever it is.
     pub fn set(&mut self, value: T) {
-        note_drop(|| Cell::only(part(PART)));
+        note_drops(part(PART), |_| false);
         self.0 = value;
     }
 
     /// Writes what was worked out apart over it, if it is a part that serves timers and stores.
     pub(super) fn set_apart(&mut self, value: Apart<T>) {
-        const { assert!(PART >= Part::SERVICES[0] as u8, "what is worked out apart is for services alone") };
+        const { assert!(part(PART).is_service(), "what is worked out apart is for services alone") };
         self.0 = value.0;
     }
 }
@@ -303,19 +295,20 @@ mod tests {
         let mut backoff: Noted<u8, { Part::Backoff as u8 }> = Noted::new(1);
         let mut requests: Noted<Vec<u8>, { Part::Queue as u8 }> = Noted::new(Vec::new());
         assert!(requests.is_empty(), "nobody watches");
-        let ((), seen) = watch(|| {
+        let queue: Rc<[Cell]> = Rc::new([Cell::only(Part::Queue)]);
+        let ((), seen) = watch(&queue, || {
             requests.set(vec![2]);
             let next = apart(|| *backoff + u8::try_from(requests.len()).unwrap_or_default());
             backoff.set_apart(next.map(|next| next + 1));
         });
         assert_eq!((seen.looks, seen.dropped, backoff.0), (vec![], vec![Cell::only(Part::Queue)], 3));
-        let (length, seen) = watch(|| {
+        let (length, seen) = watch(&queue, || {
             requests.push(3);
             requests.len()
         });
         let seen: Vec<_> = seen.looks.iter().map(|(look, _)| (look.cells.part, look.seen)).collect();
         assert_eq!((length, seen), (2, vec![(Part::Queue, Seen::Content); 2]));
-        assert_eq!(watch(|| ()).1, Watched::default());
+        assert_eq!(watch(&queue, || ()).1, Watched::default());
     }
 
     #[test]
@@ -323,6 +316,5 @@ mod tests {
         for (place, part) in Part::ALL.into_iter().enumerate() {
             assert_eq!(part as usize, place);
         }
-        assert_eq!([&Part::RECEIPTS[..], &Part::SERVICES[..]].concat(), Part::ALL);
     }
 }

@@ -83,7 +83,7 @@ impl<B: Bundle> Replica<B> {
     /// What this state holds in a cell.
     ///
     /// # Panics
-    /// If its part is none of [`Part::RECEIPTS`].
+    /// If its part is a [service](Part::is_service).
     pub fn receipt(&self, cell: &Cell) -> Receipt<B> {
         Receipt(match cell.part {
             Part::Prepares => Inner::Votes(self.prepares.peek(Key::of(cell)).to_vec()),
@@ -100,7 +100,7 @@ impl<B: Bundle> Replica<B> {
     /// Whether this state holds the same as another in a cell.
     ///
     /// # Panics
-    /// If its part is none of [`Part::RECEIPTS`].
+    /// If its part is a [service](Part::is_service).
     pub fn holds_the_same(&self, other: &Self, cell: &Cell) -> bool {
         match cell.part {
             Part::Prepares => self.prepares.peek(Key::of(cell)) == other.prepares.peek(Key::of(cell)),

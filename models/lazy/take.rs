@@ -1,0 +1,190 @@
+//! One step of a local system: what it looks at, and what becomes of the state.
+
+use super::bench::{Scratch, Taken};
+use super::cells::{Answer, CellId, Chosen, Tried, ValueId, Values};
+use super::conditions::Conditions;
+use super::local::{CoreId, LocalSystem};
+use super::steps::Onward;
+use super::theorem::{FRAME, SERVICES};
+use crate::world::{Input, Local, MessageId, Tables};
+use pbft::replica::noted::{Cell, Seen, Watched};
+use std::collections::BTreeSet;
+
+impl LocalSystem {
+    /// Takes one step, or finds out what it looks at.
+    pub(super) fn take(
+        &mut self,
+        tables: &mut Tables,
+        (core, event): (CoreId, u32),
+        scratch: &mut Scratch,
+        chosen: &Chosen,
+        conditions: &mut Conditions,
+    ) -> Tried {
+        let input = &self.events[event as usize];
+        let one = scratch.one.run(tables, self.replica, input, &self.known);
+        self.taken += 1;
+        let (mut told, first) = (chosen.clone(), chosen.len());
+        let end = match self.looks(core, &one.seen, &mut told, conditions) {
+            Some((cell, seen)) => Tried::Look(cell, seen, Vec::new()),
+            None => {
+                let other = scratch.other.run(tables, self.replica, input, &self.known);
+                let same = scratch.do_the_same(&self.cells, tables.setup(self.replica), &one, &other);
+                conditions.note(FRAME, same, || self.difference(tables, (core, event)));
+                if one.after.is_some() || !one.sends.is_empty() || self.drops(&told, &one.seen) {
+                    self.record(tables, (core, event), &scratch.one.kept, &told, one, conditions);
+                }
+                Tried::Taken
+            }
+        };
+        // What there was no choice about is remembered as a choice of one: there may be others later.
+        told[first..].iter().rev().fold(end, |then, &(cell, answer)| {
+            let (seen, place) = match answer {
+                Answer::Empty => (Seen::Presence, 0),
+                Answer::Full => (Seen::Presence, 1),
+                Answer::NamesNot(digest) => (Seen::Names(digest), 0),
+                Answer::Names(digest) => (Seen::Names(digest), 1),
+                Answer::Holds(value) => (Seen::Content, usize::from(value)),
+            };
+            let mut with: Vec<Tried> = (0..place).map(|_| Tried::Not).collect();
+            with.push(then);
+            Tried::Look(cell, seen, with)
+        })
+    }
+
+    fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {
+        let event = match self.input(event) {
+            Input::Message(message) => format!("{:?}", tables.message(message)),
+            Input::TimeOut => "a time-out".into(),
+        };
+        let core = &self.core(core).replica;
+        format!(
+            "r{}: what a step does not look at makes a difference\n  core: {core:?}\n  event: {event}",
+            self.replica.0
+        )
+    }
+
+    /// Whether a step empties a cell that can hold something by what it was told, though there may be nothing in it yet.
+    fn drops(&self, told: &Chosen, seen: &Watched) -> bool {
+        let known = |cell: &Cell| self.cells.all().find(|&(_, of)| of == cell);
+        let known = seen.dropped.iter().filter_map(known);
+        let mut full = known.map(|(id, _)| self.cells.told(id, told) & self.cells.values(id, Answer::Full));
+        full.any(|values| values != 0)
+    }
+
+    /// Goes through what was looked at: adds to what is told where there is no choice, and stops where there is one.
+    fn looks(
+        &self,
+        core: CoreId,
+        seen: &Watched,
+        told: &mut Chosen,
+        conditions: &mut Conditions,
+    ) -> Option<(CellId, Seen)> {
+        for (look, dropped) in &seen.looks {
+            let is_receipt = !look.cells.part.is_service();
+            conditions.note(SERVICES, is_receipt, || {
+                format!("r{}: a step uses {:?}", self.replica.0, look.cells.part)
+            });
+            let before = |cell: &Cell| !seen.dropped[..*dropped].contains(cell);
+            for (id, _) in self.cells.all().filter(|(_, cell)| look.cells.contains(cell) && before(cell)) {
+                let known = self.cells.told(id, told);
+                let possible = known & self.held(core, id);
+                let answers = self.cells.answers(id, look.seen);
+                let fitting = |values: Values| {
+                    let fits = |answer: &&Answer| self.cells.values(id, **answer) & values != 0;
+                    answers.iter().filter(fits).copied().collect::<Vec<_>>()
+                };
+                // Contents may turn up that have no name yet.
+                let is_told = if look.seen == Seen::Content {
+                    known.is_power_of_two()
+                } else {
+                    fitting(known).len() <= 1
+                };
+                if is_told {
+                    continue;
+                }
+                match fitting(possible)[..] {
+                    [only] => told.push((id, only)),
+                    _ => return Some((id, look.seen)),
+                }
+            }
+        }
+        None
+    }
+
+    /// Records what a step leads to from a state.
+    fn record(
+        &mut self,
+        tables: &mut Tables,
+        (core, event): (CoreId, u32),
+        before: &Local,
+        told: &Chosen,
+        taken: Taken,
+        conditions: &mut Conditions,
+    ) {
+        let Taken { after, sends, seen } = taken;
+        let after = after.as_ref().unwrap_or(before);
+        let to = self.add_core(tables, after);
+        if self.meets_new_cells(to, after) {
+            return;
+        }
+        let setup = tables.setup(self.replica);
+        let same = after.replica.normal_form(setup) == self.core(to).replica.normal_form(setup);
+        conditions
+            .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
+        let (onward, left) = self.becomes((before, after), told, &seen, conditions);
+        self.flow(core, to, &onward);
+        let sent: BTreeSet<MessageId> =
+            self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
+        self.send(to, &sent);
+        self.cores[core as usize].after.insert(to);
+        for &(cell, value) in &left {
+            self.hold(to, cell, 1 << value);
+        }
+        self.steps.add((core, event), to, told, left, &onward, sends);
+    }
+
+    /// What becomes of the cells: what goes on as it is, and what is then in the others.
+    fn becomes(
+        &mut self,
+        (before, after): (&Local, &Local),
+        told: &Chosen,
+        seen: &Watched,
+        conditions: &mut Conditions,
+    ) -> (Onward, Vec<(CellId, ValueId)>) {
+        let (mut onward, mut left) = (Onward::default(), Vec::new());
+        for cell in 0..self.cells.count() {
+            let of = *self.cells.cell(cell);
+            let known = self.cells.told(cell, told);
+            let is_dropped = seen.dropped.contains(&of);
+            // A vote that is told to name a digest is one vote: what the step does with it goes for no other.
+            let names = told.iter().any(|&(id, answer)| id == cell && matches!(answer, Answer::Names(_)));
+            let is_one = known.is_power_of_two();
+            conditions.note(FRAME, is_one || !names, || {
+                format!("r{}: {of:?} holds different votes for one digest", self.replica.0)
+            });
+            if after.replica.holds_the_same(&before.replica, &of) && (is_one || !is_dropped) {
+                onward.add(cell, known);
+                continue;
+            }
+            let value = self.cells.held_by(after, cell);
+            // What is not known is dropped or written over, never made into something else.
+            conditions.note(FRAME, value.is_some() && (is_one || is_dropped), || {
+                format!("r{}: a step changes {of:?} and does not look at it", self.replica.0)
+            });
+            left.extend(value.map(|value| (cell, value)));
+        }
+        (onward, left)
+    }
+
+    /// Whether something is kept where nothing was expected. Then there are cells for it, and the walk is to begin again.
+    fn meets_new_cells(&mut self, core: CoreId, state: &Local) -> bool {
+        let own: Vec<_> = self.core(core).replica.cells().collect();
+        for cell in state.replica.cells() {
+            if !self.cells.contains(&cell) && !own.contains(&cell) {
+                self.cells.add(cell, &self.start.0);
+                self.is_outgrown = true;
+            }
+        }
+        self.is_outgrown
+    }
+}
