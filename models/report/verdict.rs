@@ -9,7 +9,7 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every reachable state was visited, or states that are shown to simulate them all ([`RestsOn`]); everything that the
-    /// bounds call for happens in some ([`Witnesses::missing`]), and no property is violated in any.
+    /// bounds call for happens in some ([`Witnesses::missing`](crate::world::Witnesses::missing)), and no property is violated in any.
     Holds,
     /// The same of a reduced exploration, but that the reduction loses nothing rests on conditions, which do not imply it. No
     /// violation was found, and no more is claimed.
