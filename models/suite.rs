@@ -12,10 +12,21 @@ pub struct Entry {
     pub config: WorldConfig,
     /// How it is explored.
     pub explore: Explore,
-    /// Whether it is part of the default suite too, and not of the full one alone.
-    pub default: bool,
+    /// The smallest suite that it is part of.
+    pub suite: Suite,
     /// For a hunt the time it takes: nothing is claimed, but a violation would be one.
     pub hunt: Option<Duration>,
+}
+
+/// A suite; each is part of the next.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Suite {
+    /// Less than two minutes on two cores.
+    Default,
+    /// Everything that is claimed, and short hunts: half an hour of processor time.
+    Full,
+    /// Larger worlds too, about which nothing is claimed, and long hunts.
+    Night,
 }
 
 /// Worlds that differ in who is Byzantine and in how they are explored.
@@ -30,7 +41,7 @@ struct Family {
     checkpoint_interval: Option<u64>,
     window: Option<u64>,
     explore: &'static [Explore],
-    default: bool,
+    suite: Suite,
     /// For hunts, how many seconds each takes.
     hunt: Option<u64>,
 }
@@ -47,7 +58,7 @@ const FOUR: Family = Family {
     checkpoint_interval: None,
     window: None,
     explore: &[Explore::Lazy],
-    default: true,
+    suite: Suite::Default,
     hunt: None,
 };
 
@@ -66,12 +77,12 @@ const EVERY_THIRD: &[&[u16]] = &[&[], &[0], &[1], &[2]];
 const FAMILIES: &[Family] = &[
     Family { requests: 1, ..FOUR },
     Family { requests: 1, byzantine: NOBODY, explore: ONE_BY_ONE, ..FOUR },
-    Family { requests: 1, byzantine: SOMEBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
+    Family { requests: 1, byzantine: SOMEBODY, explore: ONE_BY_ONE, suite: Suite::Full, ..FOUR },
     FOUR,
-    Family { byzantine: NOBODY, explore: ONE_BY_ONE, default: false, ..FOUR },
+    Family { byzantine: NOBODY, explore: ONE_BY_ONE, suite: Suite::Full, ..FOUR },
     Family { max_view: 1, explore: IN_ROUNDS_TOO, ..FOUR },
     Family { max_view: 2, byzantine: SOMEBODY, explore: IN_ROUNDS, ..FOUR },
-    Family { max_view: 2, byzantine: SOMEBODY, default: false, ..FOUR },
+    Family { max_view: 2, byzantine: SOMEBODY, suite: Suite::Full, ..FOUR },
     // Only with a second sequence number can a view change leave a gap, for a null request to fill.
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], explore: IN_ROUNDS, ..FOUR },
     Family {
@@ -79,10 +90,10 @@ const FAMILIES: &[Family] = &[
         max_seq: 2,
         byzantine: &[&[0], &[1], &[2]],
         explore: IN_ROUNDS,
-        default: false,
+        suite: Suite::Full,
         ..FOUR
     },
-    Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], default: false, ..FOUR },
+    Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], suite: Suite::Night, ..FOUR },
     // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], explore: BOTH_WAYS, ..FOUR },
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], max_view: 1, ..FOUR },
@@ -93,17 +104,17 @@ const FAMILIES: &[Family] = &[
         byzantine: EVERY_THIRD,
         max_view: 1,
         explore: BOTH_WAYS,
-        default: false,
+        suite: Suite::Full,
         ..FOUR
     },
-    Family { n: 3, byzantine: EVERY_THIRD, max_view: 1, explore: ONE_BY_ONE, default: false, ..FOUR },
+    Family { n: 3, byzantine: EVERY_THIRD, max_view: 1, explore: ONE_BY_ONE, suite: Suite::Full, ..FOUR },
     Family {
         n: 3,
         requests: 1,
         byzantine: EVERY_THIRD,
         max_view: 2,
         explore: BOTH_WAYS,
-        default: false,
+        suite: Suite::Full,
         ..FOUR
     },
     Family {
@@ -113,26 +124,19 @@ const FAMILIES: &[Family] = &[
         max_view: 1,
         checkpoint_interval: Some(1),
         explore: BOTH_WAYS,
-        default: false,
+        suite: Suite::Full,
         ..FOUR
     },
     // More replicas than 3f + 1: quorums are no longer 2f + 1.
     Family { n: 6, byzantine: &[&[], &[0], &[5]], ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[], &[0, 1]], ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[0, 5], &[5, 6]], default: false, ..FOUR },
-    Family {
-        n: 7,
-        f: 2,
-        max_view: 1,
-        byzantine: &[&[0, 1], &[0, 5], &[5, 6]],
-        explore: IN_ROUNDS,
-        default: false,
-        ..FOUR
-    },
+    Family { n: 7, f: 2, byzantine: NOBODY, ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 1]], requests: 1, ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 1], &[0, 5], &[5, 6]], suite: Suite::Full, ..FOUR },
+    Family { n: 7, f: 2, max_view: 1, byzantine: &[&[0, 1]], explore: IN_ROUNDS, suite: Suite::Full, ..FOUR },
     // Both requests in one batch, or each in one of its own.
     Family { max_batch: 2, byzantine: &[&[0]], ..FOUR },
     Family { max_batch: 2, max_view: 1, byzantine: &[&[3]], ..FOUR },
-    Family { max_batch: 2, max_view: 1, byzantine: &[&[0], &[1], &[2]], default: false, ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[0], &[1]], suite: Suite::Full, ..FOUR },
     // Every request is a checkpoint, and fills the window.
     Family { byzantine: NOBODY, checkpoint_interval: Some(1), ..FOUR },
     Family {
@@ -143,14 +147,20 @@ const FAMILIES: &[Family] = &[
         explore: BOTH_WAYS,
         ..FOUR
     },
-    Family { checkpoint_interval: Some(1), max_view: 1, byzantine: SOMEBODY, default: false, ..FOUR },
-    Family { checkpoint_interval: Some(1), max_view: 1, byzantine: NOBODY, default: false, ..FOUR },
+    Family {
+        checkpoint_interval: Some(1),
+        max_view: 1,
+        byzantine: &[&[0], &[1], &[3]],
+        suite: Suite::Full,
+        ..FOUR
+    },
+    Family { checkpoint_interval: Some(1), max_view: 1, byzantine: NOBODY, suite: Suite::Full, ..FOUR },
     Family {
         requests: 1,
         byzantine: NOBODY,
         checkpoint_interval: Some(1),
         explore: ONE_BY_ONE,
-        default: false,
+        suite: Suite::Full,
         ..FOUR
     },
     Family {
@@ -158,16 +168,16 @@ const FAMILIES: &[Family] = &[
         max_seq: 2,
         byzantine: &[&[3]],
         checkpoint_interval: Some(2),
-        default: false,
+        suite: Suite::Night,
         ..FOUR
     },
     Family {
         requests: 1,
         max_view: 1,
         max_seq: 2,
-        byzantine: &[&[1], &[2], &[3]],
+        byzantine: &[&[2], &[3]],
         checkpoint_interval: Some(1),
-        default: false,
+        suite: Suite::Full,
         ..FOUR
     },
     Family { max_seq: 2, checkpoint_interval: Some(1), byzantine: &[&[], &[3]], ..FOUR },
@@ -175,13 +185,35 @@ const FAMILIES: &[Family] = &[
         max_seq: 2,
         checkpoint_interval: Some(1),
         byzantine: &[&[0], &[1], &[2]],
-        default: false,
+        suite: Suite::Full,
         ..FOUR
     },
     // The second number is beyond the window until the first is stable.
     Family { max_seq: 2, checkpoint_interval: Some(1), window: Some(1), ..FOUR },
-    Family { max_seq: 2, default: false, ..FOUR },
-    Family { max_view: 2, byzantine: NOBODY, default: false, ..FOUR },
+    Family { max_seq: 2, suite: Suite::Full, ..FOUR },
+    Family { max_view: 2, byzantine: NOBODY, suite: Suite::Night, ..FOUR },
+    // Replicas 2 and 3 are never primaries in views 0 and 1: what they can do is the same but for their names.
+    Family { checkpoint_interval: Some(1), max_view: 1, byzantine: &[&[2]], suite: Suite::Night, ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[2]], suite: Suite::Night, ..FOUR },
+    // About these nothing is claimed, and it takes long.
+    Family {
+        n: 7,
+        f: 2,
+        max_view: 1,
+        byzantine: &[&[0, 5], &[5, 6]],
+        explore: IN_ROUNDS,
+        suite: Suite::Night,
+        ..FOUR
+    },
+    Family {
+        requests: 1,
+        max_view: 1,
+        max_seq: 2,
+        byzantine: &[&[1]],
+        checkpoint_interval: Some(1),
+        suite: Suite::Night,
+        ..FOUR
+    },
     // What cannot be exhausted is hunted through, nearest states first.
     Family { max_view: 1, max_seq: 2, byzantine: SOMEBODY, checkpoint_interval: Some(1), ..HUNT },
     Family { n: 7, f: 2, max_view: 1, byzantine: &[&[0, 1]], ..HUNT },
@@ -189,12 +221,12 @@ const FAMILIES: &[Family] = &[
 ];
 
 /// A look for violations, half a minute long.
-const HUNT: Family = Family { default: false, hunt: Some(30), ..FOUR };
+const HUNT: Family = Family { suite: Suite::Full, hunt: Some(30), ..FOUR };
 
 /// Every world, those of the default suite first, hunts last.
 pub fn all() -> Vec<Entry> {
     let mut all: Vec<Entry> = FAMILIES.iter().flat_map(Family::entries).collect();
-    all.sort_by_key(|entry| (!entry.default, entry.hunt.is_some()));
+    all.sort_by_key(|entry| (entry.suite, entry.hunt.is_some()));
     all
 }
 
@@ -204,7 +236,7 @@ impl Family {
         let entry = |(who, explore)| Entry {
             config: self.config(who),
             explore,
-            default: self.default,
+            suite: self.suite,
             hunt: self.hunt.map(Duration::from_secs),
         };
         ways.map(entry).collect()
@@ -242,7 +274,7 @@ mod tests {
     #[test]
     fn a_hunt_is_not_part_of_the_default_suite_and_claims_nothing_that_is_claimed() {
         let (hunts, claims): (Vec<_>, Vec<_>) = all().into_iter().partition(|entry| entry.hunt.is_some());
-        assert!(!hunts.is_empty() && hunts.iter().all(|entry| !entry.default));
+        assert!(!hunts.is_empty() && hunts.iter().all(|entry| entry.suite > Suite::Default));
         let same = |one: &Entry, other: &Entry| one.config == other.config && one.explore == other.explore;
         assert!(hunts.iter().all(|hunt| !claims.iter().any(|claim| same(hunt, claim))));
     }

@@ -1,22 +1,31 @@
-//! Random walks of the unreduced world, held against the exhausted lazy one.
+//! Random walks of the unreduced world, held against an exhausted reduced one.
 //!
-//! Where delivery one by one cannot be exhausted, its random walks must still show nothing that lazy delivery has
-//! not shown: in every state of a walk, what the correct replicas have done must occur in the lazy world, at each of
-//! them and together. Lazy delivery collapses nothing, so the combination is compared too. A walk that shows something
-//! else refutes the reduction; that none does, in however many walks, is evidence and no proof.
+//! Where delivery one by one cannot be exhausted, its random walks must still show nothing that a reduced exploration has
+//! not shown: in every state of a walk, what the correct replicas have done must occur there, at each of
+//! them and together. A walk that shows something else refutes the reduction, or the exploration; that none does, in
+//! however many walks, is evidence and no proof. At its end a walk compares what the network offers with all that has been
+//! sent and all that the adversary makes of it, and with what was offered before: more is never made into less. Walks move real replicas by themselves: of the exploration they use the
+//! network and the adversary, and neither its states nor its moves. Every run of `pbft check` takes some.
 //!
 //! Walks choose a node, a subject that it heeds, and a message about it, each uniformly. How readily time-outs are
 //! taken is drawn for each walk, or views would change before anything happens; and whether the adversary sticks to a
 //! few digests, or votes would hardly ever match.
 
+use crate::crypto::Symbolic;
 use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
-use crate::world::{Clients, Delivery, Input, Joint, MAX_REPLICAS, MessageId, World, WorldConfig};
+use crate::world::{
+    ClientHistory, Clients, Delivery, Input, Joint, MAX_REPLICAS, MessageId, Tables, World, WorldConfig,
+};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
-use pbft::message::{Batch, Message};
-use pbft::types::Digest;
+use pbft::crypto::Signed;
+use pbft::message::{Batch, Message, PrePrepare};
+use pbft::replica::{Subject, compute_o};
+use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use pbft_properties::History;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Local states after which the tables of the unreduced world are thrown away, to bound the memory.
@@ -54,11 +63,11 @@ pub struct WalkReport {
     pub joints: usize,
     /// Wall time of the walks.
     pub elapsed: Duration,
-    /// The first walk that shows something that the lazy world does not.
+    /// The first walk that shows something that the exploration does not.
     pub missing: Option<Missing>,
 }
 
-/// A walk that shows something that the lazy world does not.
+/// A walk that shows something that the exploration does not.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Missing {
     /// The number of the walk.
@@ -92,22 +101,59 @@ pub fn project(
 ) -> Result<Projection, String> {
     let mut lazy = World::new(config.clone(), Delivery::Lazy)?.past_violations();
     let found = explore(&mut lazy, limits, &mut |now| progress(Stage::Lazy(now)));
+    let shown = Shown::of(lazy.all_histories());
     let walks = match found.outcome {
         Outcome::Exhausted => {
-            Some(hold_against(&lazy, config, walks, seed, &mut |now| progress(Stage::Walks(now)))?)
+            Some(hold_against(&shown, config, walks, seed, &mut |now| progress(Stage::Walks(now)))?)
         }
         _ => None,
     };
     Ok(Projection { lazy: found, joints: lazy.judge.joints().count(), violations: lazy.violations(), walks })
 }
 
+/// What correct replicas have done in an exhausted exploration.
+#[derive(Default)]
+pub struct Shown {
+    /// The histories at each replica.
+    histories: Vec<IndexSet<History, FixedState>>,
+    /// Those that occur together, by their places there.
+    joints: IndexSet<Joint, FixedState>,
+}
+
+impl Shown {
+    /// What these combinations show.
+    pub fn of<'a>(all: impl Iterator<Item = (Vec<&'a History>, Vec<&'a ClientHistory>)>) -> Self {
+        let mut shown = Shown::default();
+        for (replicas, _) in all {
+            let mut joint = [0; MAX_REPLICAS];
+            shown.histories.resize_with(replicas.len().max(shown.histories.len()), IndexSet::default);
+            for (position, history) in replicas.into_iter().enumerate() {
+                let known = &mut shown.histories[position];
+                let place = known.get_index_of(history);
+                let place = place.unwrap_or_else(|| known.insert_full(history.clone()).0);
+                joint[position] = name(place);
+            }
+            shown.joints.insert(joint);
+        }
+        shown
+    }
+
+    fn find(&self, position: usize, history: &History) -> Option<u32> {
+        self.histories.get(position)?.get_index_of(history).map(name)
+    }
+}
+
+fn name(place: usize) -> u32 {
+    u32::try_from(place).expect("a table of more than 2^32 entries does not fit in memory")
+}
+
 /// Takes so many walks of the unreduced world of `config`, or as many as `progress` allows: it is called now and then,
-/// and false stops. `lazy` has been exhausted.
+/// and false stops.
 ///
 /// # Errors
 /// If the bounds make no sense, or clients are part of the world.
 pub fn hold_against(
-    lazy: &World,
+    shown: &Shown,
     config: &WorldConfig,
     walks: u64,
     seed: u64,
@@ -117,7 +163,7 @@ pub fn hold_against(
         return Err("walks are compared by what replicas do, without clients in the world".into());
     }
     let began = Instant::now();
-    let mut walker = Walker::new(config, lazy)?;
+    let mut walker = Walker::new(config, shown)?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut report = WalkReport {
         seed,
@@ -166,30 +212,26 @@ struct Mood {
 struct Walker<'a> {
     world: World,
     start: Vec<u32>,
-    lazy: &'a World,
-    /// The histories that occur there, at each replica.
-    histories: Vec<IndexSet<u32, FixedState>>,
+    shown: &'a Shown,
     /// The digests that clients' requests have.
     digests: Vec<Digest>,
-    /// The histories of the lazy world by the names of the walks' world.
-    names: IndexMap<u32, Option<u32>, FixedState>,
-    /// Combinations, by the names of the walks' world, that have been found in the lazy one.
+    /// What is shown, by position and the names of the walks' world.
+    names: IndexMap<(usize, u32), Option<u32>, FixedState>,
+    /// Combinations, by the names of the walks' world, that have been found among those shown.
     found: IndexSet<Joint, FixedState>,
-    /// The same by the names of the lazy world.
+    /// The same by the names of what is shown.
     seen: IndexSet<Joint, FixedState>,
 }
 
 impl<'a> Walker<'a> {
-    fn new(config: &WorldConfig, lazy: &'a World) -> Result<Self, String> {
+    fn new(config: &WorldConfig, shown: &'a Shown) -> Result<Self, String> {
         let mut world = World::new(config.clone(), Delivery::One)?;
         let start = world.initial().swap_remove(0);
-        let facts = (0..config.correct().len()).map(|position| lazy.agents(position).all_facts());
         let digest = |request| Batch { requests: vec![request] }.digest();
         Ok(Walker {
             world,
             start,
-            lazy,
-            histories: facts.map(|facts| facts.iter().map(|fact| fact.history).collect()).collect(),
+            shown,
             digests: config.signed_requests().into_iter().map(digest).collect(),
             names: IndexMap::default(),
             found: IndexSet::default(),
@@ -200,7 +242,7 @@ impl<'a> Walker<'a> {
     /// Forgets all names.
     fn restart(&mut self, config: &WorldConfig) -> Result<(), String> {
         let seen = std::mem::take(&mut self.seen);
-        *self = Walker { seen, ..Walker::new(config, self.lazy)? };
+        *self = Walker { seen, ..Walker::new(config, self.shown)? };
         Ok(())
     }
 
@@ -212,21 +254,52 @@ impl<'a> Walker<'a> {
         loop {
             let state = states.last().expect("a walk has a start");
             if let Err(what) = self.project(state) {
-                let pairs = states.windows(2);
-                let steps = pairs.map(|pair| self.world.describe(&pair[0], &pair[1])).collect();
-                report.missing = Some(Missing { walk: report.walks, what, steps });
-                return;
-            }
-            if states.len() > report.length {
+                report.missing = Some(self.missing(report.walks, what, &states));
                 return;
             }
             let state = state.clone();
-            let Some(next) = self.step(&state, random, &mood) else {
-                report.ended += 1;
+            let next = if states.len() > report.length { None } else { self.step(&state, random, &mood) };
+            let Some(next) = next else {
+                report.ended += u64::from(states.len() <= report.length);
+                let earlier = states[random.random_range(0..states.len())].clone();
+                let what = self.loses_nothing(&earlier, &state);
+                report.missing = what.err().map(|what| self.missing(report.walks, what, &states));
                 return;
             };
             report.steps += 1;
             states.push(next);
+        }
+    }
+
+    fn missing(&mut self, walk: u64, what: String, states: &[Vec<u32>]) -> Missing {
+        let steps = states.windows(2).map(|pair| self.world.describe(&pair[0], &pair[1]));
+        Missing { walk, what, steps: steps.collect() }
+    }
+
+    /// Holds what the network offers in a state against all that has been sent and all that the adversary makes of it at once,
+    /// and against what it has offered earlier: of less, no more.
+    fn loses_nothing(&mut self, earlier: &[u32], state: &[u32]) -> Result<(), String> {
+        let before = self.world.all_available(earlier);
+        let offered = self.world.all_available(state);
+        let mut all: BTreeSet<MessageId> = self.world.network.given().iter().copied().collect();
+        for (position, &agent) in state.iter().enumerate() {
+            all.extend(self.world.agents[position].agent(agent).sent.iter());
+        }
+        let made = {
+            let sent: Vec<_> = all.iter().map(|&id| self.world.tables.message(id)).collect();
+            self.world.network.adversary().derive(&sent)
+        };
+        all.extend(made.into_iter().map(|message| self.world.tables.add_message(message)));
+        let says = |id: MessageId| says(&self.world.tables, id);
+        let offered: BTreeSet<Said> = offered.into_iter().map(says).collect();
+        let subjects = self.world.network.subjects();
+        let is_of_world = |id: &MessageId| {
+            Subject::of(self.world.tables.message(*id)).is_some_and(|subject| subjects.contains(&subject))
+        };
+        let lost = all.into_iter().chain(before).filter(is_of_world).find(|&id| !offered.contains(&says(id)));
+        match lost {
+            Some(id) => Err(format!("the network does not offer {:?}", self.world.tables.message(id))),
+            None => Ok(()),
         }
     }
 
@@ -280,7 +353,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Looks up in the lazy world what has been done by this state.
+    /// Looks up what has been done by this state.
     fn project(&mut self, state: &[u32]) -> Result<(), String> {
         let joint = self.world.joint(state);
         if self.found.contains(&joint) {
@@ -288,24 +361,35 @@ impl<'a> Walker<'a> {
         }
         let mut there = [0; MAX_REPLICAS];
         for (position, &name) in joint.iter().enumerate().take(state.len()) {
-            let history = self.world.judge.history(name);
-            let lazy = self.lazy;
-            let known = *self.names.entry(name).or_insert_with(|| lazy.judge.find(history));
-            let occurs = known.filter(|known| self.histories[position].contains(known));
-            there[position] = occurs.ok_or_else(|| {
-                format!(
-                    "this history of replica {} does not occur: {history:?}",
-                    self.world.correct[position].0
-                )
+            let (shown, history) = (self.shown, self.world.judge.history(name));
+            let known = self.names.entry((position, name)).or_insert_with(|| shown.find(position, history));
+            there[position] = known.ok_or_else(|| {
+                let replica = self.world.correct[position].0;
+                format!("this history of replica {replica} does not occur: {history:?}")
             })?;
         }
-        if !self.lazy.judge.is_judged(&there) {
+        if !self.shown.joints.contains(&there) {
             return Err(format!("these histories do not occur together: {:?}", self.world.histories(state)));
         }
         self.found.insert(joint);
         self.seen.insert(there);
         Ok(())
     }
+}
+
+/// What a message says: of NEW-VIEWs that differ in `V` alone, the same.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+enum Said {
+    /// The view, who signed it, min-s and `O`.
+    NewView(View, Principal, Option<(SeqNo, Digest)>, Vec<Signed<PrePrepare, Symbolic>>),
+    Other(MessageId),
+}
+
+fn says(tables: &Tables, id: MessageId) -> Said {
+    let Message::NewView(m) = tables.message(id) else { return Said::Other(id) };
+    let stable = compute_o(&m.content.view_changes, &tables.setup(ReplicaId(0)).rules).stable;
+    let min_s = stable.map(|stable| (stable.n, stable.digest));
+    Said::NewView(m.content.view, m.signer, min_s, m.content.pre_prepares.clone())
 }
 
 /// Removes and returns one of them.

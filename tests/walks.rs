@@ -3,8 +3,9 @@
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::engine::explore;
 use pbft_models::engine::{Limits, Outcome};
+use pbft_models::layered::Layered;
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::walks::{hold_against, project};
+use pbft_models::walks::{Shown, hold_against, project};
 use pbft_models::world::{Delivery, World, WorldConfig};
 
 const SEED: u64 = 7;
@@ -59,6 +60,51 @@ fn walks_with_two_view_changes_show_nothing_that_the_lazy_world_does_not() {
 }
 
 #[test]
+fn walks_with_checkpoints_show_nothing_that_the_lazy_world_does_not() {
+    for (byzantine, max_view, requests, max_seq) in [(&[0][..], 0, 2, 2), (&[3], 0, 2, 2), (&[1], 1, 1, 1)] {
+        let bounds = WorldConfig {
+            requests,
+            max_seq: SeqNo(max_seq),
+            checkpoint_interval: Some(1),
+            window: Some(1),
+            ..config(byzantine, max_view, Rulebook::default())
+        };
+        projects(&bounds, 500, 5);
+    }
+}
+
+#[test]
+fn walks_of_seven_replicas_show_nothing_that_the_lazy_world_does_not() {
+    let config = config(&[0, 1], 0, Rulebook::default());
+    projects(&WorldConfig { cluster: Cluster::new(7, 2), requests: 1, ..config }, 300, 10);
+}
+
+/// Takes walks, and holds them against exploration in rounds that cuts no histories.
+fn projects_in_rounds(config: &WorldConfig, walks: u64) {
+    let what = config.name();
+    let mut layered = Layered::new(config.clone(), true).expect("these bounds make sense");
+    assert_eq!(explore(&mut layered, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted, "{what}");
+    let shown = Shown::of(layered.all_histories());
+    let report = hold_against(&shown, config, walks, SEED, &mut |_| true).expect("these bounds make sense");
+    assert_eq!(report.missing, None, "{what}");
+    assert_eq!(report.walks, walks, "{what}");
+    assert!(report.joints > 10, "{what}: {}", report.joints);
+}
+
+#[test]
+fn walks_show_nothing_that_exploration_in_rounds_does_not() {
+    for byzantine in [&[][..], &[0], &[1], &[3]] {
+        projects_in_rounds(&config(byzantine, 1, Rulebook::default()), 500);
+    }
+    for (byzantine, max_seq) in [(0, 1), (3, 1)] {
+        let bounds = config(&[byzantine], 2, Rulebook::default());
+        projects_in_rounds(&WorldConfig { requests: 1, max_seq: SeqNo(max_seq), ..bounds }, 500);
+    }
+    // Two numbers: a view change can leave a gap.
+    projects_in_rounds(&WorldConfig { max_seq: SeqNo(2), ..config(&[3], 1, Rulebook::default()) }, 300);
+}
+
+#[test]
 fn without_a_rule_walks_show_nothing_that_the_lazy_world_does_not() {
     for (mutant, byzantine) in [
         (Mutant::PrepareQuorum, 0),
@@ -83,7 +129,8 @@ fn a_walk_that_shows_something_else_is_told_step_by_step() {
         World::new(config(&[0], 0, Rulebook::default()), Delivery::Lazy).expect("these bounds make sense");
     assert_eq!(explore(&mut lazy, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
     let mutant = config(&[0], 0, Rulebook::without(Mutant::PrepareQuorum));
-    let report = hold_against(&lazy, &mutant, 10_000, SEED, &mut |_| true).expect("these bounds make sense");
+    let shown = Shown::of(lazy.all_histories());
+    let report = hold_against(&shown, &mutant, 10_000, SEED, &mut |_| true).expect("these bounds make sense");
     let missing = report.missing.expect("two digests prepare");
     println!("seed {SEED}, walk {}: {}\n  {}", missing.walk, missing.what, missing.steps.join("\n  "));
     assert!(missing.what.contains("do not occur together"), "{}", missing.what);

@@ -166,7 +166,7 @@ fn named(name: &'static str) -> Option<Shown> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::{self, Entry};
+    use crate::suite::{self, Entry, Suite};
 
     const TABLE: &str = "one none lazy\ntwo lazy\n    agreement commit-quorum\n    validity seed:half-a-batch\n\
                          three layered\n    agreement commit-quorum\n";
@@ -204,8 +204,10 @@ mod tests {
     fn every_world_of_the_default_suite_has_a_list_and_none_that_is_not_claimed() {
         let known: BTreeSet<_> = all().iter().map(|claim| (claim.world.clone(), claim.explore)).collect();
         let name = |entry: &Entry| (entry.config.name(), entry.explore);
-        let (default, more): (Vec<Entry>, Vec<Entry>) =
-            suite::all().into_iter().filter(|entry| entry.hunt.is_none()).partition(|entry| entry.default);
+        let (default, more): (Vec<Entry>, Vec<Entry>) = suite::all()
+            .into_iter()
+            .filter(|entry| entry.hunt.is_none())
+            .partition(|entry| entry.suite == Suite::Default);
         let mut claimed: BTreeSet<_> = default.iter().map(name).collect();
         let without: Vec<_> = claimed.difference(&known).collect();
         assert_eq!(without, Vec::<&(String, Explore)>::new(), "these have none: `pbft falsify --search`");

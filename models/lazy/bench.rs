@@ -42,6 +42,7 @@ impl Bench {
 }
 
 /// What a step came to.
+#[derive(Eq, PartialEq)]
 pub(super) struct Taken {
     /// What it leads to, if that is another state.
     pub(super) after: Option<Local>,

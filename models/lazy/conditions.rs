@@ -24,9 +24,12 @@
 //! 7. *Resending.* Whatever a STATUS or a FETCH says, it changes nothing and is answered with nothing new: see
 //!    [`crate::world`]. In every state `x` and in every state in which a macro step ends.
 //!
+//! And random walks of the unreduced world show nothing that the exploration has not shown: *walks*, [`crate::walks`].
+//!
 //! A fact shows in the history, which is part of the local states compared.
 
 use super::{Walked, closure, theorem};
+use crate::walks::Missing;
 use crate::world::{Input, Inquiry, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -96,6 +99,17 @@ impl Conditions {
         }
     }
 
+    /// Counts random walks, the last of which may show something that the exploration does not.
+    pub(crate) fn add_walks(&mut self, walks: u64, missing: Option<Missing>) {
+        let (checked, failed) = self.counts.entry(WALKS).or_default();
+        *checked += walks;
+        if let Some(Missing { walk, what, steps }) = missing {
+            *failed += 1;
+            let what = format!("walk {walk}: {what}\n  {}", steps.join("\n  "));
+            self.first.entry(WALKS).or_insert(Broken { what });
+        }
+    }
+
     /// Counts a check; says what failed, if it is the first of its condition.
     pub(crate) fn note(&mut self, condition: &'static str, holds: bool, what: impl FnOnce() -> String) {
         let (checked, failed) = self.counts.entry(condition).or_default();
@@ -113,6 +127,7 @@ const DEADNESS: &str = "deadness";
 const JOINING: &str = "joining";
 const MERGING: &str = "merged NEW-VIEWs";
 const HEEDING: &str = "heeding";
+const WALKS: &str = "walks";
 
 /// What some events lead to: the state without its dead parts, and everything sent.
 type Outcome = (LocalId, BTreeSet<MessageId>);

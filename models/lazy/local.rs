@@ -14,6 +14,7 @@
 //!
 //! What the replica itself has signed reaches it only once it has been sent, on some path at least: nobody else can sign it.
 
+use super::alike::{Others, others};
 use super::bench::{Bench, Scratch};
 use super::cells::{ANY, CellId, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, Values, each};
 use super::conditions::{Conditions, Watch};
@@ -55,6 +56,8 @@ pub(super) struct LocalSystem {
     /// The messages that its validator accepts.
     pub(super) messages: Vec<MessageId>,
     pub(super) events: Vec<Event<Symbolic>>,
+    /// For each message what differs from it in `V` alone.
+    pub(super) others: Vec<Others>,
     /// Whether the replica itself has signed the message.
     is_own: Vec<bool>,
     pub(super) start: (Local, Arc<[MessageId]>),
@@ -96,6 +99,7 @@ impl LocalSystem {
         let cells = Cells::of(replica, messages.iter().map(|&id| tables.message(id)), &start_state);
         LocalSystem {
             replica,
+            others: others(tables, replica, &messages),
             messages,
             events,
             is_own,
@@ -274,7 +278,7 @@ impl LocalSystem {
     }
 
     /// A core with something in each cell that can hold anything.
-    fn scratch(&self, core: CoreId) -> Scratch {
+    pub(super) fn scratch(&self, core: CoreId) -> Scratch {
         let state = self.core(core).clone();
         let mut disturbed = state.clone();
         disturbed.replica.disturb_services();
@@ -286,7 +290,7 @@ impl LocalSystem {
     }
 
     /// Puts something into a cell that it can hold, rather something than nothing; whether there is any such thing.
-    fn put_any(&self, core: CoreId, scratch: &mut Scratch, cell: CellId, told: Values) -> bool {
+    pub(super) fn put_any(&self, core: CoreId, scratch: &mut Scratch, cell: CellId, told: Values) -> bool {
         let possible = self.held(core, cell) & told;
         let full = each(possible).find(|&value| !self.cells.is_empty(cell, value));
         let any = full.or_else(|| each(possible).next());

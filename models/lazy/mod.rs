@@ -24,6 +24,8 @@
 //! Kept in the normal form although it multiplies states: the log of the old view between two views, because
 //! entering the next one keeps the batches it names (the deadness condition fails without it).
 
+mod alike;
+mod asked;
 mod bench;
 mod cells;
 mod conditions;

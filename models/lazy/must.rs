@@ -1,16 +1,17 @@
-//! What must have been delivered: on every path to a core, and on every path to a core with something in one of its cells.
+//! What must have been delivered and sent: on every path to a core, and on every path to a core with something in one of its cells.
 //!
 //! It is the greatest solution of "what must have been delivered before a state is what is common to all steps to it: what must have
 //! been delivered before the step, and by it", over the local system as it was walked, mixtures and all. So it is no more
-//! than what has been delivered on any real path.
+//! than what has been delivered on any real path. What must have been sent is worked out along with it.
 
 use super::cells::{CellId, CellSet, ValueId, Values, each};
 use super::local::{CoreId, LocalSystem};
 use super::steps::{Common, Step};
+use crate::world::MessageId;
 use foldhash::fast::FixedState;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
-/// A set of events, by their numbers.
+/// A set of events, by their numbers, and after them of messages sent.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Events(Box<[u64]>);
 
@@ -63,6 +64,8 @@ struct Arrow {
     from: CoreId,
     to: CoreId,
     event: u32,
+    /// What it sends, by the numbers after those of events.
+    sends: Box<[u32]>,
     /// For each cell that it has been told of, the places of what the cell can hold by that.
     told: Box<[Box<[Place]>]>,
     /// The places of what it leaves in cells.
@@ -88,26 +91,31 @@ pub(super) struct Must {
     /// than the core.
     values: Vec<Events>,
     arrows: Vec<Arrow>,
+    sent: Sent,
 }
 
 impl Must {
     pub(super) fn of(system: &LocalSystem) -> Self {
-        let events = system.messages.len() + 1;
+        let sent = Sent::of(system);
+        let events = sent.after + sent.messages.len();
         let places = Places::of(system);
         let mut flows = IndexMap::default();
-        let arrows = arrows(system, &places, &mut flows);
+        let arrows = arrows(system, &places, &sent, &mut flows);
         let mut must = Must {
             cores: vec![Events::all(events); system.cores()],
             values: vec![Events::all(events); places.count],
             arrows,
+            sent,
         };
         // At the start nothing has been delivered, and each cell holds what has its first name.
-        must.cores[0] = Events::none(events);
+        let mut first = Events::none(events);
+        must.sent.numbers(&system.start.1).for_each(|number| first.insert(number as usize));
         for cell in 0..system.cells.count() {
             for place in places.of_values(0, cell, 1) {
-                must.values[place as usize] = Events::none(events);
+                must.values[place as usize] = first.clone();
             }
         }
+        must.cores[0] = first;
         let flow = |&(from, before, after): &FlowKey| Flow { before, from, after, by: Events::all(events) };
         let mut flows: Vec<Flow> = flows.keys().map(flow).collect();
         while must.tighten(&mut flows) {}
@@ -132,7 +140,15 @@ impl Must {
             events.join(&common);
         }
         events.insert(arrow.event as usize);
+        arrow.sends.iter().for_each(|&number| events.insert(number as usize));
         events
+    }
+
+    /// Everything that has been sent on every path to a core.
+    pub(super) fn sent(&self, core: CoreId) -> impl Iterator<Item = MessageId> {
+        let known = &self.cores[core as usize];
+        let all = self.sent.messages.iter().enumerate();
+        all.filter(|&(index, _)| known.contains(self.sent.after + index)).map(|(_, &message)| message)
     }
 
     /// Whether anything turns out not to be a must after all.
@@ -157,6 +173,26 @@ impl Must {
             changed |= self.values[flow.after as usize].meet_sum(&before, &flow.by);
         }
         changed
+    }
+}
+
+/// The messages that some step sends, numbered after the events.
+struct Sent {
+    after: usize,
+    messages: IndexSet<MessageId, FixedState>,
+}
+
+impl Sent {
+    fn of(system: &LocalSystem) -> Self {
+        let sends = system.steps.iter().flat_map(|(step, _)| step.sends.iter());
+        let messages = system.start.1.iter().chain(sends).copied().collect();
+        Sent { after: system.messages.len() + 1, messages }
+    }
+
+    fn numbers<'a>(&'a self, sends: &'a [MessageId]) -> impl Iterator<Item = u32> + 'a {
+        let index = |message| self.messages.get_index_of(message).expect("all that is sent is there");
+        let number = move |message| self.after + index(message);
+        sends.iter().map(move |message| u32::try_from(number(message)).expect("a world has few messages"))
     }
 }
 
@@ -201,6 +237,7 @@ type FlowKey = (CoreId, Option<Place>, Place);
 fn arrows(
     system: &LocalSystem,
     places: &Places,
+    sent: &Sent,
     flows: &mut IndexMap<FlowKey, (), FixedState>,
 ) -> Vec<Arrow> {
     let arrow = |(step, common): (&Step, &Common)| {
@@ -221,7 +258,8 @@ fn arrows(
                 }
             }
         }
-        Arrow { from, to, event: step.event, told: collected(told), left, flows: of_flows.into() }
+        let sends = sent.numbers(&step.sends).collect();
+        Arrow { from, to, event: step.event, sends, told: collected(told), left, flows: of_flows.into() }
     };
     system.steps.iter().map(arrow).collect()
 }

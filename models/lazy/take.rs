@@ -5,7 +5,7 @@ use super::cells::{Answer, CellId, Chosen, Tried, ValueId, Values};
 use super::conditions::Conditions;
 use super::local::{CoreId, LocalSystem};
 use super::steps::Onward;
-use super::theorem::{FRAME, SERVICES};
+use super::theorem::{ANY_V, FRAME, SERVICES};
 use crate::world::{Input, Local, MessageId, Tables};
 use pbft::replica::noted::{Cell, Seen, Watched};
 use std::collections::BTreeSet;
@@ -30,6 +30,7 @@ impl LocalSystem {
                 let other = scratch.other.run(tables, self.replica, input, &self.known);
                 let same = scratch.do_the_same(&self.cells, tables.setup(self.replica), &one, &other);
                 conditions.note(FRAME, same, || self.difference(tables, (core, event)));
+                self.try_others(tables, (core, event), scratch, &one, conditions);
                 if one.after.is_some() || !one.sends.is_empty() || self.drops(&told, &one.seen) {
                     self.record(tables, (core, event), &scratch.one.kept, &told, one, conditions);
                 }
@@ -49,6 +50,29 @@ impl LocalSystem {
             with.push(then);
             Tried::Look(cell, seen, with)
         })
+    }
+
+    /// Takes the step with each NEW-VIEW that differs from this one in `V` alone.
+    fn try_others(
+        &self,
+        tables: &mut Tables,
+        (core, event): (CoreId, u32),
+        scratch: &mut Scratch,
+        one: &Taken,
+        conditions: &mut Conditions,
+    ) {
+        let Some(others) = self.others.get(event as usize) else { return };
+        for other in others.iter() {
+            let taken = scratch.one.run(tables, self.replica, other, &self.known);
+            conditions.note(ANY_V, taken == *one, || {
+                format!(
+                    "r{}: NEW-VIEWs that differ in V alone do not do the same\n  core: {:?}\n  event: {:?}\n  other: {other:?}",
+                    self.replica.0,
+                    self.core(core).replica,
+                    self.events[event as usize]
+                )
+            });
+        }
     }
 
     fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {
@@ -72,7 +96,7 @@ impl LocalSystem {
     }
 
     /// Goes through what was looked at: adds to what is told where there is no choice, and stops where there is one.
-    fn looks(
+    pub(super) fn looks(
         &self,
         core: CoreId,
         seen: &Watched,

@@ -38,6 +38,8 @@
 //! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; the normal form of what it leads
 //!   to is that of the core; and, so that this does not hang on the notes of looks alone, every step is taken twice, on two states
 //!   that differ in what it has not been told and in what serves timers, and does the same.
+//! - *resending*: STATUS, FETCH and the status timer, whatever they say, change nothing at any core and are answered with
+//!   nothing but what has been sent on every path to it, what others have signed, and proofs ([`asked`](super::asked)).
 //! - *simulation*: for every step of the local system. What must have been delivered is worked out over all its paths
 //!   ([`must`](super::must)). The moves looked for use that, the event, what is available from the start (requests), and
 //!   time-outs.
@@ -45,21 +47,22 @@
 //! # What is argued only
 //!
 //! - The adversary makes no less of more, up to the `V` of a NEW-VIEW: each of its messages is made of signatures and
-//!   certificates that it can put together, and `tests/adversary` compares what it offers with what can be composed. It offers
-//!   `V` of a quorum, no larger one: a receiver that does something else by a larger one is not seen (`tests/seeded` has one).
+//!   certificates that it can put together, and `tests/adversary` compares what it offers with what can be composed. The walks of
+//!   a run compare what was offered earlier with what is offered later, in as many states as there are walks.
+//! - *any V* covers what a receiver can tell of one VIEW-CHANGE of `V`, or of their number and senders; not every combination of them.
 //! - Votes of one certificate are as good as others': `tests/certificates`.
 //! - What is worked out [apart](pbft::replica::noted) concerns timers and stores alone: its type keeps it from anything else.
 //! - The normal form of a state is that of its core: it takes each cell by itself, and *frame* compares the two on what each
 //!   step leads to.
-//! - STATUS and FETCH add nothing: *resending*, a condition of its own, on the states that the lazy exploration passes through.
 //! - The exploration takes every move that a replica has in a state, and the network offers all that was sent: that the engine
-//!   and the network lose nothing is tested by walks and by comparison with delivery one by one, and with an interpreter that
-//!   shares no code, not by this run.
+//!   and the network lose nothing is tested, in every run by *walks* of real replicas that use neither ([`crate::walks`]), and
+//!   by comparison with delivery one by one, and with an interpreter that shares no code.
 //! - Messages about numbers above the highest do not exist, in executions and in the lazy exploration alike.
 //!
 //! In the words of the field: the lazy exploration is a stuttering simulation of the message-level protocol, per process, with
 //! the receipts abstracted away; the cartesian product of the cells is the abstract domain in which it is checked.
 
+use super::asked;
 use super::conditions::{Conditions, Watch};
 use super::local::LocalSystem;
 use super::must::{Events, Must};
@@ -77,6 +80,7 @@ use std::time::Duration;
 
 pub(super) const SERVICES: &str = "services";
 pub(super) const FRAME: &str = "frame";
+pub(super) const ANY_V: &str = "any V";
 /// The name of the condition that implies that lazy delivery loses nothing.
 pub const SIMULATION: &str = "simulation";
 
@@ -157,7 +161,9 @@ fn of_replica(
     if conditions.stopped.is_some() || conditions.failed() > 0 {
         return;
     }
-    Simulation::new(world, tables, &system).check(conditions, watch);
+    let must = Must::of(&system);
+    asked::check(world, &mut tables, (&system, &must), conditions, watch);
+    Simulation::new(world, tables, &system, must).check(conditions, watch);
 }
 
 /// All that is sent in any state, and all that the adversary makes of it.
@@ -197,7 +203,7 @@ struct Simulation<'a> {
 const MOST_MOVES: usize = 8;
 
 impl<'a> Simulation<'a> {
-    fn new(world: &'a World, mut tables: Tables, system: &'a LocalSystem) -> Self {
+    fn new(world: &'a World, mut tables: Tables, system: &'a LocalSystem, must: Must) -> Self {
         let mut normal = Vec::new();
         for id in 0..system.cores() {
             let core = system.core(u32::try_from(id).expect("names of cores are 32 bits long"));
@@ -206,7 +212,7 @@ impl<'a> Simulation<'a> {
         Simulation {
             world,
             tables,
-            must: Must::of(system),
+            must,
             system,
             normal,
             answers: IndexMap::default(),

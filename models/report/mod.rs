@@ -62,6 +62,8 @@ pub struct Options {
     pub hunt: bool,
     /// Whether to check the conditions of a reduction. Without them it can hold nothing.
     pub conditions: bool,
+    /// How many random walks to hold against what a reduced exploration has shown: [`crate::walks`].
+    pub walks: u64,
     /// Whether to work out the observables. Layered exploration is then another: [`ObservablesOf`].
     pub observables: bool,
     /// Whether to work out behaviours, too, where every delivery is explored by itself.
@@ -71,7 +73,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Two threads, no limit; conditions and no observables.
+    /// Two threads, no limit; conditions, no walks and no observables.
     fn default() -> Self {
         Options {
             threads: 2,
@@ -80,6 +82,7 @@ impl Default for Options {
             time: Duration::MAX,
             hunt: false,
             conditions: true,
+            walks: 0,
             observables: false,
             behaviours: false,
             execution: false,
@@ -245,7 +248,7 @@ fn verdict(
             (Verdict::Hunted, Some("no verdict: a hunt claims nothing".into()))
         }
         (Outcome::NotExhausted { why }, _) => unknown(why),
-        (Outcome::Exhausted, Some(tried)) if tried.failed() > 0 => unknown("a condition does not hold"),
+        (Outcome::Exhausted, Some(tried)) if tried.failed() > 0 => unknown(&failing(tried)),
         (Outcome::Exhausted, Some(Conditions { stopped: Some(why), .. })) => unknown(why),
         (Outcome::Exhausted, Some(tried)) if tried.checked() == 0 => unknown("conditions were not checked"),
         (Outcome::Exhausted, _) => match findings.witnesses.missing(config) {
@@ -253,6 +256,16 @@ fn verdict(
             None if rests_on == RestsOn::Conditions => (Verdict::Searched, None),
             None => (Verdict::Holds, None),
         },
+    }
+}
+
+/// Names the conditions that do not hold.
+fn failing(tried: &Conditions) -> String {
+    let failing: Vec<&str> =
+        tried.counts.iter().filter(|(_, (_, failed))| *failed > 0).map(|(&name, _)| name).collect();
+    match failing[..] {
+        [only] => format!("a condition does not hold: {only}"),
+        _ => format!("conditions do not hold: {}", failing.join(", ")),
     }
 }
 

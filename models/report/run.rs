@@ -5,7 +5,8 @@ use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
 use crate::layered::Layered;
 use crate::lazy::{Conditions, Watch};
 use crate::trace::{Execution, Executor, canonical};
-use crate::world::{Delivery, World, WorldConfig};
+use crate::walks::{Shown, hold_against};
+use crate::world::{Clients, Delivery, World, WorldConfig};
 use cpu_time::ProcessTime;
 use pbft_properties::Violation;
 use std::collections::BTreeSet;
@@ -73,6 +74,9 @@ impl Drop for Done<'_> {
     }
 }
 
+/// The seed of all walks.
+const WALKS_SEED: u64 = 0;
+
 /// Between two looks at what is allocated.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -136,7 +140,11 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
         _ => None,
     };
     let conditions = match exhausted && options.conditions && !options.hunt {
-        true => check_conditions(options, progress, |watch| layered.check_conditions(watch)),
+        true => check_conditions(options, progress, |watch| {
+            let config = layered.world().config().clone();
+            let shown = |goes_on: &dyn Fn() -> bool| whole(&config, options, goes_on);
+            with_walks(&config, options, watch, shown, |watch| layered.check_conditions(watch))
+        }),
         false => Conditions::default(),
     };
     Findings {
@@ -151,6 +159,48 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
         observables,
         exploration,
     }
+}
+
+/// Checks conditions, and takes walks meanwhile, if this can be: not with clients in the world. `shown` says what the
+/// exploration has shown.
+fn with_walks(
+    config: &WorldConfig,
+    options: &Options,
+    watch: &mut Watch<'_>,
+    shown: impl FnOnce(&dyn Fn() -> bool) -> Option<Shown> + Send,
+    check: impl FnOnce(&mut Watch<'_>) -> Conditions,
+) -> Conditions {
+    if options.walks == 0 || config.clients == Clients::Actors {
+        return check(watch);
+    }
+    let stop = AtomicBool::new(false);
+    let goes_on = || !stop.load(Ordering::Relaxed);
+    let take = || {
+        let shown = shown(&goes_on)?;
+        hold_against(&shown, config, options.walks, WALKS_SEED, &mut |_| goes_on()).ok()
+    };
+    std::thread::scope(|scope| {
+        let walks = scope.spawn(take);
+        let mut conditions = check(watch);
+        while !walks.is_finished() {
+            std::thread::sleep(LOOK_EVERY);
+            stop.fetch_or(!conditions.goes_on(watch), Ordering::Relaxed);
+        }
+        match walks.join() {
+            Ok(found) => found.into_iter().for_each(|found| conditions.add_walks(found.walks, found.missing)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        conditions
+    })
+}
+
+/// All the histories that an exploration in rounds shows when it cuts none.
+fn whole(config: &WorldConfig, options: &Options, goes_on: &dyn Fn() -> bool) -> Option<Shown> {
+    let mut whole = Layered::new(config.clone(), true).ok()?;
+    let Options { threads, memory: bytes, time, allocated, .. } = *options;
+    let limits = Limits { threads, time, bytes, allocated, ..Limits::default() };
+    let exploration = explore(&mut whole, limits, &mut |_| goes_on());
+    (exploration.outcome == Outcome::Exhausted).then(|| Shown::of(whole.all_histories()))
 }
 
 fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>) -> Findings {
@@ -168,7 +218,13 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
     let exhausted = exploration.outcome == Outcome::Exhausted;
     let observables = (exhausted && options.observables).then(|| Observables::of(world));
     let conditions = match exhausted && options.conditions && !options.hunt {
-        true => check_conditions(options, progress, |watch| world.check_conditions(watch)),
+        true => check_conditions(options, progress, |watch| match world.delivery() {
+            Delivery::One => world.check_conditions(watch),
+            Delivery::Lazy => {
+                let (config, shown) = (world.config().clone(), Shown::of(world.all_histories()));
+                with_walks(&config, options, watch, |_| Some(shown), |watch| world.check_conditions(watch))
+            }
+        }),
         false => Conditions::default(),
     };
     Findings {

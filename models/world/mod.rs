@@ -45,7 +45,7 @@ pub use explored::{Delivery, Move, State, World};
 pub use judge::{ClientHistory, Joint, Judge};
 pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_subjects, subjects};
 pub use plain::{Plain, PlainState};
-pub(crate) use resent::Inquiry;
+pub(crate) use resent::{Inquiry, RESENDING, is_old, questions};
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
 pub use witnesses::{HIGHEST, Numbers, Witness, Witnesses};
 

@@ -10,10 +10,11 @@
 //! - proofs that a checkpoint is stable: anybody can put them together from the CHECKPOINTs, which are on the network.
 //!
 //! Every combination of what a STATUS can say within the bounds of the world, and one view beyond, is tried in every local
-//! state that a run keeps or passes through where receipts are waited for.
+//! state that a run keeps or passes through where receipts are waited for; and, where the local systems are walked, at
+//! everything that a replica can become ([`crate::lazy`]).
 
 use super::explored::World;
-use super::tables::{LocalId, Mark, MessageId};
+use super::tables::{LocalId, Mark, MessageId, Tables};
 use crate::crypto::Symbolic;
 use crate::lazy::{Conditions, Watch};
 use pbft::crypto::{Crypto as _, Verified};
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// The name of the condition.
-const RESENDING: &str = "resending";
+pub(crate) const RESENDING: &str = "resending";
 
 /// What replicas can be asked, and what has been on the network at some time.
 pub(crate) struct Inquiry {
@@ -96,23 +97,32 @@ impl Inquiry {
         is_over: &dyn Fn(&Message<Symbolic>) -> bool,
         answer: &Message<Symbolic>,
     ) -> bool {
-        let signer = match answer {
-            Message::Status(_) | Message::Fetch(_) => return true,
-            Message::Stable(certificate) => return certificate.proof.is_accepted(),
-            _ if world.tables.is_beyond(answer) => return true,
-            other => signer(other),
-        };
-        if is_over(answer) {
+        let is_left_out = matches!(answer, Message::Status(_) | Message::Fetch(_));
+        if is_left_out || world.tables.is_beyond(answer) || is_over(answer) {
             return true;
         }
-        let Some(id) = world.tables.named(answer) else { return false };
-        match signer {
-            Some(signer) if signer == Principal::Replica(replica) => {
-                sent.contains(&id) || sent.iter().any(|&sent| carries(world.tables.message(sent), answer))
-            }
-            _ => self.available.contains(&id) || sent.contains(&id),
-        }
+        let tables = &world.tables;
+        is_old(tables, answer, replica, sent.iter().copied(), &|id| self.available.contains(&id))
     }
+}
+
+/// Whether a message is one of those that this replica has `sent`, is carried by one, is a proof, or is somebody else's and
+/// `available`.
+pub(crate) fn is_old(
+    tables: &Tables,
+    message: &Message<Symbolic>,
+    replica: ReplicaId,
+    mut sent: impl Iterator<Item = MessageId>,
+    available: &dyn Fn(MessageId) -> bool,
+) -> bool {
+    if let Message::Stable(certificate) = message {
+        return certificate.proof.is_accepted();
+    }
+    let Some(id) = tables.named(message) else { return false };
+    if signer(message) != Some(Principal::Replica(replica)) && available(id) {
+        return true;
+    }
+    sent.any(|sent| sent == id || carries(tables.message(sent), message))
 }
 
 impl World {
@@ -169,7 +179,7 @@ fn signer(message: &Message<Symbolic>) -> Option<Principal> {
 }
 
 /// Everything that can be asked of a replica: the status timer, every STATUS, and a FETCH for everything there is.
-fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic>> {
+pub(crate) fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic>> {
     let cluster = world.config().cluster;
     let other = cluster.replicas().find(|&other| other != replica).unwrap_or(replica);
     let by = world.tables.setup(other);

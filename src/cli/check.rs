@@ -18,8 +18,8 @@ use std::time::Duration;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Which worlds to explore: the default suite takes less than two minutes on two cores, the full one is
-    /// everything that is claimed, and hunts of half a minute in worlds that cannot be exhausted; at night a hunt
-    /// takes ten minutes.
+    /// everything that is claimed, and hunts of half a minute in worlds that cannot be exhausted; at night there are
+    /// larger worlds too, and a hunt takes ten minutes.
     #[arg(long, default_value = "default", conflicts_with = "WorldFlags")]
     suite: Suite,
     /// Explore the worlds of this name, in every way that the suites do.
@@ -37,6 +37,10 @@ pub struct Arguments {
     /// Do not check the conditions of the reduction: faster, and a run without a violation is then no verdict.
     #[arg(long)]
     no_conditions: bool,
+    /// Random walks of the unreduced world to hold against what each reduced exploration has shown; if not given 100, but
+    /// none by layers; for the full suite 300; at night 10000.
+    #[arg(long, value_name = "NUMBER")]
+    walks: Option<u64>,
     /// Say how many joint histories occur (what the correct replicas have done, together), and the SHA-256 of the lines that
     /// tell them: equal for any two explorations of one world. Layered exploration then does without two of its reductions.
     #[arg(long)]
@@ -104,10 +108,21 @@ pub struct WorldFlags {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Suite {
+pub enum Suite {
     Default,
     Full,
     Night,
+}
+
+impl Suite {
+    /// The suite of that name.
+    pub fn whole(self) -> suite::Suite {
+        match self {
+            Suite::Default => suite::Suite::Default,
+            Suite::Full => suite::Suite::Full,
+            Suite::Night => suite::Suite::Night,
+        }
+    }
 }
 
 /// How much longer a hunt takes at night.
@@ -177,11 +192,11 @@ struct Asked {
     hunt: Option<Duration>,
 }
 
-/// The worlds of the suites that have this name, or else those of the default suite or of the full one.
-pub fn entries(world: Option<&str>, default: bool) -> Result<Vec<Entry>, String> {
+/// The worlds of the suites that have this name, or else those of one suite.
+pub fn entries(world: Option<&str>, of: suite::Suite) -> Result<Vec<Entry>, String> {
     let wanted = |entry: &Entry| match world {
         Some(name) => entry.config.name() == *name,
-        None => entry.default || !default,
+        None => entry.suite <= of,
     };
     let wanted: Vec<_> = suite::all().into_iter().filter(wanted).collect();
     match world {
@@ -247,15 +262,20 @@ impl Arguments {
             explore: entry.explore,
             hunt: entry.hunt.map(|time| time * longer),
         };
-        let entries = entries(self.world.as_deref(), matches!(self.suite, Suite::Default))?;
+        let entries = entries(self.world.as_deref(), self.suite.whole())?;
         Ok(entries.into_iter().map(asked).collect())
     }
 
     /// The options for a world, of which a hunt takes no longer than it should.
     fn options_of(&self, asked: &Asked) -> Options {
-        let options = self.options();
-        let time = asked.hunt.map_or(options.time, |time| time.min(options.time));
-        Options { time, hunt: asked.hunt.is_some(), ..options }
+        let mut options = self.options();
+        if self.walks.is_none() && asked.explore == Explore::Layered && matches!(self.suite, Suite::Default) {
+            // What walks are held against takes longer to explore than what is claimed by layers: nothing.
+            options.walks = 0;
+        }
+        let Some(time) = asked.hunt else { return options };
+        // Half a minute of one processor, and of no more.
+        Options { time: time.min(options.time), threads: 1, hunt: true, ..options }
     }
 
     fn options(&self) -> Options {
@@ -267,6 +287,11 @@ impl Arguments {
             time: self.time.unwrap_or(Duration::MAX),
             hunt: false,
             conditions: !self.no_conditions,
+            walks: self.walks.unwrap_or(match self.suite {
+                Suite::Default => 100,
+                Suite::Full => 300,
+                Suite::Night => 10_000,
+            }),
             observables: self.observables || self.histories.is_some() || self.behaviours.is_some(),
             behaviours: self.behaviours.is_some(),
             execution: self.save.is_some(),

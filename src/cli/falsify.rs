@@ -1,6 +1,6 @@
 //! `pbft falsify`: which properties can fail in which world, shown by exploring without a rule.
 
-use crate::check::{entries, gibibytes, seconds};
+use crate::check::{Suite, entries, gibibytes, seconds};
 use crate::output::{allocated, interrupted};
 use crate::say;
 use pbft_models::falsifiable::{self, Claim, Shown, killing, properties, table, violate};
@@ -43,12 +43,6 @@ pub struct Arguments {
     json: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Suite {
-    Default,
-    Full,
-}
-
 /// How long an exploration may take, if nothing is said.
 const VERIFY: Duration = Duration::from_secs(60);
 const SEARCH: Duration = Duration::from_secs(2);
@@ -68,7 +62,7 @@ impl Arguments {
 
 /// Verifies what is claimed of the worlds asked for, or searches for what can be.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let entries = entries(arguments.world.as_deref(), matches!(arguments.suite, Suite::Default))?;
+    let entries = entries(arguments.world.as_deref(), arguments.suite.whole())?;
     let entries: Vec<Entry> = entries.into_iter().filter(|entry| entry.hunt.is_none()).collect();
     if arguments.search { search(arguments, &entries) } else { verify(arguments, &entries) }
 }

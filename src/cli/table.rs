@@ -2,7 +2,7 @@
 
 use pbft_models::falsifiable;
 use pbft_models::report::{Lines, Report, Verdict};
-use pbft_models::suite::Entry;
+use pbft_models::suite::{Entry, Suite};
 use std::fmt::Write;
 
 /// The names of the columns of [`line`].
@@ -74,10 +74,11 @@ pub fn summary(verdicts: &[Verdict], worlds: usize) -> String {
 
 /// A world of the suites as a line, with the properties that a mistake violates in it.
 pub fn listed(entry: &Entry) -> String {
-    let suites = match (entry.default, entry.hunt) {
+    let suites = match (entry.suite, entry.hunt) {
         (_, Some(_)) => "hunted in full",
-        (true, None) => "default and full",
-        (false, None) => "full",
+        (Suite::Default, None) => "default and full",
+        (Suite::Full, None) => "full",
+        (Suite::Night, None) => "night",
     };
     let name = entry.config.name();
     let can_fail = falsifiable::of(&entry.config, entry.explore).map(|claim| {
