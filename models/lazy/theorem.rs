@@ -48,7 +48,7 @@
 //!
 //! - The adversary makes no less of more, up to the `V` of a NEW-VIEW: each of its messages is made of signatures and
 //!   certificates that it can put together, and `tests/adversary` compares what it offers with what can be composed. The walks of
-//!   a run compare what was offered earlier with what is offered later, in as many states as there are walks.
+//!   a run compare what was offered earlier with what is offered later, in the last states of some of them.
 //! - *any V* covers what a receiver can tell of one VIEW-CHANGE of `V`, or of their number and senders; not every combination of them.
 //! - Votes of one certificate are as good as others': `tests/certificates`.
 //! - What is worked out [apart](pbft::replica::noted) concerns timers and stores alone: its type keeps it from anything else.
