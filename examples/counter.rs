@@ -5,21 +5,23 @@
 //! Keys come from a seed and nothing is stored, which is for examples only: give each replica a process, a key of
 //! its own ([`KeyRing::new`]) and a store ([`Store::create`](pbft::runtime::store::Store::create)).
 
-use pbft::actor::Timeouts;
+use pbft::Standard;
 use pbft::client::ClientSetup;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
-use pbft::replica::{Bundle, Setup};
+use pbft::parameters::Parameters;
+use pbft::replica::Setup;
+use pbft::replica::Timeouts;
 use pbft::rules::Pbft;
 use pbft::runtime::{Clients, Host, Options};
 use pbft::service::{RestoreError, Service};
-use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters};
+use pbft::types::{Bytes, ClientId, Cluster, Digest};
 use std::error::Error;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is replicated: any deterministic state machine.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default)]
 struct Counter(u64);
 
 impl Service for Counter {
@@ -46,16 +48,6 @@ impl Service for Counter {
     }
 }
 
-/// Signatures, service and rules, in one type.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-struct Counting;
-
-impl Bundle for Counting {
-    type Crypto = Ed25519;
-    type Service = Counter;
-    type Rules = Pbft;
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::new(4, 1);
     let sockets = (0..4).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
@@ -64,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (replica_keys, client_keys) = KeyRing::insecure(0, 4, 1);
     let mut hosts = Vec::new();
     for (id, keys) in cluster.replicas().zip(replica_keys) {
-        let setup = Setup::<Counting> {
+        let setup = Setup::<Standard<Counter>> {
             id,
             cluster,
             parameters: Parameters::default(),

@@ -6,6 +6,7 @@ pub mod browse;
 pub mod byzantine;
 pub mod crypto;
 pub mod engine;
+pub mod expected;
 pub mod falsifiable;
 pub mod journal;
 pub mod layered;

@@ -132,7 +132,6 @@ const FAMILIES: &[Family] = &[
     Family { n: 7, f: 2, byzantine: NOBODY, ..FOUR },
     Family { n: 7, f: 2, byzantine: &[&[0, 1]], requests: 1, ..FOUR },
     Family { n: 7, f: 2, byzantine: &[&[0, 1], &[0, 5], &[5, 6]], suite: Suite::Full, ..FOUR },
-    Family { n: 7, f: 2, max_view: 1, byzantine: &[&[0, 1]], explore: IN_ROUNDS, suite: Suite::Full, ..FOUR },
     // Both requests in one batch, or each in one of its own.
     Family { max_batch: 2, byzantine: &[&[0]], ..FOUR },
     Family { max_batch: 2, max_view: 1, byzantine: &[&[3]], ..FOUR },
@@ -200,7 +199,7 @@ const FAMILIES: &[Family] = &[
         n: 7,
         f: 2,
         max_view: 1,
-        byzantine: &[&[0, 5], &[5, 6]],
+        byzantine: &[&[0, 1], &[0, 5], &[5, 6]],
         explore: IN_ROUNDS,
         suite: Suite::Night,
         ..FOUR

@@ -149,7 +149,7 @@ fn name(place: usize) -> u32 {
     u32::try_from(place).expect("a table of more than 2^32 entries does not fit in memory")
 }
 
-/// Takes so many walks of the unreduced world of `config`, or as many as `progress` allows: it is called now and then,
+/// Takes `walks` walks of the unreduced world of `config`, or as many as `progress` allows: it is called now and then,
 /// and false stops.
 ///
 /// # Errors
@@ -205,7 +205,7 @@ fn length(config: &WorldConfig) -> usize {
 
 /// What is drawn once for each walk.
 struct Mood {
-    /// One time-out in so many chances for one.
+    /// One time-out is taken in this number of chances for one.
     patience: u32,
     /// Digests that messages are preferably about; any, if none.
     liked: Option<Digest>,

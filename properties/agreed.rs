@@ -2,7 +2,7 @@
 
 use crate::catalogue::Ordered;
 use crate::{Execution, Snapshot};
-use pbft::message::MAX_RESULT_BYTES;
+use pbft::parameters::MAX_RESULT_BYTES;
 use pbft::service::Service;
 use pbft::types::{Bytes, ClientId, ReplicaId, SeqNo, Timestamp};
 use std::collections::BTreeMap;

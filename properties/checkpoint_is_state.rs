@@ -96,7 +96,7 @@ mod tests {
     use crate::fixture::{World, bytes, executed, run, stable, transferred};
     use pbft::crypto::ed25519::Ed25519;
     use pbft::kv::{KeyValue, Operation};
-    use pbft::message::MAX_RESULT_BYTES;
+    use pbft::parameters::MAX_RESULT_BYTES;
     use pbft::replica::blocks::Tree;
     use pbft::replica::{ExecutedRequest, Fact};
     use pbft::types::Digest;

@@ -3,9 +3,10 @@
 use crate::{Accepted, Catalogue, History, Property, Snapshot};
 use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::KeyValue;
+use pbft::parameters::Parameters;
 use pbft::replica::{ExecutedRequest, Fact};
 use pbft::service::Service;
-use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Four replicas, one of which may be Byzantine; a checkpoint every two batches, a window of four.

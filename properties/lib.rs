@@ -8,7 +8,8 @@
 //! use pbft::crypto::ed25519::Ed25519;
 //! use pbft::kv::KeyValue;
 //! use pbft::replica::Fact;
-//! use pbft::types::{Cluster, Digest, Parameters, ReplicaId, SeqNo, View};
+//! use pbft::parameters::Parameters;
+//! use pbft::types::{Cluster, Digest, ReplicaId, SeqNo, View};
 //! use pbft_properties::{Catalogue, History, PreparedUniqueness, Property, Snapshot, check_all};
 //! use std::collections::{BTreeMap, BTreeSet};
 //!

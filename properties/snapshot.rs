@@ -1,8 +1,9 @@
 //! What properties are stated over, and how a broken one is told.
 
 use crate::{Catalogue, History};
+use pbft::parameters::Parameters;
 use pbft::service::Service;
-use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, Timestamp};
+use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

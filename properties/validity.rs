@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::fixture::{World, bytes, executed, request, run, transferred};
     use pbft::kv::{KeyValue, Operation};
-    use pbft::message::MAX_RESULT_BYTES;
+    use pbft::parameters::MAX_RESULT_BYTES;
     use pbft::replica::Fact;
     use pbft::types::Bytes;
     use std::slice::from_ref;

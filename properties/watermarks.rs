@@ -1,8 +1,9 @@
 //! Replicas vote inside their window, and the window moves up by whole checkpoints.
 
 use crate::{History, Property, Snapshot, Violation};
+use pbft::parameters::Parameters;
 use pbft::service::Service;
-use pbft::types::{Parameters, ReplicaId, SeqNo};
+use pbft::types::{ReplicaId, SeqNo};
 
 /// At each correct replica h only grows and is a multiple of the checkpoint interval, and whatever it
 /// pre-prepares, prepares or commits lies in `(h, H]`.

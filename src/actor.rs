@@ -1,18 +1,21 @@
-//! The replica as a `stateright` actor: the same `verify` and `step`, composed.
+//! The replica as a `stateright` actor: the same `verify` and `step`, composed; and the client.
 //!
 //! An actor's `Id` is a node number: replica `i` is `Id(i)`, client `c` is `Id(n + c)`. Addresses are the
 //! runtime's business, and the source of a message is not looked at: identity comes from the signature.
+
+mod client;
+
+pub use client::{ClientActor, ClientState, Invocation};
 
 use crate::crypto::Crypto;
 use crate::message::Message;
 use crate::rejection::Rejection;
 use crate::replica::verify::verify;
-use crate::replica::{Bundle, Destination, Durable, Effect, Effects, Event, Replica, Setup, Timer};
-use crate::types::Cluster;
+use crate::replica::{Bundle, Durable, Effect, Effects, Event, Replica, Setup, Timeouts, Timer, nodes};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
+use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Sees what an actor does beside its commands; for counters, logs and properties, never for decisions.
 pub trait Observer<C: Crypto>: Send + Sync {
@@ -20,43 +23,6 @@ pub trait Observer<C: Crypto>: Send + Sync {
     fn effects(&self, effects: &Effects<C>);
     /// A message was dropped before it reached the replica.
     fn dropped(&self, reason: Rejection);
-}
-
-/// Time-outs of a replica on a real network. Models ignore them: any timer may fire at any time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Timeouts {
-    /// The progress time-out at exponent 0.
-    pub progress: Duration,
-    /// The interval between two STATUS messages.
-    pub status: Duration,
-}
-
-impl Default for Timeouts {
-    /// Half a second without progress starts a view change; STATUS every 100 ms.
-    fn default() -> Self {
-        Timeouts { progress: Duration::from_millis(500), status: Duration::from_millis(100) }
-    }
-}
-
-impl Timeouts {
-    /// How long the timer runs.
-    pub fn duration(&self, timer: Timer) -> Duration {
-        match timer {
-            Timer::Progress { backoff } => self.progress * 2u32.pow(u32::from(backoff)),
-            Timer::Status => self.status,
-        }
-    }
-}
-
-/// The node that a destination stands for; every other replica for [`Destination::Replicas`].
-pub fn nodes(cluster: &Cluster, own: usize, to: Destination) -> Vec<usize> {
-    match to {
-        Destination::Replicas => (0..cluster.n()).filter(|&node| node != own).collect(),
-        Destination::Replica(replica) => vec![usize::from(replica.0)],
-        Destination::Client(client) => {
-            vec![cluster.n() + usize::try_from(client.0).expect("a client index fits in a usize")]
-        }
-    }
 }
 
 /// A replica.
@@ -69,7 +35,7 @@ pub struct ReplicaActor<B: Bundle> {
     pub observer: Option<Arc<dyn Observer<B::Crypto>>>,
 }
 
-impl<B: Bundle> ReplicaActor<B> {
+impl<B: Bundle<Service: Eq + Hash>> ReplicaActor<B> {
     fn emit(&self, durable: &Durable<B::Crypto>, effects: Effects<B::Crypto>, out: &mut Out<Self>) {
         if let Some(observer) = &self.observer {
             observer.effects(&effects);
@@ -122,7 +88,8 @@ fn normal(timer: Timer) -> Timer {
     }
 }
 
-impl<B: Bundle> Actor for ReplicaActor<B> {
+/// A checker compares states and hashes them, so the service must allow it.
+impl<B: Bundle<Service: Eq + Hash>> Actor for ReplicaActor<B> {
     type Msg = Message<B::Crypto>;
     type Timer = Timer;
     type State = Replica<B>;

@@ -1,38 +1,53 @@
 //! Practical Byzantine Fault Tolerance (Castro and Liskov, OSDI'99), written once.
 //!
-//! The replica is a deterministic state machine ([`replica::Replica::step`]) behind a `stateright` actor
-//! ([`actor::ReplicaActor`]). The same functions, generic over signatures and service, are explored exhaustively
-//! for small clusters, simulated on hostile networks, and meant to be run over a real one. This crate holds the protocol and
-//! knows neither the checker's worlds nor the command line.
+//! One implementation, used three ways: the same [`step`](replica::Replica::step) is model-checked exhaustively on small
+//! clusters, simulated on hostile networks on larger ones, and run over UDP. There is no separate model to drift from
+//! the code. This crate holds the protocol and knows neither the checker's worlds nor the command line.
 //!
 //! Where to start: [`replica`] for the protocol, [`rules`] for what it decides by, [`service`] for what it
 //! replicates, [`client`] for who asks.
 //!
+//! # Features
+//!
+//! Both are on by default. Without them the crate has no input or output, needs no operating system, and builds for
+//! `wasm32-unknown-unknown`.
+//!
+//! - `stateright`: the replica and the client as stateright actors, module `actor`. The service must then be `Eq + Hash`.
+//! - `udp`: a host for a replica, many clients over one socket, stores on disk and journals, module `runtime`. Unix.
+//!
+//! # What a host owes
+//!
+//! A host gives each replica its [`Setup`](replica::Setup) and carries out the [`Effects`](replica::Effects) of every
+//! step, in their order. The feature `udp` does that; who embeds the replica elsewhere must:
+//!
+//! 1. Check the configuration ([`Setup::check_servable`](replica::Setup::check_servable)) before it starts.
+//! 2. Start from what was durable ([`Replica::start`](replica::Replica::start)), never from nothing where there was
+//!    something, and carry out the effects of the start too.
+//! 3. Pass every message through [`verify`](replica::verify::verify); drop and count what it refuses.
+//! 4. Make each [`Persist`](replica::Effect::Persist) durable before any later [`Send`](replica::Effect::Send) leaves,
+//!    and take the facts that follow a record together with it.
+//! 5. Run one timer of each kind, and never deliver the expiry of a progress timer that has been replaced or stopped
+//!    since ([`Event::Timeout`](replica::Event::Timeout)).
+//! 6. Stop if it cannot do one of these. The replica goes on from its store and has broken no promise.
+//!
 //! # Embedding the replica
 //!
-//! Choose the three parts of a [`Bundle`](replica::Bundle), give each replica its
-//! [`Setup`](replica::Setup), and carry out the [`Effects`](replica::Effects) of each step in their order:
-//! whatever is to be persisted must be durable before what follows it is sent. Here four replicas and a
-//! client run in one process, over a queue instead of a network:
+//! [`Standard`] is the bundle of ed25519, the paper's rules and a service. Here four replicas and a client run in one
+//! process, over a queue instead of a network; `examples/embed.rs` has a service of its own.
 //!
 //! ```
-//! use pbft::actor::nodes;
+//! use pbft::Standard;
 //! use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
 //! use pbft::crypto::ed25519::{Ed25519, KeyRing};
 //! use pbft::kv::{KeyValue, Operation, Outcome};
 //! use pbft::message::Message;
-//! use pbft::replica::{Bundle, Effect, Effects, Event, Replica, Setup, verify::verify};
+//! use pbft::replica::{Effect, Effects, Event, Replica, Setup, nodes, verify::verify};
 //! use pbft::rules::Pbft;
-//! use pbft::types::{Bytes, ClientId, Cluster, Parameters, Timestamp};
+//! use pbft::parameters::Parameters;
+//! use pbft::types::{Bytes, ClientId, Cluster, Timestamp};
 //! use std::{collections::VecDeque, sync::Arc};
 //!
-//! #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-//! struct Store;
-//! impl Bundle for Store {
-//!     type Crypto = Ed25519;
-//!     type Service = KeyValue;
-//!     type Rules = Pbft;
-//! }
+//! type Store = Standard<KeyValue>;
 //!
 //! let cluster = Cluster::new(4, 1);
 //! let (replica_keys, client_keys) = KeyRing::insecure(0, 4, 1); // for examples only
@@ -47,7 +62,7 @@
 //!         genesis: KeyValue::default(),
 //!     })
 //!     .collect();
-//! assert!(setups.iter().all(|setup| setup.problem().is_none())); // bounds, keys, n >= 3f + 1
+//! assert!(setups.iter().all(|setup| setup.check_servable().is_ok())); // bounds, keys, n >= 3f + 1
 //! let start = |setup| {
 //!     let mut effects = Effects::new(); // a real host carries these out too: timers, STATUS
 //!     Replica::<Store>::start(setup, None, &mut effects).unwrap()
@@ -97,17 +112,23 @@
 //! assert!(replicas.iter().all(|replica| replica.service().get(b"k").is_some()));
 //! ```
 
+#[cfg(feature = "stateright")]
 pub mod actor;
 pub mod certificate;
 pub mod client;
 pub mod crypto;
 pub mod kv;
 pub mod message;
+pub mod parameters;
 pub mod rejection;
 pub mod replica;
 pub mod rules;
+#[cfg(feature = "udp")]
 pub mod runtime;
 pub mod service;
+mod standard;
 pub mod store;
 pub mod types;
 pub mod wire;
+
+pub use standard::Standard;

@@ -7,17 +7,6 @@ use crate::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timesta
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The longest window `L` that can be configured, and so the longest `P` and `O`, in entries.
-pub const MAX_WINDOW: u64 = 1024;
-/// The most requests in a batch that can be configured.
-pub const MAX_BATCH_REQUESTS: usize = 1024;
-/// The most bytes of operations in a batch that can be configured.
-pub const MAX_BATCH_BYTES: usize = 256 * 1024;
-/// The longest result of an operation, in bytes; a longer one is cut by the replica, the same everywhere.
-pub const MAX_RESULT_BYTES: usize = 64 * 1024;
-/// The longest block of state sent in one message, in bytes.
-pub const MAX_BLOCK_BYTES: usize = 16 * 1024;
-
 /// `<REQUEST, o, t, c>`: a client asks for an operation. Source: OSDI'99 §4.1.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Request {
@@ -268,6 +257,33 @@ pub enum Message<C: Crypto> {
 }
 
 impl<C: Crypto> Message<C> {
+    /// Whose signature it bears, if anybody's: batches, blocks and certificates by themselves bear none.
+    pub fn signer(&self) -> Option<Principal> {
+        Some(match self {
+            Message::Request(m) => m.signer,
+            Message::PrePrepare(m, _) => m.signer,
+            Message::Prepare(m) => m.signer,
+            Message::Commit(m) => m.signer,
+            Message::Checkpoint(m) => m.signer,
+            Message::ViewChange(m) => m.signer,
+            Message::NewView(m) => m.signer,
+            Message::Reply(m) => m.signer,
+            Message::Status(m) => m.signer,
+            Message::Fetch(m) => m.signer,
+            Message::Batch(_) | Message::Block(_) | Message::Stable(_) => return None,
+        })
+    }
+
+    /// The view, sequence number and digest that a PRE-PREPARE, PREPARE or COMMIT is about; nothing for others.
+    pub fn slot(&self) -> Option<(View, SeqNo, Digest)> {
+        match self {
+            Message::PrePrepare(m, _) => Some((m.content.view, m.content.n, m.content.digest)),
+            Message::Prepare(m) => Some((m.content.view, m.content.n, m.content.digest)),
+            Message::Commit(m) => Some((m.content.view, m.content.n, m.content.digest)),
+            _ => None,
+        }
+    }
+
     /// The paper's name of the message.
     pub fn name(&self) -> &'static str {
         match self {

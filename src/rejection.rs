@@ -6,6 +6,7 @@ macro_rules! rejections {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)*) => {
         /// The reasons for which a message, or an event, is dropped.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[non_exhaustive]
         pub enum Rejection {
             $($(#[doc = $doc])+ $name,)*
         }
@@ -82,6 +83,8 @@ rejections! {
     /// Fetched state that has the right digests and still cannot be restored.
     BadState = "bad_state",
 }
+
+impl std::error::Error for Rejection {}
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

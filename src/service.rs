@@ -4,16 +4,15 @@ use crate::crypto::Crypto;
 use crate::replica::blocks::Tree;
 use crate::types::{Bytes, ClientId, Digest};
 use std::fmt::Debug;
-use std::hash::Hash;
 
 /// A deterministic state machine that every correct replica runs on the same operations.
 ///
 /// Equal states must behave equally and have equal snapshots; nothing outside the state (clock, random
 /// numbers, files) may influence a result. Operations come from clients and may be malformed: `execute`
 /// answers them with an error of the service's own and must not panic.
-pub trait Service: Clone + Debug + Eq + Ord + Hash + Send + Sync + 'static {
+pub trait Service: Clone + Debug + Send + Sync + 'static {
     /// Applies `operation` of `client` and returns its result, of at most
-    /// [`MAX_RESULT_BYTES`](crate::message::MAX_RESULT_BYTES) bytes (the replica cuts off the rest).
+    /// [`MAX_RESULT_BYTES`](crate::parameters::MAX_RESULT_BYTES) bytes (the replica cuts off the rest).
     fn execute(&mut self, client: ClientId, operation: &[u8]) -> Bytes;
 
     /// Answers `operation` from the current state without changing it, or nothing if the operation is

@@ -5,8 +5,9 @@
 //! for an empty one: a replica that forgets what it has sent counts as one of the f faults.
 
 use crate::crypto::Crypto;
+use crate::parameters::Parameters;
 use crate::replica::Durable;
-use crate::types::{Cluster, Digest, Parameters, ReplicaId};
+use crate::types::{Cluster, Digest, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: &[u8; 8] = b"PBFT-ST1";

@@ -217,7 +217,7 @@ impl Cluster {
         (self.n() + self.f() + 1).div_ceil(2)
     }
 
-    /// `f + 1`: at least one of any so many replicas is correct.
+    /// `f + 1`: at least one of any f + 1 replicas is correct.
     pub fn weak_quorum(&self) -> usize {
         self.f() + 1
     }
@@ -251,65 +251,6 @@ impl Watermarks {
     /// `H`, the highest sequence number accepted.
     pub fn high(&self) -> SeqNo {
         SeqNo(self.h.0.saturating_add(self.window))
-    }
-}
-
-/// The bounds a deployment agrees on. Every replica of a cluster must be given the same.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub struct Parameters {
-    /// `K`, the number of sequence numbers between checkpoints, at least 1. Source: OSDI'99 §4.3.
-    pub checkpoint_interval: u64,
-    /// `L`, the length of the window in slots, at least two checkpoint intervals.
-    pub window: u64,
-    /// The most requests in one batch, at least 1.
-    pub max_batch_requests: usize,
-    /// The most bytes of operations in one batch; a single request may use all of it.
-    pub max_batch_bytes: usize,
-    /// The most batches a primary has proposed and not yet executed. A batch that is not full is proposed only
-    /// when none is in flight, which is what makes batches grow under load.
-    pub max_in_flight: u64,
-}
-
-impl Default for Parameters {
-    /// A checkpoint every 128 batches, a window of two intervals, 64 requests or 32 KiB a batch.
-    fn default() -> Self {
-        Parameters {
-            checkpoint_interval: 128,
-            window: 256,
-            max_batch_requests: 64,
-            max_batch_bytes: 32 * 1024,
-            max_in_flight: 8,
-        }
-    }
-}
-
-impl Parameters {
-    /// The first bound that makes no sense for this cluster, in words, or nothing.
-    pub fn problem(&self, cluster: &Cluster) -> Option<&'static str> {
-        if self.checkpoint_interval == 0 {
-            return Some("the checkpoint interval must be at least 1");
-        }
-        if self.window < 2 * self.checkpoint_interval {
-            return Some("the window must be at least two checkpoint intervals");
-        }
-        if self.window > crate::message::MAX_WINDOW {
-            return Some("the window must be at most 1024 sequence numbers");
-        }
-        if self.max_batch_requests == 0 || self.max_batch_requests > crate::message::MAX_BATCH_REQUESTS {
-            return Some("a batch must hold between 1 and 1024 requests");
-        }
-        if self.max_batch_bytes == 0 || self.max_batch_bytes > crate::message::MAX_BATCH_BYTES {
-            return Some("a batch must hold between 1 byte and 256 KiB of operations");
-        }
-        if self.max_in_flight == 0 {
-            return Some("at least one batch must be allowed in flight");
-        }
-        if crate::wire::largest_new_view(cluster, self) > crate::wire::MAX_MESSAGE_BYTES {
-            return Some(
-                "a NEW-VIEW for this many replicas and this window can exceed 4 MiB: lower the window",
-            );
-        }
-        None
     }
 }
 

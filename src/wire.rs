@@ -11,14 +11,11 @@
 
 use crate::crypto::Crypto;
 use crate::message::Message;
+use crate::parameters::MAX_MESSAGE_BYTES;
 use crate::rejection::Rejection;
-use crate::types::{Cluster, Parameters};
 
 /// The version of the format; a message of another version is rejected.
 pub const VERSION: u8 = 1;
-/// The longest message, in bytes. A configuration whose NEW-VIEW could be longer has a
-/// [`problem`](Parameters::problem), which a host checks before it starts a replica.
-pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// What decoding may hold for each byte of its input, in bytes. The worst are sequence numbers of one byte
 /// each: eight in memory, in a list that has doubled to up to twice its length, with the old half beside it.
 pub const ALLOCATION_PER_BYTE: usize = 24;
@@ -48,21 +45,4 @@ pub fn decode<C: Crypto>(bytes: &[u8]) -> Result<Message<C>, Rejection> {
             _ => Err(Rejection::Malformed),
         },
     }
-}
-
-/// An upper bound on the bytes of the longest NEW-VIEW that a correct primary sends, with ed25519 signatures: a
-/// quorum of VIEW-CHANGEs, each with a certificate for every sequence number of the window, and an `O` as long
-/// as the window. A certificate of a faulty replica may hold the votes of all `n`, not of a quorum only.
-pub fn largest_new_view(cluster: &Cluster, parameters: &Parameters) -> usize {
-    let window = usize::try_from(parameters.window).unwrap_or(usize::MAX);
-    let (number, digest, signature) = (10, 32, 64);
-    let vote = 3 + signature;
-    let envelope = 4 + signature;
-    let certificate = 3 * number + digest + 1 + signature + cluster.n() * vote;
-    let pre_prepare = 2 * number + digest + envelope;
-    let view_change =
-        certificate.saturating_mul(window.saturating_add(1)).saturating_add(4 * number + envelope);
-    (view_change.saturating_mul(cluster.quorum()))
-        .saturating_add(pre_prepare.saturating_mul(window))
-        .saturating_add(3 * number + envelope)
 }

@@ -8,9 +8,10 @@ mod support;
 
 use pbft::crypto::Signed;
 use pbft::message::{Batch, Commit, Message, PrePrepare, Prepare, Request};
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::Destination;
-use pbft::types::{Bytes, ClientId, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
 use std::sync::Arc;
 use support::signing::{no_signature, some_digest};
 use support::{C, Msg, NONE, Net, Step, batch, only, small, was};

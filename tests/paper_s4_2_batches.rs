@@ -7,9 +7,10 @@ mod support;
 
 use pbft::kv::Operation;
 use pbft::message::Message;
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::Timer;
-use pbft::types::{Bytes, Parameters};
+use pbft::types::Bytes;
 use support::{Net, Step, request, small};
 
 #[test]

@@ -7,9 +7,9 @@
 mod support;
 
 use pbft::message::Message;
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::{Effect, Record};
-use pbft::types::Parameters;
 use rand::{RngExt, SeedableRng};
 use support::{C, Net, batch, only, small};
 

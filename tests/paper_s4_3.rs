@@ -7,9 +7,10 @@ mod support;
 
 use pbft::crypto::Signed;
 use pbft::message::{Checkpoint, Message, Status};
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::{Effect, Fact, Record, Timer};
-use pbft::types::{Digest, Parameters, ReplicaId, SeqNo, View};
+use pbft::types::{Digest, ReplicaId, SeqNo, View};
 use support::signing::{no_signature, some_digest};
 use support::{C, Msg, NONE, Net, Step, batch, only, small};
 

@@ -8,9 +8,10 @@ mod support;
 use pbft::crypto::Crypto;
 use pbft::kv::{KeyValue, Operation};
 use pbft::message::{Message, Wanted};
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::Timer;
-use pbft::types::{Bytes, Digest, Parameters, SeqNo};
+use pbft::types::{Bytes, Digest, SeqNo};
 use support::{C, Msg, Net, Step, batch, only, request, small, was};
 
 /// Replica 3 on its way to the state at 4, with the digest of the block it asked for first.

@@ -8,10 +8,11 @@ use pbft::crypto::ed25519::Ed25519;
 use pbft::crypto::{Crypto, Signed};
 use pbft::kv::Operation;
 use pbft::message::{Message, PrePrepare, ViewChange};
+use pbft::parameters::Parameters;
 use pbft::replica::{Durable, Effect, Effects, Replica, RestoreError, Setup, Timer};
 use pbft::service::Service;
 use pbft::store::{Identity, StoreError, open, seal};
-use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, View};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, View};
 use std::sync::Arc;
 use support_input::{Net, Real, small_parameters};
 
@@ -271,7 +272,7 @@ fn a_configuration_that_cannot_be_run_is_refused() {
         let mut setup = net.setups[2].clone();
         change(&mut setup);
         let started = Replica::<Real>::start(&setup, None, &mut Effects::new());
-        matches!(started, Err(RestoreError::Configuration(_))) && setup.problem().is_some()
+        matches!(started, Err(RestoreError::Configuration(_))) && setup.check_servable().is_err()
     };
     assert!(refuses(|setup| setup.parameters.checkpoint_interval = 0));
     assert!(refuses(|setup| setup.parameters.window = 0));
@@ -281,7 +282,10 @@ fn a_configuration_that_cannot_be_run_is_refused() {
     assert!(!refuses(|_| {}));
     let mut small = net.setups[2].clone();
     small.cluster = Cluster::new(3, 1);
-    assert!(small.defect().is_none() && small.problem().is_some(), "it can be explored, and must not serve");
+    assert!(
+        small.check_runnable().is_ok() && small.check_servable().is_err(),
+        "it can be explored, and must not serve"
+    );
 }
 
 #[test]

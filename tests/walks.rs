@@ -21,7 +21,7 @@ fn config(byzantine: &[u16], max_view: u64, rules: Rulebook) -> WorldConfig {
     }
 }
 
-/// Takes walks, at least so many in a hundred of the lazy world's combinations of histories on them.
+/// Takes walks that meet at least `percent` in a hundred of the lazy world's combinations of histories.
 fn projects(config: &WorldConfig, walks: u64, percent: usize) {
     let projection =
         project(config, walks, SEED, Limits::default(), &mut |_| true).expect("these bounds make sense");

@@ -16,7 +16,7 @@ type Pool = BTreeMap<ReplicaId, Vec<SignedViewChange>>;
 /// What is wrong with a `V`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Flaw {
-    /// So many VIEW-CHANGEs only.
+    /// Fewer VIEW-CHANGEs than a quorum: this number.
     Few(usize),
     /// A replica's VIEW-CHANGE is there more than once.
     Repeated,

@@ -7,8 +7,8 @@
 mod forgeries;
 mod lies;
 
-use pbft::actor::nodes;
 use pbft::message::Message;
+use pbft::replica::nodes;
 use pbft::replica::verify::verify;
 use pbft::replica::{Bundle, Effect, Effects, Event, Replica, Setup, Timer};
 use pbft::types::Digest;
@@ -88,7 +88,7 @@ impl<B: Bundle> Byzantine<B> {
     /// A replica that misbehaves in this way.
     ///
     /// # Panics
-    /// If the setup has a [`problem`](Setup::problem).
+    /// If the setup [cannot be run](Setup::check_runnable).
     pub fn new(setup: Arc<Setup<B>>, strategy: Strategy) -> Self {
         let core = Replica::start(&setup, None, &mut Effects::new()).expect("the initial state is sound");
         let digests = vec![Digest::NULL, Digest([9; 32])];

@@ -5,6 +5,10 @@
 //! properties, each with a mistake that violates it in that very world: same bounds, same Byzantine replicas, same
 //! exploration. A property that is not in the list is not claimed for the world.
 //!
+//! What happens in a world can happen in one that differs only in more views or more requests: nobody has to time out, nor to
+//! hear of a request. So, where nothing is lost by the exploration ([`Explore::None`], [`Explore::Lazy`]), such a world can fail
+//! in whatever way the smaller one can, however that was explored: its steps are steps of real replicas.
+//!
 //! The list is a table, `table.txt`: worlds, and indented below them properties with their mistakes. A mistake is
 //! either a rule switched off, which [`run`] verifies by exploring, or `seed:NAME`, a change of the source, which is
 //! verified where such changes are tried.
@@ -17,6 +21,7 @@ use crate::journal::Journal;
 use crate::matrix::{self, Status};
 use crate::mutants::Mutant;
 use crate::report::Explore;
+use crate::suite;
 use crate::world::{Clients, WorldConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -51,17 +56,26 @@ pub struct Claim {
     pub explore: Explore,
     /// The properties, each with what shows that it can fail.
     pub shown: BTreeMap<&'static str, Shown>,
+    /// The same of properties that can fail in a smaller world, with its name.
+    pub inherited: BTreeMap<&'static str, (Shown, String)>,
 }
 
 impl Claim {
     /// The properties that nothing is known to violate here.
     pub fn not_shown(&self) -> Vec<&'static str> {
-        properties().into_iter().filter(|property| !self.shown.contains_key(property)).collect()
+        let is_shown =
+            |property: &&str| self.shown.contains_key(property) || self.inherited.contains_key(property);
+        properties().into_iter().filter(|property| !is_shown(property)).collect()
     }
 
     /// The properties and what shows that they can fail, by name.
     pub fn by_name(&self) -> BTreeMap<String, String> {
-        self.shown.iter().map(|(property, shown)| (property.to_string(), shown.to_string())).collect()
+        let own = self.shown.iter().map(|(property, shown)| (property.to_string(), shown.to_string()));
+        let inherited = self.inherited.iter();
+        inherited
+            .map(|(property, (shown, world))| (property.to_string(), format!("{shown}, in {world}")))
+            .chain(own)
+            .collect()
     }
 }
 
@@ -90,8 +104,34 @@ pub fn of(config: &WorldConfig, explore: Explore) -> Option<Claim> {
     if config.rules.without.is_some() || config.clients == Clients::Actors {
         return None;
     }
-    let name = config.name();
-    all().into_iter().find(|claim| claim.world == name && claim.explore == explore)
+    let (name, all) = (config.name(), all());
+    let is_own = |claim: &&Claim| claim.world == name && claim.explore == explore;
+    let mut claim = all.iter().find(is_own).cloned().unwrap_or_else(|| Claim {
+        world: name,
+        explore,
+        shown: BTreeMap::new(),
+        inherited: BTreeMap::new(),
+    });
+    if explore != Explore::Layered {
+        let smaller = suite::all().into_iter().filter(|entry| contains(config, &entry.config));
+        let smaller: BTreeSet<String> = smaller.map(|entry| entry.config.name()).collect();
+        for other in all.iter().filter(|other| smaller.contains(&other.world)) {
+            for (&property, &shown) in &other.shown {
+                if !claim.shown.contains_key(property) {
+                    claim.inherited.entry(property).or_insert((shown, other.world.clone()));
+                }
+            }
+        }
+    }
+    (!claim.shown.is_empty() || !claim.inherited.is_empty()).then_some(claim)
+}
+
+/// Whether everything that happens in a world can happen in another.
+fn contains(world: &WorldConfig, smaller: &WorldConfig) -> bool {
+    let WorldConfig { max_view, requests, .. } = *world;
+    let grown = WorldConfig { max_view, requests, ..smaller.clone() };
+    // Without a window of its own a world has as many numbers as it has.
+    grown == *world && smaller.max_view <= max_view && smaller.requests <= requests
 }
 
 /// The claims as a table: worlds that can fail alike stand together, in the order of their first ones.
@@ -149,7 +189,12 @@ fn parse(text: &'static str) -> Result<Vec<Claim>, String> {
                 if twice {
                     return Err(format!("{first} {way} is there twice"));
                 }
-                claims.push(Claim { world: first.into(), explore, shown: BTreeMap::new() });
+                claims.push(Claim {
+                    world: first.into(),
+                    explore,
+                    shown: BTreeMap::new(),
+                    inherited: BTreeMap::new(),
+                });
             }
         }
     }
@@ -216,6 +261,26 @@ mod tests {
         let unknown: Vec<_> = known.difference(&claimed).collect();
         assert_eq!(unknown, Vec::<&(String, Explore)>::new(), "these are not claimed");
         assert!(all().iter().all(|claim| !claim.shown.is_empty()), "nothing can fail in some world");
+    }
+
+    #[test]
+    fn a_world_can_fail_in_the_ways_of_one_with_fewer_views_and_requests() {
+        let world = |name: &str| {
+            let entry = suite::all().into_iter().find(|entry| entry.config.name() == name);
+            entry.unwrap_or_else(|| panic!("{name}")).config
+        };
+        let (small, large) = (world("n4f1-byz0-v0k1r1b1"), world("n4f1-byz0-v2k1r2b1"));
+        assert!(contains(&large, &small) && contains(&small, &small) && !contains(&small, &large));
+        for other in ["n4f1-byz1-v2k1r2b1", "n4f1-byz0-v0k2r2b1", "n4f1-byz0-v0k1r2b2", "n3f1-byz0-v0k1r2b1"]
+        {
+            assert!(!contains(&world(other), &small), "{other}");
+        }
+        let claim = of(&large, Explore::Lazy).expect("much can fail there");
+        assert!(claim.inherited.values().any(|(_, from)| *from == small.name()), "{claim:?}");
+        assert!(claim.shown.keys().all(|property| !claim.inherited.contains_key(property)));
+        // What is lost by layers is not known.
+        let layered = of(&large, Explore::Layered).expect("something can fail there");
+        assert!(layered.inherited.is_empty());
     }
 
     #[test]

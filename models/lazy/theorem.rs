@@ -35,11 +35,14 @@
 //!   request waited for, the exponent of the time-out). So they are left out of the local system, and it does not matter
 //!   which of several NEW-VIEWs that differ in `V` alone a replica has received: what else a receiver takes from a NEW-VIEW, its
 //!   view, signer, min-s and `O`, is what tells NEW-VIEWs apart here.
+//! - *any V*: nor does anything else in `V` make a difference when it arrives. Every step by a NEW-VIEW is taken with others of
+//!   the same min-s and `O` too, which have between them every set of senders, every VIEW-CHANGE of `A`, larger `V` than a
+//!   quorum, and an order turned round (`alike`).
 //! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; the normal form of what it leads
 //!   to is that of the core; and, so that this does not hang on the notes of looks alone, every step is taken twice, on two states
 //!   that differ in what it has not been told and in what serves timers, and does the same.
 //! - *resending*: STATUS, FETCH and the status timer, whatever they say, change nothing at any core and are answered with
-//!   nothing but what has been sent on every path to it, what others have signed, and proofs ([`asked`](super::asked)).
+//!   nothing but what has been sent on every path to it, what others have signed, and proofs (`asked`).
 //! - *simulation*: for every step of the local system. What must have been delivered is worked out over all its paths
 //!   ([`must`](super::must)). The moves looked for use that, the event, what is available from the start (requests), and
 //!   time-outs.

@@ -10,10 +10,12 @@ pub use run::{OnProgress, Stage, run};
 pub use verdict::{RestsOn, Verdict};
 
 use crate::engine::{Exploration, INTERRUPTED, Outcome};
+use crate::expected;
 use crate::falsifiable::{self, Claim};
 use crate::lazy::{Conditions, Walked};
+use crate::mutants::Rulebook;
 use crate::trace::Execution;
-use crate::world::{Witness, Witnesses, WorldConfig};
+use crate::world::{Clients, Witness, Witnesses, WorldConfig};
 use pbft_properties::Violation;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -171,6 +173,8 @@ pub struct Report {
     pub not_shown_to_fail: Option<Vec<&'static str>>,
     /// Whether this was a hunt: see [`Verdict::Hunted`].
     pub hunt: bool,
+    /// What docs/WORLDS.md says of this world under the paper's rules, if that is something else: states and transitions.
+    pub expected: Option<(u64, u64)>,
     /// How often conditions of the reduction were tried; 0 without one.
     pub conditions_checked: u64,
     /// How often they failed.
@@ -317,6 +321,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         not_shown_to_fail: claim.as_ref().map(Claim::not_shown),
         can_fail: claim.map(|claim| claim.by_name()),
         hunt: options.hunt,
+        expected: expected(config, how, &exploration),
         conditions_checked: conditions.checked(),
         conditions_failed: conditions.failed(),
         walked: conditions.walked,
@@ -333,6 +338,15 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         execution: findings.execution,
         first_failures: (conditions.first.iter()).map(|(&name, first)| (name, first.what.clone())).collect(),
     }
+}
+
+/// The counts that docs/WORLDS.md has, if an exhausted exploration by the paper's rules has others.
+fn expected(config: &WorldConfig, how: Explore, found: &Exploration) -> Option<(u64, u64)> {
+    let is_whole = found.outcome == Outcome::Exhausted && config.rules == Rulebook::default();
+    let row =
+        expected::of(&config.name(), how).filter(|_| is_whole && config.clients == Clients::Implicit)?;
+    ((row.states, row.transitions) != (found.states, found.transitions))
+        .then_some((row.states, row.transitions))
 }
 
 fn needed(witnesses: &[Witness]) -> Vec<String> {

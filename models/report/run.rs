@@ -241,7 +241,7 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
     }
 }
 
-/// The violation that is so many steps away, as an execution of whole replicas.
+/// The violation that lies this number of steps away, as an execution of whole replicas.
 fn shown(world: &mut World, steps: usize) -> Option<Execution> {
     let mut executor = Executor::new(world.config()).ok()?;
     Execution::new(&mut executor, canonical::shortest(world, steps)?)

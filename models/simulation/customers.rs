@@ -3,11 +3,11 @@
 use super::Scheme;
 use super::network::{Happening, MS, Time};
 use super::run::{Node, Simulation};
-use pbft::actor::nodes;
 use pbft::client::{Client, ClientEffect, ClientEvent, ClientSetup};
 use pbft::crypto::Crypto;
 use pbft::kv::Operation;
 use pbft::message::Message;
+use pbft::replica::nodes;
 use pbft::rules::Rules;
 use pbft::types::{Bytes, Timestamp};
 use pbft_properties::Accepted;
@@ -30,7 +30,7 @@ pub(super) struct Customer<C: Crypto, R: Rules> {
     pub(super) current: (Timestamp, bool),
 }
 
-impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
+impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R> {
     pub(super) fn invoke_next(&mut self, node: usize) {
         let Node::Client(customer) = &self.nodes[node] else { return };
         let Some((operation, read_only)) = customer.workload.get(customer.done).cloned() else { return };

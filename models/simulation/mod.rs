@@ -59,7 +59,7 @@ impl Scheme for Symbolic {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Simulated<C, R>(PhantomData<(C, R)>);
 
-impl<C: Crypto, R: Rules + Copy + Debug + Ord + Hash> Bundle for Simulated<C, R> {
+impl<C: Crypto, R: Rules + Copy + Debug + Default + Ord + Hash> Bundle for Simulated<C, R> {
     type Crypto = C;
     type Service = KeyValue;
     type Rules = R;

@@ -3,7 +3,7 @@
 use super::network::{Happening, MS, Time};
 use super::run::{Node, Simulation};
 use super::{Failure, Scheme};
-use pbft::actor::nodes;
+use pbft::replica::nodes;
 use pbft::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Replica, Setup, Timer};
 use pbft::rules::Rules;
 use pbft::store::{Identity, open, seal};
@@ -29,12 +29,16 @@ pub(super) struct Server<B: Bundle> {
     pub(super) status: u64,
 }
 
-impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
+impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R> {
     pub(super) fn step(&mut self, node: usize, event: Event<C>) {
         let Node::Correct(server) = &mut self.nodes[node] else { return };
         let Some(replica) = &mut server.replica else { return };
         let mut effects = Effects::new();
         replica.step(&server.setup, event, &mut effects);
+        // States of mutants may break them.
+        if server.setup.rules == R::default() {
+            assert_eq!(replica.check_invariants(&server.setup), Ok(()), "replica {node}");
+        }
         self.carry_out(node, effects);
     }
 

@@ -10,11 +10,12 @@ use pbft::client::{Client, ClientDurable, ClientEvent, ClientSetup};
 use pbft::crypto::Crypto;
 use pbft::kv::KeyValue;
 use pbft::message::Message;
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
 use pbft::replica::{Durable, Event, Setup, Timer};
 use pbft::rules::Rules;
-use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, Timestamp};
+use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
 use pbft::wire;
 use pbft_properties::{Accepted, Catalogue, History, Snapshot, check_all};
 use rand::seq::IndexedRandom;
@@ -38,14 +39,14 @@ pub(super) enum Parcel<C: Crypto> {
 }
 
 /// Somebody on the network.
-pub(super) enum Node<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> {
+pub(super) enum Node<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> {
     Correct(Box<Server<Simulated<C, R>>>),
     Byzantine(Box<Byzantine<Simulated<C, R>>>),
     Client(Box<Customer<C, R>>),
 }
 
 /// One run.
-pub(super) struct Simulation<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> {
+pub(super) struct Simulation<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> {
     pub(super) config: Config,
     pub(super) cluster: Cluster,
     pub(super) parameters: Parameters,
@@ -68,7 +69,7 @@ pub(super) struct Simulation<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> {
 ///
 /// # Errors
 /// The first failure; the same configuration fails in the same way every time.
-pub fn run<C: Scheme, R: Rules + Copy + Debug + Ord + Hash>(
+pub fn run<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash>(
     config: &Config,
     rules: R,
 ) -> Result<Report, Failure> {
@@ -86,7 +87,7 @@ pub fn run<C: Scheme, R: Rules + Copy + Debug + Ord + Hash>(
     simulation.finish()
 }
 
-impl<C: Scheme, R: Rules + Copy + Debug + Ord + Hash> Simulation<C, R> {
+impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R> {
     pub(super) fn new(config: Config, rules: R) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let cluster = Cluster::new(config.n, config.f);

@@ -253,7 +253,7 @@ fn notes_of(step: &Told, (left, top): (usize, usize), chars: usize) -> Markup {
     }
 }
 
-/// The text in lines of at most so many characters, but for longer words.
+/// The text in lines no longer than the given number of characters, but for longer words.
 fn wrapped(text: &str, chars: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

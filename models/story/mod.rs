@@ -154,7 +154,7 @@ fn told(executor: &Executor, taken: &[Taken], at: usize, names: &Names) -> Told 
     let position = executor.nodes().iter().position(|&node| node == step.node).unwrap_or_default();
     let (from, what, is_delivery) = match &step.what {
         Happening::TimeOut => (None, "times out".to_string(), false),
-        Happening::Deliver(message) => (words::sender(message), in_short(message, names), true),
+        Happening::Deliver(message) => (message.signer(), in_short(message, names), true),
     };
     let (changes, replicas) = match step.node {
         Principal::Replica(_) => {

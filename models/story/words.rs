@@ -19,7 +19,7 @@ pub fn happens(step: &Step, names: &Names) -> String {
     match &step.what {
         Happening::TimeOut => format!("{} times out", name(step.node)),
         Happening::Deliver(message) => {
-            let from = sender(message).map(|from| name(from) + " ").unwrap_or_default();
+            let from = message.signer().map(|from| name(from) + " ").unwrap_or_default();
             format!("{from}-> {}  {}", name(step.node), in_short(message, names))
         }
     }
@@ -31,33 +31,6 @@ pub fn marked(step: &Step, names: &Names, config: &WorldConfig) -> String {
     happens(step, names) + &how
 }
 
-/// Who signed a message; nobody signs batches, blocks and certificates by themselves.
-pub(super) fn sender(message: &Msg) -> Option<Principal> {
-    match message {
-        Message::Request(m) => Some(m.signer),
-        Message::PrePrepare(m, _) => Some(m.signer),
-        Message::Prepare(m) => Some(m.signer),
-        Message::Commit(m) => Some(m.signer),
-        Message::Checkpoint(m) => Some(m.signer),
-        Message::ViewChange(m) => Some(m.signer),
-        Message::NewView(m) => Some(m.signer),
-        Message::Reply(m) => Some(m.signer),
-        Message::Status(m) => Some(m.signer),
-        Message::Fetch(m) => Some(m.signer),
-        Message::Batch(_) | Message::Block(_) | Message::Stable(_) => None,
-    }
-}
-
-/// The view, number and digest of a message of the normal case.
-fn slot(message: &Msg) -> Option<(View, SeqNo, Digest)> {
-    match message {
-        Message::PrePrepare(m, _) => Some((m.content.view, m.content.n, m.content.digest)),
-        Message::Prepare(m) => Some((m.content.view, m.content.n, m.content.digest)),
-        Message::Commit(m) => Some((m.content.view, m.content.n, m.content.digest)),
-        _ => None,
-    }
-}
-
 /// A message in a few words: `PRE-PREPARE v0 n1 d=A`.
 pub fn in_short(message: &Msg, names: &Names) -> String {
     let certificates = |all: &[PreparedCertificate<Symbolic>]| {
@@ -67,7 +40,7 @@ pub fn in_short(message: &Msg, names: &Names) -> String {
     let what = match message {
         Message::Request(m) => format!("c{} t{}", m.content.client.0, m.content.timestamp.0),
         Message::PrePrepare(..) | Message::Prepare(_) | Message::Commit(_) => {
-            let (view, n, digest) = slot(message).expect("these have one");
+            let (view, n, digest) = message.slot().expect("these have one");
             format!("v{} n{} d={}", view.0, n.0, names.of(digest))
         }
         Message::Checkpoint(m) => format!("n{} d={}", m.content.n.0, names.of(m.content.digest)),
@@ -188,14 +161,14 @@ fn voters(
         Happening::TimeOut => None,
     });
     let own = executor.sent(&last.came.after);
-    let own = own.into_iter().filter(|message| sender(message) == Some(node));
+    let own = own.into_iter().filter(|message| message.signer() == Some(node));
     let mut found: BTreeSet<String> = BTreeSet::new();
     for message in delivered.chain(own).filter(|message| message.name() == kind) {
-        let (Some(from), Some((its_view, its_n, its_digest))) = (sender(message), slot(message)) else {
+        let (Some(from), Some((its_view, its_n, its_digest))) = (message.signer(), message.slot()) else {
             continue;
         };
         let mark = match (its_view == view, its_digest == digest) {
-            _ if its_n != n || (its_view != view && sender(message) == Some(node)) => continue,
+            _ if its_n != n || (its_view != view && message.signer() == Some(node)) => continue,
             (true, true) => String::new(),
             (true, false) => format!(" (for {})", names.of(its_digest)),
             (false, _) => format!(" (of v{})", its_view.0),
@@ -230,7 +203,7 @@ fn new_view(executor: &Executor, last: &Taken, view: View) -> Option<String> {
 /// What is Byzantine about a step, given those before it.
 pub(super) fn byzantine(before: &[Taken], step: &Step, config: &WorldConfig) -> Option<String> {
     let Happening::Deliver(message) = &step.what else { return None };
-    let from = sender(message)?;
+    let from = message.signer()?;
     let Principal::Replica(replica) = from else { return of_client(message, config) };
     if !config.cluster.contains(replica) {
         return Some("an outsider".into());
@@ -266,7 +239,7 @@ fn named_sender(message: &Msg) -> Option<ReplicaId> {
 fn lie(before: &[Taken], message: &Msg, from: ReplicaId, config: &WorldConfig) -> Option<String> {
     let is_primary = |view| config.cluster.primary(view) == from;
     let delivered = before.iter().filter_map(|taken| match &taken.step.what {
-        Happening::Deliver(earlier) if sender(earlier) == Some(from.into()) => Some(earlier),
+        Happening::Deliver(earlier) if earlier.signer() == Some(from.into()) => Some(earlier),
         _ => None,
     });
     let mut same_kind = delivered.filter(|earlier| earlier.name() == message.name());
@@ -301,7 +274,7 @@ fn lie(before: &[Taken], message: &Msg, from: ReplicaId, config: &WorldConfig) -
 
 /// Whether two messages are for the same view and number, and for different digests.
 fn second(earlier: &Msg, message: &Msg) -> bool {
-    match (slot(earlier), slot(message)) {
+    match (earlier.slot(), message.slot()) {
         (Some((v, n, d)), Some((view, number, digest))) => (v, n) == (view, number) && d != digest,
         _ => false,
     }

@@ -7,9 +7,10 @@ use crate::journal::Journal;
 use crate::mutants::Rulebook;
 use pbft::client::ClientSetup;
 use pbft::crypto::Signed;
-use pbft::message::{MAX_WINDOW, Request};
+use pbft::message::Request;
+use pbft::parameters::{MAX_WINDOW, Parameters};
 use pbft::replica::Setup;
-use pbft::types::{Bytes, ClientId, Cluster, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

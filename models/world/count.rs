@@ -26,7 +26,7 @@ pub fn count_first_world(cluster: Cluster) -> u64 {
     let choose = |from: usize, take: usize| -> u64 {
         (0..take).fold(1, |product, i| product * (from - i) as u64 / (i as u64 + 1))
     };
-    // How many subsets of a set have fewer than so many elements.
+    // How many subsets of a set have fewer elements than a given number.
     let fewer =
         |from: usize, than: usize| (0..than.min(from + 1)).map(|take| choose(from, take)).sum::<u64>();
     // Before the primary has heard of the request.

@@ -4,9 +4,10 @@
 use super::tables::is_left_out;
 use super::{Modelled, WorldConfig};
 use crate::crypto::Symbolic;
-use pbft::actor::{ReplicaActor, Timeouts};
+use pbft::actor::ReplicaActor;
 use pbft::message::Message;
 use pbft::replica::Replica;
+use pbft::replica::Timeouts;
 use pbft::types::Cluster;
 use stateright::actor::{Actor, Command, Id, Out};
 use stateright::{Model, Property};

@@ -119,7 +119,7 @@ pub(crate) fn is_old(
         return certificate.proof.is_accepted();
     }
     let Some(id) = tables.named(message) else { return false };
-    if signer(message) != Some(Principal::Replica(replica)) && available(id) {
+    if message.signer() != Some(Principal::Replica(replica)) && available(id) {
         return true;
     }
     sent.any(|sent| sent == id || carries(tables.message(sent), message))
@@ -159,23 +159,6 @@ fn carries(new_view: &Message<Symbolic>, proposal: &Message<Symbolic>) -> bool {
         (Message::NewView(m), Message::PrePrepare(signed, _)) => m.content.pre_prepares.contains(signed),
         _ => false,
     }
-}
-
-/// Whose signature a message bears, if anybody's.
-fn signer(message: &Message<Symbolic>) -> Option<Principal> {
-    Some(match message {
-        Message::Request(m) => m.signer,
-        Message::PrePrepare(m, _) => m.signer,
-        Message::Prepare(m) => m.signer,
-        Message::Commit(m) => m.signer,
-        Message::Checkpoint(m) => m.signer,
-        Message::ViewChange(m) => m.signer,
-        Message::NewView(m) => m.signer,
-        Message::Reply(m) => m.signer,
-        Message::Status(m) => m.signer,
-        Message::Fetch(m) => m.signer,
-        Message::Batch(_) | Message::Block(_) | Message::Stable(_) => return None,
-    })
 }
 
 /// Everything that can be asked of a replica: the status timer, every STATUS, and a FETCH for everything there is.

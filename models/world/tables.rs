@@ -394,10 +394,7 @@ pub(super) fn is_left_out(message: &Message<Symbolic>, with_clients: bool) -> bo
 /// The sequence number that a message of the normal case is about.
 fn number(message: &Message<Symbolic>) -> Option<SeqNo> {
     match message {
-        Message::PrePrepare(m, _) => Some(m.content.n),
-        Message::Prepare(m) => Some(m.content.n),
-        Message::Commit(m) => Some(m.content.n),
         Message::Checkpoint(m) => Some(m.content.n),
-        _ => None,
+        other => other.slot().map(|(_, n, _)| n),
     }
 }

@@ -102,7 +102,8 @@ mod tests {
     use super::*;
     use crate::crypto::Symbolic;
     use crate::journal::Journal;
-    use pbft::types::{Cluster, Parameters, ReplicaId};
+    use pbft::parameters::Parameters;
+    use pbft::types::{Cluster, ReplicaId};
     use pbft_properties::{Catalogue, Property, Snapshot, ViewMonotonic};
     use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@
 //! state block by block from anybody, check each by itself, and resume where it stopped.
 
 use crate::crypto::Crypto;
-use crate::message::MAX_BLOCK_BYTES;
+use crate::parameters::MAX_BLOCK_BYTES;
 use crate::types::{Bytes, Digest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -62,6 +62,12 @@ impl<B: Bundle> Replica<B> {
         Ok(())
     }
 
+    /// Handles a CHECKPOINT. OSDI'99 §4.3: it is logged if
+    /// - its signature is right: [`verify`](super::verify::verify);
+    /// - n is a multiple of K, above h and not above H: `check_checkpoint`;
+    /// - it is the sender's first for n: `add_vote` (`one_vote_per_sender`).
+    ///
+    /// A quorum for one digest is the proof that makes it stable: `try_stable` (`checkpoint_quorum`).
     pub(super) fn on_checkpoint(
         &mut self,
         setup: &Setup<B>,
@@ -108,6 +114,11 @@ impl<B: Bundle> Replica<B> {
         if setup.rules.low_water_mark(n, self.watermarks(setup)) { Ok(()) } else { Err(Rejection::Duplicate) }
     }
 
+    /// Handles the proof of a stable checkpoint, sent to who is behind (OSDI'99 §4.3 leaves it open). It is taken if
+    /// - its votes prove it: [`verify`](super::verify::verify) (`checkpoint_proof`);
+    /// - it is above h: `check_stable` (`low_water_mark`).
+    ///
+    /// h advances, the log below is discarded, and a state that is missing is fetched: `make_stable`.
     pub(super) fn on_stable(
         &mut self,
         setup: &Setup<B>,

@@ -4,8 +4,9 @@ use super::durable::Record;
 use crate::crypto::Crypto;
 use crate::message::Message;
 use crate::rejection::Rejection;
-use crate::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
+use crate::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use serde::Serialize;
+use std::time::Duration;
 
 /// The timers of a replica. Their durations are the runtime's.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -28,6 +29,43 @@ pub enum Destination {
     Replica(ReplicaId),
     /// A client.
     Client(ClientId),
+}
+
+/// Time-outs of a replica on a real network. Models ignore them: any timer may fire at any time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// The progress time-out at exponent 0.
+    pub progress: Duration,
+    /// The interval between two STATUS messages.
+    pub status: Duration,
+}
+
+impl Default for Timeouts {
+    /// Half a second without progress starts a view change; STATUS every 100 ms.
+    fn default() -> Self {
+        Timeouts { progress: Duration::from_millis(500), status: Duration::from_millis(100) }
+    }
+}
+
+impl Timeouts {
+    /// How long the timer runs.
+    pub fn duration(&self, timer: Timer) -> Duration {
+        match timer {
+            Timer::Progress { backoff } => self.progress * 2u32.pow(u32::from(backoff)),
+            Timer::Status => self.status,
+        }
+    }
+}
+
+/// The node that a destination stands for; every other replica for [`Destination::Replicas`].
+pub fn nodes(cluster: &Cluster, own: usize, to: Destination) -> Vec<usize> {
+    match to {
+        Destination::Replicas => (0..cluster.n()).filter(|&node| node != own).collect(),
+        Destination::Replica(replica) => vec![usize::from(replica.0)],
+        Destination::Client(client) => {
+            vec![cluster.n() + usize::try_from(client.0).expect("a client index fits in a usize")]
+        }
+    }
 }
 
 /// What a replica has done, in terms that properties are stated in. Never read by the replica itself.
@@ -142,6 +180,7 @@ pub enum Effect<C: Crypto> {
 }
 
 /// The effects of one step, in order. Empty for a step that did nothing.
+#[must_use = "effects must be carried out, in their order"]
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Effects<C: Crypto> {
     list: Vec<Effect<C>>,

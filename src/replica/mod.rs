@@ -14,10 +14,38 @@
 //! | `new_view` | choosing and entering the next | §4.4 |
 //! | `status` | retransmission | thesis §5.2 |
 //! | `state_transfer` | catching up | §4.3, thesis §5.3 |
+//! | `timer` | the progress timer | §4.4, §4.5.2 |
+//! | `verify` | what is checked of a message without the state | §4.1 to §4.4 |
+//! | `log` | votes logged; `prepared`, `committed-local` | §4.2 |
+//! | `durable` | what survives a crash, and the records that change it | |
+//! | `effects` | what a step asks for | |
+//! | `blocks` | the tree over a snapshot of the state | thesis §5.3 |
 //! | `restore` | starting and restarting | |
 //! | `normal_form` | what an exploration may forget | |
 //! | `subject` | which messages an exploration need not try | |
 //! | `noted`, `received`, `parts` | what a step depends on | |
+//!
+//! # Transitions
+//!
+//! Guards are rules by their names in [`Rules`], beside plain comparisons; [`verify::verify`] has checked the rest.
+//! Every step may also start or stop the progress timer.
+//!
+//! | event | guards | record | sends | fact |
+//! |---|---|---|---|---|
+//! | REQUEST | `at_most_once` on execution; timestamp | `PrePrepared` at the primary | PRE-PREPARE, or the REQUEST to the primary, or the last REPLY | `PrePrepared` |
+//! | REQUEST, read-only | `reads_wait_for_prepared` | | REPLY | |
+//! | PRE-PREPARE | `leave_old_view`, `stop_after_view_change`, watermarks, `first_pre_prepare_wins`, `null_only_in_o` | `PrePrepared` | PREPARE | `PrePrepared` |
+//! | PREPARE | the same of its slot, `primary_does_not_prepare`, `one_vote_per_sender`; `prepare_quorum`, `prepared_has_batch` | `Prepared` | COMMIT | `Prepared` |
+//! | COMMIT | the same of its slot, `one_vote_per_sender`; `commit_quorum` | `Executed` | REPLYs; CHECKPOINT at a multiple of K | `Committed`, `Executed`, `CheckpointTaken` |
+//! | CHECKPOINT | watermarks, `one_vote_per_sender`; `checkpoint_quorum` | `Stable`, `Snapshot` | what the window now has room for | `CheckpointStable` |
+//! | STABLE | `checkpoint_proof`, `low_water_mark` | `Stable` | FETCH of the state, if it is missing | `CheckpointStable` |
+//! | VIEW-CHANGE | `distinct_view_changes`; `join_threshold`; `view_change_quorum` | `ViewChange`; `NewView` at the new primary | VIEW-CHANGE, NEW-VIEW | `ViewLeft`, `ViewEntered` |
+//! | NEW-VIEW | `view_increases`, `first_new_view_wins`, `backups_recompute_o` | `Stable`, `NewView` | PREPARE for each entry of O | `ViewEntered`, `PrePrepared` |
+//! | BATCH | it is named by the log and missing | `Batch` | COMMIT, if prepared now | `Prepared` |
+//! | BLOCK | `transfer_verified` | `Snapshot` at the last one | FETCH for more | `StateTransferred` |
+//! | STATUS, FETCH | | | what the sender lacks | |
+//! | progress timer | | `ViewChange` | VIEW-CHANGE | `ViewLeft` |
+//! | status timer | `view_change_retransmitted` | | STATUS, FETCH, the last VIEW-CHANGE | |
 //!
 //! Two decisions run through all of them. What must survive a crash is in [`Durable`] and changes only by
 //! records that are effects too. And what is merely received (votes, VIEW-CHANGEs) is forgotten as soon as
@@ -29,10 +57,12 @@ mod clients;
 pub mod durable;
 pub mod effects;
 mod execute;
+mod invariants;
 mod log;
 mod new_view;
 mod normal;
 mod normal_form;
+#[doc(hidden)]
 pub mod noted;
 mod parts;
 mod received;
@@ -40,27 +70,33 @@ mod restore;
 mod state_transfer;
 mod status;
 mod subject;
+mod timer;
 pub mod verify;
 mod view_change;
 
 pub use clients::{ClientTable, LastReply};
 pub use durable::{Durable, Record, Snapshot};
-pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timer};
+pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timeouts, Timer, nodes};
+pub use invariants::BrokenInvariant;
+#[doc(hidden)]
 pub use new_view::compute_o;
+#[doc(hidden)]
 pub use parts::Receipt;
 pub use restore::RestoreError;
+#[doc(hidden)]
 pub use subject::Subject;
 
 use crate::crypto::{Content, Crypto, Signed, Value, Verified};
 use crate::message::{Message, Request, ViewChange};
+use crate::parameters::{ConfigError, Parameters};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::service::Service;
-use crate::types::{ClientId, Cluster, Parameters, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
-use noted::{Apart, Cells, Noted, Part, apart};
+use crate::types::{ClientId, Cluster, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
+use noted::{Noted, Part, apart};
 use received::{Left, Received, Voted};
 use state_transfer::Transfer;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -109,34 +145,41 @@ impl<B: Bundle> Clone for Setup<B> {
 }
 
 impl<B: Bundle> Setup<B> {
-    /// Why no replica can be run with this at all, if that is so. Models run with it.
-    pub fn defect(&self) -> Option<&'static str> {
+    /// Checks that a replica can be run with this at all. Models run with no more.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub fn check_runnable(&self) -> Result<(), ConfigError> {
         let signer = Principal::Replica(self.id);
         if !self.cluster.contains(self.id) {
-            return Some("the replica's number is not below the number of replicas");
+            return Err(ConfigError::NoSuchReplica);
         }
         if B::Crypto::signer(&self.keys) != signer {
-            return Some("the keys are another node's");
+            return Err(ConfigError::ForeignKeys);
         }
         if self.cluster.quorum() > self.cluster.n() {
-            return Some("a quorum is more replicas than there are");
+            return Err(ConfigError::QuorumAboveN);
         }
         let Parameters { checkpoint_interval, window, max_batch_requests, .. } = self.parameters;
         if checkpoint_interval == 0 || window == 0 || max_batch_requests == 0 {
-            return Some("the checkpoint interval, the window and the size of a batch must be at least 1");
+            return Err(ConfigError::Zero);
         }
-        None
+        Ok(())
     }
 
-    /// Why this must not serve clients, if that is so: what a host checks before it starts a replica.
+    /// Checks that this may serve clients: what a host does before it starts a replica.
     ///
-    /// Beyond [`Setup::defect`]: `n >= 3f + 1`, and bounds that leave room to make progress
-    /// ([`Parameters::problem`]).
-    pub fn problem(&self) -> Option<&'static str> {
+    /// Beyond [`Setup::check_runnable`]: `n >= 3f + 1`, and bounds that leave room to make progress
+    /// ([`Parameters::check`]).
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub fn check_servable(&self) -> Result<(), ConfigError> {
         if !self.cluster.tolerates_f() {
-            return Some("n must be at least 3f + 1");
+            return Err(ConfigError::TooFewReplicas);
         }
-        self.defect().or_else(|| self.parameters.problem(&self.cluster))
+        self.check_runnable()?;
+        self.parameters.check(&self.cluster)
     }
 
     /// `content`, signed by this replica.
@@ -274,65 +317,6 @@ impl<B: Bundle> Replica<B> {
         if setup.rules.persist_votes() {
             effects.push(Effect::Persist(record));
         }
-    }
-
-    // --- the progress timer ---
-
-    /// For what the progress timer runs, if it does: it restarts whenever this changes.
-    ///
-    /// OSDI'99 §4.4: in a view, for a request this replica waits to execute (the primary too, which may be cut
-    /// off). §4.5.2: between views, once a
-    /// quorum has left for this view or, going beyond the paper, for a later one: such a replica retransmits
-    /// only its last VIEW-CHANGE, and if the earlier one was lost, nobody would ever time out.
-    fn timer_reason(&self, setup: &Setup<B>) -> Option<TimerReason> {
-        match self.durable.leaving() {
-            Some(target) => {
-                let higher = Cells { from: target, ..ViewChanges::<B::Crypto>::all() };
-                let left: BTreeSet<ReplicaId> =
-                    self.view_changes.keys(higher).map(|left| left.replica).collect();
-                (left.len() >= setup.rules.view_change_quorum(&setup.cluster)).then_some((target, None))
-            }
-            None => {
-                setup.rules.timer_on_request(self.awaited.is_some()).then_some((self.view(), *self.awaited))
-            }
-        }
-    }
-
-    fn adjust_timer(
-        &mut self,
-        setup: &Setup<B>,
-        before: Apart<Option<TimerReason>>,
-        effects: &mut Effects<B::Crypto>,
-    ) {
-        let awaited = apart(|| self.next_awaited());
-        self.awaited.set_apart(awaited);
-        let order = before.map(|&before| {
-            let after = self.timer_reason(setup);
-            (after != before).then(|| match after {
-                Some(_) => Effect::SetTimer(Timer::Progress { backoff: *self.backoff }),
-                None => Effect::CancelProgressTimer,
-            })
-        });
-        order.order(effects);
-    }
-
-    /// Chooses the request to wait for: after the one awaited before, in the order of clients, so that no
-    /// client is passed over for ever by a primary that serves the others.
-    fn next_awaited(&self) -> Option<(ClientId, Timestamp)> {
-        let still_waiting = self.awaited.is_some_and(|(client, timestamp)| {
-            self.requests.pool.get(&client).is_some_and(|request| request.content.timestamp == timestamp)
-        });
-        if still_waiting {
-            return *self.awaited;
-        }
-        let after = self.awaited.map_or(ClientId(0), |(client, _)| ClientId(client.0.saturating_add(1)));
-        (self.requests.pool.range(after..).next().or_else(|| self.requests.pool.iter().next()))
-            .map(|(&client, request)| (client, request.content.timestamp))
-    }
-
-    fn on_progress_timeout(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
-        let current = self.durable.leaving().unwrap_or(self.view());
-        self.start_view_change(setup, current.next(), effects);
     }
 
     // --- what others may know ---

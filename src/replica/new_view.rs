@@ -4,7 +4,8 @@ use super::noted::Cells;
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, ViewChanges};
 use crate::certificate::StableCertificate;
 use crate::crypto::{Crypto, Signed};
-use crate::message::{MAX_WINDOW, Message, NewView, PrePrepare, ViewChange};
+use crate::message::{Message, NewView, PrePrepare, ViewChange};
+use crate::parameters::MAX_WINDOW;
 use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::types::{Digest, SeqNo, View};
@@ -79,6 +80,7 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// Whether this replica waits for VIEW-CHANGEs to send NEW-VIEW for `target`.
+    #[doc(hidden)]
     pub fn assembles_new_view(&self, setup: &Setup<B>, target: View) -> bool {
         self.durable.leaving() == Some(target) && setup.cluster.primary(target) == setup.id
     }
@@ -97,6 +99,13 @@ impl<B: Bundle> Replica<B> {
         Ok(())
     }
 
+    /// Handles a NEW-VIEW at a backup. OSDI'99 §4.4: it is accepted if
+    /// - it is signed by the primary of v + 1, the VIEW-CHANGEs in V are valid for v + 1, and O is what V determines:
+    ///   [`verify`](super::verify::verify) (`only_primary_proposes`, `view_change_quorum`, `distinct_view_changes`,
+    ///   `view_changes_match_view`, `backups_recompute_o`);
+    /// - the view may still be entered: `check_new_view` (`view_increases`, `first_new_view_wins`).
+    ///
+    /// It then enters the view: min-s becomes stable, O is the log, and it sends PREPARE for each entry: `enter`.
     pub(super) fn on_new_view(
         &mut self,
         setup: &Setup<B>,

@@ -7,9 +7,10 @@ use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup};
 use crate::certificate::PreparedCertificate;
 use crate::crypto::{Claim, Crypto, Signed};
 use crate::message::{Batch, Commit, Fetch, Message, PrePrepare, Prepare, Wanted};
+use crate::parameters::Parameters;
 use crate::rejection::Rejection;
 use crate::rules::Rules;
-use crate::types::{Digest, Parameters, ReplicaId, SeqNo, View};
+use crate::types::{Digest, ReplicaId, SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -100,6 +101,14 @@ impl<B: Bundle> Replica<B> {
         Ok(())
     }
 
+    /// Handles a PRE-PREPARE at a backup. OSDI'99 §4.2: it accepts one if
+    /// - the signatures of the request and of the PRE-PREPARE are right, and d is the digest of m:
+    ///   [`verify`](super::verify::verify), with `only_primary_proposes`, `request_authentic` and `digest_names_batch`;
+    /// - it is in view v, and has not left it: `check_slot` (`leave_old_view`, `stop_after_view_change`);
+    /// - it has accepted no other digest for v and n: here (`first_pre_prepare_wins`);
+    /// - n is between h and H: `check_slot` (`low_water_mark`, `high_water_mark`).
+    ///
+    /// The null request comes in `O` only: here (`null_only_in_o`). It then logs the batch and sends PREPARE.
     pub(super) fn on_pre_prepare(
         &mut self,
         setup: &Setup<B>,
@@ -149,6 +158,12 @@ impl<B: Bundle> Replica<B> {
         effects.send(Destination::Replicas, Message::Prepare(prepare));
     }
 
+    /// Handles a PREPARE. OSDI'99 §4.2: it is logged if
+    /// - its signature is right: [`verify`](super::verify::verify) (`signer_is_sender`, `members_only`);
+    /// - its view is the replica's, and n is between h and H: `check_slot`;
+    /// - it is a backup's: here (`primary_does_not_prepare`), and the sender's first: `add_vote` (`one_vote_per_sender`).
+    ///
+    /// `prepared` may have become true: `try_prepared` makes the certificate and sends COMMIT.
     pub(super) fn on_prepare(
         &mut self,
         setup: &Setup<B>,
@@ -215,6 +230,12 @@ impl<B: Bundle> Replica<B> {
         effects.send(Destination::Replicas, Message::Commit(commit));
     }
 
+    /// Handles a COMMIT. OSDI'99 §4.2: it is logged if
+    /// - its signature is right: [`verify`](super::verify::verify);
+    /// - its view is the replica's, and n is between h and H: `check_slot`;
+    /// - it is the sender's first: `add_vote` (`one_vote_per_sender`).
+    ///
+    /// `committed-local` may have become true: `try_committed` executes.
     pub(super) fn on_commit(
         &mut self,
         setup: &Setup<B>,
@@ -270,6 +291,9 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
+    /// Handles a batch by itself, fetched because a new view names it (not in the paper). It is taken if an accepted
+    /// PRE-PREPARE lacks it: here. Its requests' signatures and its size: [`verify`](super::verify::verify). What it was
+    /// accepted for may then be prepared.
     pub(super) fn on_batch(
         &mut self,
         setup: &Setup<B>,

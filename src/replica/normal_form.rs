@@ -11,6 +11,7 @@ use crate::types::{SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+#[doc(hidden)]
 impl<B: Bundle> Replica<B> {
     /// This state without dead parts: what no step reads again, whatever arrives.
     ///

@@ -71,6 +71,7 @@ impl<B: Bundle> Receipt<B> {
     }
 }
 
+#[doc(hidden)]
 impl<B: Bundle> Replica<B> {
     /// The cells that hold something.
     pub fn cells(&self) -> impl Iterator<Item = Cell> {

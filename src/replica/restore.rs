@@ -8,6 +8,7 @@ use super::{
     Bundle, Destination, Durable, Effect, Effects, Record, Replica, Requests, Setup, Snapshot, Timer,
 };
 use crate::message::{Commit, Prepare};
+use crate::parameters::ConfigError;
 use crate::rules::Rules;
 use crate::types::{Digest, SeqNo, View};
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 /// The durable state is not one that this replica, with this configuration, can have written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// The snapshot is not the state of this service.
     #[error("the stored snapshot is not a state of this service")]
@@ -33,7 +35,7 @@ pub enum RestoreError {
     Gap(u64),
     /// The configuration itself cannot be run.
     #[error("this configuration cannot be run: {0}")]
-    Configuration(&'static str),
+    Configuration(ConfigError),
     /// The NEW-VIEW is not that of the view, or the VIEW-CHANGE does not lead out of it.
     #[error("the view in the store does not fit the NEW-VIEW or the VIEW-CHANGE stored with it")]
     View,
@@ -46,15 +48,13 @@ impl<B: Bundle> Replica<B> {
     ///
     /// # Errors
     /// If the durable state is damaged or another replica's (it is never taken as empty), or the configuration
-    /// makes no sense ([`Setup::defect`]).
+    /// makes no sense ([`Setup::check_runnable`]).
     pub fn start(
         setup: &Setup<B>,
         stored: Option<Durable<B::Crypto>>,
         effects: &mut Effects<B::Crypto>,
     ) -> Result<Self, RestoreError> {
-        if let Some(problem) = setup.defect() {
-            return Err(RestoreError::Configuration(problem));
-        }
+        setup.check_runnable().map_err(RestoreError::Configuration)?;
         let mut replica = match stored {
             None => Self::initial(setup),
             Some(durable) => Self::restored(setup, durable, effects)?,
@@ -178,7 +178,7 @@ impl<B: Bundle> Replica<B> {
     }
 }
 
-fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), RestoreError> {
+pub(super) fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), RestoreError> {
     if durable.view_change.as_ref().is_some_and(|own| own.content.replica != setup.id) {
         return Err(RestoreError::Foreign);
     }

@@ -142,6 +142,8 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
+    /// Handles a block of state (OSDI'99 §4.3 leaves the transfer open; Castro's thesis, §5.3). It is taken if the tree that
+    /// is being fetched names its digest: here (`transfer_verified`). The last one installs the state.
     pub(super) fn on_block(
         &mut self,
         setup: &Setup<B>,

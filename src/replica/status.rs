@@ -13,6 +13,8 @@ use crate::types::SeqNo;
 const MAX_RESENT: usize = 32;
 
 impl<B: Bundle> Replica<B> {
+    /// The status timer fires: says what this replica has, and asks again for what it lacks (Castro's thesis, §5.2). A
+    /// VIEW-CHANGE that waits is sent again (OSDI'99 §4.5.2; `view_change_retransmitted`).
     pub(super) fn on_status_timeout(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
         effects.push(Effect::SetTimer(Timer::Status));
         self.send_status(setup, Destination::Replicas, effects);
@@ -45,6 +47,10 @@ impl<B: Bundle> Replica<B> {
         self.durable.log.range((view, n.next())..=(view, SeqNo(u64::MAX))).map(|(&(_, n), _)| n)
     }
 
+    /// Handles a STATUS (Castro's thesis, §5.2): sends the sender again what it lacks, and changes nothing.
+    /// - The proof of the stable checkpoint and this replica's CHECKPOINTs above it: `resend_checkpoints` (§4.3).
+    /// - The NEW-VIEW to who is in an earlier view: here (`resume_on_catch_up`).
+    /// - Votes and batches to who is in this view: `resend_slots`.
     pub(super) fn on_status(
         &mut self,
         setup: &Setup<B>,
@@ -110,6 +116,7 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
+    /// Handles a FETCH: sends the batch or block of that digest, if it is here. Not in the paper; nothing is promised.
     pub(super) fn on_fetch(
         &mut self,
         setup: &Setup<B>,

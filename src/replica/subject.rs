@@ -57,6 +57,7 @@ impl Subject {
     }
 }
 
+#[doc(hidden)]
 impl<B: Bundle> Replica<B> {
     /// Whether any message about `subject` can change this state or be answered. If not, all are rejected.
     pub fn heeds(&self, setup: &Setup<B>, subject: Subject) -> bool {

@@ -6,8 +6,9 @@
 use super::{Bundle, Setup, compute_o};
 use crate::certificate::{PreparedCertificate, StableCertificate};
 use crate::crypto::{Claim, Content, Crypto, Evidence, Signed, Verified};
-use crate::message::{Batch, Checkpoint, MAX_BLOCK_BYTES, MAX_RESULT_BYTES};
+use crate::message::{Batch, Checkpoint};
 use crate::message::{Message, NewView, PrePrepare, Prepare, Request, ViewChange};
+use crate::parameters::{MAX_BLOCK_BYTES, MAX_RESULT_BYTES};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::types::{Cluster, Digest, Principal, ReplicaId, SeqNo};

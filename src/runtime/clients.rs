@@ -17,11 +17,11 @@
 use super::control::{self, Answer, Control, Hello, Query};
 use super::counters::Counters;
 use super::transport::{MAX_DATAGRAM_BYTES, Transport};
-use crate::actor::nodes;
 use crate::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
 use crate::crypto::{Crypto, Signed};
 use crate::message::Message;
 use crate::replica::Subject;
+use crate::replica::nodes;
 use crate::replica::verify::Membership;
 use crate::rules::Rules;
 use crate::types::{Bytes, ClientId, ReplicaId, Timestamp};
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a waiting client says again where it is, in case a replica has restarted.
 const HELLO_INTERVAL: Duration = Duration::from_secs(2);
-/// A client waits so many times as long as operations take, if that is more than its time-out.
+/// A client waits this multiple of the time that operations take, if that is more than its time-out.
 const PATIENCE: u32 = 4;
 /// The longest wait for a datagram, and so how late a time-out may be noticed.
 const TICK: Duration = Duration::from_millis(4);

@@ -4,7 +4,7 @@ use crate::rejection::Rejection;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Processor time is measured for one of so many calls, which counts for all: asking the kernel for it, twice for each
+/// Processor time is measured for one call of this number, which counts for all: asking the kernel for it, twice for each
 /// message and phase, would take a twentieth of it. A prime, so that no pattern of messages keeps in step with it.
 const SAMPLED: u64 = 13;
 

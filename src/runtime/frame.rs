@@ -111,7 +111,7 @@ impl Fragment<'_> {
         let last = usize::from(self.index) + 1 == count;
         self.index < self.count
             && count >= 2
-            && total <= crate::wire::MAX_MESSAGE_BYTES
+            && total <= crate::parameters::MAX_MESSAGE_BYTES
             && count <= total.div_ceil(MIN_FRAGMENT)
             && !self.bytes.is_empty()
             && self.bytes.len() < total

@@ -3,14 +3,15 @@
 use super::addresses::Addresses;
 use super::control::{self, Answer, Control, Status};
 use super::counters::Counters;
-use super::options::{Options, StartError, Witness};
+use super::options::{Options, StartError, StopError, Witness};
 use super::output::{CarriedOut, Outgoing, Output};
 use super::store::Store;
 use super::transport::{MAX_DATAGRAM_BYTES, Transport};
-use crate::actor::Timeouts;
 use crate::crypto::{Signed, Verified};
 use crate::message::Message;
+use crate::parameters::ConfigError;
 use crate::rejection::Rejection;
+use crate::replica::Timeouts;
 use crate::replica::verify::verify;
 use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
 use crate::store::Identity;
@@ -33,7 +34,7 @@ const MAX_HOLD: Duration = Duration::from_millis(4);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest sleep of the thread that watches the timers, and so how late one may fire.
 const TICK: Duration = Duration::from_millis(10);
-/// A replica that waits in vain says what it has so many times as often.
+/// A replica that waits in vain sends STATUS this many times more often.
 const HURRY: u32 = 4;
 /// A tick that took so much longer than asked for means that the whole process was stopped.
 const FROZEN: Duration = Duration::from_millis(200);
@@ -87,13 +88,11 @@ impl<B: Bundle> Host<B> {
     /// Starts a replica from its store and runs it.
     ///
     /// # Errors
-    /// If the configuration has a [`problem`](Setup::problem), the store is refused, or the machine fails.
+    /// If the configuration [cannot serve](Setup::check_servable), the store is refused, or the machine fails.
     pub fn start(setup: Setup<B>, options: Options<B>) -> Result<Self, StartError> {
-        if let Some(problem) = setup.problem() {
-            return Err(StartError::Configuration(problem));
-        }
+        setup.check_servable().map_err(StartError::Configuration)?;
         if options.replicas.len() != setup.cluster.n() {
-            return Err(StartError::Configuration("there must be one address for each replica"));
+            return Err(StartError::Configuration(ConfigError::Addresses));
         }
         let identity = Identity {
             domain: options.domain,
@@ -195,14 +194,14 @@ impl<B: Bundle> Host<B> {
     ///
     /// # Errors
     /// What stopped it before, if something did.
-    pub fn stop(&self) -> Result<(), String> {
+    pub fn stop(&self) -> Result<(), StopError> {
         self.shared.stop.store(true, Relaxed);
         for thread in lock(&self.threads).drain(..) {
             if thread.join().is_err() {
                 self.shared.fail("a thread panicked".into());
             }
         }
-        lock(&self.shared.failure).take().map_or(Ok(()), Err)
+        lock(&self.shared.failure).take().map_or(Ok(()), |why| Err(StopError(why)))
     }
 }
 
@@ -281,15 +280,7 @@ impl<B: Bundle> Shared<B> {
 
     /// Remembers that a replica is alive.
     fn note_sender(&self, message: &Message<B::Crypto>) {
-        let signer = match message {
-            Message::PrePrepare(m, _) => m.signer,
-            Message::Prepare(m) => m.signer,
-            Message::Commit(m) => m.signer,
-            Message::Status(m) => m.signer,
-            Message::ViewChange(m) => m.signer,
-            _ => return,
-        };
-        if let Principal::Replica(ReplicaId(replica)) = signer
+        if let Some(Principal::Replica(ReplicaId(replica))) = message.signer()
             && let Some(heard) = self.heard.get(usize::from(replica))
         {
             *lock(heard) = Some(Instant::now());
@@ -326,6 +317,7 @@ impl<B: Bundle> Shared<B> {
         let before = Instant::now();
         self.counters.timed(&self.counters.step_ns, || core.replica.step(&self.setup, event, &mut effects));
         self.counters.stepped(before.elapsed());
+        debug_assert_eq!(core.replica.check_invariants(&self.setup), Ok(()));
         let watched =
             watched.and_then(|()| core.witness.as_ref().map_or(Ok(()), |w| lock(w).effects(&effects)));
         if let Err(error) = watched {

@@ -33,19 +33,22 @@
 //! sends again what matters. Incomplete messages are bounded by sender ([`reassembly`]), messages kept to send
 //! fragments again by number and bytes ([`transport`]), addresses of clients by the registered clients.
 
+#[doc(hidden)]
 pub mod addresses;
 pub mod clients;
 pub mod control;
+#[doc(hidden)]
 pub mod counters;
-pub mod frame;
+mod frame;
 pub mod host;
 pub mod journal;
 mod options;
 mod output;
-pub mod reassembly;
+mod reassembly;
 pub mod store;
+#[doc(hidden)]
 pub mod transport;
 
 pub use clients::{Clients, Completion};
 pub use host::Host;
-pub use options::{Options, StartError, Witness};
+pub use options::{Options, StartError, StopError, Witness};

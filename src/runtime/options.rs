@@ -1,7 +1,8 @@
 //! What a host is given, and why it may not start.
 
 use super::store::OpenError;
-use crate::actor::Timeouts;
+use crate::parameters::ConfigError;
+use crate::replica::Timeouts;
 use crate::replica::{Bundle, Durable, Effects, Event, RestoreError};
 use crate::types::Digest;
 use std::io;
@@ -60,12 +61,18 @@ pub trait Witness<B: Bundle>: Send {
     fn carried_out(&mut self, steps: u64) -> io::Result<()>;
 }
 
+/// Why a replica that ran has stopped by itself: a thread panicked, or the machine failed and it stopped, losing nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct StopError(pub String);
+
 /// Why a replica cannot be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The configuration must not serve.
     #[error("{0}")]
-    Configuration(&'static str),
+    Configuration(ConfigError),
     /// The store is refused.
     #[error(transparent)]
     Store(#[from] OpenError),

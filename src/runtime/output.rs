@@ -27,7 +27,7 @@ pub(super) enum Outgoing<C: Crypto> {
         /// Whether the snapshot was fetched: then it does not follow from earlier records.
         fetched: bool,
     },
-    /// All of the first so many steps is before this; for a witness.
+    /// How many steps come wholly before this; for a witness.
     Steps(u64),
 }
 
@@ -171,9 +171,10 @@ mod tests {
     use crate::crypto::Signed;
     use crate::crypto::ed25519::{Ed25519, KeyRing};
     use crate::message::{Fetch, Wanted};
+    use crate::parameters::Parameters;
     use crate::replica::Durable;
     use crate::store::Identity;
-    use crate::types::{Digest, Parameters};
+    use crate::types::Digest;
     use std::time::Duration;
 
     /// A store that cannot be written is found out before the messages of the same group leave, in whatever order the group

@@ -10,16 +10,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The bytes of incomplete messages kept for a configured replica.
-const REPLICA_BYTES: usize = 4 * crate::wire::MAX_MESSAGE_BYTES;
+const REPLICA_BYTES: usize = 4 * crate::parameters::MAX_MESSAGE_BYTES;
 /// The same for anybody else: enough for the longest request, twice.
-const STRANGER_BYTES: usize = 4 * crate::message::MAX_BATCH_BYTES;
+const STRANGER_BYTES: usize = 4 * crate::parameters::MAX_BATCH_BYTES;
 /// How many strangers have room at a time.
 const MAX_STRANGERS: usize = 64;
 /// How many complete messages are remembered for each sender, so that late duplicates of their pieces are dropped.
 const REMEMBERED: usize = 256;
 /// A piece is asked for again when none has come for so long.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// So many times, each after twice the time; then the message is given up, and the protocol sends it again.
+/// Requests per message, with doubling delays. After that the message is dropped; the protocol sends it again.
 const MAX_TRIES: u32 = 8;
 
 struct Partial {

@@ -177,7 +177,7 @@ fn undecodable() -> Vec<(&'static str, Vec<u8>, Rejection)> {
         ("half a message", good[..good.len() / 2].to_vec(), Rejection::Malformed),
         ("more than a message", [&good[..], &[0]].concat(), Rejection::Malformed),
         ("another version", [&[wire::VERSION + 1], &good[1..]].concat(), Rejection::WrongVersion),
-        ("too much", vec![wire::VERSION; wire::MAX_MESSAGE_BYTES + 1], Rejection::Oversize),
+        ("too much", vec![wire::VERSION; pbft::parameters::MAX_MESSAGE_BYTES + 1], Rejection::Oversize),
     ]
 }
 

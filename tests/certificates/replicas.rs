@@ -5,10 +5,11 @@ use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Claim, Evidence, Signed};
 use pbft::kv::Operation;
 use pbft::message::{Batch, Checkpoint, Message, PrePrepare, Prepare, Request, ViewChange};
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
 use pbft::replica::{Effect, Effects, Event, Replica, Setup};
-use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use pbft_models::simulation::Scheme;
 use std::sync::Arc;
 
@@ -152,7 +153,7 @@ impl<C: Scheme> Replicas<C> {
     }
 }
 
-/// Every subset with at least so many elements.
+/// Every subset with at least the given number of elements.
 pub fn choices(all: &[u16], at_least: usize) -> Vec<Vec<u16>> {
     let subset = |mask: u32| {
         let chosen = all.iter().enumerate().filter(|&(i, _)| mask >> i & 1 == 1);

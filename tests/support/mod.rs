@@ -18,12 +18,13 @@ use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::kv::{Operation, Outcome};
 use pbft::message::{Batch, Message, Reply, Request};
+use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
 use pbft::replica::{
     Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup, Timer,
 };
-use pbft::types::{Bytes, ClientId, Cluster, Digest, Parameters, SeqNo, Timestamp, View};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, SeqNo, Timestamp, View};
 use pbft_models::mutants::Rulebook;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -227,6 +228,10 @@ impl Net {
         let before = self.replicas[at].clone();
         let mut effects = Effects::new();
         self.replicas[at].step(&self.setups[at], event, &mut effects);
+        if Rulebook::under_test() == Rulebook::default() {
+            let checked = self.replicas[at].check_invariants(&self.setups[at]);
+            assert_eq!(checked, Ok(()), "replica {at}");
+        }
         if effects.rejection().is_some() && effects.iter().count() == 1 {
             assert_eq!(before, self.replicas[at], "a rejected event changed the state");
         }

@@ -2,8 +2,9 @@
 
 use pbft::crypto::Crypto;
 use pbft::kv::KeyValue;
+use pbft::parameters::Parameters;
 use pbft::replica::Setup;
-use pbft::types::{Cluster, Parameters};
+use pbft::types::Cluster;
 use pbft_models::mutants::Rulebook;
 use pbft_models::simulation::Simulated;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub fn setups<C: Crypto>(
     keys: Vec<C::Keys>,
     clients: u32,
 ) -> Vec<Setup<Replicated<C>>> {
-    assert_eq!(parameters.problem(&cluster), None);
+    assert_eq!(parameters.check(&cluster), Ok(()));
     let setup = |(id, keys)| Setup {
         id,
         cluster,

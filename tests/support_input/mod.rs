@@ -8,9 +8,10 @@ use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::kv::Operation;
 use pbft::message::{Message, Request};
+use pbft::parameters::Parameters;
 use pbft::replica::verify::verify;
 use pbft::replica::{Destination, Effect, Effects, Event, Replica, Setup, Timer};
-use pbft::types::{Bytes, ClientId, Cluster, Parameters, Timestamp};
+use pbft::types::{Bytes, ClientId, Cluster, Timestamp};
 use setups::Replicated;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -118,6 +119,7 @@ impl Net {
     fn step(&mut self, at: usize, event: Event<Ed25519>) {
         let mut effects = Effects::new();
         self.replicas[at].step(&self.setups[at], event, &mut effects);
+        assert_eq!(self.replicas[at].check_invariants(&self.setups[at]), Ok(()), "replica {at}");
         for effect in effects {
             let Effect::Send(to, message) = effect else { continue };
             if !self.connected[at] {

@@ -9,13 +9,10 @@ use pbft::message::{
     Batch, Checkpoint, Commit, Fetch, Message, NewView, PrePrepare, Prepare, Reply, Request, Status,
     ViewChange, Wanted,
 };
+use pbft::parameters::{MAX_MESSAGE_BYTES, Parameters, largest_new_view};
 use pbft::rejection::Rejection;
-use pbft::types::{
-    Bytes, ClientId, Cluster, Digest, Parameters, Principal, ReplicaId, SeqNo, Timestamp, View,
-};
-use pbft::wire::{
-    ALLOCATION_PER_BYTE, MAX_ALLOCATION_SLACK, MAX_MESSAGE_BYTES, VERSION, decode, encode, largest_new_view,
-};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
+use pbft::wire::{ALLOCATION_PER_BYTE, MAX_ALLOCATION_SLACK, VERSION, decode, encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

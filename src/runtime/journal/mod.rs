@@ -19,7 +19,7 @@
 //! | `Started` | a life of the process begins: the durable state it starts from (nothing for the initial one) and the effects of starting |
 //! | `Chunk` | a piece of that state |
 //! | `Step` | one event, a message in its wire encoding, and a note of each effect |
-//! | `CarriedOut` | the records of so many steps are durable, and what they send leaves now |
+//! | `CarriedOut` | the records of the steps up to a number are durable, and what they send leaves now |
 //!
 //! Of an effect its kind, view and sequence number, the length of its encoding and a CRC-32C over it are kept: enough
 //! to compare a replay effect by effect and to say in words where it differs, and about ten bytes instead of the
@@ -164,7 +164,7 @@ pub enum Entry {
         /// A note of each effect.
         effects: Vec<Note>,
     },
-    /// The first so many steps of this life are durable, and what they send leaves now.
+    /// The steps of this life up to this number are durable, and what they send leaves now.
     CarriedOut(u64),
 }
 

@@ -41,7 +41,7 @@ pub enum Recorded<C: Crypto> {
     Started(Life<C>, Vec<Note>),
     /// One step.
     Step(Input, Vec<Note>),
-    /// So many steps of this life are carried out.
+    /// The number of steps of this life that are carried out.
     CarriedOut(u64),
 }
 

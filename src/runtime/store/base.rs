@@ -14,7 +14,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// So many bytes of a base are synced at a time: the log, which is synced meanwhile, must not wait for all of it.
+/// The bytes of a base that are synced at a time: the log, which is synced meanwhile, must not wait for all of it.
 const PACE_BYTES: usize = 8 << 20;
 
 /// The bases in a directory, ascending.

@@ -16,7 +16,7 @@ const MAGIC: &[u8; 8] = b"PBFT-LG1";
 /// Length and checksum before each record.
 const HEADER_BYTES: usize = 8;
 /// The longest record: a PRE-PREPARE with its batch or a NEW-VIEW, which are messages too.
-const MAX_RECORD_BYTES: usize = 2 * crate::wire::MAX_MESSAGE_BYTES;
+const MAX_RECORD_BYTES: usize = 2 * crate::parameters::MAX_MESSAGE_BYTES;
 
 /// The segments in a directory, ascending.
 pub(super) fn list(directory: &Path) -> Result<Vec<u64>, OpenError> {

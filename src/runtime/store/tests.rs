@@ -2,9 +2,10 @@ use super::*;
 use crate::crypto::Signed;
 use crate::crypto::ed25519::{Ed25519, KeyRing};
 use crate::message::{Batch, PrePrepare, Request};
+use crate::parameters::Parameters;
 use crate::replica::Snapshot;
 use crate::replica::blocks::Tree;
-use crate::types::{Bytes, ClientId, Cluster, Digest, Parameters, ReplicaId, SeqNo, Timestamp, View};
+use crate::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use std::os::unix::fs::FileExt;
 
 type Records = Vec<Record<Ed25519>>;
@@ -43,7 +44,7 @@ fn segment_zero(directory: &Path) -> PathBuf {
     log::path(directory, 0)
 }
 
-/// A store with so many groups in it, closed.
+/// A store with this number of groups in it, closed.
 fn filled(groups: u64) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     Store::<Ed25519>::create(directory.path(), &identity()).unwrap();

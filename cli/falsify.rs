@@ -29,16 +29,16 @@ pub struct Arguments {
     /// the table of what is found.
     #[arg(long)]
     search: bool,
-    /// Give up an exploration after so many seconds; 60, and 2 in a search, if not given.
+    /// Give up an exploration after this time, in seconds; 60, and 2 in a search, if not given.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
-    /// Give up an exploration when so many GiB are allocated.
+    /// Give up an exploration when this much memory is allocated, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
     /// Threads; one a processor, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Print a JSON object for each claim, one a line, and nothing else.
+    /// Print one JSON object per claim and line, and nothing else.
     #[arg(long, conflicts_with = "search")]
     json: bool,
 }
@@ -153,7 +153,12 @@ fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> 
     let seen = Mutex::new(known());
     let claims = side_by_side(entries, &options, &|entry, options| {
         let Entry { config, explore, .. } = entry;
-        let mut claim = Claim { world: config.name(), explore: *explore, shown: BTreeMap::new() };
+        let mut claim = Claim {
+            world: config.name(),
+            explore: *explore,
+            shown: BTreeMap::new(),
+            inherited: BTreeMap::new(),
+        };
         for property in properties() {
             let candidates = candidates(entry, property, &seen.lock().expect("nobody panics with the list"));
             for mutant in candidates {

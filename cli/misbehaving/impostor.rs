@@ -1,10 +1,10 @@
 //! The adversary at the address of a replica: it receives, lies, and sends, in one thread.
 
 use crate::config::{Config, Served};
-use pbft::actor::Timeouts;
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::message::Message;
+use pbft::replica::Timeouts;
 use pbft::replica::{Effect, Setup, Timer};
 use pbft::runtime::addresses::Addresses;
 use pbft::runtime::control::{self, Answer, CONTROL, Control, Status};
@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(10);
 /// The pause between two pieces of mischief, in milliseconds: from the first to below the second.
 const PAUSE_MS: std::ops::Range<u64> = 10..50;
-/// One in so many pieces of mischief is a time-out without reason: about every three seconds.
+/// One in this number of pieces of mischief is a time-out without reason: about every three seconds.
 const IMPATIENCE: u32 = 100;
-/// A core that has been leaving its view for so many progress time-outs, while the others stay, starts again.
+/// A core that has been leaving its view for this number of progress time-outs, while the others stay, starts again.
 const STUCK: u32 = 4;
 
 /// A misbehaving replica and its socket.
@@ -53,9 +53,7 @@ impl Impostor {
     /// One sentence that says what is wrong and what to do.
     pub fn bind(config: &Config, id: ReplicaId, strategy: Strategy, seed: u64) -> Result<Self, String> {
         let setup = Arc::new(config.setup(id)?);
-        if let Some(problem) = setup.problem() {
-            return Err(problem.into());
-        }
+        setup.check_servable().map_err(|problem| problem.to_string())?;
         let entry = &config.file.replicas[usize::from(id.0)];
         let listen = entry.listen.unwrap_or(entry.address);
         let replicas = config.addresses();

@@ -1,14 +1,15 @@
 //! The configuration of a cluster: one TOML file for replicas and clients alike.
 
-use pbft::actor::Timeouts;
 use pbft::client::ClientSetup;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
+use pbft::parameters::Parameters;
+use pbft::replica::Timeouts;
 use pbft::replica::{Bundle, Setup};
 use pbft::rules::Pbft;
 use pbft::runtime::journal::Header;
 use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES};
 use pbft::store::Identity;
-use pbft::types::{ClientId, Cluster, Digest, Parameters, Principal, ReplicaId};
+use pbft::types::{ClientId, Cluster, Digest, Principal, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -204,9 +205,7 @@ impl Config {
             max_batch_bytes: given.max_batch_bytes,
             max_in_flight: given.max_in_flight,
         };
-        if let Some(problem) = parameters.problem(&cluster) {
-            return Err(format!("in [parameters], {problem}"));
-        }
+        parameters.check(&cluster).map_err(|problem| format!("in [parameters], {problem}"))?;
         let timeouts = [
             ("progress_timeout_ms", file.progress_timeout_ms),
             ("status_interval_ms", file.status_interval_ms),

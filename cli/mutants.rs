@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Threads; one a processor, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Print a JSON object for each safeguard, one a line, and nothing else.
+    /// Print one JSON object per safeguard and line, and nothing else.
     #[arg(long)]
     json: bool,
 }

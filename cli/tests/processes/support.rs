@@ -330,7 +330,7 @@ pub struct Load {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A key takes so many operations of the load, so that the search for their order stays small.
+/// The number of operations of the load that one key takes, so that the search for their order stays small.
 const OPERATIONS_PER_KEY: u64 = 24;
 
 impl Load {
@@ -361,7 +361,7 @@ impl Load {
         load
     }
 
-    /// Waits until so many more operations have completed.
+    /// Waits until this number of further operations has completed.
     pub fn wait(&self, more: u64) {
         let (target, deadline) = (self.completed.load(Relaxed) + more, Instant::now() + PATIENCE);
         while self.completed.load(Relaxed) < target {

@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Threads; one a processor, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Stop a world, with no verdict, when so many GiB are allocated.
+    /// Stop a world, with no verdict, when this much memory is allocated, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
     /// Stop a world, with no verdict, when it has been explored for so long; a hunt takes no longer either.
@@ -45,22 +45,25 @@ pub struct Arguments {
     /// tell them: equal for any two explorations of one world. Layered exploration then does without two of its reductions.
     #[arg(long)]
     observables: bool,
-    /// Write the joint histories to this file, one a line, sorted; docs/SECOND_OPINION.md says how.
+    /// Write the joint histories to this file, one per line, sorted; docs/SECOND_OPINION.md says how.
     #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
     histories: Option<PathBuf>,
     /// Write them together with what each correct replica has sent; with `--explore none` only.
     #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
     behaviours: Option<PathBuf>,
-    /// Print a JSON object for each world, one a line, and nothing else.
+    /// Print a JSON object for each world, one per line, and nothing else.
     #[arg(long)]
     json: bool,
+    /// Print the rows of the table in docs/WORLDS.md, and nothing else.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// Write the violation, if there is one, to this file, for `pbft replay` and `pbft explore`.
     #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
     save: Option<PathBuf>,
-    /// List the worlds of the suites, one a line, and do nothing else.
+    /// List the worlds of the suites, one per line, and do nothing else.
     #[arg(long)]
     list: bool,
-    /// List the safeguards that `--rules` can switch off and what is then lost, one a line, and do nothing else.
+    /// List the safeguards that `--rules` can switch off and what is then lost, one per line, and do nothing else.
     #[arg(long)]
     list_rules: bool,
     // Last, because the heading in the help goes for everything that follows.
@@ -149,13 +152,13 @@ pub fn byzantine(names: &str) -> Result<Byzantine, String> {
     named.map(Byzantine).map_err(|_| "it is `none` or numbers separated by commas, such as 0,3".into())
 }
 
-/// So many GiB, more than none.
+/// A number of GiB above 0.
 pub fn gibibytes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| "it is a number of GiB above 0, such as 4 or 0.5".into())
 }
 
-/// So many seconds, more than none.
+/// A number of seconds above 0.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse().ok().filter(|&number: &f64| number > 0.0);
     let seconds = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
@@ -334,7 +337,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             break;
         }
     }
-    if !arguments.json && arguments.single.is_none() {
+    if !arguments.json && !arguments.markdown && arguments.single.is_none() {
         say!("\n{}", table::summary(&verdicts, worlds.len()));
     }
     Ok(ExitCode::from(status(&verdicts, worlds.len())))
@@ -367,6 +370,10 @@ fn tell(arguments: &Arguments, report: &Report, first: bool) {
         say!("{}", serde_json::to_string(report).expect("a report is plain data"));
         return;
     }
+    if arguments.markdown {
+        say!("{}", table::row(report));
+        return;
+    }
     if first {
         say!("{}", table::HEADER);
     }
@@ -376,7 +383,7 @@ fn tell(arguments: &Arguments, report: &Report, first: bool) {
     }
 }
 
-/// The exit status for these verdicts of so many worlds: a violation counts more than a world not known. A hunt that
+/// The exit status for these verdicts of the worlds asked for: a violation counts more than a world not known. A hunt that
 /// finds nothing was not to be a verdict, so it counts for nothing.
 fn status(verdicts: &[Verdict], worlds: usize) -> u8 {
     if verdicts.contains(&Verdict::Violated) {

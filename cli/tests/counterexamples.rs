@@ -18,7 +18,7 @@ fn pbft(arguments: &[&str]) -> (i32, String, String) {
 }
 
 fn counterexample(id: &str) -> String {
-    format!("{}/../../counterexamples/{id}.json", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/../counterexamples/{id}.json", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn temporary(name: &str) -> String {

@@ -165,7 +165,7 @@ impl Drop for Served {
 }
 
 fn counterexample(id: &str) -> String {
-    format!("{}/../../counterexamples/{id}.json", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/../counterexamples/{id}.json", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The steps in a counterexample's file, and how many of them are deliveries.

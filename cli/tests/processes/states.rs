@@ -23,7 +23,7 @@ fn put(key: String, value: Bytes) -> Bytes {
     Operation::Put { key: Bytes::from(key.into_bytes()), value }.to_bytes()
 }
 
-/// Puts as many values as fill so many MiB, by eight clients at a time.
+/// Puts as many values as fill the given number of MiB, by eight clients at a time.
 fn fill(cluster: &Cluster, mib: u64) -> u64 {
     let setups = (0..8).map(|id| cluster.config.client_setup(ClientId(id)).unwrap()).collect();
     let mut clients =

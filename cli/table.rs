@@ -1,4 +1,4 @@
-//! Reports as text: a line a world, and the details of one.
+//! Reports as text: one line per world, and the details of one.
 
 use pbft_models::falsifiable;
 use pbft_models::report::{Lines, Report, Verdict};
@@ -28,7 +28,10 @@ pub fn line(report: &Report) -> String {
         (Some(shown), Some(not)) => share(shown.len(), not.len()),
         _ => "-".to_string(),
     };
-    let remark = report.property.or(report.why.as_deref()).unwrap_or_default();
+    let differs = report.expected.map(|(states, transitions)| {
+        format!("docs/WORLDS.md has {states} states and {transitions} transitions")
+    });
+    let remark = report.property.or(report.why.as_deref()).or(differs.as_deref()).unwrap_or_default();
     let line = format!(
         "{verdict:<23} {:<26} {:<7} {:>11} {:>12} {:>5} {conditions:>11} {can_fail:>8} {:>8.1} {:>9.0} {:>6} {remark}",
         report.world,
@@ -43,12 +46,53 @@ pub fn line(report: &Report) -> String {
     line.trim_end().to_string()
 }
 
-/// So many properties of all.
+/// One report as a row of the table of docs/WORLDS.md.
+pub fn row(report: &Report) -> String {
+    let rests_on = match report.verdict {
+        Verdict::Holds => report.rests_on.name(),
+        Verdict::Searched => "searched",
+        Verdict::Hunted => "hunted",
+        Verdict::Violated => "VIOLATED",
+        Verdict::Unknown => "UNKNOWN",
+    };
+    let can_fail = match (&report.can_fail, &report.not_shown_to_fail) {
+        (Some(shown), Some(not)) => format!("{} of {}", shown.len(), shown.len() + not.len()),
+        _ => "not known".to_string(),
+    };
+    let walked = match &report.walked {
+        Some(walked) => format!("{}; {}", grouped(walked.cores), grouped(walked.steps_taken)),
+        None => "-".to_string(),
+    };
+    format!(
+        "| {} | {} | {rests_on} | {} | {} | {} | {walked} | {can_fail} | {:.1} |",
+        report.world,
+        report.explore.name(),
+        grouped(report.states),
+        grouped(report.transitions),
+        grouped(report.conditions_checked),
+        report.cpu_seconds,
+    )
+}
+
+/// A number with a comma before every three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of properties out of all.
 fn share(shown: usize, not_shown: usize) -> String {
     format!("{shown}/{}", shown + not_shown)
 }
 
-/// What so many worlds show together, those included that were not begun.
+/// What the worlds show together, those included that were not begun.
 pub fn summary(verdicts: &[Verdict], worlds: usize) -> String {
     let count = |wanted| verdicts.iter().filter(|&&verdict| verdict == wanted).count();
     let hunted = count(Verdict::Hunted);
@@ -82,7 +126,8 @@ pub fn listed(entry: &Entry) -> String {
     };
     let name = entry.config.name();
     let can_fail = falsifiable::of(&entry.config, entry.explore).map(|claim| {
-        let properties: Vec<&str> = claim.shown.keys().copied().collect();
+        let shown = claim.by_name();
+        let properties: Vec<&str> = shown.keys().map(String::as_str).collect();
         format!("can fail {}: {}", share(properties.len(), claim.not_shown().len()), properties.join(" "))
     });
     let line =

@@ -43,7 +43,7 @@ pub struct Arguments {
     /// The seed of all walks.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Stop when so many GiB are allocated.
+    /// Stop when this much memory is allocated, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
     /// Print one JSON object and nothing else.
@@ -91,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::from(status(&found, arguments.walks)))
 }
 
-/// The exit status when so many walks were asked for: a walk that shows something else counts, however many were
+/// The exit status, given how many walks were asked for: a walk that shows something else counts, however many were
 /// left.
 fn status(found: &Projection, asked: u64) -> u8 {
     match &found.walks {

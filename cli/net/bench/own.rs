@@ -23,7 +23,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const RECOVERED_AFTER: Duration = Duration::from_secs(2);
 /// A request that has no result so long after the end is an error.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// One thread drives so many clients.
+/// The number of clients that one thread drives.
 const CLIENTS_PER_THREAD: u32 = 128;
 
 /// Runs a cluster in a temporary directory and measures it.

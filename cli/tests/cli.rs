@@ -263,8 +263,10 @@ fn what_is_said_to_be_falsifiable_is_violated_without_a_rule() {
     assert_eq!((status, reports.len()), (HOLDS, violated.len()));
     assert!(reports.iter().all(|report| report["violated"] == true), "{reports:?}");
     let (_, checked) = self::reports("check --world n3f1-byz0-v0k1r2b1");
-    let claimed = checked.iter().map(|report| report["can_fail"].as_object().unwrap().len());
-    assert_eq!(claimed.sum::<usize>(), reports.len());
+    let claimed = checked.iter().flat_map(|report| report["can_fail"].as_object().unwrap().values());
+    // What fails in a smaller world is verified there.
+    let is_inherited = |by: &str| by.contains(", in n");
+    assert_eq!(claimed.filter(|by| !is_inherited(by.as_str().unwrap())).count(), reports.len());
 }
 
 #[test]

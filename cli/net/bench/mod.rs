@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Requests that each of them has outstanding; a key for each, as one key has one request at a time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     outstanding: u32,
-    /// Open loop: so many requests a second in all, whatever the answers. Latency counts from when one was due.
+    /// Open loop: this number of requests per second in all, whatever the answers. Latency counts from when one was due.
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
     /// The bytes of an operation, which puts a value.
@@ -234,7 +234,7 @@ fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
     );
 }
 
-/// The table of the README: everything in one run.
+/// The table of docs/BENCH.md: everything in one run.
 fn table(arguments: &Arguments) -> Result<ExitCode, String> {
     say!(
         "| clients | store | runtime | requests/s | p50 ms | p99 ms | max ms | CPU µs a request | of the limit |"

@@ -1,0 +1,72 @@
+//! What `pbft check` is expected to print for the worlds of the suites: the table of docs/WORLDS.md itself, so that the page
+//! cannot drift from the runs.
+
+use crate::report::Explore;
+
+const PAGE: &str = include_str!("../docs/WORLDS.md");
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expected {
+    /// The name of the world.
+    pub world: &'static str,
+    /// How it is explored.
+    pub explore: Explore,
+    /// `exhausted`, `simulated` or `searched`.
+    pub rests_on: &'static str,
+    /// Distinct states visited.
+    pub states: u64,
+    /// Distinct edges between them, loops left out.
+    pub transitions: u64,
+}
+
+/// Every row of the table, in its order.
+pub fn all() -> impl Iterator<Item = Expected> {
+    PAGE.lines().filter_map(row)
+}
+
+/// The row of a world, explored like this, if it has one.
+pub fn of(world: &str, explore: Explore) -> Option<Expected> {
+    all().find(|row| row.world == world && row.explore == explore)
+}
+
+/// A line of the page, if it is a row of that table.
+fn row(line: &'static str) -> Option<Expected> {
+    let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+    let (world, explore, rests_on) = (cells.next()?, Explore::named(cells.next()?)?, cells.next()?);
+    let mut number = || cells.next()?.replace(',', "").parse().ok();
+    Some(Expected { world, explore, rests_on, states: number()?, transitions: number()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{self, Suite};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_world_of_the_full_suite_has_one_row_and_no_other_has() {
+        let suite: BTreeSet<(String, Explore)> = suite::all()
+            .into_iter()
+            .filter(|entry| entry.suite <= Suite::Full && entry.hunt.is_none())
+            .map(|entry| (entry.config.name(), entry.explore))
+            .collect();
+        let rows: Vec<(String, Explore)> = all().map(|row| (row.world.to_string(), row.explore)).collect();
+        let known: BTreeSet<(String, Explore)> = rows.iter().cloned().collect();
+        assert_eq!(known, suite, "`pbft check --suite full --markdown` prints the rows");
+        assert_eq!(rows.len(), known.len(), "a row is there twice");
+        assert!(rows.len() > 100);
+    }
+
+    #[test]
+    fn rows_say_what_they_rest_on() {
+        for row in all() {
+            let fits = match row.explore {
+                Explore::None => row.rests_on == "exhausted",
+                Explore::Lazy => ["simulated", "searched"].contains(&row.rests_on),
+                Explore::Layered => row.rests_on == "searched",
+            };
+            assert!(fits && row.states > 0 && row.transitions > 0, "{row:?}");
+        }
+    }
+}
