@@ -147,13 +147,16 @@ impl Making<'_> {
         self.takes_what_is_inside |= inside && self.offered.len() > before;
     }
 
-    /// An `O` that `V` does not lead to: with one entry changed, added or left out; or, `whole`, any other.
+    /// An `O` that `V` does not lead to: with one entry changed, added or left out; and, `whole`, any other.
     fn with_another_o(&mut self, (min_s, o): &Outcome, view_changes: &[SignedViewChange], whole: bool) {
         let primary = self.adversary.primary(self.view);
         if self.adversary.holds(primary).is_none() {
             return;
         }
-        let others = if whole { self.every_o() } else { self.neighbours(o) };
+        let mut others = self.neighbours(o);
+        if whole {
+            others.extend(self.every_o());
+        }
         for other in others.iter().filter(|other| *other != o) {
             for entries in self.entries(primary, other) {
                 self.make(primary, false, (*min_s, view_changes), entries);
@@ -182,6 +185,14 @@ impl Making<'_> {
                 let at = with.partition_point(|&(m, _)| m < n);
                 with.insert(at, (n, digest));
                 lists.push(with);
+                // A number twice: before and after the entry that V determines.
+                if o.iter().any(|&(m, known)| m == n && known != digest) {
+                    for at in [o.partition_point(|&(m, _)| m < n), o.partition_point(|&(m, _)| m <= n)] {
+                        let mut twice = o.to_vec();
+                        twice.insert(at, (n, digest));
+                        lists.push(twice);
+                    }
+                }
             }
             lists.push(without);
         }
