@@ -18,8 +18,8 @@ use std::time::Duration;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Which worlds to explore: the default suite takes less than two minutes on two cores, the full one is
-    /// everything that is claimed, and hunts of half a minute in worlds that cannot be exhausted; at night there are
-    /// larger worlds too, and a hunt takes ten minutes.
+    /// everything that is claimed, and hunts of ten seconds in worlds that cannot be exhausted; at night
+    /// there are larger worlds too, and a hunt takes ten minutes.
     #[arg(long, default_value = "default", conflicts_with = "WorldFlags")]
     suite: Suite,
     /// Explore the worlds of this name, in every way that the suites do.
@@ -34,15 +34,17 @@ pub struct Arguments {
     /// Stop a world, with no verdict, when it has been explored for so long; a hunt takes no longer either.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
-    /// Do not check the conditions of the reduction: faster, and a run without a violation is then no verdict.
+    /// Do not check the conditions of the reduction: faster, and a run without a violation is then no
+    /// verdict.
     #[arg(long)]
     no_conditions: bool,
-    /// Random walks of the unreduced world to hold against what each reduced exploration has shown; if not given 100, but
-    /// none by layers; for the full suite 300; at night 10000.
+    /// Random walks of the unreduced world to hold against what each reduced exploration has shown; if not
+    /// given 100, but none by layers; for the full suite 300; at night 10000.
     #[arg(long, value_name = "NUMBER")]
     walks: Option<u64>,
-    /// Say how many joint histories occur (what the correct replicas have done, together), and the SHA-256 of the lines that
-    /// tell them: equal for any two explorations of one world. Layered exploration then does without two of its reductions.
+    /// Say how many joint histories occur (what the correct replicas have done, together), and the SHA-256 of
+    /// the lines that tell them: equal for any two explorations of one world. Layered exploration then does
+    /// without two of its reductions.
     #[arg(long)]
     observables: bool,
     /// Write the joint histories to this file, one per line, sorted; docs/SECOND_OPINION.md says how.
@@ -63,7 +65,8 @@ pub struct Arguments {
     /// List the worlds of the suites, one per line, and do nothing else.
     #[arg(long)]
     list: bool,
-    /// List the safeguards that `--rules` can switch off and what is then lost, one per line, and do nothing else.
+    /// List the safeguards that `--rules` can switch off and what is then lost, one per line, and do nothing
+    /// else.
     #[arg(long)]
     list_rules: bool,
     // Last, because the heading in the help goes for everything that follows.
@@ -102,7 +105,8 @@ pub struct WorldFlags {
     /// The length of the window of sequence numbers; --max-seq, if not given.
     #[arg(long)]
     window: Option<u64>,
-    /// How to explore: every delivery by itself, if not given; each when it completes something; round by round.
+    /// How to explore: every delivery by itself, if not given; each when it completes something; round by
+    /// round.
     #[arg(long, value_enum)]
     explore: Option<How>,
     /// The rules: `pbft`, or the name of a safeguard to switch off.
@@ -129,7 +133,7 @@ impl Suite {
 }
 
 /// How much longer a hunt takes at night.
-const NIGHT: u32 = 20;
+const NIGHT: u32 = 60;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum How {
@@ -383,8 +387,8 @@ fn tell(arguments: &Arguments, report: &Report, first: bool) {
     }
 }
 
-/// The exit status for these verdicts of the worlds asked for: a violation counts more than a world not known. A hunt that
-/// finds nothing was not to be a verdict, so it counts for nothing.
+/// The exit status for these verdicts of the worlds asked for: a violation counts more than a world not
+/// known. A hunt that finds nothing was not to be a verdict, so it counts for nothing.
 fn status(verdicts: &[Verdict], worlds: usize) -> u8 {
     if verdicts.contains(&Verdict::Violated) {
         1

@@ -4,7 +4,7 @@ use crate::check::{Suite, entries, gibibytes, seconds};
 use crate::output::{allocated, interrupted};
 use crate::say;
 use pbft_models::falsifiable::{self, Claim, Shown, killing, properties, table, violate};
-use pbft_models::matrix::{self, Status};
+use pbft_models::matrix::{self, Evidence};
 use pbft_models::mutants::Mutant;
 use pbft_models::report::Options;
 use pbft_models::suite::Entry;
@@ -25,8 +25,8 @@ pub struct Arguments {
     /// The worlds of this name, explored in every way that the suites do.
     #[arg(long, value_name = "NAME", conflicts_with = "suite")]
     world: Option<String>,
-    /// Do not verify what is claimed: look in every world for rules without which each property is violated, and print
-    /// the table of what is found.
+    /// Do not verify what is claimed: look in every world for rules without which each property is violated,
+    /// and print the table of what is found.
     #[arg(long)]
     search: bool,
     /// Give up an exploration after this time, in seconds; 60, and 2 in a search, if not given.
@@ -139,15 +139,15 @@ type Seen = BTreeMap<(&'static str, Mutant), BTreeMap<Kind, usize>>;
 fn known() -> Seen {
     let mut seen = Seen::new();
     for row in matrix::rows() {
-        if let (Some(mutant), Status::Killed(kill)) = (row.mutant, &row.status) {
+        if let (Some(mutant), Evidence::Killed(kill)) = (row.mutant, &row.evidence) {
             *seen.entry((kill.property, mutant)).or_default().entry(kind(&kill.world)).or_default() += 1;
         }
     }
     seen
 }
 
-/// Tries for each property the rules without which it is violated in worlds like this or smaller ones, those first
-/// without which it is in most; in the smallest worlds every rule.
+/// Tries for each property the rules without which it is violated in worlds like this or smaller ones, those
+/// first without which it is in most; in the smallest worlds every rule.
 fn search(arguments: &Arguments, entries: &[Entry]) -> Result<ExitCode, String> {
     let options = arguments.options(SEARCH);
     let seen = Mutex::new(known());

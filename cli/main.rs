@@ -1,11 +1,12 @@
 //! The `pbft` command.
 //!
-//! Exit status: 0 as expected; 1 a property is violated; 2 a wrong command line; 3 nothing is known, because a
-//! run was cut short.
+//! Exit status: 0 as expected; 1 a property is violated; 2 a wrong command line; 3 nothing is known, because
+//! a run was cut short.
 
 mod check;
 mod explore;
 mod falsify;
+mod gallery;
 mod mutants;
 mod net;
 mod output;
@@ -22,8 +23,8 @@ use std::process::ExitCode;
 ///
 /// Examples: pbft check; pbft check --list; pbft simulate --seed 0 --seeds 100; pbft cluster --replicas 4
 ///
-/// Exit status: 0 as expected, 1 a property is violated, 2 a wrong command line, 3 nothing is known because a run
-/// was cut short.
+/// Exit status: 0 as expected, 1 a property is violated, 2 a wrong command line, 3 nothing is known because a
+/// run was cut short.
 #[derive(Parser)]
 #[command(name = "pbft", version, max_term_width = 100)]
 enum Command {
@@ -39,7 +40,8 @@ enum Command {
     Mutants(mutants::Arguments),
     /// Shows for each world which properties can fail in it, by violating them with a rule switched off.
     ///
-    /// Exit status: 0 every property that is said to be falsifiable is violated, 1 one is not, 3 it was cut short.
+    /// Exit status: 0 every property that is said to be falsifiable is violated, 1 one is not, 3 it was cut
+    /// short.
     ///
     /// Examples: pbft falsify; pbft falsify --suite full; pbft falsify --world n4f1-byz0-v1k1r2b1 --search
     Falsify(falsify::Arguments),
@@ -47,12 +49,19 @@ enum Command {
     ///
     /// Exit status: 0 it ends as the file says, and is harmless by the paper's rules; 1 it does not.
     ///
-    /// Examples: pbft replay counterexamples/highest-view-wins.json; pbft replay FILE --html page.html
-    Replay(replay::Arguments),
-    /// Serves a world, or a counterexample, in stateright's Explorer, for a browser.
+    /// With --journals it tells what a cluster has done, and the exit status is that of pbft audit.
     ///
-    /// Exit status: 0 it was ended, 1 the counterexample does not reproduce, 2 a wrong command line, or an address that
-    /// cannot be served at.
+    /// Examples: pbft replay counterexamples/highest-view-wins.json; pbft replay FILE --html page.html; pbft
+    /// replay --journals /srv/pbft --numbers 10..20 --html page.html
+    Replay(replay::Arguments),
+    /// Writes every stored counterexample as one static site, by section of the paper.
+    ///
+    /// Examples: pbft gallery /tmp/gallery; pbft gallery --markdown
+    Gallery(gallery::Arguments),
+    /// Serves a world, or a counterexample, for a browser: what can happen at each step, what cannot and why.
+    ///
+    /// Exit status: 0 it was ended, 1 the counterexample does not reproduce, 2 a wrong command line, or an
+    /// address that cannot be served at.
     ///
     /// Examples: pbft explore counterexamples/highest-view-wins.json; pbft explore --world n4f1-byz0-v1k1r2b1
     Explore(explore::Arguments),
@@ -62,26 +71,31 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Takes random walks of an unreduced world, and looks for what they show in the exhausted lazy one.
     ///
-    /// Exit status: 0 everything occurs there, 1 something does not, 3 lazy delivery was not exhausted or the walks
-    /// were cut short.
+    /// Exit status: 0 everything occurs there, 1 something does not, 3 lazy delivery was not exhausted or the
+    /// walks were cut short.
     ///
-    /// Examples: pbft walks --byzantine 0 --requests 2 --max-seq 1; pbft walks --max-view 1 --walks 1000000 --seed 17
+    /// Examples: pbft walks --byzantine 0 --requests 2 --max-seq 1; pbft walks --max-view 1 --walks 1000000
+    /// --seed 17
     Walks(walks::Arguments),
     /// Makes keys for replicas and clients, a configuration, and empty stores.
     ///
-    /// Secret keys can be read by their owner alone. Copy the directory to each machine without the others' keys.
+    /// Secret keys can be read by their owner alone. Copy the directory to each machine without the others'
+    /// keys.
     ///
-    /// Examples: pbft keygen --dir /srv/pbft; pbft keygen --dir /srv/pbft --replicas 7 --clients 100 --host 10.0.0.1
+    /// Examples: pbft keygen --dir /srv/pbft; pbft keygen --dir /srv/pbft --replicas 7 --clients 100 --host
+    /// 10.0.0.1
     Keygen(net::keygen::Arguments),
     /// Runs one replica until Ctrl-C or SIGTERM.
     ///
-    /// Examples: pbft replica --config /srv/pbft/cluster.toml --id 0; pbft replica --config F --id 2 --replacement
+    /// Examples: pbft replica --config /srv/pbft/cluster.toml --id 0; pbft replica --config F --id 2
+    /// --replacement
     Replica(net::replica::Arguments),
     /// Asks the cluster for an operation, or for one after the other from a prompt.
     ///
     /// Exit status: 0 done, 1 the answer is no (no such key, not swapped), 2 a mistake, 3 no answer.
     ///
-    /// Examples: pbft client --config F put greeting hello; pbft client --config F get greeting; pbft client --config F
+    /// Examples: pbft client --config F put greeting hello; pbft client --config F get greeting; pbft client
+    /// --config F
     Client(net::client::Arguments),
     /// Runs a cluster on this machine, a process for each replica, until Ctrl-C.
     ///
@@ -95,20 +109,23 @@ enum Command {
     Status(net::status::Arguments),
     /// Replays the journals of replicas through the same step and judges what they did by every property.
     ///
-    /// A replica writes one with `journal = true` in the configuration, or with `pbft replica --journal FILE`. A replica without a
-    /// journal is not judged. Replaying signs again, so it needs the secret key of each replica judged. What clients
-    /// accepted is taken from the replies: a result that f + 1 of the replicas judged have sent.
+    /// A replica writes one with `journal = true` in the configuration, or with `pbft replica --journal
+    /// FILE`. A replica without a journal is not judged. Replaying signs again, so it needs the secret key of
+    /// each replica judged. What clients accepted is taken from the replies: a result that f + 1 of the
+    /// replicas judged have sent.
     ///
-    /// Exit status: 0 every property holds and every replay is as journalled, 1 a property is violated or a replay
-    /// diverges, 2 a mistake, 3 a journal is damaged, or nothing was judged.
+    /// Exit status: 0 every property holds and every replay is as journalled, 1 a property is violated or a
+    /// replay diverges, 2 a mistake, 3 a journal is damaged, or nothing was judged.
     ///
-    /// Examples: pbft audit --config F; pbft audit --config F --json; pbft audit --config F journals/replica-2.journal
+    /// Examples: pbft audit --config F; pbft audit --config F --json; pbft audit --config F
+    /// journals/replica-2.journal
     Audit(net::audit::Arguments),
     /// Measures a cluster on this machine, and what the machine could do at best.
     ///
     /// Exit status: 0 every request was answered, 1 some were not.
     ///
-    /// Examples: pbft bench --clients 64; pbft bench --clients 1 --store memory --runtime stateright; pbft bench --table
+    /// Examples: pbft bench --clients 64; pbft bench --clients 1 --store memory --runtime stateright; pbft
+    /// bench --table
     Bench(net::bench::Arguments),
 }
 
@@ -119,6 +136,7 @@ fn main() -> ExitCode {
         Ok(Command::Mutants(arguments)) => mutants::run_all(&arguments),
         Ok(Command::Falsify(arguments)) => falsify::run(&arguments),
         Ok(Command::Replay(arguments)) => replay::run(&arguments),
+        Ok(Command::Gallery(arguments)) => gallery::run(&arguments),
         Ok(Command::Explore(arguments)) => explore::run(&arguments),
         Ok(Command::Simulate(arguments)) => simulate::run(&arguments),
         Ok(Command::Walks(arguments)) => walks::run(&arguments),

@@ -2,7 +2,7 @@
 
 use crate::output::{allocated, interrupted};
 use crate::say;
-use pbft_models::matrix::{Explored, Outcome, Ran, Row, Status, rows, run};
+use pbft_models::matrix::{Evidence, Explored, Outcome, Ran, Row, rows, run};
 use pbft_models::report::{Explore, Options};
 use pbft_models::trace::file::Stored;
 use serde_json::{Value, json};
@@ -75,10 +75,10 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Row>, String> {
 
 /// Whether exploring the row takes seconds.
 fn is_slow(row: &Row) -> bool {
-    match &row.status {
-        Status::Killed(kill) => kill.slow,
-        Status::NotASafeguard { .. } => true,
-        Status::SimulationOnly(_) | Status::Pending(_) => false,
+    match &row.evidence {
+        Evidence::Killed(kill) => kill.slow,
+        Evidence::NotASafeguard { .. } => true,
+        Evidence::SimulationOnly(_) | Evidence::Pending(_) => false,
     }
 }
 
@@ -97,8 +97,8 @@ fn tell(ran: &Ran, skipped: bool, as_json: bool) {
     }
     let world = ran.row.world().map(|world| world.name()).unwrap_or_default();
     let lazy = of(ran, Explore::Lazy);
-    let property = match &ran.row.status {
-        Status::Killed(kill) => kill.property,
+    let property = match &ran.row.evidence {
+        Evidence::Killed(kill) => kill.property,
         _ => "",
     };
     let steps = lazy.and_then(|lazy| lazy.steps).map(|steps| steps.to_string()).unwrap_or_default();
@@ -115,10 +115,10 @@ fn tell(ran: &Ran, skipped: bool, as_json: bool) {
             say!("    {}: {why}", explored.explore.name());
         }
     }
-    match &ran.row.status {
-        Status::NotASafeguard { why, .. } | Status::SimulationOnly(why) => say!("    {why}"),
-        Status::Pending(waits) => say!("    waits for {}", waits.what()),
-        Status::Killed(_) => {}
+    match &ran.row.evidence {
+        Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => say!("    {why}"),
+        Evidence::Pending(waits) => say!("    waits for {}", waits.what()),
+        Evidence::Killed(_) => {}
     }
 }
 
@@ -127,13 +127,13 @@ fn of(ran: &Ran, explore: Explore) -> Option<&Explored> {
 }
 
 fn status(ran: &Ran, skipped: bool) -> &'static str {
-    match &ran.row.status {
+    match &ran.row.evidence {
         _ if !ran.is_as_expected() => "WRONG",
         _ if skipped => "not run: --all",
-        Status::Killed(_) => "killed",
-        Status::NotASafeguard { .. } => "not a safeguard",
-        Status::SimulationOnly(_) => "simulation only",
-        Status::Pending(_) => "pending",
+        Evidence::Killed(_) => "killed",
+        Evidence::NotASafeguard { .. } => "not a safeguard",
+        Evidence::SimulationOnly(_) => "simulation only",
+        Evidence::Pending(_) => "pending",
     }
 }
 
@@ -149,10 +149,10 @@ fn in_rounds(explored: &Explored) -> String {
 }
 
 fn object(ran: &Ran, skipped: bool) -> Value {
-    let (property, why) = match &ran.row.status {
-        Status::Killed(kill) => (Some(kill.property), None),
-        Status::NotASafeguard { why, .. } | Status::SimulationOnly(why) => (None, Some(*why)),
-        Status::Pending(waits) => (None, Some(waits.what())),
+    let (property, why) = match &ran.row.evidence {
+        Evidence::Killed(kill) => (Some(kill.property), None),
+        Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => (None, Some(*why)),
+        Evidence::Pending(waits) => (None, Some(waits.what())),
     };
     let explored = |explored: &Explored| {
         json!({
@@ -180,14 +180,14 @@ fn object(ran: &Ran, skipped: bool) -> Value {
 }
 
 fn summary(rows: &[Row], done: usize, wrong: &[&str]) -> String {
-    let count = |wanted: fn(&Status) -> bool| rows.iter().filter(|row| wanted(&row.status)).count();
+    let count = |wanted: fn(&Evidence) -> bool| rows.iter().filter(|row| wanted(&row.evidence)).count();
     let mut text = format!(
         "{} safeguards: {} with a world that kills the mutant, {} not safeguards, {} for simulation only, {} pending.",
         rows.len(),
-        count(|status| matches!(status, Status::Killed(_))),
-        count(|status| matches!(status, Status::NotASafeguard { .. })),
-        count(|status| matches!(status, Status::SimulationOnly(_))),
-        count(|status| matches!(status, Status::Pending(_))),
+        count(|status| matches!(status, Evidence::Killed(_))),
+        count(|status| matches!(status, Evidence::NotASafeguard { .. })),
+        count(|status| matches!(status, Evidence::SimulationOnly(_))),
+        count(|status| matches!(status, Evidence::Pending(_))),
     );
     if done < rows.len() {
         text.push_str(&format!(" Interrupted: {} not run.", rows.len() - done));

@@ -32,7 +32,8 @@ pub fn allocated() -> usize {
     ALLOCATOR.allocated()
 }
 
-/// What is wrong with the command line, without the usage text that `--help` gives; `hint` if there is nothing on it.
+/// What is wrong with the command line, without the usage text that `--help` gives; `hint` if there is
+/// nothing on it.
 pub fn one_sentence(error: &clap::Error, program: &str, hint: &str) -> String {
     use clap::error::ErrorKind;
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
@@ -46,7 +47,8 @@ pub fn one_sentence(error: &clap::Error, program: &str, hint: &str) -> String {
     format!("{first}{details} (see `{program} --help`)")
 }
 
-/// `println!` for a reader that may go away: then there is nobody to tell, and the program ends with status 3.
+/// `println!` for a reader that may go away: then there is nobody to tell, and the program ends with status
+/// 3.
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {{

@@ -1,7 +1,10 @@
 //! `pbft replay`: a stored counterexample, carried out again and told.
 
+use crate::net::audit;
 use anstyle::{AnsiColor, Style};
-use pbft_models::story::{Story, Told, name, page, svg};
+use pbft_models::story::lessons::{id_of, named};
+use pbft_models::story::production::Range;
+use pbft_models::story::{How, Story, StoryStep, export, name, page, svg};
 use pbft_models::trace::file::Stored;
 use pbft_models::trace::replay::{Stale, replay, with_safeguard};
 use std::fmt::Write as _;
@@ -13,20 +16,35 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The counterexample: what `pbft check --save` writes, and what is in counterexamples/.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "journals", conflicts_with = "journals")]
+    file: Option<PathBuf>,
+    /// Tell what a cluster has done instead, by the journals in this directory, in which its cluster.toml is:
+    /// needs --html.
+    #[arg(long, value_name = "DIR", requires = "html", conflicts_with_all = ["svg", "itf", "shiviz"])]
+    journals: Option<PathBuf>,
+    /// Of the journals the steps about these sequence numbers, such as 10..20, and every view change.
+    #[arg(long, value_name = "FROM..TO", value_parser = numbers, requires = "journals")]
+    numbers: Option<std::ops::RangeInclusive<u64>>,
     /// Write a page for a browser, with a sequence diagram, to this file, and tell nothing.
     #[arg(long, value_name = "OUT")]
     html: Option<PathBuf>,
     /// Write the sequence diagram by itself to this file, and tell nothing.
     #[arg(long, value_name = "OUT")]
     svg: Option<PathBuf>,
+    /// Write the states as a trace in the Informal Trace Format, for viewers of Apalache's and Quint's
+    /// traces, and tell nothing.
+    #[arg(long, value_name = "OUT")]
+    itf: Option<PathBuf>,
+    /// Write the events with vector clocks as a log for ShiViz, and tell nothing.
+    #[arg(long, value_name = "OUT")]
+    shiviz: Option<PathBuf>,
 }
 
 const FAINT: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
+const BLUE: Style = AnsiColor::Blue.on_default();
 
 /// The counterexample in a file.
 pub fn read(path: &Path) -> Result<Stored, String> {
@@ -41,23 +59,50 @@ pub fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
+/// Sequence numbers from the first to the last, both included: `10..20`.
+pub fn numbers(text: &str) -> Result<std::ops::RangeInclusive<u64>, String> {
+    let parsed = text.split_once("..").and_then(|(from, to)| {
+        let to = if to.is_empty() { Some(u64::MAX) } else { to.parse().ok() };
+        Some(from.parse().ok()?..=to?)
+    });
+    parsed.ok_or_else(|| "they are the first and the last number, such as 10..20".into())
+}
+
+/// The most steps of journals on one page.
+pub const MOST_STEPS: usize = 300;
+
+/// What is told of journals.
+pub fn range(numbers: Option<std::ops::RangeInclusive<u64>>) -> Range {
+    Range { numbers: numbers.unwrap_or(0..=u64::MAX), steps: MOST_STEPS }
+}
+
 /// Carries out the steps of the file, and tells the story or writes it to where it is asked for.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let stored = read(&arguments.file)?;
-    let replayed = match replay(&stored) {
+    if let (Some(directory), Some(path)) = (&arguments.journals, &arguments.html) {
+        let (text, status) = audit::page(directory, &range(arguments.numbers.clone()))?;
+        std::fs::write(path, text)
+            .map_err(|error| format!("cannot write {}: {}", path.display(), reason(&error)))?;
+        return Ok(ExitCode::from(status));
+    }
+    let file = arguments.file.as_ref().ok_or("name a counterexample, or give --journals")?;
+    let stored = read(file)?;
+    let mut replayed = match replay(&stored) {
         Ok(replayed) => replayed,
-        Err(stale) => return Ok(stale_file(&arguments.file, &stale)),
+        Err(stale) => return Ok(stale_file(file, &stale)),
     };
     let harmless = with_safeguard(&replayed)?;
     let story = Story::of(&replayed, &harmless);
-    let written = [(&arguments.html, page as fn(&Story) -> String), (&arguments.svg, svg)];
-    for (path, drawn) in written {
-        if let Some(path) = path {
-            std::fs::write(path, drawn(&story))
-                .map_err(|error| format!("cannot write {}: {}", path.display(), reason(&error)))?;
-        }
+    let mut written = Vec::new();
+    written.extend(arguments.html.as_ref().map(|path| (path, page(&story))));
+    written.extend(arguments.svg.as_ref().map(|path| (path, svg(&story) + "\n")));
+    written.extend(arguments.shiviz.as_ref().map(|path| (path, export::shiviz(&story))));
+    let itf = |path| (path, export::itf(&story, &mut replayed.executor, &replayed.steps));
+    written.extend(arguments.itf.as_ref().map(itf));
+    for (path, text) in &written {
+        std::fs::write(path, text)
+            .map_err(|error| format!("cannot write {}: {}", path.display(), reason(&error)))?;
     }
-    if arguments.html.is_none() && arguments.svg.is_none() {
+    if written.is_empty() {
         // Without a terminal the colours are left out.
         let told = anstream::stdout().write_all(tell(&story).as_bytes());
         if told.is_err() {
@@ -83,11 +128,15 @@ fn stale_file(path: &Path, stale: &Stale) -> ExitCode {
 fn tell(story: &Story) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{BOLD}{}{BOLD:#}", story.title());
-    let _ = writeln!(text, "World {}.", story.config.name());
+    if let Some(lesson) = named(id_of(story.config.rules.without)) {
+        let _ = writeln!(text, "The attack: {}", lesson.attack);
+        let _ = writeln!(text, "The rule (OSDI'99 §{}): {}", lesson.section, lesson.why);
+    }
+    let _ = writeln!(text, "World {}: {}.", story.config.name(), story.world());
     if let Some(theorem) = story.theorem() {
         let _ = writeln!(text, "What should hold: {theorem}");
     }
-    for (letter, what) in story.names.listed() {
+    for (letter, what) in story.letters() {
         let _ = writeln!(text, "  {letter} = {what}");
     }
     text.push('\n');
@@ -95,22 +144,35 @@ fn tell(story: &Story) -> String {
     for step in &story.steps {
         tell_step(&mut text, step, way);
     }
+    if let Some(meeting) = &story.meeting {
+        let _ = writeln!(text, "\n{BLUE}{meeting}{BLUE:#}");
+    }
     if let Some(ending) = &story.ending {
-        let _ = writeln!(text, "\n{GREEN}With the safeguard:{GREEN:#} {ending}");
+        let _ = writeln!(text, "\n{GREEN}With the rule:{GREEN:#} {ending}");
     }
     text
 }
 
-fn tell_step(text: &mut String, step: &Told, way: usize) {
-    let how = step.byzantine.as_ref().map(|how| format!("  {RED}[{how}]{RED:#}")).unwrap_or_default();
-    let _ = writeln!(text, "{:>3}  {:<way$}  {BOLD}{}{BOLD:#}{how}", step.number, step.way(), step.what);
+fn tell_step(text: &mut String, step: &StoryStep, way: usize) {
+    let mark = if step.byzantine.is_some() { format!("  {RED}[Byzantine]{RED:#}") } else { String::new() };
+    let _ = writeln!(text, "{:>3}  {:<way$}  {BOLD}{}{BOLD:#}{mark}", step.number, step.way(), step.what);
     let indent = way + 7;
     let node = name(step.node);
+    for lie in &step.lies {
+        let _ = writeln!(text, "{:indent$}{RED}lie: {lie}{RED:#}", "");
+    }
+    for line in &step.contents {
+        let _ = writeln!(text, "{:indent$}{FAINT}{line}{FAINT:#}", "");
+    }
+    if let Some(why) = &step.refused {
+        let _ = writeln!(text, "{:indent$}{node} drops it: {why}", "");
+    }
     if !step.does.is_empty() {
         let _ = writeln!(text, "{:indent$}{node} {}", "", step.does.join("; "));
     }
-    for quorum in &step.quorums {
-        let _ = writeln!(text, "{:indent$}{GREEN}{quorum}{GREEN:#}", "");
+    for tally in &step.tallies {
+        let style = if tally.is_complete() { BLUE } else { FAINT };
+        let _ = writeln!(text, "{:indent$}{style}{}{style:#}", "", tally.in_words());
     }
     for sent in &step.sends {
         let _ = writeln!(text, "{:indent$}{FAINT}sends {sent}{FAINT:#}", "");
@@ -120,5 +182,8 @@ fn tell_step(text: &mut String, step: &Told, way: usize) {
     }
     if let Some(what) = &step.violated {
         let _ = writeln!(text, "{:indent$}{RED}VIOLATED: {what}{RED:#}", "");
+    }
+    if let Some(safely) = step.safely.as_ref().filter(|safely| safely.how != How::Same) {
+        let _ = writeln!(text, "{:indent$}{GREEN}with the rule: {}{GREEN:#}", "", safely.why);
     }
 }

@@ -91,8 +91,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::from(status(&found, arguments.walks)))
 }
 
-/// The exit status, given how many walks were asked for: a walk that shows something else counts, however many were
-/// left.
+/// The exit status, given how many walks were asked for: a walk that shows something else counts, however
+/// many were left.
 fn status(found: &Projection, asked: u64) -> u8 {
     match &found.walks {
         Some(WalkReport { missing: Some(_), .. }) => 1,

@@ -1,9 +1,11 @@
-//! The project on one screen: four production replicas as stateright actors, explored by stateright's own checker.
+//! The project on one screen: four production replicas as stateright actors, explored by stateright's own
+//! checker.
 //!
 //!     cargo run --release --example check
 //!
-//! One client has sent one request to the primary. Every order in which what follows can arrive, twice or never, is explored.
-//! `pbft check` explores larger worlds by an engine of its own: Byzantine replicas, time-outs, views, checkpoints.
+//! One client has sent one request to the primary. Every order in which what follows can arrive, twice or
+//! never, is explored. `pbft check` explores larger worlds by an engine of its own: Byzantine replicas,
+//! time-outs, views, checkpoints.
 
 use pbft::actor::ReplicaActor;
 use pbft::message::Message;

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --example counter
 //!
-//! Keys come from a seed and nothing is stored, which is for examples only: give each replica a process, a key of
-//! its own ([`KeyRing::new`]) and a store ([`Store::create`](pbft::runtime::store::Store::create)).
+//! Keys come from a seed and nothing is stored, which is for examples only: give each replica a process, a
+//! key of its own ([`KeyRing::new`]) and a store ([`Store::create`](pbft::runtime::store::Store::create)).
 
 use pbft::Standard;
 use pbft::client::ClientSetup;

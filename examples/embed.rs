@@ -1,11 +1,14 @@
-//! A service of your own, replicated, and nothing else: no network, no disk, no checker. Its state is a hash map.
+//! A service of your own, replicated, and nothing else: no network, no disk, no checker. Its state is a hash
+//! map.
 //!
 //!     cargo run --example embed --no-default-features
 //!
-//! Four replicas and a client in one process, over a queue instead of a network. Keys come from a seed and nothing is
-//! stored, which is for examples only: "What a host owes" on the page of the crate says what a real host does.
+//! Four replicas and a client in one process, over a queue instead of a network. Keys come from a seed and
+//! nothing is stored, which is for examples only: "What a host owes" on the page of the crate says what a
+//! real host does.
 
-// The replica uses no hash map: the order of one is random. What a service sorts before it shows it may be in one.
+// The replica uses no hash map: the order of one is random. What a service sorts before it shows it may be in
+// one.
 #![allow(clippy::disallowed_types)]
 
 use pbft::Standard;

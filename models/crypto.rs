@@ -3,11 +3,11 @@
 //! A signature is the pair of its signer and the digest of what was signed, and only
 //! [`Crypto::sign`], with the signer's own keys, makes one; so nobody can forge, as Dolev and Yao have it.
 //!
-//! A certificate's proof carries the votes that it was made of, and a receiver's validation is applied to them, as in
-//! production. Two proofs of one claim whose votes the production validation accepted *when they were made* count as
-//! equal, whoever voted, so that states do not multiply by who signed what: what a replica does never depends on which
-//! replicas signed (`tests/certificates` delivers all of them). Proofs whose votes it did not accept differ by their
-//! votes.
+//! A certificate's proof carries the votes that it was made of, and a receiver's validation is applied to
+//! them, as in production. Two proofs of one claim whose votes the production validation accepted *when they
+//! were made* count as equal, whoever voted, so that states do not multiply by who signed what: what a
+//! replica does never depends on which replicas signed (`tests/certificates` delivers all of them). Proofs
+//! whose votes it did not accept differ by their votes.
 
 use pbft::crypto::{Claim, Crypto, Evidence, ed25519::Ed25519};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId};
@@ -37,8 +37,8 @@ impl fmt::Display for Signature {
     }
 }
 
-/// What a certificate claims, whether the production validation accepted the votes for it, and the votes. The fields
-/// are private: a proof of one claim cannot be made to prove another.
+/// What a certificate claims, whether the production validation accepted the votes for it, and the votes. The
+/// fields are private: a proof of one claim cannot be made to prove another.
 #[derive(Clone, Debug)]
 pub struct Proof {
     claim: Claim,
@@ -127,8 +127,8 @@ impl Keys {
 
     /// The keys of somebody outside: one replica and one client more than there are.
     ///
-    /// Everybody can check their signatures. So what keeps them out is that they are no members, the rule of the
-    /// protocol, and not that their keys happen to be unknown.
+    /// Everybody can check their signatures. So what keeps them out is that they are no members, the rule of
+    /// the protocol, and not that their keys happen to be unknown.
     pub fn outsiders(replicas: u16, clients: u32) -> (Keys, Keys) {
         let keys = |signer| Keys { signer, replicas, clients };
         (keys(Principal::Replica(ReplicaId(replicas))), keys(Principal::Client(ClientId(clients))))

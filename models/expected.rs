@@ -1,5 +1,5 @@
-//! What `pbft check` is expected to print for the worlds of the suites: the table of docs/WORLDS.md itself, so that the page
-//! cannot drift from the runs.
+//! What `pbft check` is expected to print for the worlds of the suites: the table of docs/WORLDS.md itself,
+//! so that the page cannot drift from the runs.
 
 use crate::report::Explore;
 

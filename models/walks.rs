@@ -1,18 +1,21 @@
 //! Random walks of the unreduced world, held against an exhausted reduced one.
 //!
-//! Where delivery one by one cannot be exhausted, its random walks must still show nothing that a reduced exploration has
-//! not shown: in every state of a walk, what the correct replicas have done must occur there, at each of
-//! them and together. A walk that shows something else refutes the reduction, or the exploration; that none does, in
-//! however many walks, is evidence and no proof. At its end every eighth walk compares what the network offers with all that has been
-//! sent and all that the adversary makes of it, and with what was offered before: more is never made into less. Walks move real replicas by themselves: of the exploration they use the
-//! network and the adversary, and neither its states nor its moves. Every run of `pbft check` takes some.
+//! Where delivery one by one cannot be exhausted, its random walks must still show nothing that a reduced
+//! exploration has not shown: in every state of a walk, what the correct replicas have done must occur there,
+//! at each of them and together. A walk that shows something else refutes the reduction, or the exploration;
+//! that none does, in however many walks, is evidence and no proof. At its end every eighth walk compares
+//! what the network offers with all that has been sent and all that the adversary makes of it, and with what
+//! was offered before: more is never made into less. Walks move real replicas by themselves: of the
+//! exploration they use the network and the adversary, and neither its states nor its moves. Every run of
+//! `pbft check` takes some.
 //!
-//! Walks choose a node, a subject that it heeds, and a message about it, each uniformly. How readily time-outs are
-//! taken is drawn for each walk, or views would change before anything happens; and whether the adversary sticks to a
-//! few digests, or votes would hardly ever match.
+//! Walks choose a node, a subject that it heeds, and a message about it, each uniformly. How readily
+//! time-outs are taken is drawn for each walk, or views would change before anything happens; and whether the
+//! adversary sticks to a few digests, or votes would hardly ever match.
 
 use crate::crypto::Symbolic;
 use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
+use crate::problem::Problem;
 use crate::world::{
     ClientHistory, Clients, Delivery, Input, Joint, MAX_REPLICAS, MessageId, Tables, World, WorldConfig,
 };
@@ -30,7 +33,8 @@ use std::time::{Duration, Instant};
 
 /// Local states after which the tables of the unreduced world are thrown away, to bound the memory.
 const MAX_LOCALS: usize = 400_000;
-/// Of this many walks one compares the network at its end with what was sent: the adversary makes everything at once for that.
+/// Of this many walks one compares the network at its end with what was sent: the adversary makes everything
+/// at once for that.
 const COMPARE_EVERY: u64 = 8;
 /// Walks between two calls of the progress report.
 const REPORT_EVERY: u64 = 256;
@@ -89,8 +93,8 @@ pub enum Stage<'a> {
     Walks(&'a WalkReport),
 }
 
-/// Explores the lazy world of `config` to its end, past violations, and holds walks of the unreduced one against it.
-/// `progress` is called now and then, and false stops.
+/// Explores the lazy world of `config` to its end, past violations, and holds walks of the unreduced one
+/// against it. `progress` is called now and then, and false stops.
 ///
 /// # Errors
 /// If the bounds make no sense, or clients are part of the world.
@@ -100,7 +104,7 @@ pub fn project(
     seed: u64,
     limits: Limits,
     progress: &mut dyn FnMut(Stage<'_>) -> bool,
-) -> Result<Projection, String> {
+) -> Result<Projection, Problem> {
     let mut lazy = World::new(config.clone(), Delivery::Lazy)?.past_violations();
     let found = explore(&mut lazy, limits, &mut |now| progress(Stage::Lazy(now)));
     let shown = Shown::of(lazy.all_histories());
@@ -149,8 +153,8 @@ fn name(place: usize) -> u32 {
     u32::try_from(place).expect("a table of more than 2^32 entries does not fit in memory")
 }
 
-/// Takes `walks` walks of the unreduced world of `config`, or as many as `progress` allows: it is called now and then,
-/// and false stops.
+/// Takes `walks` walks of the unreduced world of `config`, or as many as `progress` allows: it is called now
+/// and then, and false stops.
 ///
 /// # Errors
 /// If the bounds make no sense, or clients are part of the world.
@@ -160,7 +164,7 @@ pub fn hold_against(
     walks: u64,
     seed: u64,
     progress: &mut dyn FnMut(&WalkReport) -> bool,
-) -> Result<WalkReport, String> {
+) -> Result<WalkReport, Problem> {
     if config.clients == Clients::Actors {
         return Err("walks are compared by what replicas do, without clients in the world".into());
     }
@@ -226,7 +230,7 @@ struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    fn new(config: &WorldConfig, shown: &'a Shown) -> Result<Self, String> {
+    fn new(config: &WorldConfig, shown: &'a Shown) -> Result<Self, Problem> {
         let mut world = World::new(config.clone(), Delivery::One)?;
         let start = world.initial().swap_remove(0);
         let digest = |request| Batch { requests: vec![request] }.digest();
@@ -242,7 +246,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Forgets all names.
-    fn restart(&mut self, config: &WorldConfig) -> Result<(), String> {
+    fn restart(&mut self, config: &WorldConfig) -> Result<(), Problem> {
         let seen = std::mem::take(&mut self.seen);
         *self = Walker { seen, ..Walker::new(config, self.shown)? };
         Ok(())
@@ -280,8 +284,8 @@ impl<'a> Walker<'a> {
         Missing { walk, what, steps: steps.collect() }
     }
 
-    /// Holds what the network offers in a state against all that has been sent and all that the adversary makes of it at once,
-    /// and against what it has offered earlier: of less, no more.
+    /// Holds what the network offers in a state against all that has been sent and all that the adversary
+    /// makes of it at once, and against what it has offered earlier: of less, no more.
     fn loses_nothing(&mut self, earlier: &[u32], state: &[u32]) -> Result<(), String> {
         let before = self.world.all_available(earlier);
         let offered = self.world.all_available(state);
@@ -381,13 +385,15 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// What a message says: the same of NEW-VIEWs that differ in `V` alone, and of certificates that differ in votes alone.
+/// What a message says: the same of NEW-VIEWs that differ in `V` alone, and of certificates that differ in
+/// votes alone.
 #[derive(Eq, Ord, PartialEq, PartialOrd)]
 enum Said {
     /// The view, who signed it, min-s and `O`.
     NewView(View, Principal, Option<(SeqNo, Digest)>, Vec<Signed<PrePrepare, Symbolic>>),
-    /// The view, in whose name it is, who signed it, min-s, and what its certificates claim: for what nobody has voted
-    /// for yet the adversary makes certificates without votes, which a receiver without that rule takes as well.
+    /// The view, in whose name it is, who signed it, min-s, and what its certificates claim: for what nobody
+    /// has voted for yet the adversary makes certificates without votes, which a receiver without that rule
+    /// takes as well.
     ViewChange(View, ReplicaId, Principal, Option<(SeqNo, Digest)>, Vec<(View, SeqNo, Digest)>),
     Other(MessageId),
 }

@@ -23,8 +23,8 @@ pub(crate) fn executions<'a, S: Service>(
     executions
 }
 
-/// The requests of a batch that are to run after those in `last`, which goes on with them: each client's in the order
-/// of its timestamps. Source: OSDI'99 §4.1.
+/// The requests of a batch that are to run after those in `last`, which goes on with them: each client's in
+/// the order of its timestamps. Source: OSDI'99 §4.1.
 pub(crate) fn let_through<'a>(batch: &'a [Ordered], last: &mut Timestamps) -> Vec<&'a Ordered> {
     let mut through = Vec::new();
     for request in batch {

@@ -1,14 +1,16 @@
 //! What digests name, found out without asking a replica.
 //!
-//! Facts name batches and states by their digests. To judge what a replica does for a digest, the judge must know
-//! what the digest names, and must not take it from that replica: one that runs half of every batch could also say
-//! that half a batch is what was agreed. So nobody is believed here. Whoever sees a batch may add it (a world lists
-//! all that there can be, a simulation and an audit those that were sent), and under which digest it stands is
-//! computed from its requests, here. A batch that nobody agreed on does no harm. A batch that is missing is not
-//! passed over: to execute it is a violation ([`ExecutesAgreedBatch`](crate::ExecutesAgreedBatch)).
+//! Facts name batches and states by their digests. To judge what a replica does for a digest, the judge must
+//! know what the digest names, and must not take it from that replica: one that runs half of every batch
+//! could also say that half a batch is what was agreed. So nobody is believed here. Whoever sees a batch may
+//! add it (a world lists all that there can be, a simulation and an audit those that were sent), and under
+//! which digest it stands is computed from its requests, here. A batch that nobody agreed on does no harm. A
+//! batch that is missing is not passed over: to execute it is a violation
+//! ([`ExecutesAgreedBatch`](crate::ExecutesAgreedBatch)).
 //!
-//! What is shared with the replica is how a list of requests, and a list of chunks, is digested; which lists, and
-//! whether they are complete, is not. If that digest gave two batches one name, the catalogue would show it.
+//! What is shared with the replica is how a list of requests, and a list of chunks, is digested; which lists,
+//! and whether they are complete, is not. If that digest gave two batches one name, the catalogue would show
+//! it.
 
 use pbft::crypto::Crypto;
 use pbft::message::Batch;
@@ -33,8 +35,8 @@ impl Catalogue {
         Catalogue { batches: BTreeMap::from([null]), tree: Tree::build::<C> }
     }
 
-    /// Adds a batch, under the digest of its requests. Whether anybody proposed it, and whether its clients signed
-    /// it, makes no difference.
+    /// Adds a batch, under the digest of its requests. Whether anybody proposed it, and whether its clients
+    /// signed it, makes no difference.
     pub fn add<C: Crypto>(&mut self, batch: &Batch<C>) {
         let requests = batch.requests.iter().map(|signed| &signed.content);
         let requests = requests.map(|m| (m.client, m.timestamp, m.operation.clone())).collect();
@@ -58,7 +60,8 @@ impl Catalogue {
         }
     }
 
-    /// The tree over the chunks of a state, whose root is its digest. What `previous` has is not digested again.
+    /// The tree over the chunks of a state, whose root is its digest. What `previous` has is not digested
+    /// again.
     pub(crate) fn tree(&self, chunks: &[Bytes], previous: Option<&Tree>) -> Tree {
         (self.tree)(chunks, previous)
     }

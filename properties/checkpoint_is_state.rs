@@ -8,14 +8,14 @@ use pbft::service::Service;
 use pbft::types::{Bytes, ClientId, SeqNo, Timestamp};
 use std::collections::BTreeMap;
 
-/// The digest of a checkpoint that a correct replica takes, knows to be stable, or fetches the state of, is that of
-/// the service and the client table after the agreed batches up to it.
+/// The digest of a checkpoint that a correct replica takes, knows to be stable, or fetches the state of, is
+/// that of the service and the client table after the agreed batches up to it.
 ///
 /// The state is computed here: the service runs, from its initial state, the batches of the
-/// [`Catalogue`](crate::Catalogue) that the executed digests name, and the client table is written down anew in the
-/// form in which it is transferred, whatever rules the replicas follow. Only how chunks become a tree of blocks is the
-/// replica's own code. States are known up to the first sequence number that no correct replica executed, and
-/// no further.
+/// [`Catalogue`](crate::Catalogue) that the executed digests name, and the client table is written down anew
+/// in the form in which it is transferred, whatever rules the replicas follow. Only how chunks become a tree
+/// of blocks is the replica's own code. States are known up to the first sequence number that no correct
+/// replica executed, and no further.
 ///
 /// Source: OSDI'99 §4.3: a checkpoint has the digest of the state after the last request whose execution it
 /// reflects; §4.1: the last reply to each client is part of the state.
@@ -117,7 +117,8 @@ mod tests {
         Fact::CheckpointTaken { n: SeqNo(n), digest }
     }
 
-    /// Two batches: a request of client 0, then the same and one of client 1. And the states after each of them.
+    /// Two batches: a request of client 0, then the same and one of client 1. And the states after each of
+    /// them.
     fn two_batches() -> (World, [Fact; 2], [Digest; 2]) {
         let mut service = KeyValue::default();
         let a = run(&mut service, 0, 1, put("a"));

@@ -7,15 +7,15 @@ use pbft::replica::ExecutedRequest;
 use pbft::service::Service;
 use pbft::types::{ReplicaId, SeqNo};
 
-/// At each sequence number a correct replica runs exactly the requests of the batch that the digest executed there
-/// names, in the order of the batch, but for those whose client has had a request with the same or a later timestamp
-/// executed.
+/// At each sequence number a correct replica runs exactly the requests of the batch that the digest executed
+/// there names, in the order of the batch, but for those whose client has had a request with the same or a
+/// later timestamp executed.
 ///
-/// Which batch a digest names is known from the [`Catalogue`](crate::Catalogue), and which timestamps have been
-/// executed from the agreed batches themselves, from the first: nothing here rests on what a replica says that it ran,
-/// or keeps in its client table, so the table of a fetched state is judged like one's own. From the first sequence
-/// number on that no correct replica executed, the table is not known; then whatever runs must still be of the batch
-/// and in its order.
+/// Which batch a digest names is known from the [`Catalogue`](crate::Catalogue), and which timestamps have
+/// been executed from the agreed batches themselves, from the first: nothing here rests on what a replica
+/// says that it ran, or keeps in its client table, so the table of a fetched state is judged like one's own.
+/// From the first sequence number on that no correct replica executed, the table is not known; then whatever
+/// runs must still be of the batch and in its order.
 ///
 /// With [`Agreement`](crate::Agreement) the digest is the one that was committed; with
 /// [`Validity`](crate::Validity) the results are the service's.
@@ -110,7 +110,8 @@ mod tests {
     use crate::fixture::{World, executed, request, transferred};
     use std::slice::from_ref;
 
-    /// Batch 1 has two requests, batch 2 another of client 0; batch 3 has batch 1's first once more, and a new one.
+    /// Batch 1 has two requests, batch 2 another of client 0; batch 3 has batch 1's first once more, and a
+    /// new one.
     fn world() -> (World, [ExecutedRequest; 4]) {
         let requests = [(0, 1, "a"), (1, 1, "b"), (0, 2, "c"), (1, 2, "d")];
         let requests = requests.map(|(client, t, operation)| request(client, t, operation, ""));

@@ -143,8 +143,8 @@ impl History {
         History { prepared: Slots::new(), pre_prepared: Slots::new(), views, ..self.clone() }
     }
 
-    /// Whether everything in `other` is here too: its votes and views, and what it executed as a beginning of what
-    /// is executed here.
+    /// Whether everything in `other` is here too: its votes and views, and what it executed as a beginning of
+    /// what is executed here.
     pub fn includes(&self, other: &History) -> bool {
         let votes = |ours: &Slots, theirs: &Slots| {
             theirs.iter().all(|(slot, d)| ours.get(slot).is_some_and(|known| d.is_subset(known)))
@@ -180,8 +180,8 @@ impl History {
         })
     }
 
-    /// From here on, `entered` is the view that was entered last, whatever the replica says: for whoever does not
-    /// record every view left, and relies on the replica to know it.
+    /// From here on, `entered` is the view that was entered last, whatever the replica says: for whoever does
+    /// not record every view left, and relies on the replica to know it.
     pub fn hold_to(&mut self, entered: View) {
         if self.held_to() != Some(entered) {
             self.views.push(ViewStep::HeldTo(entered));

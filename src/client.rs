@@ -1,6 +1,7 @@
 //! The client: OSDI'99 §4.1, and read-only requests, §5.1.
 //!
-//! Like the replica it is a deterministic state machine, [`Client::step`]. It has one request outstanding at a time.
+//! Like the replica it is a deterministic state machine, [`Client::step`]. It has one request outstanding at
+//! a time.
 //!
 //! Timestamps are `max(last + 1, clock)` where `last` is durable, so a process that takes over a client's
 //! key is never answered from the cache of its predecessor. Two processes at a time must not share a key.

@@ -1,16 +1,18 @@
 //! A key-value store, the demonstration service. It uses the public interface of this crate only.
 //!
-//! Keys are spread over a fixed number of buckets, each of which is kept as it is encoded in a snapshot. So a snapshot copies
-//! nothing, and a checkpoint digests only the buckets that have changed: the pause it makes is bounded by what can be written
-//! between two checkpoints and by the number of buckets, not by the state. Nothing stops a client from choosing keys that all
-//! fall into one bucket; a service that strangers may fill would spread them by a secret.
+//! Keys are spread over a fixed number of buckets, each of which is kept as it is encoded in a snapshot. So a
+//! snapshot copies nothing, and a checkpoint digests only the buckets that have changed: the pause it makes
+//! is bounded by what can be written between two checkpoints and by the number of buckets, not by the state.
+//! Nothing stops a client from choosing keys that all fall into one bucket; a service that strangers may fill
+//! would spread them by a secret.
 
 use crate::service::{RestoreError, Service};
 use crate::types::{Bytes, ClientId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The buckets. At a GiB of state each is 8 KiB; twice as many would make the list of them the larger part of a checkpoint.
+/// The buckets. At a GiB of state each is 8 KiB; twice as many would make the list of them the larger part of
+/// a checkpoint.
 const BUCKETS: u32 = 1 << 17;
 
 /// What a client can ask for.

@@ -1,39 +1,42 @@
 //! Practical Byzantine Fault Tolerance (Castro and Liskov, OSDI'99), written once.
 //!
-//! One implementation, used three ways: the same [`step`](replica::Replica::step) is model-checked exhaustively on small
-//! clusters, simulated on hostile networks on larger ones, and run over UDP. There is no separate model to drift from
-//! the code. This crate holds the protocol and knows neither the checker's worlds nor the command line.
+//! One implementation, used three ways: the same [`step`](replica::Replica::step) is model-checked
+//! exhaustively on small clusters, simulated on hostile networks on larger ones, and run over UDP. There is
+//! no separate model to drift from the code. This crate holds the protocol and knows neither the checker's
+//! worlds nor the command line.
 //!
 //! Where to start: [`replica`] for the protocol, [`rules`] for what it decides by, [`service`] for what it
 //! replicates, [`client`] for who asks.
 //!
 //! # Features
 //!
-//! Both are on by default. Without them the crate has no input or output, needs no operating system, and builds for
-//! `wasm32-unknown-unknown`.
+//! Both are on by default. Without them the crate has no input or output, needs no operating system, and
+//! builds for `wasm32-unknown-unknown`.
 //!
-//! - `stateright`: the replica and the client as stateright actors, module `actor`. The service must then be `Eq + Hash`.
-//! - `udp`: a host for a replica, many clients over one socket, stores on disk and journals, module `runtime`. Unix.
+//! - `stateright`: the replica and the client as stateright actors, module `actor`. The service must then be
+//!   `Eq + Hash`.
+//! - `udp`: a host for a replica, many clients over one socket, stores on disk and journals, module
+//!   `runtime`. Unix.
 //!
 //! # What a host owes
 //!
-//! A host gives each replica its [`Setup`](replica::Setup) and carries out the [`Effects`](replica::Effects) of every
-//! step, in their order. The feature `udp` does that; who embeds the replica elsewhere must:
+//! A host gives each replica its [`Setup`](replica::Setup) and carries out the [`Effects`](replica::Effects)
+//! of every step, in their order. The feature `udp` does that; who embeds the replica elsewhere must:
 //!
 //! 1. Check the configuration ([`Setup::check_servable`](replica::Setup::check_servable)) before it starts.
-//! 2. Start from what was durable ([`Replica::start`](replica::Replica::start)), never from nothing where there was
-//!    something, and carry out the effects of the start too.
+//! 2. Start from what was durable ([`Replica::start`](replica::Replica::start)), never from nothing where
+//!    there was something, and carry out the effects of the start too.
 //! 3. Pass every message through [`verify`](replica::verify::verify); drop and count what it refuses.
-//! 4. Make each [`Persist`](replica::Effect::Persist) durable before any later [`Send`](replica::Effect::Send) leaves,
-//!    and take the facts that follow a record together with it.
-//! 5. Run one timer of each kind, and never deliver the expiry of a progress timer that has been replaced or stopped
-//!    since ([`Event::Timeout`](replica::Event::Timeout)).
+//! 4. Make each [`Persist`](replica::Effect::Persist) durable before any later
+//!    [`Send`](replica::Effect::Send) leaves, and take the facts that follow a record together with it.
+//! 5. Run one timer of each kind, and never deliver the expiry of a progress timer that has been replaced or
+//!    stopped since ([`Event::Timeout`](replica::Event::Timeout)).
 //! 6. Stop if it cannot do one of these. The replica goes on from its store and has broken no promise.
 //!
 //! # Embedding the replica
 //!
-//! [`Standard`] is the bundle of ed25519, the paper's rules and a service. Here four replicas and a client run in one
-//! process, over a queue instead of a network; `examples/embed.rs` has a service of its own.
+//! [`Standard`] is the bundle of ed25519, the paper's rules and a service. Here four replicas and a client
+//! run in one process, over a queue instead of a network; `examples/embed.rs` has a service of its own.
 //!
 //! ```
 //! use pbft::Standard;

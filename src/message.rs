@@ -274,7 +274,8 @@ impl<C: Crypto> Message<C> {
         })
     }
 
-    /// The view, sequence number and digest that a PRE-PREPARE, PREPARE or COMMIT is about; nothing for others.
+    /// The view, sequence number and digest that a PRE-PREPARE, PREPARE or COMMIT is about; nothing for
+    /// others.
     pub fn slot(&self) -> Option<(View, SeqNo, Digest)> {
         match self {
             Message::PrePrepare(m, _) => Some((m.content.view, m.content.n, m.content.digest)),

@@ -28,8 +28,8 @@ pub struct Parameters {
     pub max_batch_requests: usize,
     /// The most bytes of operations in one batch; a single request may use all of it.
     pub max_batch_bytes: usize,
-    /// The most batches a primary has proposed and not yet executed. A batch that is not full is proposed only
-    /// when none is in flight, which is what makes batches grow under load.
+    /// The most batches a primary has proposed and not yet executed. A batch that is not full is proposed
+    /// only when none is in flight, which is what makes batches grow under load.
     pub max_in_flight: u64,
 }
 
@@ -116,9 +116,9 @@ pub enum ConfigError {
     Addresses,
 }
 
-/// An upper bound on the bytes of the longest NEW-VIEW that a correct primary sends, with ed25519 signatures: a
-/// quorum of VIEW-CHANGEs, each with a certificate for every sequence number of the window, and an `O` as long
-/// as the window. A certificate of a faulty replica may hold the votes of all `n`, not of a quorum only.
+/// An upper bound on the bytes of the longest NEW-VIEW that a correct primary sends, with ed25519 signatures:
+/// a quorum of VIEW-CHANGEs, each with a certificate for every sequence number of the window, and an `O` as
+/// long as the window. A certificate of a faulty replica may hold the votes of all `n`, not of a quorum only.
 pub fn largest_new_view(cluster: &Cluster, parameters: &Parameters) -> usize {
     let window = usize::try_from(parameters.window).unwrap_or(usize::MAX);
     let (number, digest, signature) = (10, 32, 64);

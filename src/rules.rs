@@ -1,9 +1,10 @@
 //! The paper's rules, one predicate each.
 //!
-//! Every safeguard that is a decision of the protocol is one method, and [`Pbft`] gives the paper's answers. No method
-//! has a default, so whoever makes other rules (a mutant, which loses one) must say for each where its answer comes
-//! from: the models' rules ask [`Pbft`] for whatever they do not switch off. `docs/SAFEGUARDS.md` lists the safeguards;
-//! where one is a number (a quorum, a threshold) the method has the name of the number.
+//! Every safeguard that is a decision of the protocol is one method, and [`Pbft`] gives the paper's answers.
+//! No method has a default, so whoever makes other rules (a mutant, which loses one) must say for each where
+//! its answer comes from: the models' rules ask [`Pbft`] for whatever they do not switch off.
+//! `docs/SAFEGUARDS.md` lists the safeguards; where one is a number (a quorum, a threshold) the method has
+//! the name of the number.
 
 use crate::types::{Cluster, Digest, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
 use std::fmt::Debug;

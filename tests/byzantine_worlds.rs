@@ -1,5 +1,5 @@
-//! One view with a Byzantine replica, explored exhaustively, of three replicas delivery by delivery; and the mutants that
-//! these worlds kill.
+//! One view with a Byzantine replica, explored exhaustively, of three replicas delivery by delivery; and the
+//! mutants that these worlds kill.
 
 use pbft::types::{Cluster, ReplicaId, View};
 use pbft_models::mutants::{Mutant, Rulebook};

@@ -26,8 +26,8 @@ fn explored(config: WorldConfig, delivery: Delivery) -> (World, Exploration) {
     (world, found)
 }
 
-/// Two clients and two sequence numbers: every property holds, everything that should happen can happen, and what
-/// lazy delivery relies on holds at replicas and clients.
+/// Two clients and two sequence numbers: every property holds, everything that should happen can happen, and
+/// what lazy delivery relies on holds at replicas and clients.
 fn holds(byzantine: &[u16], states: u64) {
     let (mut world, found) = explored(config(byzantine, 2, Rulebook::default()), Delivery::Lazy);
     assert_eq!(found.outcome, Outcome::Exhausted, "{byzantine:?}");
@@ -82,7 +82,8 @@ fn lazy_delivery_shows_the_same_histories_as_delivery_one_by_one() {
 
 #[test]
 fn what_the_conditions_are_checked_on_includes_the_clients() {
-    // Without replicas to speak of: one, which executes at once. Left are the client's time-out and its one reply.
+    // Without replicas to speak of: one, which executes at once. Left are the client's time-out and its one
+    // reply.
     let alone = WorldConfig { cluster: Cluster::new(1, 0), ..config(&[], 1, Rulebook::default()) };
     let (mut world, found) = explored(alone, Delivery::Lazy);
     assert_eq!(found.outcome, Outcome::Exhausted);
@@ -118,8 +119,9 @@ struct Watched {
 }
 
 impl Watched {
-    /// A request that only the primary of view 1 has proposed, and which was executed. How did it get there? The
-    /// client sends to the primary of view 0 first, and the only other ways are its sending to all, and a relay.
+    /// A request that only the primary of view 1 has proposed, and which was executed. How did it get there?
+    /// The client sends to the primary of view 0 first, and the only other ways are its sending to all, and a
+    /// relay.
     fn look(&self, state: &State) {
         let histories = self.world.histories(state);
         if histories.iter().all(|history| history.executions().count() == 0) {
@@ -174,8 +176,8 @@ impl Space for Watched {
     }
 }
 
-/// In how many states of a world with a view change a request has executed that was never proposed in view 0: where
-/// only a retransmission can have brought it to the new primary, and where only a relay can have.
+/// In how many states of a world with a view change a request has executed that was never proposed in view 0:
+/// where only a retransmission can have brought it to the new primary, and where only a relay can have.
 fn ways_to_the_next_primary(rules: Rulebook) -> (u64, u64) {
     let config = WorldConfig { cluster: Cluster::new(3, 0), max_view: View(1), ..config(&[], 1, rules) };
     let world = World::new(config, Delivery::Lazy).expect("these bounds make sense");

@@ -2,7 +2,7 @@
 
 use pbft::types::Principal;
 use pbft_models::engine::{Limits, Outcome, explore};
-use pbft_models::matrix::{Kill, Row, Status, rows, run};
+use pbft_models::matrix::{Evidence, Kill, Row, rows, run};
 use pbft_models::mutants::Mutant;
 use pbft_models::report::Options;
 use pbft_models::trace::file::{Stored, StoredHappening};
@@ -23,8 +23,8 @@ fn stored(id: &str) -> Stored {
 }
 
 fn killed() -> Vec<(Row, Kill)> {
-    let kill = |row: Row| match row.status.clone() {
-        Status::Killed(kill) => Some((row, kill)),
+    let kill = |row: Row| match row.evidence.clone() {
+        Evidence::Killed(kill) => Some((row, kill)),
         _ => None,
     };
     rows().into_iter().filter_map(kill).collect()
@@ -45,8 +45,9 @@ fn there_is_a_counterexample_for_every_mutant_that_is_killed_and_for_no_other() 
     }
 }
 
-/// Properties that are never the first to break, each with a mutant in whose world they break too. Where replicas agree on
-/// digests they disagree on what runs only if some of them run something else than the digest names.
+/// Properties that are never the first to break, each with a mutant in whose world they break too. Where
+/// replicas agree on digests they disagree on what runs only if some of them run something else than the
+/// digest names.
 const LATER: [(&str, Mutant); 1] = [("agreement", Mutant::AnyBatch)];
 
 #[test]
@@ -62,10 +63,8 @@ fn every_property_is_violated_by_some_mutant() {
         assert!(world.all_violated().contains(property), "{mutant:?}: {:?}", world.all_violated());
         violated.insert(property);
     }
-    let all: BTreeSet<&str> = pbft_properties::all::<pbft_models::journal::Journal>()
-        .iter()
-        .map(|property| property.name)
-        .collect();
+    let all: BTreeSet<&str> =
+        pbft_properties::all::<pbft_models::ledger::Ledger>().iter().map(|property| property.name).collect();
     assert_eq!(violated, all);
 }
 
@@ -165,7 +164,7 @@ fn a_file_of_another_version_or_with_other_fields_is_refused() {
         ("{", "[", "no counterexample"),
     ] {
         let error = Stored::parse(&text.replacen(from, to, 1)).expect_err("it is refused");
-        assert!(error.contains(why), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
     }
 }
 
@@ -174,7 +173,9 @@ fn every_delivery_of_a_byzantine_message_is_of_one_that_can_be_made() {
     // A message that nobody has sent and the adversary cannot make is not delivered, however it is written.
     let mut stored = stored("commit-quorum");
     let forge = stored.steps.iter_mut().find_map(|step| match &mut step.what {
-        StoredHappening::Deliver(pbft_models::trace::said::Said::Commit { digest, .. }) => Some(digest),
+        StoredHappening::Deliver(pbft_models::trace::said::SavedMessage::Commit { digest, .. }) => {
+            Some(digest)
+        }
         _ => None,
     });
     forge.expect("a COMMIT is delivered").0.0 = [7; 32];
@@ -184,22 +185,23 @@ fn every_delivery_of_a_byzantine_message_is_of_one_that_can_be_made() {
 #[test]
 fn what_can_be_delivered_to_whole_replicas_is_what_the_world_offers() {
     use pbft_models::engine::Space;
-    // Step by step on the world explored one delivery at a time, and on the executor: both offer the same messages.
+    // Step by step on the world explored one delivery at a time, and on the executor: both offer the same
+    // messages.
     let row = killed().into_iter().find(|(row, _)| row.id() == "votes-match-view").expect("it is killed").0;
     let config = row.world().expect("it is killed in one");
     let mut world = World::new(config.clone(), Delivery::One).expect("the world makes sense");
     let mut executor = Executor::new(&config).expect("the world makes sense");
     let replayed = replay(&stored(row.id())).expect("it reproduces");
-    let mut moment = executor.start();
+    let mut configuration = executor.start();
     let mut state = world.initial().swap_remove(0);
     for taken in &replayed.steps {
         let offered: BTreeSet<_> =
             world.all_available(&state).into_iter().map(|id| world.tables().message(id).clone()).collect();
         let node = world.nodes()[0];
-        let available: BTreeSet<_> = executor.available(&moment, node).into_iter().collect();
+        let available: BTreeSet<_> = executor.available(&configuration, node).into_iter().collect();
         assert!(matches!(node, Principal::Replica(_)));
         assert_eq!(available, offered);
-        moment = executor.take(&moment, &taken.step).expect("it can be taken").after;
+        configuration = executor.take(&configuration, &taken.step).expect("it can be taken").after;
         state = after(&mut world, &state, &taken.step);
     }
 }

@@ -22,7 +22,7 @@ fn whatever_is_returned_as_an_error_is_one() {
     fn is_error<T: Error + Send + Sync + 'static>() {}
     assert_eq!(decoded(&[]).expect_err("no message is empty").to_string(), "malformed");
     is_error::<ConfigError>();
-    is_error::<pbft::replica::RestoreError>();
+    is_error::<pbft::replica::StartRefusal>();
     is_error::<pbft::replica::BrokenInvariant>();
     is_error::<pbft::service::RestoreError>();
     is_error::<pbft::runtime::StartError>();

@@ -1,4 +1,5 @@
-//! A property is claimed for a world only if a mistake violates it there: the claims that take no time are verified.
+//! A property is claimed for a world only if a mistake violates it there: the claims that take no time are
+//! verified.
 
 use pbft_models::falsifiable::{Shown, of, violate};
 use pbft_models::mutants::Mutant;

@@ -55,8 +55,8 @@ fn staterights_own_search_over_the_actors_finds_the_same_states() {
 
 #[test]
 fn in_a_world_of_three_with_one_byzantine_nothing_commits_without_all_of_them() {
-    // n = 3, f = 1 has quorums of three: the Byzantine replica may vote, and then something commits; but never
-    // without a correct one, as it does where there are four.
+    // n = 3, f = 1 has quorums of three: the Byzantine replica may vote, and then something commits; but
+    // never without a correct one, as it does where there are four.
     for (n, byzantine) in [(3, 0), (3, 2), (4, 0), (4, 3)] {
         let byzantine = [ReplicaId(byzantine)].into();
         let config = WorldConfig { byzantine, ..WorldConfig::new(Cluster::new(n, 1), 1) };

@@ -1,5 +1,5 @@
-//! Layered exploration: it finds what lazy delivery finds, its conditions hold by the paper's rules, and a mutant
-//! that it cannot see for what it is makes a condition fail.
+//! Layered exploration: it finds what lazy delivery finds, its conditions hold by the paper's rules, and a
+//! mutant that it cannot see for what it is makes a condition fail.
 
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};

@@ -1,5 +1,5 @@
-//! Lazy delivery reaches what delivery one by one reaches, and its conditions hold; and the mutants that worlds
-//! with a view change kill.
+//! Lazy delivery reaches what delivery one by one reaches, and its conditions hold; and the mutants that
+//! worlds with a view change kill.
 
 use pbft::types::{Cluster, ReplicaId, View};
 use pbft_models::mutants::{Mutant, Rulebook};
@@ -47,7 +47,8 @@ fn lazy_delivery_shows_the_same_histories_as_delivery_one_by_one() {
             (report.observables, report.observables_digest.expect("it was asked for"))
         };
         let one_by_one = observed(Explore::None);
-        // Nothing is prepared, or something at one, the other or both, and executed by one, the other or both, at least.
+        // Nothing is prepared, or something at one, the other or both, and executed by one, the other or
+        // both, at least.
         assert!(one_by_one.0 >= Some(7), "{byzantine:?}, {requests} requests: {one_by_one:?}");
         assert_eq!(
             observed(Explore::Lazy),
@@ -71,8 +72,8 @@ fn worlds_in_which_something_else_can_happen_have_other_digests() {
 
 #[test]
 fn a_view_change_is_explored_exhaustively_whoever_is_byzantine() {
-    // What a Byzantine replica adds is bounded by what only it can sign, and the primaries of both views can sign
-    // most. A correct primary proposes whichever of the two requests it has heard of.
+    // What a Byzantine replica adds is bounded by what only it can sign, and the primaries of both views can
+    // sign most. A correct primary proposes whichever of the two requests it has heard of.
     for (byzantine, states) in
         [(&[][..], 133_550), (&[0], 33_160), (&[1], 50_624), (&[2], 15_858), (&[3], 15_858)]
     {
@@ -159,7 +160,8 @@ fn rules_of_who_and_what_counts_in_a_view_change_have_such_schedules_too() {
         let (property, steps) = violation(byzantine, 1, mutant);
         assert!(property == LOST && steps > 2, "{mutant:?}: {property}, {steps} steps");
     }
-    // What left view 0 for view 1 says nothing of view 1; a NEW-VIEW for view 2 made of it carries nothing over.
+    // What left view 0 for view 1 says nothing of view 1; a NEW-VIEW for view 2 made of it carries nothing
+    // over.
     assert_eq!(violation(2, 2, Mutant::ViewChangesOfAnyView).0, LOST);
 }
 

@@ -1,5 +1,5 @@
-//! `docs/PAPER.md` names the rule, the handlers and the tests of each clause of the paper. Here: whatever it names
-//! exists, and no rule, handler or test is missing from it.
+//! `docs/PAPER.md` names the rule, the handlers and the tests of each clause of the paper. Here: whatever it
+//! names exists, and no rule, handler or test is missing from it.
 
 use std::collections::BTreeSet;
 use std::fs;

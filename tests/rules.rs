@@ -1,4 +1,5 @@
-//! The rules that worlds are explored by are the rules that production runs by, but for the one that is switched off.
+//! The rules that worlds are explored by are the rules that production runs by, but for the one that is
+//! switched off.
 
 use pbft::rules::{Pbft, Rules};
 use pbft::types::{ClientId, Cluster, Digest, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
@@ -37,7 +38,8 @@ few! {
     };
 }
 
-/// Every method of [`Rules`] with its arguments: its name, and what it answers to every combination, in words.
+/// Every method of [`Rules`] with its arguments: its name, and what it answers to every combination, in
+/// words.
 macro_rules! answers {
     ($rules:expr; $($rule:ident($($arg:ident: $kind:ty),*);)*) => {{
         let rules = $rules;

@@ -1,8 +1,8 @@
-//! `second_opinion/pbft.py`, which shares no code with this, finds the same joint histories and the same behaviours in the
-//! same worlds, each explored delivery by delivery.
+//! `second_opinion/pbft.py`, which shares no code with this, finds the same joint histories and the same
+//! behaviours in the same worlds, each explored delivery by delivery.
 //!
-//! Without Python 3 nothing is compared, and the tests say so; they fail if the environment variable `PBFT_REQUIRE_PYTHON`
-//! is set.
+//! Without Python 3 nothing is compared, and the tests say so; they fail if the environment variable
+//! `PBFT_REQUIRE_PYTHON` is set.
 
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
@@ -126,8 +126,9 @@ fn compare(config: &WorldConfig) -> Vec<String> {
     assert!(observed.histories.count() > 5 && behaviours.count() >= observed.histories.count());
     let histories = difference(&observed.histories, &theirs.histories);
     let behaviours = difference(behaviours, &theirs.behaviours);
-    // Both keep the same of what they receive, too, as long as nothing is taken over from one view, or checkpoint, to the next
-    // but VIEW-CHANGEs. Otherwise what they keep differs, and so does the number of states.
+    // Both keep the same of what they receive, too, as long as nothing is taken over from one view, or
+    // checkpoint, to the next but VIEW-CHANGEs. Otherwise what they keep differs, and so does the number of
+    // states.
     let keep_the_same =
         config.checkpoint_interval.is_none() && (config.max_view.0 == 0 || config.cluster.f() == 1);
     let states = (keep_the_same && report.states != theirs.states).then(|| "other states".to_string());

@@ -2,7 +2,7 @@
 //!
 //! What notices them takes longer: `tests/seeded/run`, of which CI runs three.
 
-use pbft_models::journal::Journal;
+use pbft_models::ledger::Ledger;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -69,7 +69,7 @@ impl Mistake {
 #[test]
 fn every_mistake_says_what_is_wrong_what_breaks_and_where_it_shows() {
     let properties: BTreeSet<&str> =
-        pbft_properties::all::<Journal>().iter().map(|property| property.name).collect();
+        pbft_properties::all::<Ledger>().iter().map(|property| property.name).collect();
     for mistake in mistakes() {
         let name = &mistake.name;
         let (harm, world, expect) = (mistake.said("harm"), mistake.said("world"), mistake.said("expect"));

@@ -1,7 +1,7 @@
 //! The replica and the client on a hostile network, from seeds.
 //!
-//! A failure prints the command that repeats it. What is searched here is bounded by seeds and virtual time; it
-//! proves nothing, and it has found what no hand-written test had (see `docs/FOUND.md`).
+//! A failure prints the command that repeats it. What is searched here is bounded by seeds and virtual time;
+//! it proves nothing, and it has found what no hand-written test had (see `docs/FOUND.md`).
 
 use pbft::crypto::ed25519::Ed25519;
 use pbft::rejection::Rejection;

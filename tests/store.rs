@@ -1,7 +1,10 @@
 //! The store: an image gives back the state that was recorded, or it is refused; and so is a state that this
 //! replica cannot have recorded.
 
-mod support_input;
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
+mod support;
 
 use pbft::certificate::PreparedCertificate;
 use pbft::crypto::ed25519::Ed25519;
@@ -9,32 +12,24 @@ use pbft::crypto::{Crypto, Signed};
 use pbft::kv::Operation;
 use pbft::message::{Message, PrePrepare, ViewChange};
 use pbft::parameters::Parameters;
-use pbft::replica::{Durable, Effect, Effects, Replica, RestoreError, Setup, Timer};
+use pbft::replica::{Durable, Effect, Effects, Replica, Setup, StartRefusal, Timer};
 use pbft::service::Service;
 use pbft::store::{Identity, StoreError, open, seal};
 use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, View};
 use std::sync::Arc;
-use support_input::{Net, Real, small_parameters};
+use support::{Net, Real, small_batches};
 
 const PROGRESS: Timer = Timer::Progress { backoff: 0 };
 
 /// A cluster that has been through a view change and has a stable checkpoint with batches executed on top, in
 /// view 1.
 fn lived() -> Net {
-    let mut net = Net::new();
-    net.execute(0, 1..=3);
-    for at in 1..4 {
-        net.fire(at, PROGRESS);
-    }
-    net.settle();
-    net.execute(1, 4..=5);
-    net
+    Net::lived(small_batches())
 }
 
 /// The same, with replica 2 between views 1 and 2.
 fn leaving() -> Net {
     let mut net = lived();
-    net.connected[2] = false;
     net.fire(2, PROGRESS);
     net
 }
@@ -44,11 +39,11 @@ fn identity() -> Identity {
         domain: Digest([3; 32]),
         replica: ReplicaId(2),
         cluster: Cluster::new(4, 1),
-        parameters: small_parameters(),
+        parameters: small_batches(),
     }
 }
 
-fn refused(setup: &Setup<Real>, durable: Durable<Ed25519>) -> RestoreError {
+fn refused(setup: &Setup<Real>, durable: Durable<Ed25519>) -> StartRefusal {
     Replica::<Real>::start(setup, Some(durable), &mut Effects::new()).expect_err("this state is refused")
 }
 
@@ -160,9 +155,9 @@ fn a_restarted_replica_is_where_it_stopped() {
 #[test]
 fn a_restarted_cluster_goes_on() {
     let mut net = lived();
-    for (setup, replica) in net.setups.iter().zip(&mut net.replicas) {
-        let stored = replica.durable().clone();
-        *replica = Replica::start(setup, Some(stored), &mut Effects::new()).unwrap();
+    for at in 0..net.n() {
+        let stored = net.replicas[at].durable().clone();
+        net.restart(at, stored);
     }
     let before = net.replicas[3].last_executed();
     net.execute(2, 6..=6);
@@ -180,7 +175,7 @@ fn a_store_without_a_batch_that_was_executed_is_refused() {
     let mut durable = net.replicas[2].durable().clone();
     durable.prepared.clear();
     durable.batches.clear();
-    assert_eq!(refused(&net.setups[2], durable), RestoreError::MissingBatch(5));
+    assert_eq!(refused(&net.setups[2], durable), StartRefusal::MissingBatch(5));
 }
 
 #[test]
@@ -193,7 +188,7 @@ fn a_store_without_a_batch_that_prepared_is_refused() {
         ..durable.prepared[&SeqNo(5)].clone()
     };
     durable.prepared.insert(SeqNo(6), orphan);
-    assert_eq!(refused(&net.setups[2], durable), RestoreError::MissingBatch(6));
+    assert_eq!(refused(&net.setups[2], durable), StartRefusal::MissingBatch(6));
 }
 
 #[test]
@@ -204,7 +199,7 @@ fn a_store_with_a_view_change_of_another_replica_is_refused() {
         durable.view_change.take().expect("replica 2 has left its view");
     let content = ViewChange { replica: ReplicaId(3), ..view_change.content.clone() };
     durable.view_change = Some(Arc::new(net.setups[3].sign(content)));
-    assert_eq!(refused(&net.setups[2], durable), RestoreError::Foreign);
+    assert_eq!(refused(&net.setups[2], durable), StartRefusal::Foreign);
 }
 
 #[test]
@@ -216,13 +211,13 @@ fn a_store_with_numbers_outside_of_its_window_is_refused() {
         let mut durable = good.clone();
         let pre_prepare = PrePrepare { view: View(1), n, digest: Digest::NULL };
         durable.log.insert((View(1), n), net.setups[1].sign(pre_prepare));
-        assert_eq!(refused(&net.setups[2], durable), RestoreError::OutOfWindow(n.0), "in the log");
+        assert_eq!(refused(&net.setups[2], durable), StartRefusal::OutOfWindow(n.0), "in the log");
 
         let mut durable = good.clone();
         let mut certificate = durable.prepared.first_key_value().expect("something prepared").1.clone();
         certificate.n = n;
         durable.prepared.insert(n, certificate);
-        assert_eq!(refused(&net.setups[2], durable), RestoreError::OutOfWindow(n.0), "in P");
+        assert_eq!(refused(&net.setups[2], durable), StartRefusal::OutOfWindow(n.0), "in P");
     }
     let mut durable = good.clone();
     let pre_prepare = PrePrepare { view: View(1), n: SeqNo(8), digest: Digest::NULL };
@@ -237,7 +232,7 @@ fn a_store_with_a_gap_in_what_was_executed_is_refused() {
     assert_eq!((durable.snapshot.n, durable.last_executed()), (SeqNo(4), SeqNo(5)));
     let digest = durable.executed[&SeqNo(5)];
     durable.executed.insert(SeqNo(7), digest);
-    assert_eq!(refused(&net.setups[2], durable), RestoreError::Gap(7));
+    assert_eq!(refused(&net.setups[2], durable), StartRefusal::Gap(7));
 }
 
 #[test]
@@ -245,34 +240,34 @@ fn a_store_whose_view_does_not_fit_its_new_view_or_view_change_is_refused() {
     let good = leaving();
     let mut durable = good.replicas[2].durable().clone();
     durable.view = View(0);
-    assert_eq!(refused(&good.setups[2], durable), RestoreError::View, "the NEW-VIEW is of view 1");
+    assert_eq!(refused(&good.setups[2], durable), StartRefusal::View, "the NEW-VIEW is of view 1");
 
     let mut durable = good.replicas[2].durable().clone();
     let own = durable.view_change.take().expect("replica 2 has left its view");
     let content = ViewChange { view: View(1), ..own.content.clone() };
     durable.view_change = Some(Arc::new(good.setups[2].sign(content)));
-    assert_eq!(refused(&good.setups[2], durable), RestoreError::View, "it leads to the view it is in");
+    assert_eq!(refused(&good.setups[2], durable), StartRefusal::View, "it leads to the view it is in");
 }
 
 #[test]
 fn a_store_begun_with_another_initial_state_is_refused() {
-    let net = Net::new();
+    let net = Net::new(4, 1, small_batches());
     let durable = net.replicas[2].durable().clone();
     let mut setup = net.setups[2].clone();
     let put = Operation::Put { key: Bytes::from(&b"k"[..]), value: Bytes::from(&b"v"[..]) };
     setup.genesis.execute(ClientId(0), &put.to_bytes());
-    assert_eq!(refused(&setup, durable.clone()), RestoreError::Snapshot);
+    assert_eq!(refused(&setup, durable.clone()), StartRefusal::Snapshot);
     assert!(Replica::<Real>::start(&net.setups[2], Some(durable), &mut Effects::new()).is_ok());
 }
 
 #[test]
 fn a_configuration_that_cannot_be_run_is_refused() {
-    let net = Net::new();
+    let net = Net::new(4, 1, small_batches());
     let refuses = |change: fn(&mut Setup<Real>)| {
         let mut setup = net.setups[2].clone();
         change(&mut setup);
         let started = Replica::<Real>::start(&setup, None, &mut Effects::new());
-        matches!(started, Err(RestoreError::Configuration(_))) && setup.check_servable().is_err()
+        matches!(started, Err(StartRefusal::Configuration(_))) && setup.check_servable().is_err()
     };
     assert!(refuses(|setup| setup.parameters.checkpoint_interval = 0));
     assert!(refuses(|setup| setup.parameters.window = 0));
@@ -301,6 +296,6 @@ fn a_store_with_a_snapshot_of_another_service_is_refused() {
         let mut durable = good.clone();
         let tree = Tree::build::<Ed25519>(&chunks, None);
         durable.snapshot = Arc::new(Snapshot { n: good.snapshot.n, tree });
-        assert_eq!(refused(&net.setups[2], durable), RestoreError::Snapshot, "{chunks:?}");
+        assert_eq!(refused(&net.setups[2], durable), StartRefusal::Snapshot, "{chunks:?}");
     }
 }

@@ -7,7 +7,7 @@ use pbft::message::Message;
 use pbft::replica::Timeouts;
 use pbft::replica::{Effect, Setup, Timer};
 use pbft::runtime::addresses::Addresses;
-use pbft::runtime::control::{self, Answer, CONTROL, Control, Status};
+use pbft::runtime::control::{self, Answer, CONTROL, Control, Health};
 use pbft::runtime::counters::Counters;
 use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, Transport};
 use pbft::types::{ClientId, ReplicaId};
@@ -20,12 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The longest wait for a datagram, and so how late a timer may fire.
-const PATIENCE: Duration = Duration::from_millis(10);
+const RECEIVE_WAIT: Duration = Duration::from_millis(10);
 /// The pause between two pieces of mischief, in milliseconds: from the first to below the second.
 const PAUSE_MS: std::ops::Range<u64> = 10..50;
 /// One in this number of pieces of mischief is a time-out without reason: about every three seconds.
 const IMPATIENCE: u32 = 100;
-/// A core that has been leaving its view for this number of progress time-outs, while the others stay, starts again.
+/// A core that has been leaving its view for this number of progress time-outs, while the others stay, starts
+/// again.
 const STUCK: u32 = 4;
 
 /// A misbehaving replica and its socket.
@@ -58,11 +59,16 @@ impl Impostor {
         let listen = entry.listen.unwrap_or(entry.address);
         let replicas = config.addresses();
         let counters = Arc::new(Counters::default());
-        let transport =
-            Transport::bind(listen, config.file.datagram_bytes, replicas.clone(), PATIENCE, counters.clone())
-                .map_err(|error| {
-                    format!("cannot listen at {listen}: {error}; stop the replica that runs there first")
-                })?;
+        let transport = Transport::bind(
+            listen,
+            config.file.datagram_bytes,
+            replicas.clone(),
+            RECEIVE_WAIT,
+            counters.clone(),
+        )
+        .map_err(|error| {
+            format!("cannot listen at {listen}: {error}; stop the replica that runs there first")
+        })?;
         let mut impostor = Impostor {
             liar: Byzantine::new(setup.clone(), strategy),
             setup,
@@ -91,7 +97,7 @@ impl Impostor {
     /// Receives what there is, fires the timers that are due, and does some mischief.
     ///
     /// # Errors
-    /// If the machine fails.
+    /// If the socket fails; the impostor is of no more use then.
     pub fn turn(&mut self) -> Result<(), String> {
         let mut buffer = std::mem::take(&mut self.received);
         let received = self.transport.receive(&mut buffer);
@@ -191,7 +197,7 @@ impl Impostor {
             }
             Some(Control::Query(query)) if members.check(&query).is_ok() => {
                 let answer =
-                    Answer { replica: self.setup.id, clock: query.content.clock, status: self.status() };
+                    Answer { replica: self.setup.id, clock: query.content.clock, health: self.health() };
                 let answer = Control::<Ed25519>::Answer(Signed::new(answer, &*self.setup.keys));
                 self.transport.send(&[from], &control::encode(&answer), &mut self.datagram);
             }
@@ -200,13 +206,13 @@ impl Impostor {
     }
 
     /// How its core does: the one thing about which it does not lie, so that tests and people can look on.
-    fn status(&self) -> Status {
+    fn health(&self) -> Health {
         let counters = self.counters.all().into_iter().chain([("lies", self.liar.lies())]);
-        Status {
+        Health {
             counters: counters.map(|(name, value)| (name.into(), value)).collect(),
             rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
             pid: std::process::id(),
-            ..Status::of(&self.setup, self.liar.core())
+            ..Health::of(&self.setup, self.liar.core())
         }
     }
 }

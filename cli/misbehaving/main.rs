@@ -34,32 +34,33 @@ use std::process::ExitCode;
 enum Command {
     /// Takes the place of one replica and misbehaves until Ctrl-C or SIGTERM.
     ///
-    /// It has the secret key of that replica, signs what it says, and says what it should not. It keeps no store: each
-    /// time it starts, and whenever it has been stuck for a while, it has forgotten what it promised. At most f of a
-    /// cluster's replicas may be faulty at a time, this one among them. The configuration must say
-    /// `allow_misbehaviour = true`.
+    /// It has the secret key of that replica, signs what it says, and says what it should not. It keeps no
+    /// store: each time it starts, and whenever it has been stuck for a while, it has forgotten what it
+    /// promised. At most f of a cluster's replicas may be faulty at a time, this one among them. The
+    /// configuration must say `allow_misbehaviour = true`.
     ///
-    /// Examples: pbft-misbehaving replica --config F --id 0 --misbehave silent; pbft-misbehaving replica --config F
-    /// --id 3 --misbehave forge-view-change --seed 17
+    /// Examples: pbft-misbehaving replica --config F --id 0 --misbehave silent; pbft-misbehaving replica
+    /// --config F --id 3 --misbehave forge-view-change --seed 17
     Replica(Arguments),
 }
 
 /// The options of `pbft-misbehaving replica`.
 #[derive(clap::Args)]
 struct Arguments {
-    /// The configuration, as `pbft keygen` or `pbft cluster` writes it, with `allow_misbehaviour = true` above its
-    /// first section.
+    /// The configuration, as `pbft keygen` or `pbft cluster` writes it, with `allow_misbehaviour = true`
+    /// above its first section.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Which replica, counted from 0.
     #[arg(long)]
     id: u16,
-    /// What it does: `silent`, nothing; `equivocate`, follow the protocol and tell each replica something else;
-    /// `garbage`, also say anything at any time; `replay`, also send old messages, its own and others';
+    /// What it does: `silent`, nothing; `equivocate`, follow the protocol and tell each replica something
+    /// else; `garbage`, also say anything at any time; `replay`, also send old messages, its own and others';
     /// `forge-view-change`, follow the protocol, and send VIEW-CHANGEs and NEW-VIEWs with false proofs.
     #[arg(long, value_name = "HOW", value_parser = strategy)]
     misbehave: Strategy,
-    /// What it chooses by. What it does depends on what it receives too, so a seed alone does not repeat a run.
+    /// What it chooses by. What it does depends on what it receives too, so a seed alone does not repeat a
+    /// run.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]

@@ -6,9 +6,10 @@ use crate::say;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::KeyValue;
 use pbft::message::{Batch, Reply, Request};
-use pbft::replica::Fact;
+use pbft::replica::{Effects, Event, Fact, Replica, Setup};
 use pbft::runtime::journal::{JournalError, Observer, Reader, Replay, Summary};
 use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
+use pbft_models::story::production::{Range, Recorder};
 use pbft_properties::{Accepted, Catalogue, History, Snapshot, Violation, all};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,10 +64,11 @@ impl Default for Seen {
     }
 }
 
-/// What one journal adds to that.
+/// What one journal adds to that, and to the story if one is told.
 struct Seeing<'a> {
     id: ReplicaId,
     seen: &'a mut Seen,
+    recorder: Option<&'a mut Recorder<Served>>,
 }
 
 impl Observer<Served> for Seeing<'_> {
@@ -89,21 +91,96 @@ impl Observer<Served> for Seeing<'_> {
     fn batch(&mut self, batch: &Batch<Ed25519>) {
         self.seen.catalogue.add(batch);
     }
+
+    fn started(&mut self, setup: &Setup<Served>, life: u64, replica: &Replica<Served>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.started(setup.id, life, replica);
+        }
+    }
+
+    fn before(&mut self, replica: &Replica<Served>, event: &Event<Ed25519>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(replica, event);
+        }
+    }
+
+    fn after(&mut self, setup: &Setup<Served>, replica: &Replica<Served>, effects: &Effects<Ed25519>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.effects(setup, replica, effects);
+        }
+    }
+}
+
+/// What the journals of a cluster say, judged.
+struct Judged {
+    replayed: BTreeMap<ReplicaId, Replayed>,
+    judged: BTreeSet<ReplicaId>,
+    not_judged: Vec<ReplicaId>,
+    verdicts: Vec<Verdict>,
+    requests: usize,
+    reads: usize,
+    accepted: usize,
+    /// Whether what clients accepted was judged too.
+    replies: bool,
 }
 
 /// Replays and judges.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let config = Config::read(&arguments.config)?;
     let journals = journals(&config, &arguments.journals)?;
+    let quiet = arguments.json;
+    let Some(found) = judge(&config, journals, None, &mut |id, one| {
+        if !quiet {
+            tell(id, one);
+        }
+    })?
+    else {
+        return Ok(ExitCode::from(3));
+    };
+    if arguments.json {
+        print_json(&found.replayed, &found.judged, &found.not_judged, &found.verdicts, found.accepted);
+    } else {
+        tell_verdicts(&found.replayed, &found.judged, &found.not_judged, &found.verdicts);
+        say!(
+            "{} requests, {} of them reads, which are not ordered; {} results of the others accepted",
+            found.requests,
+            found.reads,
+            found.accepted
+        );
+        if !found.replies {
+            say!("results are not judged: more than f replicas are not judged from beginning to end");
+        }
+    }
+    Ok(ExitCode::from(status(&found)))
+}
+
+fn status(found: &Judged) -> u8 {
+    let broken = found.verdicts.iter().any(|(_, verdict)| verdict.is_err())
+        || found.replayed.values().any(|one| one.divergence.is_some());
+    let unknown = found.judged.is_empty() || found.replayed.values().any(|one| one.damage.is_some());
+    if broken {
+        1
+    } else if unknown {
+        3
+    } else {
+        0
+    }
+}
+
+/// Replays these journals and judges what they say; none if that was interrupted.
+fn judge(
+    config: &Config,
+    journals: BTreeMap<ReplicaId, PathBuf>,
+    mut recorder: Option<&mut Recorder<Served>>,
+    told: &mut dyn FnMut(ReplicaId, &Replayed),
+) -> Result<Option<Judged>, String> {
     let (mut seen, mut replayed) = (Seen::default(), BTreeMap::new());
     for (id, path) in journals {
-        let one = replay(&config, id, path, &mut seen)?;
-        if !arguments.json {
-            tell(id, &one);
-        }
+        let one = replay(config, id, path, &mut seen, recorder.as_deref_mut())?;
+        told(id, &one);
         replayed.insert(id, one);
         if interrupted() {
-            return Ok(ExitCode::from(3));
+            return Ok(None);
         }
     }
     // A replica is judged if its history is known from the beginning.
@@ -127,30 +204,40 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     };
     let verdicts: Vec<Verdict> =
         all::<KeyValue>().iter().map(|property| (property.name, (property.check)(&snapshot))).collect();
-    if arguments.json {
-        print_json(&replayed, &judged, &not_judged, &verdicts, accepted.len());
-    } else {
-        tell_verdicts(&replayed, &judged, &not_judged, &verdicts);
-        say!(
-            "{} requests, {} of them reads, which are not ordered; {} results of the others accepted",
-            seen.authentic.len(),
-            seen.reads.len(),
-            accepted.len()
-        );
-        if !replies {
-            say!("results are not judged: more than f replicas are not judged from beginning to end");
-        }
-    }
-    let broken = verdicts.iter().any(|(_, verdict)| verdict.is_err())
-        || replayed.values().any(|one| one.divergence.is_some());
-    let unknown = judged.is_empty() || replayed.values().any(|one| one.damage.is_some());
-    Ok(ExitCode::from(if broken {
-        1
-    } else if unknown {
-        3
-    } else {
-        0
+    Ok(Some(Judged {
+        replayed,
+        judged,
+        not_judged,
+        verdicts,
+        requests: seen.authentic.len(),
+        reads: seen.reads.len(),
+        accepted: accepted.len(),
+        replies,
     }))
+}
+
+/// What the journals of a cluster tell, as a page; and the status of an audit of them.
+///
+/// `directory` has the cluster's configuration in it, `cluster.toml`.
+pub fn page(directory: &Path, range: &Range) -> Result<(String, u8), String> {
+    let config = Config::read(&directory.join("cluster.toml"))?;
+    let mut recorder = Recorder::new(config.cluster);
+    let mut notes = Vec::new();
+    let found = judge(&config, journals(&config, &[])?, Some(&mut recorder), &mut |id, one| {
+        notes.extend(one.divergence.iter().map(|why| format!("replica {} DIVERGES in {why}", id.0)));
+        notes.extend(
+            one.damage.iter().map(|why| format!("replica {}'s journal is not read to its end: {why}", id.0)),
+        );
+    })?
+    .ok_or("interrupted")?;
+    let (story, beyond) = recorder.story(range);
+    let verdicts = found.verdicts.iter().map(|(property, verdict)| {
+        let violated = verdict.as_ref().err().map(|violation| violation.what.clone());
+        (*property, violated, found.judged.is_empty())
+    });
+    let verdicts = verdicts.collect::<Vec<_>>();
+    let page = pbft_models::story::page::of_production(&story, &verdicts, &notes, (range, beyond));
+    Ok((page, status(&found)))
 }
 
 type Verdict = (&'static str, Result<(), Violation>);
@@ -219,13 +306,19 @@ fn explain(error: &JournalError) -> String {
     }
 }
 
-fn replay(config: &Config, id: ReplicaId, path: PathBuf, seen: &mut Seen) -> Result<Replayed, String> {
+fn replay(
+    config: &Config,
+    id: ReplicaId,
+    path: PathBuf,
+    seen: &mut Seen,
+    recorder: Option<&mut Recorder<Served>>,
+) -> Result<Replayed, String> {
     let mut reader = Reader::open(&path).map_err(|error| explain(&error))?;
     if reader.header() != config.journal_header(id) {
         return Err(explain(&JournalError::Foreign(path)));
     }
     let mut replay = Replay::new(config.setup(id)?);
-    let mut observer = Seeing { id, seen };
+    let mut observer = Seeing { id, seen, recorder };
     let (mut divergence, mut damage) = (None, None);
     while divergence.is_none() && !interrupted() {
         match reader.next_recorded() {
@@ -246,8 +339,8 @@ fn replay(config: &Config, id: ReplicaId, path: PathBuf, seen: &mut Seen) -> Res
 
 /// Whether what clients accepted can be held against what the replicas judged have executed.
 ///
-/// At most f replicas are left out of a judgement that hears of every result: at least one of the rest has executed what
-/// f + 1 vouch for, even if others have fetched it with the state.
+/// At most f replicas are left out of a judgement that hears of every result: at least one of the rest has
+/// executed what f + 1 vouch for, even if others have fetched it with the state.
 fn replies_are_judged(
     cluster: &Cluster,
     judged: &BTreeSet<ReplicaId>,
@@ -263,8 +356,8 @@ fn replies_are_judged(
 
 /// The results of ordered requests that a client would accept: f + 1 replicas sent them.
 ///
-/// Answers to reads are left out: replicas may answer the same read from two states, and only the client knows which
-/// it took.
+/// Answers to reads are left out: replicas may answer the same read from two states, and only the client
+/// knows which it took.
 fn accepted(cluster: &Cluster, seen: &Seen) -> Vec<Accepted> {
     let ordered = seen.replies.iter().filter(|(request, _)| !seen.reads.contains(request));
     ordered

@@ -51,7 +51,8 @@ enum Request {
     Put { key: String, value: String },
     /// Removes a key. Example: delete greeting
     Delete { key: String },
-    /// Sets a key if it has a given value, or none. Examples: cas greeting hello goodbye; cas greeting --absent hello
+    /// Sets a key if it has a given value, or none. Examples: cas greeting hello goodbye; cas greeting
+    /// --absent hello
     Cas {
         /// The key.
         key: String,

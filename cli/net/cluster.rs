@@ -7,7 +7,7 @@ use super::status::ask;
 use crate::output::interrupted;
 use crate::say;
 use pbft::runtime::Clients;
-use pbft::runtime::control::Status;
+use pbft::runtime::control::Health;
 use pbft::types::ReplicaId;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ const STOP: Duration = Duration::from_secs(10);
 pub struct Arguments {
     #[command(flatten)]
     size: Size,
-    /// Where keys, configuration, stores and logs are, or are put; a temporary directory, removed at the end, if not
-    /// given.
+    /// Where keys, configuration, stores and logs are, or are put; a temporary directory, removed at the end,
+    /// if not given.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -146,7 +146,7 @@ impl Processes {
         loop {
             let answers = ask(&mut clients, config, Duration::from_millis(500))?;
             // Another cluster may answer at the same addresses.
-            let runs = |(child, answer): (&Child, &Option<Status>)| {
+            let runs = |(child, answer): (&Child, &Option<Health>)| {
                 answer.as_ref().is_some_and(|status| status.pid == child.id())
             };
             let running = self.children.iter().zip(&answers).filter(|&one| runs(one)).count();

@@ -98,7 +98,8 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
     }
 }
 
-/// Free UDP ports on the loopback interface. Somebody else may take one before it is used; then a replica says so.
+/// Free UDP ports on the loopback interface. Somebody else may take one before it is used; then a replica
+/// says so.
 pub fn free_addresses(count: u16) -> Result<Vec<SocketAddr>, String> {
     let sockets: Vec<UdpSocket> = (0..count)
         .map(|_| UdpSocket::bind(("127.0.0.1", 0)))

@@ -2,7 +2,7 @@
 
 use super::config::Served;
 use pbft::runtime::Host;
-use pbft::runtime::control::Status;
+use pbft::runtime::control::Health;
 use pbft::types::ReplicaId;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ pub fn serve(address: SocketAddr, id: ReplicaId, host: Arc<Host<Served>>) -> Res
             // Whatever is asked, the answer is the same; somebody slow is not waited for.
             let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
             let _ = stream.read(&mut [0; 2048]);
-            let body = render(id, &host.status());
+            let body = render(id, &host.health());
             let _ = write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: \
@@ -32,7 +32,7 @@ pub fn serve(address: SocketAddr, id: ReplicaId, host: Arc<Host<Served>>) -> Res
 }
 
 /// The metrics of a status.
-pub fn render(id: ReplicaId, status: &Status) -> String {
+pub fn render(id: ReplicaId, status: &Health) -> String {
     let mut text = String::new();
     let replica = id.0;
     let mut gauge = |name: &str, kind: &str, value: u64| {

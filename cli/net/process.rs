@@ -27,8 +27,8 @@ impl ProcessArguments {
         if self.log_json { log.json().init() } else { log.with_ansi(false).init() }
     }
 
-    /// Whether to stop, each time it is asked: after Ctrl-C or SIGTERM, or, if so asked for, once standard input has
-    /// ended.
+    /// Whether to stop, each time it is asked: after Ctrl-C or SIGTERM, or, if so asked for, once standard
+    /// input has ended.
     pub fn told_to_stop(&self) -> impl Fn() -> bool + use<> {
         let orphaned = Arc::new(AtomicBool::new(false));
         if self.stop_with_parent {

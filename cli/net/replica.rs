@@ -25,13 +25,14 @@ pub struct Arguments {
     /// Make the store: for a replica that has never run before.
     #[arg(long, conflicts_with = "replacement")]
     init: bool,
-    /// Make a new store for a replica that has run before and lost its own. It has forgotten what it promised, so it
-    /// counts as one of the f faulty replicas until that is over, which docs/RUNNING.md says how to see; it fetches the state
-    /// from the others.
+    /// Make a new store for a replica that has run before and lost its own. It has forgotten what it
+    /// promised, so it counts as one of the f faulty replicas until that is over, which docs/RUNNING.md says
+    /// how to see; it fetches the state from the others.
     #[arg(long)]
     replacement: bool,
-    /// Write everything this replica is given and asks for to this file, for `pbft audit`: with `journal = true` in the
-    /// configuration that is journals/replica-N.journal beside it. Restarts append to it, and it grows without bound.
+    /// Write everything this replica is given and asks for to this file, for `pbft audit`: with `journal =
+    /// true` in the configuration that is journals/replica-N.journal beside it. Restarts append to it, and it
+    /// grows without bound.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     #[command(flatten)]

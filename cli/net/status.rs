@@ -6,7 +6,7 @@ use crate::say;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::rules::Pbft;
 use pbft::runtime::Clients;
-use pbft::runtime::control::Status;
+use pbft::runtime::control::Health;
 use pbft::types::{Cluster, ReplicaId};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub fn ask(
     clients: &mut Clients<Ed25519, Pbft>,
     config: &Config,
     patience: Duration,
-) -> Result<Vec<Option<Status>>, String> {
+) -> Result<Vec<Option<Health>>, String> {
     let asker = clients.ids().next().ok_or("status is asked with a client's key")?;
     let mut answers = vec![None; config.cluster.n()];
     let deadline = Instant::now() + patience;
@@ -60,14 +60,14 @@ pub fn ask(
         while Instant::now() < round && answers.iter().any(Option::is_none) {
             clients.wait(round).map_err(|error| format!("cannot receive: {error}"))?;
             for answer in clients.answers() {
-                answers[usize::from(answer.replica.0)] = Some(answer.status);
+                answers[usize::from(answer.replica.0)] = Some(answer.health);
             }
         }
     }
     Ok(answers)
 }
 
-fn json(replica: ReplicaId, answer: Option<&Status>) -> serde_json::Value {
+fn json(replica: ReplicaId, answer: Option<&Health>) -> serde_json::Value {
     match answer {
         None => serde_json::json!({ "replica": replica.0, "answers": false }),
         Some(status) => {
@@ -79,7 +79,7 @@ fn json(replica: ReplicaId, answer: Option<&Status>) -> serde_json::Value {
     }
 }
 
-fn tell(config: &Config, replica: ReplicaId, answer: Option<&Status>) {
+fn tell(config: &Config, replica: ReplicaId, answer: Option<&Health>) {
     let address = config.file.replicas[usize::from(replica.0)].address;
     let Some(status) = answer else {
         say!("replica {} at {address}: no answer", replica.0);
@@ -115,7 +115,7 @@ fn tell(config: &Config, replica: ReplicaId, answer: Option<&Status>) {
 }
 
 /// Why a replica makes no progress, if it has reason to and does not.
-fn stuck(cluster: &Cluster, replica: ReplicaId, status: &Status) -> Option<String> {
+fn stuck(cluster: &Cluster, replica: ReplicaId, status: &Health) -> Option<String> {
     let others = status.heard_ms.iter().enumerate().filter(|&(other, _)| other != usize::from(replica.0));
     let silent: Vec<String> = (others.clone())
         .filter(|(_, heard)| heard.is_none_or(|ms| ms > SILENT_MS))

@@ -1,5 +1,5 @@
-//! What `pbft explore` serves and `pbft replay --html` writes, in a real browser. Without Chromium these tests say so and
-//! test nothing, unless the environment variable `PBFT_REQUIRE_BROWSER` is set.
+//! What `pbft explore` serves and `pbft replay --html` writes, in a real browser. Without Chromium these
+//! tests say so and test nothing, unless the environment variable `PBFT_REQUIRE_BROWSER` is set.
 
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used)]
@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use tungstenite::{Message, WebSocket};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 fn chromium() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
@@ -57,7 +57,7 @@ impl Window {
         std::thread::spawn(move || lines.for_each(drop));
         let host = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
         let stream = TcpStream::connect(host).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_DEADLINE)).unwrap();
         let (socket, _) = tungstenite::client(&url, stream).unwrap();
         let mut window = Window { process, socket, session: None, calls: 0, errors: Vec::new() };
         let target = window.call("Target.createTarget", json!({"url": "about:blank"}));
@@ -117,7 +117,7 @@ impl Window {
             if value.as_f64() == Some(wanted as f64) {
                 return;
             }
-            assert!(began.elapsed() < PATIENCE, "{script} is {value} and not {wanted}");
+            assert!(began.elapsed() < TEST_DEADLINE, "{script} is {value} and not {wanted}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -176,10 +176,29 @@ fn steps(path: &str) -> (u64, u64) {
     (steps.len() as u64, deliveries as u64)
 }
 
-const ARROWS: &str = "document.querySelectorAll('svg.d .delivery').length";
+/// Arrows that can be seen: of two diagrams a page shows one.
+const ARROWS: &str =
+    "[...document.querySelectorAll('svg.d .delivery')].filter(e => e.getClientRects().length).length";
+const CHOSEN: &str = "Number((document.querySelector('ol.steps li.chosen') || {dataset: {}}).dataset.step)";
+const SHOWN: &str =
+    "[...document.querySelectorAll('ol.steps>li')].filter(e => e.getClientRects().length).length";
+
+fn text_of(window: &mut Window, selector: &str) -> String {
+    window.text(&format!("(document.querySelector({selector:?}) || {{innerText: ''}}).innerText"))
+}
+
+/// Waits until the page says this there.
+fn wait_for_text(window: &mut Window, selector: &str, words: &str) {
+    let began = Instant::now();
+    while !text_of(window, selector).contains(words) {
+        let text = text_of(window, selector);
+        assert!(began.elapsed() < TEST_DEADLINE, "{selector} says {text:?} and not {words:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 #[test]
-fn the_explorer_lands_at_the_end_of_a_trace_and_goes_back_and_forward() {
+fn the_explorer_says_which_rule_is_off_and_that_this_state_violates_what_it_violates() {
     let Some(chromium) = chromium() else { return };
     let path = counterexample("highest-view-wins");
     let (steps, deliveries) = steps(&path);
@@ -187,41 +206,81 @@ fn the_explorer_lands_at_the_end_of_a_trace_and_goes_back_and_forward() {
     let mut window = Window::open(chromium, "explorer");
     window.go(&served.link);
     window.wait_for(ARROWS, deliveries);
-    // The path has a link for each step, one for the start, and one for what is before it.
-    let links = "document.querySelectorAll('.path-list a').length";
-    window.wait_for(links, steps + 2);
-    let selected = "document.querySelector('a.is-selected-state').innerText";
-    let last = window.text(selected);
-    assert!(last.contains("VIEW-CHANGE v2"), "{last}");
-    assert!(window.text("document.querySelector('.main-flex-right').innerText").contains("VIOLATED"));
-    // Back: the step before the last; the last is a delivery.
-    window.run(&format!("document.querySelectorAll('.path-list a')[{steps}].click()"));
-    window.wait_for(ARROWS, deliveries - 1);
-    assert_ne!(window.text(selected), last);
-    window.run(&format!("document.querySelectorAll('.path-list a')[{}].click()", steps + 1));
-    window.wait_for(ARROWS, deliveries);
-    assert_eq!(window.text(selected), last);
+    window.wait_for(CHOSEN, 1);
+    let head = text_of(&mut window, "header");
+    assert!(head.contains("highest-view-wins.json") && head.contains("without highest-view-wins"), "{head}");
+    assert!(head.contains("r0 is Byzantine; views 0 to 2"), "{head}");
+    let properties = text_of(&mut window, "#properties");
+    assert!(
+        properties.starts_with(&format!("After step {steps}: 1 of 11 properties violated")),
+        "{properties}"
+    );
+    assert_eq!(properties.matches("VIOLATED").count(), 1, "{properties}");
+    assert!(properties.contains("new-view-preserves-committed\tVIOLATED: r1 committed A"), "{properties}");
+    // Undone, the state before it violates nothing, and says that this is about this state alone.
+    window.run("[...document.querySelectorAll('nav a')].find(a => a.innerText.includes('undo')).click()");
+    wait_for_text(&mut window, "#properties", &format!("After step {}: every property holds", steps - 1));
+    assert!(text_of(&mut window, "#properties").contains("Other states were not looked at"));
     window.assert_no_error();
 }
 
 #[test]
-fn a_world_can_be_browsed_from_its_start_by_choosing_steps() {
+fn a_search_that_was_cut_short_is_called_unknown() {
+    let Some(chromium) = chromium() else { return };
+    let served = Served::new(&[&counterexample("highest-view-wins")]);
+    let mut window = Window::open(chromium, "search");
+    let host = served.link.split("/at/").next().unwrap().to_string();
+    window.go(&format!("{host}/search"));
+    wait_for_text(&mut window, "#covered", "Nothing has been searched yet");
+    assert!(!text_of(&mut window, "body").contains("holds"));
+    window.run("document.querySelector('form button').click()");
+    let began = Instant::now();
+    while !text_of(&mut window, "#covered").contains("cut short") {
+        assert!(began.elapsed() < TEST_DEADLINE, "{}", text_of(&mut window, "#covered"));
+        std::thread::sleep(Duration::from_millis(200));
+        window.go(&format!("{host}/search"));
+        window.wait_for("document.querySelectorAll('#covered').length", 1);
+    }
+    let said = text_of(&mut window, "body");
+    assert!(
+        said.contains("not exhausted") && said.matches("unknown: the search was cut short").count() == 11,
+        "{said}"
+    );
+    assert!(!said.contains("holds in every state"), "{said}");
+    window.assert_no_error();
+}
+
+#[test]
+fn a_world_can_be_browsed_by_choosing_steps_and_the_rules_can_be_switched_on_the_page() {
     let Some(chromium) = chromium() else { return };
     let served = Served::new(&["--world", "n4f1-byz0-v1k1r2b1", "--rules", "commit-quorum"]);
     let mut window = Window::open(chromium, "world");
     window.go(&served.link);
-    let links = "document.querySelectorAll('.path-list a').length";
-    window.wait_for(links, 2);
-    let next = "[...document.querySelectorAll('.main-flex-left a')].filter(a => a.innerText.includes('PRE-PREPARE'))";
+    wait_for_text(&mut window, "#properties", "At the start: every property holds");
+    let next =
+        "[...document.querySelectorAll('.choices a')].filter(a => a.innerText.includes('PRE-PREPARE'))";
     assert!(window.value(&format!("{next}.length")).as_u64() > Some(0));
     window.run(&format!("{next}[0].click()"));
-    window.wait_for(links, 3);
+    window.wait_for(ARROWS, 1);
+    // What is typed narrows the list.
+    let shown = "[...document.querySelectorAll('.choices a')].filter(a => !a.hidden).length";
+    let all = window.value(shown).as_u64().unwrap();
+    window.run("const f = document.getElementById('find'); f.value = 'r2 commit'; f.dispatchEvent(new Event('input'))");
+    assert!((1..all).contains(&window.value(shown).as_u64().unwrap()));
+    // What would change nothing is listed with its reasons when it is asked for.
+    window.run("document.querySelector('#refused a').click()");
+    window.wait_for("document.querySelectorAll('#refused li').length > 5 ? 1 : 0", 1);
+    // Another rule, the same path.
+    window.run(
+        "const s = document.getElementById('rules'); s.value = 'pbft'; s.dispatchEvent(new Event('change'))",
+    );
+    wait_for_text(&mut window, "header", "Rules: the paper's rules.");
     window.wait_for(ARROWS, 1);
     window.assert_no_error();
 }
 
 #[test]
-fn the_page_of_a_counterexample_shows_every_delivery_and_what_each_step_changes() {
+fn the_page_of_a_counterexample_opens_at_its_first_step_and_is_read_by_mouse_keyboard_and_address() {
     let Some(chromium) = chromium() else { return };
     let path = counterexample("highest-view-wins");
     let (steps, deliveries) = steps(&path);
@@ -230,17 +289,130 @@ fn the_page_of_a_counterexample_shows_every_delivery_and_what_each_step_changes(
         Command::new(env!("CARGO_BIN_EXE_pbft")).args(["replay", &path, "--html"]).arg(&page).status();
     assert!(written.unwrap().success());
     let mut window = Window::open(chromium, "page");
-    window.go(&format!("file://{}", page.display()));
+    let url = format!("file://{}", page.display());
+    window.go(&url);
     window.wait_for(ARROWS, deliveries);
-    let chosen = "Number(document.querySelector('aside section.chosen').dataset.step)";
-    window.wait_for(chosen, steps);
-    window.run("document.getElementById('back').click()");
-    window.wait_for(chosen, steps - 1);
+    window.wait_for(CHOSEN, 1);
+    window.wait_for(SHOWN, 1);
     window.run("document.getElementById('forward').click()");
-    window.wait_for(chosen, steps);
-    let click = "document.querySelector('.step[data-step=\"5\"]').dispatchEvent(new MouseEvent('click', {bubbles: true}))";
+    window.wait_for(CHOSEN, 2);
+    let key = |name: &str| format!("document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{name}'}}))");
+    window.run(&key("ArrowRight"));
+    window.wait_for(CHOSEN, 3);
+    window.run(&key("ArrowLeft"));
+    window.wait_for(CHOSEN, 2);
+    let click = "[...document.querySelectorAll('.step[data-step=\"5\"]')].find(e => e.getClientRects().length)\
+        .dispatchEvent(new MouseEvent('click', {bubbles: true}))";
     window.run(click);
-    window.wait_for(chosen, 5);
-    assert!(window.text("document.querySelector('aside section.chosen').innerText").contains("v1 begins"));
+    window.wait_for(CHOSEN, 5);
+    assert!(text_of(&mut window, "ol.steps li.chosen").contains("v1 begins: 3 of 3 VIEW-CHANGEs needed"));
+    assert_eq!(window.text("location.hash"), "#step-5");
+    // A quorum lights the arrows of its votes.
+    window.run("document.querySelector('li.chosen .tally').click()");
+    assert!(window.value("document.querySelectorAll('.diagram .lit').length").as_u64() > Some(0));
+    window.go(&format!("{url}#step-{steps}"));
+    window.wait_for(CHOSEN, steps);
+    // A page of another step is another step after a reload too.
+    window.call("Page.reload", json!({}));
+    window.wait_for(CHOSEN, steps);
+    window.run("document.getElementById('all').click()");
+    window.wait_for(SHOWN, steps);
     window.assert_no_error();
 }
+
+#[test]
+fn every_page_of_the_gallery_is_whole_at_400_pixels_in_the_dark_and_on_paper() {
+    let Some(chromium) = chromium() else { return };
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("gallery-site");
+    let counterexamples = format!("{}/../counterexamples", env!("CARGO_MANIFEST_DIR"));
+    let written = Command::new(env!("CARGO_BIN_EXE_pbft"))
+        .args(["gallery", "--counterexamples", &counterexamples])
+        .arg(&directory)
+        .stdout(Stdio::null())
+        .status();
+    assert!(written.unwrap().success());
+    let mut window = Window::open(chromium, "gallery");
+    let mut pages = 0;
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        let url = format!("file://{}", path.display());
+        window.call(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": true}),
+        );
+        window.call(
+            "Emulation.setEmulatedMedia",
+            json!({"media": "screen", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}),
+        );
+        window.go(&url);
+        window
+            .wait_for(&format!("location.href === {url:?} && document.readyState === 'complete' ? 1 : 0"), 1);
+        let wide = window.value("document.documentElement.scrollWidth").as_u64().unwrap();
+        assert!(wide <= 400, "{}: {wide} pixels wide", path.display());
+        let dark = window.text("getComputedStyle(document.body).backgroundColor");
+        assert_eq!(dark, "rgb(3, 7, 18)", "{}", path.display());
+        if path.ends_with("index.html") {
+            continue;
+        }
+        pages += 1;
+        // The diagram is as wide as the page, and its text is of a size that can be read.
+        let narrow = "[...document.querySelectorAll('svg.d')].find(e => e.getClientRects().length)";
+        let scale = window
+            .value(&format!("(s => s.getBoundingClientRect().width / s.viewBox.baseVal.width)({narrow})"));
+        assert!(scale.as_f64().unwrap() > 0.8, "{}: {scale}", path.display());
+        // No text of the diagram is printed over another, nor runs out of it.
+        let over = format!(
+            "(s => {{ const box = s.getBoundingClientRect(); \
+             const all = [...s.querySelectorAll('text.label, text.head')].map(e => e.getBoundingClientRect()); \
+             return all.filter((a, i) => a.left < box.left - 1 || a.right > box.right + 1 || all.some((b, j) => i < j && \
+             a.left < b.right - 2 && b.left < a.right - 2 && a.top < b.bottom - 3 && b.top < a.bottom - 3)).length }})({narrow})"
+        );
+        window.wait_for(&over, 0);
+        let items = window.value("document.querySelectorAll('ol.steps>li').length").as_u64().unwrap();
+        window.call("Emulation.setEmulatedMedia", json!({"media": "print"}));
+        window.wait_for(SHOWN, items);
+        let ink = window.text("getComputedStyle(document.body).backgroundColor");
+        assert_eq!(ink, "rgb(255, 255, 255)", "{}", path.display());
+        // Without the diagram everything is still said: a list of as many steps, in an order, each named.
+        let named = "[...document.querySelectorAll('ol.steps>li>h3')].filter((e, i) => e.innerText.startsWith(`Step ${i + 1}:`)).length";
+        window.wait_for(named, items);
+        // At the width of a screen nothing in the diagram overlaps either.
+        window.call("Emulation.setEmulatedMedia", json!({"media": "screen"}));
+        window.call(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": false}),
+        );
+        window.wait_for(&over, 0);
+    }
+    assert_eq!(pages, 41);
+    window.assert_no_error();
+}
+
+#[test]
+fn thirty_steps_among_seven_replicas_are_shown_at_once() {
+    let Some(chromium) = chromium() else { return };
+    let served = Served::new(&["--world", "n7f2-byz01-v1k1r2b1"]);
+    let mut window = Window::open(chromium, "seven");
+    window.go(&served.link);
+    wait_for_text(&mut window, "#properties", "At the start");
+    // Always the last choice, which leads on and on.
+    for step in 1..=30 {
+        window.run("setTimeout(() => [...document.querySelectorAll('.choices a')].pop().click(), 0)");
+        wait_for_text(&mut window, "#properties", &format!("After step {step}:"));
+    }
+    let url = window.text("location.href");
+    let script = format!(
+        "new Promise(done => {{ const began = performance.now(); fetch({url:?}).then(r => r.text()).then(t => \
+         done([performance.now() - began, t.length])) }})"
+    );
+    let result = window
+        .call("Runtime.evaluate", json!({"expression": script, "awaitPromise": true, "returnByValue": true}));
+    let value = &result["result"]["value"];
+    println!("{} ms, {} bytes", value[0], value[1]);
+    assert!(value[1].as_u64().unwrap() < 300_000, "{value}");
+    assert!(value[0].as_f64().unwrap() < 200.0 * f64::from(PATIENCE_OF_A_BUSY_MACHINE), "{value}");
+    window.assert_no_error();
+}
+
+/// How many times slower than on an idle machine this may be while other tests run.
+const PATIENCE_OF_A_BUSY_MACHINE: u32 = 5;

@@ -38,9 +38,9 @@ fn replay_tells_every_step_and_what_the_safeguard_does_without_colours_where_the
     let (status, stdout, stderr) = pbft(&["replay", &counterexample("first-pre-prepare-wins")]);
     assert_eq!((status, stderr.as_str()), (AS_EXPECTED, ""));
     assert!(stdout.starts_with("Without first-pre-prepare-wins: "), "{stdout}");
-    assert!(stdout.contains("[Byzantine: second digest]"), "{stdout}");
+    assert!(stdout.contains("lie: r0 proposes "), "{stdout}");
     assert!(stdout.contains("VIOLATED: prepared-uniqueness: "), "{stdout}");
-    assert!(stdout.trim_end().ends_with("nothing is violated."), "{stdout}");
+    assert!(stdout.trim_end().ends_with("Nothing is violated."), "{stdout}");
     assert!(!stdout.contains('\u{1b}'), "{stdout}");
 }
 
@@ -109,6 +109,11 @@ fn explore_says_in_a_sentence_why_it_cannot_serve() {
     assert_refused(&["explore", "--explore", "lazy"], WRONG_USE, "leave out --explore");
     assert_refused(
         &["explore", "--world", "n4f1-byz0-v1k1r2b1", "--n", "4"],
+        WRONG_USE,
+        "only --rules goes with it",
+    );
+    assert_refused(
+        &["explore", &counterexample("commit-quorum"), "--n", "4"],
         WRONG_USE,
         "only --rules goes with it",
     );

@@ -130,8 +130,8 @@ impl Adversary {
         certificates.find(|certificate| self.convinces(certificate))
     }
 
-    /// Whether a VIEW-CHANGE with this certificate alone, to whichever view, is accepted. It is a correct replica's, so
-    /// that nothing else can be wrong with it, and goes nowhere.
+    /// Whether a VIEW-CHANGE with this certificate alone, to whichever view, is accepted. It is a correct
+    /// replica's, so that nothing else can be wrong with it, and goes nowhere.
     fn convinces(&self, certificate: &PreparedCertificate<Symbolic>) -> bool {
         self.views().any(|view| {
             let (n, stable, prepared) = (SeqNo(0), None, vec![certificate.clone()]);
@@ -174,8 +174,8 @@ impl Adversary {
         both.map(|(proposal, votes)| Evidence { proposal, votes }).collect()
     }
 
-    /// The votes, by themselves; then each often; with those of all others, the outsider's too, unsigned or for
-    /// something else; with one such only; and none.
+    /// The votes, by themselves; then each often; with those of all others, the outsider's too, unsigned or
+    /// for something else; with one such only; and none.
     fn with_unsound_votes<T: Content>(
         &self,
         sound: &Votes,
@@ -186,7 +186,12 @@ impl Adversary {
         let lacks = |name: &&ReplicaId| !sound.iter().any(|(voter, _)| voter == *name);
         let others: Vec<ReplicaId> = self.names.iter().filter(lacks).copied().collect();
         let mut lists = vec![sound.clone()];
-        lists.extend([n, 2 * n].map(|length| sound.iter().copied().cycle().take(length).collect::<Votes>()));
+        // Each often: as many as a certificate needs, a quorum, all there are, and twice that.
+        let quorum = self.judge.cluster.quorum();
+        lists.extend(
+            [quorum - 1, quorum, n, 2 * n]
+                .map(|length| sound.iter().copied().cycle().take(length).collect::<Votes>()),
+        );
         let mut all_forged = sound.clone();
         let mut all_for_another = sound.clone();
         for &name in &others {
@@ -207,8 +212,8 @@ impl Adversary {
         lists
     }
 
-    /// Certificates for which nobody has voted: of backups as many as are needed, with signatures that are not theirs;
-    /// and without any vote at all.
+    /// Certificates for which nobody has voted: of backups as many as are needed, with signatures that are
+    /// not theirs; and without any vote at all.
     pub(super) fn forged_certificates(&self, claim: Slot) -> [PreparedCertificate<Symbolic>; 2] {
         let (view, n, digest) = claim;
         let primary = self.primary(view);
@@ -222,7 +227,8 @@ impl Adversary {
 
     // --- checkpoints ---
 
-    /// Proofs that a checkpoint at this number is stable, one for each state of which receivers can be convinced.
+    /// Proofs that a checkpoint at this number is stable, one for each state of which receivers can be
+    /// convinced.
     pub(super) fn stable(&self, n: SeqNo, sent: &[&Msg]) -> Vec<Msg> {
         let mut offered = Vec::new();
         for digest in self.states(sent) {

@@ -1,13 +1,15 @@
 //! The most general Byzantine replica, and an outsider on the network.
 //!
 //! They have no state: at any moment everything that they could have sent by then is on the network, that is,
-//! everything that follows from the messages sent so far and from their own keys (Dolev and Yao). They cannot sign
-//! for others and cannot find a second preimage; they can do anything else, within the bounds of the world.
+//! everything that follows from the messages sent so far and from their own keys (Dolev and Yao). They cannot
+//! sign for others and cannot find a second preimage; they can do anything else, within the bounds of the
+//! world.
 //!
-//! **They make candidates, and the receivers' production validator ([`verify`]) alone refuses.** Nothing is asked of the
-//! rules, or of an example, before a candidate is made, so whatever a mistake in `verify` lets through is offered. A
-//! message is built of parts, and of each part there are sound ones and unsound ones; every combination of sound parts
-//! is a candidate, and every combination with one unsound part, or with nothing sound in it at all:
+//! **They make candidates, and the receivers' production validator ([`verify`]) alone refuses.** Nothing is
+//! asked of the rules, or of an example, before a candidate is made, so whatever a mistake in `verify` lets
+//! through is offered. A message is built of parts, and of each part there are sound ones and unsound ones;
+//! every combination of sound parts is a candidate, and every combination with one unsound part, or with
+//! nothing sound in it at all:
 //!
 //! | message | what can be unsound |
 //! |---|---|
@@ -20,10 +22,10 @@
 //! | NEW-VIEW | too few VIEW-CHANGEs; one that is forged, repeated, for another view, or refused for what it carries; `O` other than `V` leads to; an entry not signed, or of another view |
 //! | BLOCK | of a state that is over, and of one that never was |
 //!
-//! Of messages that differ only in what no receiver's step depends on (which replicas signed a certificate, which VIEW-CHANGEs led to
-//! the same `O`) one is offered; of the digests that name nothing the lowest and the highest stand for all.
-//! `tests/adversary` builds messages by brute force, without this code, and checks that nothing that is accepted is
-//! missing, and delivers the members of canonical forms to real replicas.
+//! Of messages that differ only in what no receiver's step depends on (which replicas signed a certificate,
+//! which VIEW-CHANGEs led to the same `O`) one is offered; of the digests that name nothing the lowest and
+//! the highest stand for all. `tests/adversary` builds messages by brute force, without this code, and checks
+//! that nothing that is accepted is missing, and delivers the members of canonical forms to real replicas.
 //!
 //! | file | what it derives |
 //! |---|---|
@@ -78,7 +80,10 @@ pub struct Bounds {
 pub struct Adversary {
     /// A correct replica. Its production validator refuses; what is signed with its keys is never offered.
     judge: Own,
-    /// The same with the longest window: for what a certificate proves it does not matter how far a replica has come.
+    /// The other correct replicas: what the judge refuses one of them may accept.
+    other_judges: Vec<Own>,
+    /// The same with the longest window: for what a certificate proves it does not matter how far a replica
+    /// has come.
     wide: Own,
     bounds: Bounds,
     /// Whose keys there are: the Byzantine replicas', and last those of an outsider.
@@ -109,14 +114,16 @@ const NOBODYS: [Digest; 2] = {
 };
 
 impl Adversary {
-    /// The adversary that holds the keys of `byzantine`, in a world where `requests` have been signed by their
-    /// clients. `judge` is the configuration of any correct replica.
+    /// The adversary that holds the keys of `byzantine`, in a world where `requests` have been signed by
+    /// their clients. `judges` are the configurations of all correct replicas.
     pub fn new(
         byzantine: Vec<Arc<Setup<Modelled>>>,
-        judge: Arc<Setup<Modelled>>,
+        judges: &[Arc<Setup<Modelled>>],
         requests: &[Signed<Request, Symbolic>],
         bounds: Bounds,
     ) -> Self {
+        let (judge, other_judges) = judges.split_first().expect("somebody is correct");
+        let (judge, other_judges) = (judge.clone(), other_judges.to_vec());
         let n = u16::try_from(judge.cluster.n()).expect("a cluster's size fits in 16 bits");
         let (outsider, outsiders_client) = Keys::outsiders(n, judge.clients);
         let outsider = Setup { id: ReplicaId(n), keys: Arc::new(outsider), ..(*judge).clone() };
@@ -134,6 +141,7 @@ impl Adversary {
             lets_through: AtomicBool::new(false),
             wide: Arc::new(Setup { parameters, ..(*judge).clone() }),
             judge,
+            other_judges,
             bounds,
         };
         adversary.make_what_rests_on_nothing(requests);
@@ -182,8 +190,8 @@ impl Adversary {
         Known::new(self, sent)
     }
 
-    /// Whether a message about `other` can matter to what the adversary makes about `subject`, apart from what the
-    /// certificates prove that it knows.
+    /// Whether a message about `other` can matter to what the adversary makes about `subject`, apart from
+    /// what the certificates prove that it knows.
     pub fn rests_on(subject: Subject, other: Subject) -> bool {
         other == subject
             || match subject {
@@ -198,8 +206,8 @@ impl Adversary {
             }
     }
 
-    /// What can be made about one subject. `sent` needs to hold only what it [rests on](Adversary::rests_on); `known`
-    /// is what everything sent proves, for VIEW-CHANGEs and NEW-VIEWs.
+    /// What can be made about one subject. `sent` needs to hold only what it [rests on](Adversary::rests_on);
+    /// `known` is what everything sent proves, for VIEW-CHANGEs and NEW-VIEWs.
     pub fn about(&self, subject: Subject, sent: &[&Msg], known: Option<&Known>) -> Vec<Msg> {
         let mut offered: Vec<Msg> = match subject {
             Subject::PrePrepare(view, n) => self.proposals_of_others(view, n, sent),
@@ -221,8 +229,8 @@ impl Adversary {
         offered
     }
 
-    /// Everything that the adversary can add to what has been sent, in an order that depends on nothing else; REPLYs
-    /// apart.
+    /// Everything that the adversary can add to what has been sent, in an order that depends on nothing else;
+    /// REPLYs apart.
     pub fn derive(&self, sent: &[&Msg]) -> Vec<Msg> {
         let known = self.known(sent);
         let mut subjects: BTreeSet<Subject> = self.always.iter().filter_map(Subject::of).collect();
@@ -244,8 +252,8 @@ impl Adversary {
         subjects.iter().flat_map(about).collect()
     }
 
-    /// Adds a candidate to what is offered unless the receivers' validator refuses it. `is_sound` says whether the
-    /// paper's receivers are expected to accept it.
+    /// Adds a candidate to what is offered unless every receiver's validator refuses it. `is_sound` says
+    /// whether the paper's receivers are expected to accept it.
     fn offer(&self, offered: &mut Vec<Msg>, is_sound: bool, message: Msg) -> bool {
         let accepted = self.is_accepted(&message);
         if accepted {
@@ -258,7 +266,8 @@ impl Adversary {
     }
 
     fn is_accepted(&self, message: &Msg) -> bool {
-        verify(&self.judge, message.clone()).is_ok()
+        let judges = std::iter::once(&self.judge).chain(&self.other_judges);
+        judges.into_iter().any(|judge| verify(judge, message.clone()).is_ok())
     }
 
     fn primary(&self, view: View) -> ReplicaId {

@@ -28,8 +28,9 @@ struct Making<'a> {
 }
 
 impl Adversary {
-    /// For a view, a NEW-VIEW for every min-s and O that some `V` of the VIEW-CHANGEs sent and derivable leads to; and
-    /// those with something unsound. Only what is accepted is returned, and of what differs in `V` alone one.
+    /// For a view, a NEW-VIEW for every min-s and O that some `V` of the VIEW-CHANGEs sent and derivable
+    /// leads to; and those with something unsound. Only what is accepted is returned, and of what differs in
+    /// `V` alone one.
     pub(super) fn new_views(&self, known: &Known, view: View, sent: &[&Msg]) -> Vec<Msg> {
         let quorums = self.quorums(known, view, sent);
         let mut making = Making {
@@ -41,7 +42,7 @@ impl Adversary {
             takes_what_is_inside: false,
         };
         let primary = self.primary(view);
-        for ((flaw, outcome), view_changes) in &quorums {
+        for ((flaw, _, outcome), view_changes) in &quorums {
             // By their order the sound ones come first.
             if flaw.is_some() {
                 making.unsound_quorum(*flaw, outcome, view_changes);
@@ -53,12 +54,12 @@ impl Adversary {
             making.by_a_client(outcome, view_changes);
         }
         if making.takes_what_is_inside {
-            for ((flaw, outcome), view_changes) in &self.unproved_quorums(known, view, sent) {
+            for ((flaw, _, outcome), view_changes) in &self.unproved_quorums(known, view, sent) {
                 making.unsound_quorum(*flaw, outcome, view_changes);
             }
         }
-        let sound: Vec<_> = quorums.iter().filter(|((flaw, _), _)| flaw.is_none()).collect();
-        for (place, ((_, outcome), view_changes)) in sound.iter().enumerate() {
+        let sound: Vec<_> = quorums.iter().filter(|((flaw, ..), _)| flaw.is_none()).collect();
+        for (place, ((_, _, outcome), view_changes)) in sound.iter().enumerate() {
             making.with_another_o(outcome, view_changes, place == 0);
             making.with_unsound_entries(outcome, view_changes);
         }
@@ -201,8 +202,8 @@ impl Making<'_> {
         lists
     }
 
-    /// An entry that somebody else has signed, or that is of another view, in a NEW-VIEW of the primary or of whoever
-    /// else is believed; and, where that is accepted, more of them.
+    /// An entry that somebody else has signed, or that is of another view, in a NEW-VIEW of the primary or of
+    /// whoever else is believed; and, where that is accepted, more of them.
     fn with_unsound_entries(&mut self, (min_s, o): &Outcome, view_changes: &[SignedViewChange]) {
         let primary = self.adversary.primary(self.view);
         let members: Vec<ReplicaId> = self.adversary.members().map(|setup| setup.id).collect();

@@ -34,8 +34,8 @@ pub(super) enum Flaw {
     Refused,
 }
 
-/// For each outcome, and for each flaw with it, one `V`.
-pub(super) type Quorums = BTreeMap<(Option<Flaw>, Outcome), Vec<SignedViewChange>>;
+/// For each outcome, and for each flaw with it and each size, one `V`; the sound ones go by no size.
+pub(super) type Quorums = BTreeMap<(Option<Flaw>, usize, Outcome), Vec<SignedViewChange>>;
 
 impl Adversary {
     /// The outcomes that a `V` for `view` can have, of the VIEW-CHANGEs sent and its own.
@@ -44,8 +44,8 @@ impl Adversary {
         let sent = view_changes(sent);
         let quorum = self.judge.cluster.quorum();
         let mut choice = Choice { adversary: self, quorums: Quorums::new() };
-        // One VIEW-CHANGE of V decides each number, or min-s and with it every number up to there. So a V of more
-        // than there are numbers can do without the others.
+        // One VIEW-CHANGE of V decides each number, or min-s and with it every number up to there. So a V of
+        // more than there are numbers can do without the others.
         let decisive = usize::try_from(self.bounds.max_seq.0).unwrap_or(usize::MAX);
         let most = if decisive <= quorum { quorum } else { self.judge.cluster.n() };
         for size in quorum..=most {
@@ -55,16 +55,23 @@ impl Adversary {
             choice.each(Some(Flaw::Few(size)), &sound, &Pool::new(), size);
         }
         choice.repeated(&sound, quorum);
-        let foreign = self.foreign(known, view, &sent);
-        choice.each(Some(Flaw::Foreign), &sound, &pool(foreign), quorum);
-        choice.each(Some(Flaw::Unproved), &sound, &pool(self.unproved(view)), quorum);
-        choice.each(Some(Flaw::Outsiders), &sound, &pool(self.outsiders(known, view)), quorum);
-        choice.each(Some(Flaw::Refused), &sound, &pool(refused), quorum);
         let others = self.judge.cluster.replicas().filter(|&name| self.holds(name).is_none());
         let forged: Pool = others.map(|name| (name, self.forged_in_name(known, view, name))).collect();
-        for (&name, list) in &forged {
-            let one = Pool::from([(name, list.clone())]);
-            choice.each(Some(Flaw::Forged(name)), &sound, &one, quorum);
+        let flawed = [
+            (Flaw::Foreign, pool(self.foreign(known, view, &sent))),
+            (Flaw::Unproved, pool(self.unproved(view))),
+            (Flaw::Outsiders, pool(self.outsiders(known, view))),
+            (Flaw::Refused, pool(refused)),
+        ];
+        // As many as are needed with something unsound among them; and with one more, so many without it.
+        for size in quorum..=(quorum + 1).min(self.judge.cluster.n()) {
+            for (flaw, unsound) in &flawed {
+                choice.each(Some(*flaw), &sound, unsound, size);
+            }
+            for (&name, list) in &forged {
+                let one = Pool::from([(name, list.clone())]);
+                choice.each(Some(Flaw::Forged(name)), &sound, &one, size);
+            }
         }
         choice.all_forged(&sound, &forged, quorum);
         choice.quorums
@@ -79,8 +86,8 @@ impl Adversary {
         (pool(accepted.into_iter().chain(own.iter().cloned())), refused)
     }
 
-    /// What more `V` can lead to if receivers do not look at what is inside: everything for which nobody has voted, with
-    /// sound VIEW-CHANGEs of others, and with forged ones that carry nothing.
+    /// What more `V` can lead to if receivers do not look at what is inside: everything for which nobody has
+    /// voted, with sound VIEW-CHANGEs of others, and with forged ones that carry nothing.
     pub(super) fn unproved_quorums(&self, known: &Known, view: View, sent: &[&Msg]) -> Quorums {
         let (sound, _) = self.sound(known, view, sent);
         let unproved = self.every_unproved(view, sent);
@@ -147,7 +154,8 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// Every choice of one VIEW-CHANGE each of `size` senders; with a flaw, at least one of `unsound` among them.
+    /// Every choice of one VIEW-CHANGE each of `size` senders; with a flaw, at least one of `unsound` among
+    /// them.
     fn each(&mut self, flaw: Option<Flaw>, sound: &Pool, unsound: &Pool, size: usize) {
         let wants_unsound = flaw.is_some() && !matches!(flaw, Some(Flaw::Few(_)));
         if wants_unsound && unsound.values().all(Vec::is_empty) {
@@ -215,8 +223,8 @@ impl Choice<'_> {
         }
     }
 
-    /// The adversary's own VIEW-CHANGEs, with forged ones of as many others as a quorum needs, all of which say the
-    /// same.
+    /// The adversary's own VIEW-CHANGEs, with forged ones of as many others as a quorum needs, all of which
+    /// say the same.
     fn all_forged(&mut self, sound: &Pool, forged: &Pool, size: usize) {
         let members: Vec<_> = self.adversary.members().map(|setup| setup.id).collect();
         let own = members.iter().filter_map(|name| sound.get(name)?.first()).take(size);
@@ -236,7 +244,8 @@ impl Choice<'_> {
         for chosen in orders {
             let plan = compute_o(&chosen, &self.adversary.judge.rules);
             let min_s = plan.stable.map(|stable| (stable.n, stable.digest));
-            self.quorums.entry((flaw, (min_s, plan.entries))).or_insert(chosen);
+            let size = if flaw.is_some() { chosen.len() } else { 0 };
+            self.quorums.entry((flaw, size, (min_s, plan.entries))).or_insert(chosen);
         }
     }
 }

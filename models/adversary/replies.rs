@@ -11,9 +11,9 @@ use pbft::types::{Bytes, ClientId, Timestamp};
 use std::sync::Arc;
 
 impl Adversary {
-    /// REPLYs to one request: in every name, signed by everybody, in every view, with every result that the service can
-    /// give within the bounds, whether or not anybody has executed anything, and with one that it never gives. Who may
-    /// refuse them is the client.
+    /// REPLYs to one request: in every name, signed by everybody, in every view, with every result that the
+    /// service can give within the bounds, whether or not anybody has executed anything, and with one that it
+    /// never gives. Who may refuse them is the client.
     pub(super) fn replies(&self, client: ClientId, timestamp: Timestamp) -> Vec<Msg> {
         let Setup { cluster, ref rules, .. } = *self.judge;
         let keys = Arc::new(self.outsiders_client);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 type SignedRequest = Signed<Request, Symbolic>;
 
 impl Adversary {
-    /// Requests that a receiver must refuse: signed with another key, signed by somebody else than the client named, an
-    /// outsider's own, changed after they were signed.
+    /// Requests that a receiver must refuse: signed with another key, signed by somebody else than the client
+    /// named, an outsider's own, changed after they were signed.
     pub(super) fn made_up_requests(&self, authentic: &[SignedRequest]) -> Vec<SignedRequest> {
         let ask = |operation: &[u8], client: ClientId| {
             let operation = Bytes::from(operation);
@@ -35,9 +35,9 @@ impl Adversary {
         made_up
     }
 
-    /// Every list of authentic requests, repetitions included, from one up to as many as a batch may have, and one of
-    /// one more; and those with one that is made up, or with any number of such as receivers accept alone or after an
-    /// authentic one. Each with whether it is sound.
+    /// Every list of authentic requests, repetitions included, from one up to as many as a batch may have,
+    /// and one of one more; and those with one that is made up, or with any number of such as receivers
+    /// accept alone or after an authentic one. Each with whether it is sound.
     pub(super) fn batches(
         &self,
         authentic: &[SignedRequest],

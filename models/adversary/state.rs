@@ -9,8 +9,8 @@ use pbft::service::Service;
 use pbft::types::ClientId;
 
 impl Adversary {
-    /// The blocks of the state before the first request, and of one in which something was executed that nobody asked
-    /// for. A block carries no signature; which one is wanted is decided where it arrives.
+    /// The blocks of the state before the first request, and of one in which something was executed that
+    /// nobody asked for. A block carries no signature; which one is wanted is decided where it arrives.
     pub(super) fn blocks(&self) -> Vec<Msg> {
         let Ok(initial) = Replica::start(&self.judge, None, &mut Effects::new()) else { return Vec::new() };
         let mut service = self.judge.genesis.clone();

@@ -27,9 +27,9 @@ struct Draft {
 }
 
 impl Adversary {
-    /// For each view a VIEW-CHANGE with every provable checkpoint, none included, and every choice of at most one
-    /// provable certificate for each number, in everybody's name; and those with something unsound. Only what is
-    /// accepted is returned.
+    /// For each view a VIEW-CHANGE with every provable checkpoint, none included, and every choice of at most
+    /// one provable certificate for each number, in everybody's name; and those with something unsound. Only
+    /// what is accepted is returned.
     pub(super) fn view_changes(&self, known: &Known, view: View) -> Arc<Vec<SignedViewChange>> {
         let made = || self.made_view_changes.lock().expect("nobody panics while VIEW-CHANGEs are made");
         let key = (known.clone(), view);
@@ -58,8 +58,8 @@ impl Adversary {
         self.offer(&mut Vec::new(), is_sound, Message::ViewChange(signed.clone()))
     }
 
-    /// The draft as every Byzantine member sends it; and a sound one as if others had sent it, or signed it. As if it
-    /// were another member's with whatever it holds; and otherwise with one certificate at most.
+    /// The draft as every Byzantine member sends it; and a sound one as if others had sent it, or signed it.
+    /// As if it were another member's with whatever it holds; and otherwise with one certificate at most.
     fn in_names(&self, draft: &Draft, view: View) -> Vec<SignedViewChange> {
         let of = |replica| {
             let Draft { n, stable, prepared, .. } = draft.clone();
@@ -125,8 +125,8 @@ impl Adversary {
         Draft { n, stable, prepared, is_sound }
     }
 
-    /// Lists of two that are out of order or for one number, and lists with a forged certificate: alone, before and
-    /// after a provable one.
+    /// Lists of two that are out of order or for one number, and lists with a forged certificate: alone,
+    /// before and after a provable one.
     fn unsound_lists(&self, known: &Known) -> Vec<Vec<PreparedCertificate<Symbolic>>> {
         let mut lists = Vec::new();
         for one in known.prepared() {
@@ -183,8 +183,8 @@ impl Adversary {
         all
     }
 
-    /// Its own, with every checkpoint and, for every number above, nothing or any digest, for none of which anybody has
-    /// voted.
+    /// Its own, with every checkpoint and, for every number above, nothing or any digest, for none of which
+    /// anybody has voted.
     pub(super) fn every_unproved(&self, view: View, sent: &[&Msg]) -> Vec<SignedViewChange> {
         let states = self.states(sent);
         let above_0 = || self.numbers().filter(|n| n.0 > 0);

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Adversary {
-    /// PRE-PREPAREs for every batch, the null request too, under every number in every view, signed by everybody.
+    /// PRE-PREPAREs for every batch, the null request too, under every number in every view, signed by
+    /// everybody.
     pub(super) fn proposals(&self, batches: &[(Arc<Batch<Symbolic>>, bool)]) -> Vec<Msg> {
         let mut offered = Vec::new();
         let null = (Arc::new(Batch::default()), true);
@@ -44,8 +45,8 @@ impl Adversary {
         }
     }
 
-    /// What correct primaries have proposed for this view and number, also in an `O`, with every batch. To whoever is
-    /// in that view what an `O` holds is no news, but for the batch.
+    /// What correct primaries have proposed for this view and number, also in an `O`, with every batch. To
+    /// whoever is in that view what an `O` holds is no news, but for the batch.
     pub(super) fn proposals_of_others(&self, view: View, n: SeqNo, sent: &[&Msg]) -> Vec<Msg> {
         let mut offered = Vec::new();
         for signed in
@@ -63,8 +64,9 @@ impl Adversary {
         offered
     }
 
-    /// PREPAREs and COMMITs for anything, in every name and signed by everybody. In others' names only for digests that
-    /// name something: all that a vote for another can do then is to stand in the way of a genuine one, as its loss does.
+    /// PREPAREs and COMMITs for anything, in every name and signed by everybody. In others' names only for
+    /// digests that name something: all that a vote for another can do then is to stand in the way of a
+    /// genuine one, as its loss does.
     pub(super) fn votes(&self) -> Vec<Msg> {
         let mut offered = Vec::new();
         for &replica in &self.names {

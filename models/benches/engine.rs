@@ -1,7 +1,7 @@
 //! How fast the engine explores, beside stateright's own searches: `cargo bench -p pbft-models`.
 //!
-//! Rates are distinct states a second; what a world has of transitions and takes of memory is printed before it is
-//! measured. Every run explores from nothing, tables included, and checks the number of states.
+//! Rates are distinct states a second; what a world has of transitions and takes of memory is printed before
+//! it is measured. Every run explores from nothing, tables included, and checks the number of states.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -17,8 +17,8 @@ use std::time::Duration;
 /// Columns, and rows, of the grid.
 const SIZE: u32 = 1 << 10;
 const GRID_STATES: u64 = (SIZE as u64) * (SIZE as u64);
-/// The lengths of steps. With long ones among them the grid is 124 steps deep, not two thousand: stateright keeps the
-/// steps so far with every state that waits, and that is not to be measured.
+/// The lengths of steps. With long ones among them the grid is 124 steps deep, not two thousand: stateright
+/// keeps the steps so far with every state that waits, and that is not to be measured.
 const STEPS: [u32; 2] = [1, 32];
 
 /// A walk right and up on a grid: the least work that a model can make, so that the search is measured.
@@ -172,8 +172,8 @@ fn lazy(criterion: &mut Criterion) {
     engine(&mut group(criterion, "lazy, Byzantine 3", STATES), space, STATES);
 }
 
-/// The same with the first primary Byzantine: the faster of two runs, because ten of them, the least that criterion
-/// takes, are minutes.
+/// The same with the first primary Byzantine: the faster of two runs, because ten of them, the least that
+/// criterion takes, are minutes.
 fn lazy_primary(_: &mut Criterion) {
     const STATES: u64 = 5_070_771;
     // As criterion: without this, targets are only to be run once and not to be measured.

@@ -1,5 +1,5 @@
-//! VIEW-CHANGEs and NEW-VIEWs that nothing entitles a replica to. The envelope bears its own, valid signature; what is
-//! inside claims what others have never signed.
+//! VIEW-CHANGEs and NEW-VIEWs that nothing entitles a replica to. The envelope bears its own, valid
+//! signature; what is inside claims what others have never signed.
 
 use super::Byzantine;
 use pbft::certificate::{PreparedCertificate, StableCertificate};
@@ -51,7 +51,8 @@ impl<B: Bundle> Byzantine<B> {
         ViewChange { view, n, stable, prepared, replica: self.setup.id }
     }
 
-    /// The initial state or an old checkpoint long after it has been replaced, the true one, or an invented one.
+    /// The initial state or an old checkpoint long after it has been replaced, the true one, or an invented
+    /// one.
     fn claimed_checkpoint(&self, rng: &mut ChaCha8Rng) -> Option<StableCertificate<B::Crypto>> {
         let known = self.seen.iter().filter_map(|message| match message {
             Message::Stable(certificate) => Some(certificate),
@@ -113,8 +114,8 @@ impl<B: Bundle> Byzantine<B> {
         seen.collect()
     }
 
-    /// Votes of distinct backups for a proposal: signatures that they made for something else, or that this replica
-    /// made in their place; sometimes too few of them.
+    /// Votes of distinct backups for a proposal: signatures that they made for something else, or that this
+    /// replica made in their place; sometimes too few of them.
     fn claimed_votes(&self, proposal: PrePrepare, rng: &mut ChaCha8Rng) -> Evidence<Signature<B>> {
         let PrePrepare { view, n, digest } = proposal;
         let cluster = &self.setup.cluster;
@@ -142,8 +143,8 @@ impl<B: Bundle> Byzantine<B> {
         }
     }
 
-    /// A NEW-VIEW from VIEW-CHANGEs that were never sent, or from too few that were. Most are for a view of which this
-    /// replica is the primary, with the `O` that their VIEW-CHANGEs ask for.
+    /// A NEW-VIEW from VIEW-CHANGEs that were never sent, or from too few that were. Most are for a view of
+    /// which this replica is the primary, with the `O` that their VIEW-CHANGEs ask for.
     fn forged_new_view(&self, view: View, rng: &mut ChaCha8Rng) -> Signed<NewView<B::Crypto>, B::Crypto> {
         let cluster = &self.setup.cluster;
         let own_view = (0..cluster.n() as u64)

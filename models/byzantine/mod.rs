@@ -1,8 +1,8 @@
 //! Replicas that misbehave on purpose: in simulations, and over UDP in `pbft-misbehaving`.
 //!
 //! Each runs the real replica to stay plausible, and lies about what it does: it has its own secret key and
-//! whatever it has received, and nothing else. What it may not do is what nobody could do in its place: sign for
-//! others.
+//! whatever it has received, and nothing else. What it may not do is what nobody could do in its place: sign
+//! for others.
 
 mod forgeries;
 mod lies;
@@ -31,8 +31,8 @@ pub enum Strategy {
     Garbage,
     /// It sends old messages, its own and others', to anybody.
     Replay,
-    /// It follows the protocol but for view changes: it sends VIEW-CHANGEs and NEW-VIEWs for views ahead, made of
-    /// certificates and of others' messages that it cannot have.
+    /// It follows the protocol but for view changes: it sends VIEW-CHANGEs and NEW-VIEWs for views ahead,
+    /// made of certificates and of others' messages that it cannot have.
     ForgeViewChange,
 }
 
@@ -70,7 +70,8 @@ pub type Parcels<C> = Vec<(usize, Message<C>)>;
 pub struct Reaction<B: Bundle> {
     /// What it sends.
     pub parcels: Parcels<B::Crypto>,
-    /// The timers that its core sets and cancels, in order; whoever drives it may fire them at other times too.
+    /// The timers that its core sets and cancels, in order; whoever drives it may fire them at other times
+    /// too.
     pub timers: Vec<Effect<B::Crypto>>,
 }
 

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// States expanded between two looks at the limits. Not a function of the number of threads: see the module above.
+/// States expanded between two looks at the limits. Not a function of the number of threads: see the module
+/// above.
 const BATCH: usize = 1 << 15;
 /// States that one thread takes at a time.
 const CHUNK: usize = 512;
@@ -16,8 +17,8 @@ const LOOK_AFTER_SUCCESSORS: usize = 1 << 14;
 /// Between two calls of the progress report.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
-/// Explores all of `space`, or as much of it as `limits` allow, telling `progress` now and then. The exploration
-/// stops when `progress` returns false.
+/// Explores all of `space`, or as much of it as `limits` allow, telling `progress` now and then. The
+/// exploration stops when `progress` returns false.
 ///
 /// # Panics
 /// If the system does not let it start the threads asked for.
@@ -56,8 +57,8 @@ struct Search<'a, S> {
     depth: usize,
 }
 
-/// Whether a limit has been reached. One state can have so many successors that there is no waiting for the end of a
-/// batch.
+/// Whether a limit has been reached. One state can have so many successors that there is no waiting for the
+/// end of a batch.
 struct Gate {
     limits: Limits,
     began: Instant,

@@ -1,13 +1,13 @@
 //! Exhaustive exploration, level by level, on every core.
 //!
-//! Every state reachable within the space's bounds is visited once; a violation is found at the least number of
-//! steps from the start. States are compared exactly, never by a fingerprint, so no collision can hide one. A
-//! run that is cut short says so: only [`Outcome::Exhausted`] is a claim about all states.
+//! Every state reachable within the space's bounds is visited once; a violation is found at the least number
+//! of steps from the start. States are compared exactly, never by a fingerprint, so no collision can hide
+//! one. A run that is cut short says so: only [`Outcome::Exhausted`] is a claim about all states.
 //!
-//! A state is a few 32-bit words, names that the space has given to whatever they stand for. Reading what is known
-//! ([`Space::expand`]) runs on all threads; what is met for the first time is worked out by one thread in between
-//! ([`Space::learn`]), in an order that does not depend on how many threads there are. So counts, names and traces
-//! are the same for any number of threads.
+//! A state is a few 32-bit words, names that the space has given to whatever they stand for. Reading what is
+//! known ([`Space::expand`]) runs on all threads; what is met for the first time is worked out by one thread
+//! in between ([`Space::learn`]), in an order that does not depend on how many threads there are. So counts,
+//! names and traces are the same for any number of threads.
 //!
 //! | file | what |
 //! |---|---|
@@ -29,14 +29,14 @@ pub trait Space: Sync {
     /// The states to start from.
     fn initial(&mut self) -> Vec<Vec<u32>>;
 
-    /// Whether the steps from a state depend on its distance from the start. Then states of different distances are
-    /// different, and those of levels left behind are not compared any more.
+    /// Whether the steps from a state depend on its distance from the start. Then states of different
+    /// distances are different, and those of levels left behind are not compared any more.
     fn is_layered(&self) -> bool {
         false
     }
 
-    /// Judges a state, and lists the states one step away, each once and without the state itself. `depth` is its
-    /// distance from the start.
+    /// Judges a state, and lists the states one step away, each once and without the state itself. `depth` is
+    /// its distance from the start.
     ///
     /// # Errors
     /// If something about this state has to be learnt first; what was listed until then does not count.

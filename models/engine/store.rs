@@ -1,7 +1,8 @@
 //! The states visited, packed: the words of each, the state it was discovered from, and an index by hash.
 //!
-//! Split in shards by hash, so that threads add to different shards at a time. A state takes `4 * width + 4` bytes,
-//! and 5 more for each place of the index, which is between 7/16 and 7/8 full; the vectors grow by a quarter.
+//! Split in shards by hash, so that threads add to different shards at a time. A state takes `4 * width + 4`
+//! bytes, and 5 more for each place of the index, which is between 7/16 and 7/8 full; the vectors grow by a
+//! quarter.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;

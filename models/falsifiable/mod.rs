@@ -1,24 +1,25 @@
 //! Which properties can fail in which world: a claim is worth what could have contradicted it.
 //!
-//! "No state violates the property" says nothing in a world in which no mistake could violate it: where there is no
-//! checkpoint, checkpoints agree. So for each world of the suites and each way of exploring it there is a list of
-//! properties, each with a mistake that violates it in that very world: same bounds, same Byzantine replicas, same
-//! exploration. A property that is not in the list is not claimed for the world.
+//! "No state violates the property" says nothing in a world in which no mistake could violate it: where there
+//! is no checkpoint, checkpoints agree. So for each world of the suites and each way of exploring it there is
+//! a list of properties, each with a mistake that violates it in that very world: same bounds, same Byzantine
+//! replicas, same exploration. A property that is not in the list is not claimed for the world.
 //!
-//! What happens in a world can happen in one that differs only in more views or more requests: nobody has to time out, nor to
-//! hear of a request. So, where nothing is lost by the exploration ([`Explore::None`], [`Explore::Lazy`]), such a world can fail
-//! in whatever way the smaller one can, however that was explored: its steps are steps of real replicas.
+//! What happens in a world can happen in one that differs only in more views or more requests: nobody has to
+//! time out, nor to hear of a request. So, where nothing is lost by the exploration ([`Explore::None`],
+//! [`Explore::Lazy`]), such a world can fail in whatever way the smaller one can, however that was explored:
+//! its steps are steps of real replicas.
 //!
-//! The list is a table, `table.txt`: worlds, and indented below them properties with their mistakes. A mistake is
-//! either a rule switched off, which [`run`] verifies by exploring, or `seed:NAME`, a change of the source, which is
-//! verified where such changes are tried.
+//! The list is a table, `table.txt`: worlds, and indented below them properties with their mistakes. A
+//! mistake is either a rule switched off, which [`run`] verifies by exploring, or `seed:NAME`, a change of
+//! the source, which is verified where such changes are tried.
 
 mod run;
 
 pub use run::{Tried, violate};
 
-use crate::journal::Journal;
-use crate::matrix::{self, Status};
+use crate::ledger::Ledger;
+use crate::matrix::{self, Evidence};
 use crate::mutants::Mutant;
 use crate::report::Explore;
 use crate::suite;
@@ -81,13 +82,13 @@ impl Claim {
 
 /// The names of all properties, in the order in which they are judged.
 pub fn properties() -> Vec<&'static str> {
-    pbft_properties::all::<Journal>().iter().map(|property| property.name).collect()
+    pbft_properties::all::<Ledger>().iter().map(|property| property.name).collect()
 }
 
 /// The rules without which some world violates something, and can be explored in this way.
 pub fn killing(how: Explore) -> Vec<Mutant> {
     let can = |row: &matrix::Row| how != Explore::Layered || row.rounds_end();
-    let killed = |row: &matrix::Row| matches!(row.status, Status::Killed(_)) && can(row);
+    let killed = |row: &matrix::Row| matches!(row.evidence, Evidence::Killed(_)) && can(row);
     matrix::rows().into_iter().filter(killed).filter_map(|row| row.mutant).collect()
 }
 

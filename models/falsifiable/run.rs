@@ -3,6 +3,7 @@
 use crate::engine::{Exploration, Limits, Outcome, Space, explore};
 use crate::layered::Layered;
 use crate::mutants::{Mutant, Rulebook};
+use crate::problem::Problem;
 use crate::report::{Explore, Options};
 use crate::trace::{Executor, Happening, Step, violation};
 use crate::world::{Delivery, World, WorldConfig};
@@ -11,7 +12,8 @@ use std::time::Duration;
 /// What came of an attempt to violate a property.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tried {
-    /// The deliveries and time-outs, carried out by whole replicas, after which it is violated; or why there are none.
+    /// The deliveries and time-outs, carried out by whole replicas, after which it is violated; or why there
+    /// are none.
     pub steps: Result<usize, &'static str>,
     /// States visited.
     pub states: u64,
@@ -19,8 +21,8 @@ pub struct Tried {
     pub elapsed: Duration,
 }
 
-/// Explores a world without this rule until the property is violated, past violations of others; then has whole
-/// replicas carry out the steps to it. `go_on` is asked now and then, and false stops.
+/// Explores a world without this rule until the property is violated, past violations of others; then has
+/// whole replicas carry out the steps to it. `go_on` is asked now and then, and false stops.
 ///
 /// # Errors
 /// If the bounds make no sense, or have no rounds and are to be explored round by round.
@@ -31,7 +33,7 @@ pub fn violate(
     property: &'static str,
     options: &Options,
     go_on: &mut dyn FnMut() -> bool,
-) -> Result<Tried, String> {
+) -> Result<Tried, Problem> {
     let config = WorldConfig { rules: Rulebook::without(without), ..config.clone() };
     let delivery = match how {
         Explore::Layered => return in_rounds(config, property, options, go_on),
@@ -52,7 +54,7 @@ fn in_rounds(
     property: &'static str,
     options: &Options,
     go_on: &mut dyn FnMut() -> bool,
-) -> Result<Tried, String> {
+) -> Result<Tried, Problem> {
     let mut layered = Layered::new(config, false)?.judged_by(property);
     let found = run(&mut layered, options, go_on);
     Ok(tried(found, &mut |path| layered.unroll(path).map(|execution| execution.steps.len())))

@@ -1,22 +1,23 @@
 //! What layered exploration relies on, checked on the real code for everything that a run has met.
 //!
-//! The events of a replica are the macro steps that it has taken anywhere in the run, each by the messages it was
-//! taken on, and time-outs.
+//! The events of a replica are the macro steps that it has taken anywhere in the run, each by the messages it
+//! was taken on, and time-outs.
 //!
 //! 1. *Rounds.* What a macro step of a round sends arrives in a later round.
-//! 2. *Order.* After a macro step of a round, an event of an earlier round does nothing, or the two lead to the same
-//!    state, messages and facts in either order. This is tried on the states visited for the rounds of their view, and
-//!    on whole states at the end of a view for every later round. An earlier round none of whose events the replica
-//!    heeds counts as one check.
-//! 3. *Derivation.* A VIEW-CHANGE holds certificates of earlier views only, so what the adversary can prove when the
-//!    PREPAREs of a view have been sent is all that it needs for the next. And receivers let through no more than the
-//!    paper says, or what it makes could rest on anything.
-//! 4. *Cut.* A state and what is kept of it go, by every event of a later round, to states of which the same is kept,
-//!    with the same messages and facts; a replica that is no primary any more then fetches the batches it lacks, which
-//!    it can do at any time.
-//! 5. *Standing in.* Where a choice was left out because another stands in for it: whatever the one does by events of
-//!    later rounds, the other does by the same deliveries, or by none of them, and then has sent and reported at least
-//!    as much, or something that violates a property by itself; and so on from there, to the last round.
+//! 2. *Order.* After a macro step of a round, an event of an earlier round does nothing, or the two lead to
+//!    the same state, messages and facts in either order. This is tried on the states visited for the rounds
+//!    of their view, and on whole states at the end of a view for every later round. An earlier round none of
+//!    whose events the replica heeds counts as one check.
+//! 3. *Derivation.* A VIEW-CHANGE holds certificates of earlier views only, so what the adversary can prove
+//!    when the PREPAREs of a view have been sent is all that it needs for the next. And receivers let through
+//!    no more than the paper says, or what it makes could rest on anything.
+//! 4. *Cut.* A state and what is kept of it go, by every event of a later round, to states of which the same
+//!    is kept, with the same messages and facts; a replica that is no primary any more then fetches the
+//!    batches it lacks, which it can do at any time.
+//! 5. *Standing in.* Where a choice was left out because another stands in for it: whatever the one does by
+//!    events of later rounds, the other does by the same deliveries, or by none of them, and then has sent
+//!    and reported at least as much, or something that violates a property by itself; and so on from there,
+//!    to the last round.
 
 use super::Layered;
 use super::forms::{Decided, Forms};
@@ -224,7 +225,8 @@ impl<'a> Case<'a> {
         heeded.map(|(_, path)| path.clone()).collect()
     }
 
-    /// Condition 2: inside of a view; and, before a view that is over is cut off, for whatever can come after it.
+    /// Condition 2: inside of a view; and, before a view that is over is cut off, for whatever can come after
+    /// it.
     fn order(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         for (position, from, round, path) in self.layered.duties.steps.clone() {
             if !conditions.goes_on(watch) {
@@ -401,8 +403,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether the one has reported at least what the other has; or something that by itself violates a property,
-    /// so that the exploration, which goes on with it, notices.
+    /// Whether the one has reported at least what the other has; or something that by itself violates a
+    /// property, so that the exploration, which goes on with it, notices.
     fn is_included(&self, position: usize, better: LocalId, worse: LocalId) -> bool {
         let World { tables, judge, .. } = &self.layered.world;
         let better = &tables.local(better).history;

@@ -6,8 +6,8 @@ use pbft::replica::Subject;
 use pbft::types::{Digest, SeqNo, View};
 use std::sync::Arc;
 
-/// What correct replicas have committed: view, sequence number and digest, ascending; of each number and digest the
-/// lowest view.
+/// What correct replicas have committed: view, sequence number and digest, ascending; of each number and
+/// digest the lowest view.
 pub type Decided = Vec<(View, SeqNo, Digest)>;
 
 /// How agents are cut down.
@@ -20,7 +20,8 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// Whether the replica at `position` is the primary of a view in which requests are proposed after `round`.
+    /// Whether the replica at `position` is the primary of a view in which requests are proposed after
+    /// `round`.
     pub fn proposes_again(self, world: &World, position: usize, round: Round) -> bool {
         let cluster = world.config().cluster;
         let proposes = |view: u64| Round { view: View(view), phase: Phase::Order } > round;
@@ -28,7 +29,8 @@ impl Forms {
         views.any(|view| cluster.primary(View(view)) == world.correct[position])
     }
 
-    /// Whether messages about this subject, sent by a correct replica, can still make a difference after `round`.
+    /// Whether messages about this subject, sent by a correct replica, can still make a difference after
+    /// `round`.
     pub fn is_live(self, world: &World, message: MessageId, round: Round) -> bool {
         let Some(subject) = Subject::of(world.tables.message(message)) else { return false };
         let Some(arrives) = round_of(subject) else { return true };

@@ -1,27 +1,30 @@
 //! Layered exploration: rounds one after the other.
 //!
-//! A view has rounds: timers fire, VIEW-CHANGEs are collected, the primary hears of requests, NEW-VIEW and PRE-PREPAREs
-//! arrive, PREPAREs arrive, COMMITs arrive. What a replica sends in a round arrives in a later one, and an event of an earlier round after
-//! one of a later round does nothing, or the two commute. So every execution can be rearranged, without changing
-//! what is sent, reported or reached, so that each round is over everywhere before the next begins. A step of this
-//! exploration is a whole round: every correct replica, independently of the others, takes any of the macro steps of
-//! [`crate::lazy`] that the round has for it, one after the other, or none.
+//! A view has rounds: timers fire, VIEW-CHANGEs are collected, the primary hears of requests, NEW-VIEW and
+//! PRE-PREPAREs arrive, PREPAREs arrive, COMMITs arrive. What a replica sends in a round arrives in a later
+//! one, and an event of an earlier round after one of a later round does nothing, or the two commute. So
+//! every execution can be rearranged, without changing what is sent, reported or reached, so that each round
+//! is over everywhere before the next begins. A step of this exploration is a whole round: every correct
+//! replica, independently of the others, takes any of the macro steps of [`crate::lazy`] that the round has
+//! for it, one after the other, or none.
 //!
 //! What makes it small is what can be forgotten when a round is over:
-//! - *Cut* ([`forms`]): messages that arrive in rounds that are over, the log of a view that is over. What the
-//!   adversary can prove, and what has been committed by whom in which view, become one word each of the state.
-//! - *Stand in*: of two things that a replica can do in a round, one may be able to stand in for the other, whatever
-//!   happens later: more is sent, more is reported, and every later event leads to a state that can stand in again.
-//!   Then the other is left out. So every replica leaves for each view, say: it can enter the view all the same, and
-//!   nothing makes use of its not having left.
+//! - *Cut* ([`forms`]): messages that arrive in rounds that are over, the log of a view that is over. What
+//!   the adversary can prove, and what has been committed by whom in which view, become one word each of the
+//!   state.
+//! - *Stand in*: of two things that a replica can do in a round, one may be able to stand in for the other,
+//!   whatever happens later: more is sent, more is reported, and every later event leads to a state that can
+//!   stand in again. Then the other is left out. So every replica leaves for each view, say: it can enter the
+//!   view all the same, and nothing makes use of its not having left.
 //!
-//! All of this is checked on the real code ([`conditions`]), in every run. Worlds with checkpoints have no rounds.
+//! All of this is checked on the real code ([`conditions`]), in every run. Worlds with checkpoints have no
+//! rounds.
 //!
-//! With whole histories ([`Layered::new`], `whole_histories`) nothing stands in for anything and histories are never
-//! cut, so that what each replica can have done can be compared with other explorations.
+//! With whole histories ([`Layered::new`], `whole_histories`) nothing stands in for anything and histories
+//! are never cut, so that what each replica can have done can be compared with other explorations.
 //!
-//! A violation is shown as an execution of whole replicas ([`Layered::unroll`]), without the macro steps that are not
-//! needed for it; there may be a shorter one. A violation that no such execution shows is no verdict.
+//! A violation is shown as an execution of whole replicas ([`Layered::unroll`]), without the macro steps that
+//! are not needed for it; there may be a shorter one. A violation that no such execution shows is no verdict.
 
 mod conditions;
 pub mod forms;
@@ -32,6 +35,7 @@ pub use rounds::{Phase, Round};
 
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::{Conditions, Watch};
+use crate::problem::Problem;
 use crate::world::{
     AgentId, ClientHistory, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses,
     World, WorldConfig,
@@ -78,7 +82,7 @@ impl Layered {
     ///
     /// # Errors
     /// If the bounds make no sense, or have checkpoints.
-    pub fn new(config: WorldConfig, whole_histories: bool) -> Result<Self, String> {
+    pub fn new(config: WorldConfig, whole_histories: bool) -> Result<Self, Problem> {
         let max_view = config.max_view;
         if (1..=config.max_seq.0).any(|n| n % config.parameters().checkpoint_interval == 0) {
             return Err(
@@ -133,13 +137,14 @@ impl Layered {
     pub fn witnesses(&self) -> Witnesses {
         let mut all = Witnesses::default();
         self.judged.values().flatten().for_each(|&happened| all.add(happened));
-        // Of what is committed in several views a state names the lowest only, but each was named by itself first.
+        // Of what is committed in several views a state names the lowest only, but each was named by itself
+        // first.
         self.decided.iter().flatten().for_each(|&(view, n, _)| all.add_commit(view, n));
         all
     }
 
-    /// Checks the conditions of this exploration, and those of lazy delivery, on everything explored so far, or until
-    /// `watch` says why to stop.
+    /// Checks the conditions of this exploration, and those of lazy delivery, on everything explored so far,
+    /// or until `watch` says why to stop.
     pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
         conditions::check(self, watch)
     }
@@ -165,8 +170,8 @@ impl Layered {
         self.subjects[round].iter().any(|&number| heeds.iter().any(|&heeded| usize::from(heeded) == number))
     }
 
-    /// What the adversary knows when a round begins: the certificates of a view are put together once its PREPAREs
-    /// have been sent, and of no use in the last view.
+    /// What the adversary knows when a round begins: the certificates of a view are put together once its
+    /// PREPAREs have been sent, and of no use in the last view.
     fn learns(&self, round: usize) -> bool {
         self.rounds[round].phase == Phase::Prepare && self.rounds[round].view < self.forms.max_view
     }
@@ -229,8 +234,8 @@ impl Layered {
         if other == 0 || one == other { Some(one) } else { self.merges.get(&(one, other)).copied() }
     }
 
-    /// The agents that the one at `position` can be at the end of a round, each with the choices that lead on from
-    /// it; itself first.
+    /// The agents that the one at `position` can be at the end of a round, each with the choices that lead on
+    /// from it; itself first.
     fn reached(
         &mut self,
         position: usize,

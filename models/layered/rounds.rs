@@ -39,8 +39,8 @@ pub fn rounds(max_view: View) -> Vec<Round> {
     (0..=max_view.0).map(View).flat_map(phases).collect()
 }
 
-/// The round in which messages about `subject` arrive; none for batches, which arrive whenever a view is proposed
-/// to, for requests, which a primary can use in every view, and for what has no round.
+/// The round in which messages about `subject` arrive; none for batches, which arrive whenever a view is
+/// proposed to, for requests, which a primary can use in every view, and for what has no round.
 pub fn round_of(subject: Subject) -> Option<Round> {
     let (view, phase) = match subject {
         Subject::ViewChange(view) => (view, Phase::Assemble),

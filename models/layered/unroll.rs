@@ -1,7 +1,7 @@
 //! From a violation found round by round to an execution of the real replicas.
 //!
-//! Layered states are cut down and histories with them, so a violation is shown by taking the same macro steps, delivery
-//! by delivery, with whole replicas and whole histories ([`crate::trace`]).
+//! Layered states are cut down and histories with them, so a violation is shown by taking the same macro
+//! steps, delivery by delivery, with whole replicas and whole histories ([`crate::trace`]).
 
 use super::Layered;
 use super::forms::merged;

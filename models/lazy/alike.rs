@@ -1,17 +1,21 @@
-//! NEW-VIEWs that differ in `V` alone: whatever `V` it is, a receiver does the same.
+//! NEW-VIEWs that differ in `V` alone: whatever `V` it is, a receiver does the same. And time-outs that
+//! differ in their exponent alone, of which explorations know one.
 //!
-//! Explorations know one NEW-VIEW for each view, signer, min-s and `O`. That is enough if a receiver takes nothing else from
-//! `V`: not how many VIEW-CHANGEs there are, from whom, in which order, nor what else they say. For each NEW-VIEW that can
-//! reach a replica others are made, of all VIEW-CHANGEs that can reach it, in each size that its validator accepts: among
-//! them are, for each min-s and `O`, every set of senders, every VIEW-CHANGE, and an order turned round. Each step that a NEW-VIEW
-//! leads to in the local system is taken with each of the others too.
+//! Explorations know one NEW-VIEW for each view, signer, min-s and `O`. That is enough if a receiver takes
+//! nothing else from `V`: not how many VIEW-CHANGEs there are, from whom, in which order, nor what else they
+//! say. For each NEW-VIEW that can reach a replica others are made, of all VIEW-CHANGEs that can reach it, in
+//! each size that its validator accepts: among them are, for each min-s and `O`, every set of senders, every
+//! VIEW-CHANGE, every choice of those senders whose P is empty and of those who have a stable checkpoint, and
+//! an order turned round. Each step that a NEW-VIEW leads to in the local system is taken with each of the
+//! others too.
 
 use crate::crypto::Symbolic;
 use crate::world::{MessageId, Modelled, Tables};
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView, ViewChange};
 use pbft::replica::verify::verify;
-use pbft::replica::{Event, Setup, compute_o};
+use pbft::replica::{Event, Setup, Timer, compute_o};
+use pbft::rules::MAX_BACKOFF;
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -25,10 +29,12 @@ type Outcome = (Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
 /// VIEW-CHANGEs for one view, by their senders.
 type Pool = BTreeMap<ReplicaId, Vec<SignedViewChange>>;
 
-/// The events that differ from a NEW-VIEW in `V` alone; none for other messages.
+/// The events that differ from a NEW-VIEW in `V` alone; from a time-out in the exponent; none for other
+/// messages.
 pub(super) type Others = Rc<[Event<Symbolic>]>;
 
-/// For each of these messages, all of which the validator of `replica` accepts, what differs from it in `V` alone.
+/// For each of these messages, all of which the validator of `replica` accepts, what differs from it in `V`
+/// alone.
 pub(super) fn others(tables: &Tables, replica: ReplicaId, messages: &[MessageId]) -> Vec<Others> {
     let setup = tables.setup(replica);
     let view_changes = messages.iter().filter_map(|&id| match tables.message(id) {
@@ -55,7 +61,9 @@ pub(super) fn others(tables: &Tables, replica: ReplicaId, messages: &[MessageId]
         };
         all.filter_map(event).collect()
     };
-    messages.iter().map(others).collect()
+    let time_out: Others =
+        Rc::new([1, MAX_BACKOFF].map(|backoff| Event::Timeout(Timer::Progress { backoff })));
+    messages.iter().map(others).chain([time_out]).collect()
 }
 
 fn outcome(setup: &Setup<Modelled>, view_changes: &[SignedViewChange]) -> Outcome {
@@ -70,6 +78,8 @@ enum Trait {
     Senders(Vec<ReplicaId>),
     /// One of them, by its sender and its place in the pool.
     Says(ReplicaId, usize),
+    /// For each of them whether it reports anything prepared, and a stable checkpoint.
+    Shape(Vec<(ReplicaId, bool, bool)>),
 }
 
 /// For each outcome some `V` that have every trait between them.
@@ -85,7 +95,7 @@ impl ByOutcome {
         let pool: Vec<(ReplicaId, &[SignedViewChange])> =
             pool.iter().map(|(&id, all)| (id, &all[..])).collect();
         // Those first that have much in one, so that there are few.
-        for new_traits in [3, 2, 1] {
+        for new_traits in [4, 3, 2, 1] {
             for size in setup.cluster.quorum()..=setup.cluster.n() {
                 all.choose(setup, &pool, size, new_traits, &mut Vec::new());
             }
@@ -125,7 +135,11 @@ impl ByOutcome {
         let covered = self.covered.entry(outcome.clone()).or_default();
         let says = chosen.iter().map(|(place, m)| Trait::Says(m.content.replica, *place));
         let senders = Trait::Senders(view_changes.iter().map(|m| m.content.replica).collect());
-        let new: Vec<Trait> = says.chain([senders]).filter(|one| !covered.contains(one)).collect();
+        let shape = view_changes
+            .iter()
+            .map(|m| (m.content.replica, !m.content.prepared.is_empty(), m.content.stable.is_some()));
+        let shape = Trait::Shape(shape.collect());
+        let new: Vec<Trait> = says.chain([senders, shape]).filter(|one| !covered.contains(one)).collect();
         if new.len() >= new_traits {
             covered.extend(new);
             self.chosen.entry(outcome).or_default().push(view_changes);

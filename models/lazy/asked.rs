@@ -1,9 +1,11 @@
 //! What STATUS, FETCH and the status timer make a replica do, wherever its local system can be.
 //!
-//! Each question that there is within the bounds is asked at each core, with every answer of the cells that answering looks
-//! at: the replica stays as it is, but for what no step reads again, and sends nothing but what it has sent on every path to
-//! this core, what others have signed and can have sent to it, and proofs. Where it looks up what serves retransmission, the last NEW-VIEW,
-//! it sends again what it has entered the view by: what was its own has been sent then, and what was not has arrived.
+//! Each question that there is within the bounds is asked at each core, with every answer of the cells that
+//! answering looks at: the replica stays as it is, but for what no step reads again, and sends nothing but
+//! what it has sent on every path to this core, what others have signed and can have sent to it, and proofs.
+//! A core knows no NEW-VIEW. Whatever it is asked it is asked once more with each one in place by which it
+//! can have entered its view, and may then send that one again: what was its own has been sent, and what was
+//! not has arrived.
 
 use super::bench::Scratch;
 use super::cells::Chosen;
@@ -15,14 +17,23 @@ use crate::crypto::Symbolic;
 use crate::world::{MessageId, RESENDING, Tables, World, is_old, questions};
 use foldhash::fast::FixedState;
 use indexmap::IndexSet;
+use pbft::crypto::Signed;
+use pbft::message::{Message, NewView};
 use pbft::replica::Event;
 use pbft::replica::noted::{Look, Watched};
+use pbft::types::View;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type SignedNewView = Arc<Signed<NewView<Symbolic>, Symbolic>>;
 
 /// The questions asked of one replica.
 struct Asked<'a> {
     system: &'a LocalSystem,
     must: &'a Must,
     available: IndexSet<MessageId, FixedState>,
+    /// The NEW-VIEW that is in place.
+    in_place: Option<SignedNewView>,
 }
 
 /// Asks everything at every core.
@@ -33,17 +44,46 @@ pub(super) fn check(
     conditions: &mut Conditions,
     watch: &mut Watch<'_>,
 ) {
-    let asked = Asked { system, must, available: system.messages.iter().copied().collect() };
+    let available = system.messages.iter().copied().collect();
+    let mut asked = Asked { system, must, available, in_place: None };
+    let new_views = entered_by(tables, system);
     let questions = questions(world, system.replica);
     for core in (0..).take(system.cores()) {
         let mut scratch = system.scratch(core);
         for question in &questions {
             asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);
         }
+        let view = system.core(core).replica.view();
+        for new_view in new_views.get(&view).into_iter().flatten() {
+            asked.in_place = Some(new_view.clone());
+            for bench in [&mut scratch.one, &mut scratch.other] {
+                bench.change(|replica| replica.put_new_view(new_view.clone()));
+            }
+            for question in &questions {
+                asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);
+            }
+        }
+        asked.in_place = None;
         if !conditions.goes_on(watch) {
             return;
         }
     }
+}
+
+/// The NEW-VIEWs by which each view can be entered: of each signer the first for each `O`.
+fn entered_by(tables: &Tables, system: &LocalSystem) -> BTreeMap<View, Vec<SignedNewView>> {
+    let mut all: BTreeMap<View, Vec<SignedNewView>> = BTreeMap::new();
+    for &id in &system.messages {
+        let Message::NewView(m) = tables.message(id) else { continue };
+        let known = all.entry(m.content.view).or_default();
+        let same = |other: &SignedNewView| {
+            (other.signer, &other.content.pre_prepares) == (m.signer, &m.content.pre_prepares)
+        };
+        if !known.iter().any(same) {
+            known.push(m.clone());
+        }
+    }
+    all
 }
 
 impl Asked<'_> {
@@ -70,6 +110,10 @@ impl Asked<'_> {
             });
             conditions.note(RESENDING, stays, || self.failure(core, question, "changes"));
             for &message in one.sends.iter() {
+                if matches!(tables.message(message), Message::NewView(m) if Some(m) == self.in_place.as_ref())
+                {
+                    continue;
+                }
                 let sent = self.must.sent(core);
                 let available = |id| self.available.contains(&id);
                 let is_old = is_old(tables, tables.message(message), system.replica, sent, &available);

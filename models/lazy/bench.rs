@@ -4,7 +4,7 @@ use super::cells::{CellId, Cells, ValueId};
 use crate::crypto::Symbolic;
 use crate::world::{Local, MessageId, Modelled, Tables};
 use pbft::replica::noted::{Cell, Watched, watch};
-use pbft::replica::{Event, Setup};
+use pbft::replica::{Event, Replica, Setup};
 use pbft::types::ReplicaId;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +23,13 @@ impl Bench {
     pub(super) fn put(&mut self, cells: &Cells, cell: CellId, value: ValueId) {
         for state in [&mut self.kept, &mut self.work] {
             state.replica.put_receipt(cells.cell(cell), cells.value(cell, value));
+        }
+    }
+
+    /// Changes what no cell holds.
+    pub(super) fn change(&mut self, change: impl Fn(&mut Replica<Modelled>)) {
+        for state in [&mut self.kept, &mut self.work] {
+            change(&mut state.replica);
         }
     }
 
@@ -50,7 +57,8 @@ pub(super) struct Taken {
     pub(super) seen: Watched,
 }
 
-/// Two states of a core that differ in what a step is not told, as far as they can: it must do the same on both.
+/// Two states of a core that differ in what a step is not told, as far as they can: it must do the same on
+/// both.
 pub(super) struct Scratch {
     pub(super) one: Bench,
     pub(super) other: Bench,

@@ -157,7 +157,8 @@ impl Cells {
         self.empty[id] & 1 << value != 0
     }
 
-    /// What a cell can hold if an answer is true. Whatever turns up in a cell of votes later makes the walk begin again.
+    /// What a cell can hold if an answer is true. Whatever turns up in a cell of votes later makes the walk
+    /// begin again.
     pub(super) fn values(&self, id: CellId, answer: Answer) -> Values {
         let naming = |digest| {
             let values = self.values[id].iter().take(MOST_VALUES).enumerate();

@@ -1,30 +1,36 @@
-//! What lazy delivery relies on, tested on the real code in every local state that an exploration has reached. Pairs of
-//! events in the states that a run meets do not imply that nothing is lost: [`theorem`](super::theorem) does.
+//! What lazy delivery relies on, tested on the real code in every local state that an exploration has
+//! reached. Pairs of events in the states that a run meets do not imply that nothing is lost:
+//! [`theorem`](super::theorem) does.
 //!
-//! Let `alive(x)` be a state without its dead parts, and let the events of a local state be the messages about any
-//! subject it heeds that were available whenever it was visited, and a time-out. For every normal form, every state
-//! `x` inside a closure from it, every message `m` whose delivery in `x` is silent, and every event `e`:
+//! Let `alive(x)` be a state without its dead parts, and let the events of a local state be the messages
+//! about any subject it heeds that were available whenever it was visited, and a time-out. For every normal
+//! form, every state `x` inside a closure from it, every message `m` whose delivery in `x` is silent, and
+//! every event `e`:
 //!
-//! 1. *Postponing.* `m;e` and `e;m` end in the same `alive` state, with the same facts, and `e;m` sends at least what
-//!    `m;e` does (a primary that leaves its view knowing of a request does not relay it; one that hears of it after that
-//!    does); or `e` does nothing after `m`, and so can be left out. A client keeps the last REPLY of each replica, and which
-//!    block completes a state shows, so these do not commute among themselves, and need not: a closure tries the messages of its subject in every order,
-//!    and all that is ever moved past `m` are events about other subjects.
-//! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form leads back to the
-//!    state itself, and sends nothing that the macro step did not send.
-//! 3. *Deadness.* From the state in which a macro step ends, or to which a time-out leads inside of a closure, and from
-//!    the same state without its dead parts, every event leads to the same `alive` state, with the same messages and
-//!    facts. (Only a time-out makes dead what was logged inside of a closure: the votes of the view left.)
-//! 4. *Joining.* f + 1 VIEW-CHANGEs of others for views above the current one that make the replica join end in the
-//!    same `alive` state as the time-outs that lead to the view joined and the same VIEW-CHANGEs after them; and
-//!    what the join sends, the time-outs send. VIEW-CHANGEs that do not make it join change nothing but receipts.
-//!    A join looks at views and senders only, so one VIEW-CHANGE of each sender for each view is tried.
+//! 1. *Postponing.* `m;e` and `e;m` end in the same `alive` state, with the same facts, and `e;m` sends at
+//!    least what `m;e` does (a primary that leaves its view knowing of a request does not relay it; one that
+//!    hears of it after that does); or `e` does nothing after `m`, and so can be left out. A client keeps the
+//!    last REPLY of each replica, and which block completes a state shows, so these do not commute among
+//!    themselves, and need not: a closure tries the messages of its subject in every order, and all that is
+//!    ever moved past `m` are events about other subjects.
+//! 2. *Redelivery.* After a macro step, delivering once more what led to it to the normal form leads back to
+//!    the state itself, and sends nothing that the macro step did not send.
+//! 3. *Deadness.* From the state in which a macro step ends, or to which a time-out leads inside of a
+//!    closure, and from the same state without its dead parts, every event leads to the same `alive` state,
+//!    with the same messages and facts. (Only a time-out makes dead what was logged inside of a closure: the
+//!    votes of the view left.)
+//! 4. *Joining.* f + 1 VIEW-CHANGEs of others for views above the current one that make the replica join end
+//!    in the same `alive` state as the time-outs that lead to the view joined and the same VIEW-CHANGEs after
+//!    them; and what the join sends, the time-outs send. VIEW-CHANGEs that do not make it join change nothing
+//!    but receipts. A join looks at views and senders only, so one VIEW-CHANGE of each sender for each view
+//!    is tried.
 //! 5. *NEW-VIEWs that differ in `V` alone* lead to the same `alive` state, with the same messages and facts.
 //! 6. *Heeding.* A message about a subject that is not heeded changes nothing and is not answered.
-//! 7. *Resending.* Whatever a STATUS or a FETCH says, it changes nothing and is answered with nothing new: see
-//!    [`crate::world`]. In every state `x` and in every state in which a macro step ends.
+//! 7. *Resending.* Whatever a STATUS or a FETCH says, it changes nothing and is answered with nothing new:
+//!    see [`crate::world`]. In every state `x` and in every state in which a macro step ends.
 //!
-//! And random walks of the unreduced world show nothing that the exploration has not shown: *walks*, [`crate::walks`].
+//! And random walks of the unreduced world show nothing that the exploration has not shown: *walks*,
+//! [`crate::walks`].
 //!
 //! A fact shows in the history, which is part of the local states compared.
 
@@ -254,7 +260,8 @@ impl<'a> Case<'a> {
         self.subjects.iter().flat_map(|(_, _, all)| all).copied().collect()
     }
 
-    /// Checks all but *resending*; returns the states passed through for that, each with what has been sent on the way.
+    /// Checks all but *resending*; returns the states passed through for that, each with what has been sent
+    /// on the way.
     fn check(
         &mut self,
         view_changes: &BTreeMap<(ReplicaId, View), MessageId>,
@@ -343,9 +350,9 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether macro steps try these two in either order. Requests queue in the order of their arrival, and what waits in
-    /// the queue is proposed in that order once it can be; and where a batch holds several, every macro step of a replica
-    /// that proposes takes the requests before it that it is to have heard of.
+    /// Whether macro steps try these two in either order. Requests queue in the order of their arrival, and
+    /// what waits in the queue is proposed in that order once it can be; and where a batch holds several,
+    /// every macro step of a replica that proposes takes the requests before it that it is to have heard of.
     fn is_tried_together(&self, silent: Input, event: Input) -> bool {
         let is_request = |input| {
             matches!(input, Input::Message(id)

@@ -1,18 +1,20 @@
-//! The unreduced local system of one replica: everything that it can become when any message of a set can reach it at any
-//! time, any number of times, and its timer can fire at any time.
+//! The unreduced local system of one replica: everything that it can become when any message of a set can
+//! reach it at any time, any number of times, and its timer can fire at any time.
 //!
-//! A local state is taken apart into its *core* and its *cells* ([`pbft::replica::noted`]): what it has received, one cell for each
-//! sender, number and view. The walk keeps for each core, and each cell, what the cell can hold there, and takes every
-//! mixture for possible: more than can occur, never less. A step is taken on a core and told of those cells only that it
-//! looks at, as it turns out while it is taken: where it looks at a cell of which it has not been told, it is taken again
-//! with each answer, that is, empty or not, if it looks for that alone, and each content otherwise. So it stands for the
-//! step on every state with this core of which these answers are true, whatever is in the other cells; and what is in
-//! them it leaves there, or drops without a look.
+//! A local state is taken apart into its *core* and its *cells* ([`pbft::replica::noted`]): what it has
+//! received, one cell for each sender, number and view. The walk keeps for each core, and each cell, what the
+//! cell can hold there, and takes every mixture for possible: more than can occur, never less. A step is
+//! taken on a core and told of those cells only that it looks at, as it turns out while it is taken: where it
+//! looks at a cell of which it has not been told, it is taken again with each answer, that is, empty or not,
+//! if it looks for that alone, and each content otherwise. So it stands for the step on every state with this
+//! core of which these answers are true, whatever is in the other cells; and what is in them it leaves there,
+//! or drops without a look.
 //!
-//! A cell of which a step has not been told, or only that there is something, holds one of the things that it can hold
-//! while the step is taken: what it holds afterwards shows whether the step drops it.
+//! A cell of which a step has not been told, or only that there is something, holds one of the things that it
+//! can hold while the step is taken: what it holds afterwards shows whether the step drops it.
 //!
-//! What the replica itself has signed reaches it only once it has been sent, on some path at least: nobody else can sign it.
+//! What the replica itself has signed reaches it only once it has been sent, by itself or in the `O` of a
+//! NEW-VIEW, out of which anybody can take it, on some path at least: nobody else can sign it.
 
 use super::alike::{Others, others};
 use super::bench::{Bench, Scratch};
@@ -56,10 +58,12 @@ pub(super) struct LocalSystem {
     /// The messages that its validator accepts.
     pub(super) messages: Vec<MessageId>,
     pub(super) events: Vec<Event<Symbolic>>,
-    /// For each message what differs from it in `V` alone.
+    /// For each message what differs from it in `V` alone, and for the time-out those of other exponents.
     pub(super) others: Vec<Others>,
     /// Whether the replica itself has signed the message.
     is_own: Vec<bool>,
+    /// For each PRE-PREPARE the NEW-VIEWs that have it in their `O`.
+    carriers: Vec<Vec<MessageId>>,
     pub(super) start: (Local, Arc<[MessageId]>),
     pub(super) cells: Cells,
     /// The cells themselves.
@@ -94,6 +98,15 @@ impl LocalSystem {
             }
         }
         events.push(Event::Timeout(Timer::Progress { backoff: 0 }));
+        let carriers = messages.iter().map(|&id| {
+            let Message::PrePrepare(entry, _) = tables.message(id) else { return Vec::new() };
+            let carries = |&&id: &&MessageId| match tables.message(id) {
+                Message::NewView(m) => m.content.pre_prepares.contains(entry),
+                _ => false,
+            };
+            available.iter().filter(carries).copied().collect()
+        });
+        let carriers = carriers.collect();
         let start = tables.start(replica);
         let start_state = tables.local(start.to).clone();
         let cells = Cells::of(replica, messages.iter().map(|&id| tables.message(id)), &start_state);
@@ -103,6 +116,7 @@ impl LocalSystem {
             messages,
             events,
             is_own,
+            carriers,
             start: (start_state, start.sends),
             cells,
             known: Rc::new([]),
@@ -155,7 +169,8 @@ impl LocalSystem {
                     self.replica.0
                 )
             });
-            // Something turned up in a cell, or a cell did, that was not expected: what was told of cells may not cover it.
+            // Something turned up in a cell, or a cell did, that was not expected: what was told of cells may
+            // not cover it.
             let is_whole = !self.is_outgrown && size == self.cells.size();
             if is_whole || !named || conditions.stopped.is_some() || conditions.failed() > 0 {
                 return;
@@ -289,7 +304,8 @@ impl LocalSystem {
         scratch
     }
 
-    /// Puts something into a cell that it can hold, rather something than nothing; whether there is any such thing.
+    /// Puts something into a cell that it can hold, rather something than nothing; whether there is any such
+    /// thing.
     pub(super) fn put_any(&self, core: CoreId, scratch: &mut Scratch, cell: CellId, told: Values) -> bool {
         let possible = self.held(core, cell) & told;
         let full = each(possible).find(|&value| !self.cells.is_empty(cell, value));
@@ -307,7 +323,13 @@ impl LocalSystem {
     fn can_happen(&self, core: CoreId, event: u32) -> bool {
         let replica = &self.core(core).replica;
         match self.messages.get(event as usize) {
-            Some(message) => !self.is_own[event as usize] || self.cores[core as usize].sent.contains(message),
+            Some(message) => {
+                let sent = &self.cores[core as usize].sent;
+                let carriers = &self.carriers[event as usize];
+                !self.is_own[event as usize]
+                    || sent.contains(message)
+                    || carriers.iter().any(|carrier| sent.contains(carrier))
+            }
             None => replica.leaving().unwrap_or(replica.view()) < self.max_view,
         }
     }

@@ -1,8 +1,10 @@
-//! What must have been delivered and sent: on every path to a core, and on every path to a core with something in one of its cells.
+//! What must have been delivered and sent: on every path to a core, and on every path to a core with
+//! something in one of its cells.
 //!
-//! It is the greatest solution of "what must have been delivered before a state is what is common to all steps to it: what must have
-//! been delivered before the step, and by it", over the local system as it was walked, mixtures and all. So it is no more
-//! than what has been delivered on any real path. What must have been sent is worked out along with it.
+//! It is the greatest solution of "what must have been delivered before a state is what is common to all
+//! steps to it: what must have been delivered before the step, and by it", over the local system as it was
+//! walked, mixtures and all. So it is no more than what has been delivered on any real path. What must have
+//! been sent is worked out along with it.
 
 use super::cells::{CellId, CellSet, ValueId, Values, each};
 use super::local::{CoreId, LocalSystem};
@@ -87,8 +89,8 @@ struct Flow {
 /// What must have been delivered.
 pub(super) struct Must {
     cores: Vec<Events>,
-    /// For each core and cell that can hold several things, each of them. The only thing that a cell can hold tells no more
-    /// than the core.
+    /// For each core and cell that can hold several things, each of them. The only thing that a cell can hold
+    /// tells no more than the core.
     values: Vec<Events>,
     arrows: Vec<Arrow>,
     sent: Sent,

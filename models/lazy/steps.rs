@@ -43,7 +43,8 @@ impl Onward {
     }
 }
 
-/// Steps that change something or send something, and differ in nothing else than in what they were told is not there.
+/// Steps that change something or send something, and differ in nothing else than in what they were told is
+/// not there.
 #[derive(Eq, Hash, PartialEq)]
 pub(super) struct Step {
     pub(super) from: CoreId,

@@ -52,7 +52,8 @@ impl LocalSystem {
         })
     }
 
-    /// Takes the step with each NEW-VIEW that differs from this one in `V` alone.
+    /// Takes the step with each NEW-VIEW that differs from this one in `V` alone, or as a time-out with other
+    /// exponents.
     fn try_others(
         &self,
         tables: &mut Tables,
@@ -66,7 +67,7 @@ impl LocalSystem {
             let taken = scratch.one.run(tables, self.replica, other, &self.known);
             conditions.note(ANY_V, taken == *one, || {
                 format!(
-                    "r{}: NEW-VIEWs that differ in V alone do not do the same\n  core: {:?}\n  event: {:?}\n  other: {other:?}",
+                    "r{}: NEW-VIEWs that differ in V alone, or time-outs in their exponent, do not do the same\n  core: {:?}\n  event: {:?}\n  other: {other:?}",
                     self.replica.0,
                     self.core(core).replica,
                     self.events[event as usize]
@@ -87,7 +88,8 @@ impl LocalSystem {
         )
     }
 
-    /// Whether a step empties a cell that can hold something by what it was told, though there may be nothing in it yet.
+    /// Whether a step empties a cell that can hold something by what it was told, though there may be nothing
+    /// in it yet.
     fn drops(&self, told: &Chosen, seen: &Watched) -> bool {
         let known = |cell: &Cell| self.cells.all().find(|&(_, of)| of == cell);
         let known = seen.dropped.iter().filter_map(known);
@@ -95,7 +97,8 @@ impl LocalSystem {
         full.any(|values| values != 0)
     }
 
-    /// Goes through what was looked at: adds to what is told where there is no choice, and stops where there is one.
+    /// Goes through what was looked at: adds to what is told where there is no choice, and stops where there
+    /// is one.
     pub(super) fn looks(
         &self,
         core: CoreId,
@@ -155,6 +158,15 @@ impl LocalSystem {
         let same = after.replica.normal_form(setup) == self.core(to).replica.normal_form(setup);
         conditions
             .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
+        // A state is its core, what is in its cells, and what serves timers: nothing else is forgotten.
+        let mut whole = self.core(to).replica.clone();
+        for (_, cell) in self.cells.all() {
+            whole.put_receipt(cell, &after.replica.receipt(cell));
+        }
+        whole.keep_services(&after.replica);
+        conditions.note(FRAME, whole == after.replica, || {
+            format!("r{}: a state is more than its core and its cells: {:?}", self.replica.0, after.replica)
+        });
         let (onward, left) = self.becomes((before, after), told, &seen, conditions);
         self.flow(core, to, &onward);
         let sent: BTreeSet<MessageId> =
@@ -200,7 +212,8 @@ impl LocalSystem {
         (onward, left)
     }
 
-    /// Whether something is kept where nothing was expected. Then there are cells for it, and the walk is to begin again.
+    /// Whether something is kept where nothing was expected. Then there are cells for it, and the walk is to
+    /// begin again.
     fn meets_new_cells(&mut self, core: CoreId, state: &Local) -> bool {
         let own: Vec<_> = self.core(core).replica.cells().collect();
         for cell in state.replica.cells() {

@@ -2,68 +2,97 @@
 //!
 //! # What is claimed
 //!
-//! Let an *execution* be any sequence of deliveries, one at a time, and time-outs, as in [`Delivery::One`](crate::world::Delivery::One): every message that
-//! correct replicas have sent or that the adversary can make of what was sent may reach any replica at any time, any
-//! number of times or never, and the timer of a replica may fire at any time until the highest view is left for. Let an
-//! execution lead to local states `x_1, x_2, ...` of the correct replicas (with what each has reported so far), and to a
-//! set `S` of messages sent. Then the lazy exploration reaches a state with the local states `nf(x_1), nf(x_2), ...`, their
-//! normal forms, in which at least `S` has been sent. A normal form has the same history as the state, and the properties
-//! look at the joint history alone, so what they say of the lazy exploration they say of every execution.
+//! Let an *execution* be any sequence of deliveries, one at a time, and time-outs, as in
+//! [`Delivery::One`](crate::world::Delivery::One): every message that correct replicas have sent or that the
+//! adversary can make of what was sent may reach any replica at any time, any number of times or never, and
+//! the timer of a replica may fire at any time until the highest view is left for. What the adversary can make
+//! is, for this claim, what [`adversary`](crate::adversary) makes and the validator of some correct replica
+//! accepts: a list of candidates that somebody thought of, and not everything that could be put together (see
+//! below). Let an execution lead to
+//! local states `x_1, x_2, ...` of the correct replicas (with what each has reported so far), and to a set
+//! `S` of messages sent. Then the lazy exploration reaches a state with the local states `nf(x_1), nf(x_2),
+//! ...`, their normal forms, in which at least `S` has been sent. A normal form has the same history as the
+//! state, and the properties look at the joint history alone, so what they say of the lazy exploration they
+//! say of every execution.
 //!
 //! # Why
 //!
-//! By induction over the execution. It holds at the start. Let replica `i` in `x` take a step by the event `e` to `y`,
-//! and send `out`. Everything that ever reached `i`, and `e`, is available in `S`; by the hypothesis of the induction, and
-//! as the adversary makes no less of more, it is available in the lazy state too. If now
+//! By induction over the execution. It holds at the start. Let replica `i` in `x` take a step by the event
+//! `e` to `y`, and send `out`. Everything that ever reached `i`, and `e`, is available in `S`; by the
+//! hypothesis of the induction, and as the adversary makes no less of more, it is available in the lazy state
+//! too. If now
 //!
-//! > *(simulation)* moves that the lazy exploration takes lead from `nf(x)` to `nf(y)` and send at least `out`, by
-//! > messages that have been delivered to `i` on **every** path that leads to `x`, by `e`, and by time-outs,
+//! > *(simulation)* moves that the lazy exploration takes lead from `nf(x)` to `nf(y)` and send at least
+//! > `out`, by messages that have been delivered to `i` on **every** path that leads to `x`, by `e`, and by
+//! > time-outs,
 //!
-//! then the lazy exploration takes them, the other replicas stay as they are, and the claim holds after the step. Nothing
-//! is said of what `i` has *probably* received: only what it must have. Moves are independent of the other replicas
-//! because the network only grows.
+//! then the lazy exploration takes them, the other replicas stay as they are, and the claim holds after the
+//! step. Nothing is said of what `i` has *probably* received: only what it must have. Moves are independent
+//! of the other replicas because the network only grows.
 //!
 //! # What a run checks
 //!
-//! *Simulation* is a statement about one replica, and is checked on the real code for every step of its *unreduced local
-//! system* ([`local`](super::local)): every mixture of receipts, every message of a set `A` heeded or not, time-outs
-//! anywhere. `A` is everything that the adversary makes of all that any correct replica sends in any state of the
-//! exhausted lazy exploration, and all of that: no less than what is available in any of those states, so by the induction no
-//! less than what is available in any execution.
+//! *Simulation* is a statement about one replica, and is checked on the real code for every step of its
+//! *unreduced local system* ([`local`](super::local)): every mixture of receipts, every message of a set `A`
+//! heeded or not, time-outs anywhere. `A` is everything that the adversary makes of all that any correct
+//! replica sends in any state of the exhausted lazy exploration, and all of that: no less than what is
+//! available in any of those states, so by the induction no less than what is available in any execution.
+//! What a replica has signed itself reaches it once it has sent that, by itself or in the `O` of a NEW-VIEW,
+//! on some path.
 //!
-//! - *services*: no step looks at the parts of the state that serve timers and retransmission (the last NEW-VIEW, the
-//!   request waited for, the exponent of the time-out). So they are left out of the local system, and it does not matter
-//!   which of several NEW-VIEWs that differ in `V` alone a replica has received: what else a receiver takes from a NEW-VIEW, its
-//!   view, signer, min-s and `O`, is what tells NEW-VIEWs apart here.
-//! - *any V*: nor does anything else in `V` make a difference when it arrives. Every step by a NEW-VIEW is taken with others of
-//!   the same min-s and `O` too, which have between them every set of senders, every VIEW-CHANGE of `A`, larger `V` than a
-//!   quorum, and an order turned round (`alike`).
-//! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; the normal form of what it leads
-//!   to is that of the core; and, so that this does not hang on the notes of looks alone, every step is taken twice, on two states
-//!   that differ in what it has not been told and in what serves timers, and does the same.
-//! - *resending*: STATUS, FETCH and the status timer, whatever they say, change nothing at any core and are answered with
-//!   nothing but what has been sent on every path to it, what others have signed, and proofs (`asked`).
-//! - *simulation*: for every step of the local system. What must have been delivered is worked out over all its paths
-//!   ([`must`](super::must)). The moves looked for use that, the event, what is available from the start (requests), and
-//!   time-outs.
+//! - *services*: no step looks at the parts of the state that serve timers and retransmission (the last
+//!   NEW-VIEW, the request waited for, the exponent of the time-out). So they are left out of the local
+//!   system, and it does not matter which of several NEW-VIEWs that differ in `V` alone a replica has
+//!   received: what else a receiver takes from a NEW-VIEW, its view, signer, min-s and `O`, is what tells
+//!   NEW-VIEWs apart here.
+//! - *any V*: nor does anything else in `V` make a difference when it arrives. Every step by a NEW-VIEW is
+//!   taken with others of the same min-s and `O` too, which have between them every set of senders, every
+//!   VIEW-CHANGE of `A`, every choice of those senders who report something prepared or a stable checkpoint,
+//!   larger `V` than a quorum, and an order turned round; every step by a time-out with other exponents
+//!   (`alike`).
+//! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; what it leads to
+//!   is its core, what is in its cells and what serves timers, and nothing else; the normal form is that of
+//!   the core. All ways to read what has been received are noted in a step, printing and comparing included
+//!   ([`noted`](pbft::replica::noted)). Besides, each step is taken on a second state, whose cells hold
+//!   something else where they can at that time, and does the same: a look that were not noted would mostly
+//!   show, not always.
+//! - *resending*: STATUS, FETCH, the status timer and REPLYs, which are no business of a replica, change
+//!   nothing at any core and are answered with nothing but what has been sent on every path to it, what others
+//!   have signed, and proofs; also where the replica still has the NEW-VIEW by which it entered its view
+//!   (`asked`). Of STATUS every combination within the bounds is asked in one name, and every view in each.
+//! - *binding*: no signature in the run is valid for a message that differs in one field
+//!   (`world::binding`).
+//! - *simulation*: for every step of the local system. What must have been delivered is worked out over all
+//!   its paths ([`must`](super::must)). The moves looked for use that, the event, what is available from the
+//!   start (requests), and time-outs.
 //!
 //! # What is argued only
 //!
-//! - The adversary makes no less of more, up to the `V` of a NEW-VIEW: each of its messages is made of signatures and
-//!   certificates that it can put together, and `tests/adversary` compares what it offers with what can be composed. The walks of
-//!   a run compare what was offered earlier with what is offered later, in the last states of some of them.
-//! - *any V* covers what a receiver can tell of one VIEW-CHANGE of `V`, or of their number and senders; not every combination of them.
+//! - What the adversary makes is a list. That it has everything that a validator, mistaken or not, accepts is
+//!   tested by brute force (`tests/adversary`) for the paper's validator and for each mutant's, and by mistakes
+//!   put into the source (`tests/seeded`): it is no theorem, and *simulated* says nothing of messages that
+//!   nobody makes.
+//! - The adversary makes no less of more, up to the `V` of a NEW-VIEW: each of its messages is made of
+//!   signatures and certificates that it can put together, and `tests/adversary` compares what it offers with
+//!   what can be composed. The walks of a run compare what was offered earlier with what is offered later, in
+//!   the last states of some of them.
+//! - *any V* covers what a receiver can tell of one VIEW-CHANGE of `V`, of their number and senders, and of who
+//!   of them reports anything; not every combination of contents. It is checked at cores, and not at normal
+//!   forms that are none.
 //! - Votes of one certificate are as good as others': `tests/certificates`.
-//! - What is worked out [apart](pbft::replica::noted) concerns timers and stores alone: its type keeps it from anything else.
-//! - The normal form of a state is that of its core: it takes each cell by itself, and *frame* compares the two on what each
-//!   step leads to.
-//! - The exploration takes every move that a replica has in a state, and the network offers all that was sent: that the engine
-//!   and the network lose nothing is tested, in every run by *walks* of real replicas that use neither ([`crate::walks`]), and
-//!   by comparison with delivery one by one, and with an interpreter that shares no code.
+//! - What is worked out [apart](pbft::replica::noted) concerns timers and stores alone: its type keeps it
+//!   from anything else.
+//! - The normal form of a state is that of its core: it takes each cell by itself, and *frame* compares the
+//!   two on what each step leads to.
+//! - The exploration takes every move that a replica has in a state, and the network offers all that was
+//!   sent: that the engine and the network lose nothing is tested, in every run by *walks* of real replicas
+//!   that use neither ([`crate::walks`]), and by comparison with delivery one by one, and with an interpreter
+//!   that shares no code.
 //! - Messages about numbers above the highest do not exist, in executions and in the lazy exploration alike.
 //!
-//! In the words of the field: the lazy exploration is a stuttering simulation of the message-level protocol, per process, with
-//! the receipts abstracted away; the cartesian product of the cells is the abstract domain in which it is checked.
+//! In the words of the field: the lazy exploration is a stuttering simulation of the message-level protocol,
+//! per process, with the receipts abstracted away; the cartesian product of the cells is the abstract domain
+//! in which it is checked.
 
 use super::asked;
 use super::conditions::{Conditions, Watch};
@@ -87,8 +116,9 @@ pub(super) const ANY_V: &str = "any V";
 /// The name of the condition that implies that lazy delivery loses nothing.
 pub const SIMULATION: &str = "simulation";
 
-/// Whether the local systems of a world are walked. Clients are not part of what is walked; and with two numbers and a checkpoint or
-/// a view change, with a checkpoint and three views, and with many replicas and a view change they are too large.
+/// Whether the local systems of a world are walked. Clients are not part of what is walked; and with two
+/// numbers and a checkpoint or a view change, with a checkpoint and three views, and with many replicas and a
+/// view change they are too large.
 pub(super) fn is_walked(config: &WorldConfig) -> bool {
     let views = config.max_view.0;
     let numbers = config.max_seq.0;

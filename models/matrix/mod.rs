@@ -1,8 +1,8 @@
 //! The kill matrix: for every safeguard what shows that it is one.
 //!
-//! A checker is worth its verdict only if it notices that a rule is missing. Each row is a rule and the smallest world
-//! known in which a property breaks without it; or the reason why no world shows it. [`run`] explores
-//! the world of a row without its rule, and takes the counterexample once more with the rule back.
+//! A checker is worth its verdict only if it notices that a rule is missing. Each row is a rule and the
+//! smallest world known in which a property breaks without it; or the reason why no world shows it. [`run`]
+//! explores the world of a row without its rule, and takes the counterexample once more with the rule back.
 
 mod run;
 
@@ -15,15 +15,16 @@ use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 /// A safeguard, and what shows it.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The rule that is switched off; none for the bound on how many are Byzantine, which is no rule of a replica.
+    /// The rule that is switched off; none for the bound on how many are Byzantine, which is no rule of a
+    /// replica.
     pub mutant: Option<Mutant>,
     /// What shows it.
-    pub status: Status,
+    pub evidence: Evidence,
 }
 
 /// What shows a safeguard.
 #[derive(Clone, Debug)]
-pub enum Status {
+pub enum Evidence {
     /// Without it a property breaks in a world.
     Killed(Kill),
     /// No property of safety breaks without it in a world that is exhausted.
@@ -86,8 +87,8 @@ impl Row {
         self.mutant.map_or("more than f replicas are Byzantine", Mutant::lost)
     }
 
-    /// Whether its world can be explored round by round. Worlds with checkpoints or client actors have no rounds, and
-    /// where NEW-VIEWs are accepted over again a round has no end.
+    /// Whether its world can be explored round by round. Worlds with checkpoints or client actors have no
+    /// rounds, and where NEW-VIEWs are accepted over again a round has no end.
     pub fn has_rounds(&self) -> bool {
         let bounded =
             |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Implicit;
@@ -101,10 +102,10 @@ impl Row {
 
     /// The world that it is explored in, with the rule switched off; none if there is none.
     pub fn world(&self) -> Option<WorldConfig> {
-        let world = match &self.status {
-            Status::Killed(kill) => &kill.world,
-            Status::NotASafeguard { world, .. } => world,
-            Status::SimulationOnly(_) | Status::Pending(_) => return None,
+        let world = match &self.evidence {
+            Evidence::Killed(kill) => &kill.world,
+            Evidence::NotASafeguard { world, .. } => world,
+            Evidence::SimulationOnly(_) | Evidence::Pending(_) => return None,
         };
         Some(WorldConfig { rules: Rulebook { without: self.mutant }, ..world.clone() })
     }
@@ -185,22 +186,22 @@ const STATE: &str = "checkpoint-is-state";
 
 /// Every safeguard, in the order of the mutants.
 pub fn rows() -> Vec<Row> {
-    let rule = |&mutant: &Mutant| Row { mutant: Some(mutant), status: status(mutant) };
+    let rule = |&mutant: &Mutant| Row { mutant: Some(mutant), evidence: evidence(mutant) };
     let beyond = kill(byzantine(&[0, 1]).two_requests(), SPLIT);
     let mut rows: Vec<Row> = Mutant::ALL.iter().map(rule).collect();
-    rows.push(Row { mutant: None, status: beyond });
+    rows.push(Row { mutant: None, evidence: beyond });
     rows
 }
 
-fn kill(world: Bounds, property: &'static str) -> Status {
-    Status::Killed(Kill { world: world.config(), property, slow: false })
+fn kill(world: Bounds, property: &'static str) -> Evidence {
+    Evidence::Killed(Kill { world: world.config(), property, slow: false })
 }
 
-fn slow(world: Bounds, property: &'static str) -> Status {
-    Status::Killed(Kill { world: world.config(), property, slow: true })
+fn slow(world: Bounds, property: &'static str) -> Evidence {
+    Evidence::Killed(Kill { world: world.config(), property, slow: true })
 }
 
-fn status(mutant: Mutant) -> Status {
+fn evidence(mutant: Mutant) -> Evidence {
     match mutant {
         Mutant::PrepareQuorum
         | Mutant::PrimaryPrepares
@@ -241,19 +242,19 @@ fn status(mutant: Mutant) -> Status {
         Mutant::AnyReply => {
             kill(Bounds { clients: Clients::Actors, ..byzantine(&[]).two_requests().numbers(2) }, LIES)
         }
-        Mutant::CertificateOfAnyView => Status::NotASafeguard {
+        Mutant::CertificateOfAnyView => Evidence::NotASafeguard {
             world: R1.two_requests().views(1).config(),
             why: "a certificate is genuine whatever its view: once something commits, every later one carries it",
         },
-        Mutant::SeveralPerN => Status::NotASafeguard {
+        Mutant::SeveralPerN => Evidence::NotASafeguard {
             world: R0.two_requests().views(1).config(),
             why: "O takes the certificate of the highest view, in one VIEW-CHANGE or in several",
         },
-        Mutant::CertificateAnywhere => Status::NotASafeguard {
+        Mutant::CertificateAnywhere => Evidence::NotASafeguard {
             world: R0.numbers(2).views(1).checkpoints(1, 1).config(),
             why: "V holds the VIEW-CHANGE of a correct replica that prepared, so min-s bounds O",
         },
-        Mutant::SameTimeout => Status::SimulationOnly("time is no part of a world"),
+        Mutant::SameTimeout => Evidence::SimulationOnly("time is no part of a world"),
         Mutant::PreparedWithoutBatch
         | Mutant::NullAnywhere
         | Mutant::LeaveGaps
@@ -264,10 +265,10 @@ fn status(mutant: Mutant) -> Status {
         | Mutant::LeftBehind
         | Mutant::NeverFetch
         | Mutant::PrimaryOnly
-        | Mutant::ReplyOnce => Status::Pending(Waits::Progress),
+        | Mutant::ReplyOnce => Evidence::Pending(Waits::Progress),
         Mutant::PersistNothing | Mutant::SendFirst | Mutant::RestartInViewZero => {
-            Status::Pending(Waits::Crashes)
+            Evidence::Pending(Waits::Crashes)
         }
-        Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Status::Pending(Waits::Reads),
+        Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Evidence::Pending(Waits::Reads),
     }
 }

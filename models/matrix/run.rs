@@ -1,6 +1,7 @@
 //! Exploring the world of a row.
 
-use super::{Kill, Row, Status};
+use super::{Evidence, Kill, Row};
+use crate::problem::Problem;
 use crate::report::{self, Explore, Options, Report, Verdict};
 use crate::trace::replay::{replay, with_safeguard};
 use crate::trace::{Execution, file::Stored};
@@ -15,8 +16,8 @@ pub enum Outcome {
     Holds,
     /// Layered exploration claims nothing, for this reason: its conditions fail, say.
     Refused(String),
-    /// The row is wrong: what should be killed survives, or something else breaks, or the counterexample does harm with
-    /// the safeguard back.
+    /// The row is wrong: what should be killed survives, or something else breaks, or the counterexample does
+    /// harm with the safeguard back.
     Wrong(String),
 }
 
@@ -53,8 +54,8 @@ impl Ran {
     }
 }
 
-/// Explores the world of a row by lazy delivery and, where `layered` asks for it and the world has rounds, round by
-/// round. `go_on` is asked now and then, and false stops.
+/// Explores the world of a row by lazy delivery and, where `layered` asks for it and the world has rounds,
+/// round by round. `go_on` is asked now and then, and false stops.
 ///
 /// # Errors
 /// If the bounds of the row make no sense.
@@ -63,7 +64,7 @@ pub fn run(
     layered: bool,
     options: &Options,
     go_on: &mut dyn FnMut() -> bool,
-) -> Result<Ran, String> {
+) -> Result<Ran, Problem> {
     let mut ran = Ran { row: row.clone(), explored: Vec::new(), execution: None };
     let Some(world) = row.world() else { return Ok(ran) };
     let mut ways = vec![Explore::Lazy];
@@ -71,8 +72,8 @@ pub fn run(
     for explore in ways {
         let options = Options { execution: true, ..*options };
         let report = report::run(world.clone(), explore, &options, &mut |_| go_on())?;
-        let outcome = match &row.status {
-            Status::Killed(kill) => killed(kill, &report)?,
+        let outcome = match &row.evidence {
+            Evidence::Killed(kill) => killed(kill, &report)?,
             _ => holds(&report),
         };
         ran.explored.push(Explored {
@@ -89,7 +90,7 @@ pub fn run(
     Ok(ran)
 }
 
-fn killed(kill: &Kill, report: &Report) -> Result<Outcome, String> {
+fn killed(kill: &Kill, report: &Report) -> Result<Outcome, Problem> {
     let Some(execution) = &report.execution else {
         return Ok(match (report.explore, report.why.as_deref()) {
             (Explore::Layered, Some(why)) => Outcome::Refused(why.into()),

@@ -1,5 +1,6 @@
 //! What replicas have done and sent as text that does not depend on how this program represents it:
-//! `docs/SECOND_OPINION.md` defines the format, and `second_opinion/pbft.py`, which shares no code with this, writes it too.
+//! `docs/SECOND_OPINION.md` defines the format, and `second_opinion/pbft.py`, which shares no code with this,
+//! writes it too.
 
 use crate::crypto::Symbolic;
 use crate::world::{ClientHistory, WorldConfig};

@@ -70,7 +70,8 @@ pub struct Options {
     pub observables: bool,
     /// Whether to work out behaviours, too, where every delivery is explored by itself.
     pub behaviours: bool,
-    /// Whether to work out, where something is violated, the execution that shows it ([`Findings::execution`]).
+    /// Whether to work out, where something is violated, the execution that shows it
+    /// ([`Findings::execution`]).
     pub execution: bool,
 }
 
@@ -160,20 +161,22 @@ pub struct Report {
     pub rests_on: RestsOn,
     /// The property that is violated.
     pub property: Option<&'static str>,
-    /// Steps to the violation: the least there are, or, found round by round, deliveries none of which can be dropped.
+    /// Steps to the violation: the least there are, or, found round by round, deliveries none of which can be
+    /// dropped.
     pub trace_length: Option<usize>,
     /// What happens in some state, and what in none.
     pub witnesses: BTreeMap<String, bool>,
     /// Those of them that the bounds call for: without any one of them nothing holds.
     pub witnesses_needed: Vec<String>,
-    /// The properties that a mistake violates in this very world, each with the rule switched off or the mistake
-    /// seeded: see [`crate::falsifiable`]. None if nothing is known of this world.
+    /// The properties that a mistake violates in this very world, each with the rule switched off or the
+    /// mistake seeded: see [`crate::falsifiable`]. None if nothing is known of this world.
     pub can_fail: Option<BTreeMap<String, String>>,
     /// The properties that nothing is known to violate in this world: they are not claimed for it.
     pub not_shown_to_fail: Option<Vec<&'static str>>,
     /// Whether this was a hunt: see [`Verdict::Hunted`].
     pub hunt: bool,
-    /// What docs/WORLDS.md says of this world under the paper's rules, if that is something else: states and transitions.
+    /// What docs/WORLDS.md says of this world under the paper's rules, if that is something else: states and
+    /// transitions.
     pub expected: Option<(u64, u64)>,
     /// How often conditions of the reduction were tried; 0 without one.
     pub conditions_checked: u64,
@@ -221,8 +224,8 @@ pub struct Findings {
     pub violation: Option<Violation>,
     /// The steps of that path.
     pub trace: Vec<String>,
-    /// The violation as an execution of whole replicas, delivery by delivery: always for one found round by round, and
-    /// otherwise if it was asked for.
+    /// The violation as an execution of whole replicas, delivery by delivery: always for one found round by
+    /// round, and otherwise if it was asked for.
     pub execution: Option<Execution>,
     /// See [`Report::local_states`].
     pub local_states: usize,

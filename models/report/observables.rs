@@ -15,8 +15,8 @@ pub enum ObservablesOf {
     /// Those of the states that the verdict is about.
     #[serde(rename = "the states that the verdict is about")]
     Explored,
-    /// Layered exploration without *cut of histories* and *standing in*. It visits more states than layered exploration
-    /// does without observables; the report, its verdict included, is of those.
+    /// Layered exploration without *cut of histories* and *standing in*. It visits more states than layered
+    /// exploration does without observables; the report, its verdict included, is of those.
     #[serde(rename = "layered exploration without two of its reductions (cut of histories, standing in)")]
     Unreduced,
 }
@@ -61,8 +61,8 @@ impl Lines {
 pub struct Observables {
     /// The joint histories.
     pub histories: Lines,
-    /// Joint histories together with what each has sent, if they were recorded: the states of the exploration without
-    /// what replicas keep to themselves.
+    /// Joint histories together with what each has sent, if they were recorded: the states of the exploration
+    /// without what replicas keep to themselves.
     pub behaviours: Option<Lines>,
     /// Whose they are.
     pub of: ObservablesOf,

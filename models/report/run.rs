@@ -4,6 +4,7 @@ use super::{Explore, Findings, Observables, Options, Report, report};
 use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
 use crate::layered::Layered;
 use crate::lazy::{Conditions, Watch};
+use crate::problem::Problem;
 use crate::trace::{Execution, Executor, canonical};
 use crate::walks::{Shown, hold_against};
 use crate::world::{Clients, Delivery, World, WorldConfig};
@@ -27,7 +28,7 @@ pub enum Stage {
     },
 }
 
-/// Told now and then how far a run is; the run stops when it returns false.
+/// StoryStep now and then how far a run is; the run stops when it returns false.
 pub type OnProgress<'a> = dyn FnMut(Stage) -> bool + 'a;
 
 /// Explores a world and checks the conditions of the reduction. It stops when `progress` returns false.
@@ -39,7 +40,7 @@ pub fn run(
     how: Explore,
     options: &Options,
     progress: &mut OnProgress<'_>,
-) -> Result<Report, String> {
+) -> Result<Report, Problem> {
     let (began, cpu) = (Instant::now(), ProcessTime::now());
     let (findings, peak_bytes) = watching(options.allocated, || found(&config, how, options, progress));
     let mut report = report(&config, how, options, findings?);
@@ -88,7 +89,7 @@ fn found(
     how: Explore,
     options: &Options,
     progress: &mut OnProgress<'_>,
-) -> Result<Findings, String> {
+) -> Result<Findings, Problem> {
     Ok(match how {
         Explore::None => {
             let world = World::new(config.clone(), Delivery::One)?;
@@ -161,8 +162,8 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
     }
 }
 
-/// Checks conditions, and takes walks meanwhile, if this can be: not with clients in the world. `shown` says what the
-/// exploration has shown.
+/// Checks conditions, and takes walks meanwhile, if this can be: not with clients in the world. `shown` says
+/// what the exploration has shown.
 fn with_walks(
     config: &WorldConfig,
     options: &Options,

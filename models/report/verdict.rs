@@ -8,17 +8,19 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Every reachable state was visited, or states that are shown to simulate them all ([`RestsOn`]); everything that the
-    /// bounds call for happens in some ([`Witnesses::missing`](crate::world::Witnesses::missing)), and no property is violated in any.
+    /// Every reachable state was visited, or states that are shown to simulate them all ([`RestsOn`]);
+    /// everything that the bounds call for happens in some
+    /// ([`Witnesses::missing`](crate::world::Witnesses::missing)), and no property is violated in any.
     Holds,
-    /// The same of a reduced exploration, but that the reduction loses nothing rests on conditions, which do not imply it. No
-    /// violation was found, and no more is claimed.
+    /// The same of a reduced exploration, but that the reduction loses nothing rests on conditions, which do
+    /// not imply it. No violation was found, and no more is claimed.
     Searched,
     /// A property is violated.
     Violated,
     /// Nothing is claimed.
     Unknown,
-    /// A hunt found no violation. Nothing is claimed, nor was it to be: not even where a hunt comes to an end.
+    /// A hunt found no violation. Nothing is claimed, nor was it to be: not even where a hunt comes to an
+    /// end.
     Hunted,
 }
 
@@ -28,7 +30,8 @@ pub enum Verdict {
 pub enum RestsOn {
     /// Every delivery by itself: on nothing else.
     Exhausted,
-    /// The reduced exploration simulates every execution: shown for this very world, in this run ([`crate::lazy`]).
+    /// The reduced exploration simulates every execution: shown for this very world, in this run
+    /// ([`crate::lazy`]).
     Simulation,
     /// Conditions that catch many mistakes in a reduction and do not imply that it loses nothing.
     Conditions,

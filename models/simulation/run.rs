@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// The network is hostile until this time.
 const HEALS: Time = 1_200 * MS;
 /// After this much more time every client must have its answers.
-const PATIENCE: Time = 120_000 * MS;
+const CALM_LIMIT: Time = 120_000 * MS;
 
 /// A message on its way: as a value, or as the bytes it really travels as.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -68,7 +68,7 @@ pub(super) struct Simulation<C: Scheme, R: Rules + Copy + Debug + Default + Ord 
 /// Runs one simulation over the scheme `C` and the rules `R`.
 ///
 /// # Errors
-/// The first failure; the same configuration fails in the same way every time.
+/// The first failure; the same seed fails in the same way every time.
 pub fn run<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash>(
     config: &Config,
     rules: R,
@@ -77,7 +77,7 @@ pub fn run<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash>(
     simulation.start()?;
     while !simulation.is_finished() {
         let Some(happening) = simulation.agenda.next() else { break };
-        if simulation.agenda.now() > HEALS + PATIENCE {
+        if simulation.agenda.now() > HEALS + CALM_LIMIT {
             break;
         }
         simulation.report.events += 1;

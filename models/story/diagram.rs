@@ -1,261 +1,328 @@
-//! An execution as a sequence diagram: a lane for each node, time from top to bottom, and a row for each step.
+//! An execution as a sequence diagram: a lane for each node, time from top to bottom, and a row for each
+//! step, as high as what is said beside it.
 //!
-//! The band behind a lane is the view that the replica is in, hatched while it is leaving it. An arrow stands where its
-//! message arrives. Beside the lanes stands what comes of each step.
+//! The band behind a lane is the view that the replica is in, hatched while it is leaving it. A line leads
+//! from where a message was sent to where it arrives; what somebody Byzantine makes up has no such place, and
+//! its line is level, red and dashed. A faint stub is a message that arrives nowhere in this execution.
 
-use super::{Story, Told, name, primary};
+use super::{Story, StoryStep, name, primary};
 use maud::{Markup, html};
 use pbft::types::{Principal, View};
 
-const LANE: usize = 118;
 const LEFT: usize = 30;
 const TOP: usize = 58;
+/// The least height of a row.
 const ROW: usize = 40;
 const BAND: usize = 34;
-/// Lines of notes that fit in a row.
-const MOST_NOTES: usize = 3;
-/// Colours of views 0, 1, 2 and so on, from the first again.
-const VIEWS: &[&str] = &["#dbeafe", "#dcfce7", "#fef3c7", "#fae8ff"];
+/// Between two lines of notes.
+const LINE: usize = 14;
+/// The width of a character of a label, on average; in tenths.
+const CHAR: usize = 74;
 
-const STYLE: &str = "\
-.d{font-family:system-ui,sans-serif;font-size:12px;fill:#1f2937}\
-.d .lane{stroke:#9ca3af;stroke-width:1}.d .head{font-weight:700;font-size:14px}.d .small{font-size:11px;fill:#6b7280}\
-.d .arrow{stroke:#374151;stroke-width:1.6;fill:none}.d .bad .arrow{stroke:#dc2626;stroke-dasharray:6 3}\
-.d .tip{fill:#374151}.d .bad .tip{fill:#dc2626}\
-.d .label{paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round;font-weight:600}\
-.d .bad .label{fill:#b91c1c}.d .lie{fill:#b91c1c;font-style:italic}\
-.d .quorum{fill:#15803d;font-weight:600}.d .violated{fill:#b91c1c;font-weight:700}\
-.d .violation-row{fill:#fee2e2}.d .row{fill:#000;fill-opacity:0}.d .step:hover .row{fill-opacity:.05}\
-.d .chosen .row{fill-opacity:.08}.d .number{fill:#6b7280}";
-
-/// The column beside the lanes.
+/// What depends on the place that the diagram is drawn for.
 #[derive(Clone, Copy)]
-struct Notes {
-    width: usize,
-    /// Characters that fit in a line.
-    chars: usize,
+struct Layout {
+    /// The width of a lane.
+    lane: usize,
+    /// The width of the column of notes and the characters that fit in a line of it; none for no column.
+    notes: Option<(usize, usize)>,
+    /// Whether it takes the width of its place.
+    fits: bool,
 }
+
+/// The colours, for light and dark surroundings. Quorums are blue and violations red, which everybody can
+/// tell apart.
+const STYLE: &str = "\
+.d{--ink:#1f2937;--soft:#6b7280;--line:#9ca3af;--paper:#fff;--bad:#b91c1c;--quorum:#1d4ed8;--wash:#fee2e2;\
+--v0:#dbeafe;--v1:#fef3c7;--v2:#e9d5ff;--v3:#d1fae5;\
+font-family:system-ui,sans-serif;font-size:12px;fill:var(--ink)}\
+@media (prefers-color-scheme:dark){.d{--ink:#e5e7eb;--soft:#9ca3af;--line:#6b7280;--paper:#111827;--bad:#fca5a5;\
+--quorum:#93c5fd;--wash:#4c1d1d;--v0:#1e3a5f;--v1:#4a3b12;--v2:#3b2a57;--v3:#17402f}}\
+@media print{.d{--ink:#1f2937;--soft:#4b5563;--line:#9ca3af;--paper:#fff;--bad:#b91c1c;--quorum:#1d4ed8;--wash:#fee2e2;\
+--v0:#dbeafe;--v1:#fef3c7;--v2:#e9d5ff;--v3:#d1fae5}}\
+.d .paper{fill:var(--paper)}.d .lane{stroke:var(--line);stroke-width:1}.d .head{font-weight:700;font-size:14px}\
+.d .small{font-size:11px;fill:var(--soft)}.d .arrow{stroke:var(--ink);stroke-width:1.5;fill:none}\
+.d .bad .arrow{stroke:var(--bad);stroke-dasharray:6 3}.d .tip{fill:var(--ink)}.d .bad .tip{fill:var(--bad)}\
+.d .label{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round;font-weight:600}\
+.d .bad .label{fill:var(--bad)}.d .lie,.d .byzantine{fill:var(--bad)}.d .lie{font-style:italic}\
+.d .quorum{fill:var(--quorum);font-weight:600}.d .violated{fill:var(--bad);font-weight:700}\
+.d .violation-row{fill:var(--wash)}.d .row{fill:#000;fill-opacity:0}.d .step:hover .row{fill-opacity:.06}\
+.d .chosen .row{fill-opacity:.1}.d .lit .arrow{stroke:var(--quorum);stroke-width:3.5}.d .lit .tip{fill:var(--quorum)}\
+.d .number{fill:var(--soft)}.d .unheard{stroke:var(--soft);stroke-opacity:.6;fill:none}\
+.d .v0{fill:var(--v0)}.d .v1{fill:var(--v1)}.d .v2{fill:var(--v2)}.d .v3{fill:var(--v3)}\
+.d .hatch{fill:var(--line);fill-opacity:.55}.d .clock{fill:var(--paper);stroke:var(--ink);stroke-width:1.5}";
 
 /// The diagram as a document of its own, which can also stand inside of a page.
 pub fn svg(story: &Story) -> String {
-    drawn(story, Notes { width: 500, chars: 64 }, false)
+    drawn(story, Layout { lane: 108, notes: Some((450, 66)), fits: false })
 }
 
-/// The diagram, narrower, for a place whose width it takes.
-pub fn svg_to_fit(story: &Story) -> String {
-    drawn(story, Notes { width: 330, chars: 42 }, true)
+/// The diagram without notes, for a place about 400 pixels wide, whose width it takes.
+pub fn svg_narrow(story: &Story) -> String {
+    drawn(story, Layout { lane: 330 / story.nodes.len().max(4), notes: None, fits: true })
 }
 
-fn drawn(story: &Story, notes: Notes, fits: bool) -> String {
-    let width = LEFT + story.nodes.len() * LANE + notes.width;
-    let height = TOP + story.steps.len() * ROW + 24;
-    let drawn = html! {
-        svg.d xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=[(!fits).then_some(width)]
-            height=[(!fits).then_some(height)] style=[fits.then_some("width:100%;height:auto")] role="img" aria-label=(story.title()) {
+struct Drawing<'a> {
+    story: &'a Story,
+    layout: Layout,
+    /// The top of each row, and of what comes after the last.
+    tops: Vec<usize>,
+    /// The lines beside each row.
+    notes: Vec<Vec<(&'static str, String)>>,
+}
+
+fn drawn(story: &Story, layout: Layout) -> String {
+    let chars = layout.notes.map_or(0, |(_, chars)| chars);
+    let notes: Vec<_> = story.steps.iter().map(|step| notes_of(step, chars)).collect();
+    let mut tops = vec![TOP];
+    for lines in &notes {
+        let last = *tops.last().expect("it begins with one");
+        tops.push(last + ROW.max(lines.len() * LINE + 12));
+    }
+    let drawing = Drawing { story, layout, tops, notes };
+    let (width, height) = (drawing.width(), drawing.end() + 24);
+    let fits = layout.fits;
+    let style = fits.then_some("width:100%;height:auto");
+    let markup = html! {
+        svg.d xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) }
+            width=[(!fits).then_some(width)] height=[(!fits).then_some(height)] style=[style]
+            role="img" aria-label=(story.title())
+        {
             style { (maud::PreEscaped(STYLE)) }
             (patterns())
-            rect width=(width) height=(height) fill="#fff" {}
-            (rows(story, width))
-            (bands(story))
-            (lanes(story, height))
-            @for step in &story.steps { (arrow(story, step, notes)) }
+            rect.paper width=(width) height=(height) {}
+            (drawing.rows())
+            (drawing.bands())
+            (drawing.lanes(height))
+            @for (index, step) in story.steps.iter().enumerate() { (drawing.step(index, step)) }
         }
     };
-    drawn.into_string()
+    markup.into_string()
 }
 
 fn patterns() -> Markup {
     html! {
         defs {
-            pattern id="leaving" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
-                rect width="3" height="8" fill="#9ca3af" fill-opacity="0.55" {}
-            }
+            pattern id="leaving" width="8" height="8" patternUnits="userSpaceOnUse"
+                patternTransform="rotate(45)" { rect.hatch width="3" height="8" {} }
         }
     }
 }
 
-/// The middle of a node's lane.
-fn x(story: &Story, node: Principal) -> usize {
-    let place = story.nodes.iter().position(|&known| known == node).unwrap_or_default();
-    LEFT + place * LANE + LANE / 2
-}
-
-/// The height of a step's arrow.
-fn y(number: usize) -> usize {
-    TOP + number * ROW - ROW / 2 + 6
-}
-
-fn rows(story: &Story, width: usize) -> Markup {
-    html! {
-        @for step in &story.steps {
-            @if step.violated.is_some() {
-                rect.violation-row x="0" y=(TOP + (step.number - 1) * ROW) width=(width) height=(ROW) rx="4" {}
-            }
-        }
+impl Drawing<'_> {
+    /// Where the lanes end and the notes begin.
+    fn lanes_end(&self) -> usize {
+        LEFT + self.story.nodes.len() * self.layout.lane
     }
-}
 
-/// Stretches of steps in which a replica is in one view, and whether it is leaving it.
-fn stretches(story: &Story, position: usize) -> Vec<(usize, usize, View, bool)> {
-    let mut stretches: Vec<(usize, usize, View, bool)> = vec![(0, 0, View(0), false)];
-    for step in &story.steps {
-        let (view, leaving) = step.views[position];
-        let last = stretches.last_mut().expect("there is one from the start");
-        if (last.2, last.3) == (view, leaving.is_some()) {
-            last.1 = step.number;
-        } else {
-            last.1 = step.number - 1;
-            stretches.push((step.number - 1, step.number, view, leaving.is_some()));
-        }
+    fn width(&self) -> usize {
+        self.lanes_end() + self.layout.notes.map_or(4, |(width, _)| width)
     }
-    stretches
-}
 
-fn bands(story: &Story) -> Markup {
-    let correct: Vec<Principal> = story.config.correct().into_iter().map(Principal::Replica).collect();
-    html! {
-        @for (position, &node) in correct.iter().enumerate() {
-            @let left = x(story, node) - BAND / 2;
-            @for (index, (from, to, view, leaving)) in stretches(story, position).into_iter().enumerate() {
-                @let colour = VIEWS[view.0 as usize % VIEWS.len()];
-                // A view changes where the arrow is that changes it.
-                @let top = if index == 0 { TOP - 8 } else { y(from + 1) };
-                @let end = if to == story.steps.len() { TOP + to * ROW + 10 } else { y(to + 1) };
-                @let height = end.saturating_sub(top);
-                rect x=(left) y=(top) width=(BAND) height=(height) fill=(colour) {}
-                @if leaving {
-                    rect x=(left) y=(top) width=(BAND) height=(height) fill="url(#leaving)" {}
-                } @else if height > 20 {
-                    text.small x=(left + 3) y=(top + 13) { "v" (view.0) }
+    fn end(&self) -> usize {
+        *self.tops.last().expect("it begins with one")
+    }
+
+    /// The middle of a node's lane.
+    fn x(&self, node: Principal) -> usize {
+        let place = self.story.nodes.iter().position(|&known| known == node).unwrap_or_default();
+        LEFT + place * self.layout.lane + self.layout.lane / 2
+    }
+
+    /// The height of the arrival of a step, counted from 1.
+    fn y(&self, number: usize) -> usize {
+        self.tops[number - 1] + 26
+    }
+
+    fn rows(&self) -> Markup {
+        html! {
+            @for (index, step) in self.story.steps.iter().enumerate() {
+                @if step.violated.is_some() {
+                    rect.violation-row x="0" y=(self.tops[index]) width=(self.width())
+                        height=(self.tops[index + 1] - self.tops[index]) rx="4" {}
                 }
             }
         }
     }
-}
 
-fn lanes(story: &Story, height: usize) -> Markup {
-    html! {
-        @for &node in &story.nodes {
-            @let middle = x(story, node);
-            line.lane x1=(middle) x2=(middle) y1=(TOP - 8) y2=(height - 14)
-                stroke-dasharray=[story.is_byzantine(node).then_some("2 4")] {}
-            text.head x=(middle) y="26" text-anchor="middle"
-                fill=[story.is_byzantine(node).then_some("#b91c1c")] { (name(node)) }
-            @if story.is_byzantine(node) {
-                text.lie x=(middle) y="12" text-anchor="middle" { "Byzantine" }
+    /// Stretches of steps in which a replica is in one view, and whether it is leaving it.
+    fn stretches(&self, position: usize) -> Vec<(usize, usize, View, bool)> {
+        let mut stretches: Vec<(usize, usize, View, bool)> = vec![(0, 0, View(0), false)];
+        for (index, step) in self.story.steps.iter().enumerate() {
+            let (view, leaving) = step.views[position];
+            let last = stretches.last_mut().expect("there is one from the start");
+            if (last.2, last.3) == (view, leaving.is_some()) {
+                last.1 = index + 1;
+            } else {
+                last.1 = index;
+                stretches.push((index, index + 1, view, leaving.is_some()));
             }
-            @if let Principal::Replica(replica) = node {
-                @let views: Vec<String> = (0..=story.config.max_view.0).filter(|&view| primary(&story.config, View(view)) == replica)
-                    .map(|view| format!("v{view}")).collect();
-                @if !views.is_empty() {
-                    text.small x=(middle) y="42" text-anchor="middle" { "primary of " (views.join(", ")) }
+        }
+        stretches
+    }
+
+    fn bands(&self) -> Markup {
+        let correct: Vec<Principal> =
+            self.story.config.correct().into_iter().map(Principal::Replica).collect();
+        let band = BAND.min(self.layout.lane / 2);
+        html! {
+            @for (position, &node) in correct.iter().enumerate() {
+                @let left = self.x(node) - band / 2;
+                @for (index, (from, to, view, leaving)) in self.stretches(position).into_iter().enumerate() {
+                    // A view changes where the arrow is that changes it.
+                    @let top = if index == 0 { TOP - 8 } else { self.y(from + 1) };
+                    @let end = if to == self.story.steps.len() { self.end() + 10 } else { self.y(to + 1) };
+                    @let height = end.saturating_sub(top);
+                    rect class={ "v" (view.0 % 4) } x=(left) y=(top) width=(band) height=(height) {}
+                    @if leaving {
+                        rect x=(left) y=(top) width=(band) height=(height) fill="url(#leaving)" {}
+                    } @else if height > 20 {
+                        text.small x=(left + 3) y=(top + 13) { "v" (view.0) }
+                    }
                 }
-            } @else {
-                text.small x=(middle) y="42" text-anchor="middle" { "client" }
             }
         }
     }
-}
 
-fn arrow(story: &Story, step: &Told, notes: Notes) -> Markup {
-    let (at, to) = (y(step.number), x(story, step.node));
-    let from = step.from.filter(|from| story.nodes.contains(from)).map(|from| x(story, from));
-    let left = LEFT + story.nodes.len() * LANE + 8;
-    let top = TOP + (step.number - 1) * ROW;
-    html! {
-        g.step.bad[step.byzantine.is_some()].violation[step.violated.is_some()] data-step=(step.number) {
-            title { (step.way()) "  " (step.what) }
-            // Something to hover over and click at.
-            rect.row x="0" y=(top) width=(left + notes.width) height=(ROW) {}
-            text.number x="8" y=(at + 4) { (step.number) }
-            (shape(story, step, from, to, at))
-            (notes_of(step, (left, top), notes.chars))
+    fn lanes(&self, height: usize) -> Markup {
+        let story = self.story;
+        html! {
+            @for &node in &story.nodes {
+                @let middle = self.x(node);
+                @let is_byzantine = story.is_byzantine(node);
+                line.lane x1=(middle) x2=(middle) y1=(TOP - 8) y2=(height - 14)
+                    stroke-dasharray=[is_byzantine.then_some("2 4")] {}
+                text.head.byzantine[is_byzantine] x=(middle) y="26" text-anchor="middle" { (name(node)) }
+                @if is_byzantine { text.lie x=(middle) y="12" text-anchor="middle" { (story.mark) } }
+                @if let Principal::Replica(replica) = node {
+                    @let views: Vec<String> = (0..=story.config.max_view.0)
+                        .filter(|&view| primary(&story.config, View(view)) == replica)
+                        .map(|view| format!("v{view}")).collect();
+                    @if !views.is_empty() {
+                        text.small x=(middle) y="42" text-anchor="middle" {
+                            @if self.layout.lane >= 100 { "primary of " } @else { "pr. " }
+                            (views.join(", "))
+                        }
+                    }
+                } @else {
+                    text.small x=(middle) y="42" text-anchor="middle" { "client" }
+                }
+            }
         }
     }
-}
 
-fn shape(story: &Story, step: &Told, from: Option<usize>, to: usize, at: usize) -> Markup {
-    let label = label(step);
-    if !step.is_delivery {
-        return html! {
-            circle cx=(to) cy=(at) r="9" fill="#fff" stroke="#374151" stroke-width="1.6" {}
-            path.arrow d={ "M" (to) " " (at - 5) "V" (at) "H" (to + 4) } {}
-            text.label x=(to + 14) y=(at + 4) { "times out" }
-        };
-    }
-    match from.filter(|&from| from != to) {
-        Some(from) => {
-            let (tip, middle) = (if from < to { to - 8 } else { to + 8 }, from.midpoint(to));
-            // Wide labels of messages between neighbours start at the left lane.
-            let (anchor, start) = match from.abs_diff(to) > LANE || label.len() < 20 {
-                true => ("middle", middle),
-                false if from.max(to) + LANE > x(story, *story.nodes.last().expect("there are nodes")) => {
-                    ("end", from.max(to) + LANE / 2)
+    fn step(&self, index: usize, step: &StoryStep) -> Markup {
+        let top = self.tops[index];
+        let height = self.tops[index + 1] - top;
+        let notes = &self.notes[index];
+        let left = self.lanes_end() + 8;
+        html! {
+            g.step.bad[step.byzantine.is_some()].violation[step.violated.is_some()] data-step=(step.number) {
+                title { (step.way()) "  " (step.what) }
+                // Something to hover over and click at.
+                rect.row x="0" y=(top) width=(self.width()) height=(height) {}
+                text.number x="6" y=(top + 30) { (step.number) }
+                (self.stubs(index, step))
+                (self.shape(index, step))
+                @if self.layout.notes.is_some() {
+                    @for (line, (class, text)) in notes.iter().enumerate() {
+                        text class=(class) x=(left) y=(top + 17 + line * LINE) { (text) }
+                    }
                 }
-                false => ("start", from.min(to) - BAND / 2),
+            }
+        }
+    }
+
+    /// What is sent here and arrives nowhere.
+    fn stubs(&self, index: usize, step: &StoryStep) -> Markup {
+        let (x, y) = (self.x(step.node), self.tops[index] + 34);
+        html! {
+            @if !step.unheard.is_empty() {
+                g.unheard {
+                    title { "sent, and delivered to nobody here: " (step.unheard.join("; ")) }
+                    path d={ "M" (x) " " (y) "l22 5" } {}
+                    circle cx=(x + 24) cy=(y + 5) r="2" {}
+                }
+            }
+        }
+    }
+
+    fn shape(&self, index: usize, step: &StoryStep) -> Markup {
+        let (at, to) = (self.tops[index] + 26, self.x(step.node));
+        if !step.is_delivery {
+            let (start, anchor) = match to + 14 + 9 * CHAR / 10 < self.lanes_end() {
+                true => (to + 14, "start"),
+                false => (to - 14, "end"),
             };
-            html! {
-                g.delivery {
-                    line.arrow x1=(from) y1=(at) x2=(tip) y2=(at) {}
-                    path.tip d={ "M" (to) " " (at) "L" (tip) " " (at - 5) "L" (tip) " " (at + 5) "Z" } {}
-                }
-                text.label x=(start) y=(at - 7) text-anchor=(anchor) { (label) }
-            }
+            return html! {
+                circle.clock cx=(to) cy=(at) r="9" {}
+                path.arrow d={ "M" (to) " " (at - 5) "V" (at) "H" (to + 4) } {}
+                text.label x=(start) y=(at + 4) text-anchor=(anchor) { "times out" }
+            };
         }
+        let from = step.from.filter(|from| self.story.nodes.contains(from)).map(|from| self.x(from));
+        let sent = match step.sent_at {
+            Some(number) if number > 0 => self.tops[number - 1] + 34,
+            _ => at,
+        };
         // From the network: batches, blocks and certificates have no sender, and outsiders no lane.
-        None => html! {
+        let (start, from_y, dashed) = match from.filter(|&from| from != to) {
+            Some(from) => (from, sent, None),
+            None => (to.saturating_sub(46), at, Some("2 2")),
+        };
+        let tip = if start < to { to - 8 } else { to + 8 };
+        let label = self.label(step);
+        let width = label.chars().count() * CHAR / 10;
+        let middle = start.midpoint(to);
+        let right = self.lanes_end().saturating_sub(width);
+        let x = middle.saturating_sub(width / 2).clamp(4.min(right), right.max(4));
+        html! {
             g.delivery {
-                line.arrow x1=(to - 46) y1=(at) x2=(to - 8) y2=(at) stroke-dasharray="2 2" {}
-                path.tip d={ "M" (to) " " (at) "L" (to - 8) " " (at - 5) "L" (to - 8) " " (at + 5) "Z" } {}
+                line.arrow x1=(start) y1=(from_y) x2=(tip) y2=(at) stroke-dasharray=[dashed] {}
+                path.tip d={ "M" (to) " " (at) "L" (tip) " " (at - 5) "L" (tip) " " (at + 5) "Z" } {}
             }
-            text.label x=(to - 46) y=(at - 7) { (label) }
-        },
-    }
-}
-
-/// The message, short: NEW-VIEW without V, which the notes have.
-fn label(step: &Told) -> String {
-    match (step.what.find(" V={"), step.what.find(" O={")) {
-        (Some(v), Some(o)) => format!("{}{}", &step.what[..v], &step.what[o..]),
-        _ => step.what.clone(),
-    }
-}
-
-fn notes_of(step: &Told, (left, top): (usize, usize), chars: usize) -> Markup {
-    let mut lines: Vec<(&str, String)> = Vec::new();
-    // That it is Byzantine the colour says; how, only words.
-    let how = step.byzantine.iter().filter_map(|how| {
-        how.strip_prefix("Byzantine: ").or(Some(how).filter(|how| *how != "Byzantine").map(String::as_str))
-    });
-    lines.extend(how.map(|how| ("lie", how.to_owned())));
-    lines.extend(step.violated.iter().map(|what| ("violated", format!("VIOLATED: {what}"))));
-    lines.extend(step.quorums.iter().map(|quorum| ("quorum", format!("{}: {quorum}", name(step.node)))));
-    if step.quorums.is_empty() && step.violated.is_none() && !step.does.is_empty() {
-        lines.push(("", format!("{} {}", name(step.node), step.does.join("; "))));
-    }
-    let all =
-        lines.iter().flat_map(|(class, text)| wrapped(text, chars).into_iter().map(|line| (*class, line)));
-    let mut all: Vec<(&str, String)> = all.collect();
-    if all.len() > MOST_NOTES {
-        all.truncate(MOST_NOTES);
-        all[MOST_NOTES - 1].1.push_str(" ...");
-    }
-    let lines = all;
-    let first = match lines.len() {
-        0 | 1 => 30,
-        2 => 20,
-        _ => 11,
-    };
-    html! {
-        @for (index, (class, line)) in lines.iter().enumerate() {
-            text class=(class) x=(left) y=(top + first + index * 13) { (line) }
+            text.label x=(x) y=(at - 9) { (label) }
         }
     }
+
+    /// The message, short: NEW-VIEW without V, which the text has; and without P and O where they do not fit.
+    fn label(&self, step: &StoryStep) -> String {
+        let label = match (step.what.find(" V={"), step.what.find(" O={")) {
+            (Some(v), Some(o)) => format!("{}{}", &step.what[..v], &step.what[o..]),
+            _ => step.what.clone(),
+        };
+        let fits = label.chars().count() * CHAR / 10 < self.lanes_end();
+        let cut = label.find(" P={").or_else(|| label.find(" O={")).filter(|_| !fits);
+        cut.map_or(label.clone(), |cut| label[..cut].to_string())
+    }
+}
+
+/// What stands beside a step: its lies, the votes, what the node does, what is violated.
+fn notes_of(step: &StoryStep, chars: usize) -> Vec<(&'static str, String)> {
+    let mut notes: Vec<(&str, String)> = Vec::new();
+    notes.extend(step.lies.iter().map(|lie| ("lie", format!("lie: {lie}"))));
+    notes.extend(step.refused.iter().map(|why| ("small", format!("{} drops it: {why}", name(step.node)))));
+    for tally in &step.tallies {
+        let class = if tally.is_complete() { "quorum" } else { "small" };
+        notes.push((class, format!("{}: {}", name(step.node), tally.in_words())));
+    }
+    let told = step.tallies.iter().any(super::Tally::is_complete);
+    if !told && !step.does.is_empty() {
+        notes.push(("", format!("{} {}", name(step.node), step.does.join("; "))));
+    }
+    notes.extend(step.violated.iter().map(|what| ("violated", format!("VIOLATED: {what}"))));
+    notes
+        .into_iter()
+        .flat_map(|(class, text)| wrapped(&text, chars).into_iter().map(move |line| (class, line)))
+        .collect()
 }
 
 /// The text in lines no longer than the given number of characters, but for longer words.
 fn wrapped(text: &str, chars: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
+    if chars == 0 {
+        return Vec::new();
+    }
     for word in text.split(' ') {
         let line = lines.last_mut().expect("there is one");
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > chars {

@@ -1,61 +1,95 @@
-//! Executions told to people: what happens at each step, what changes, which quorum forms, what is violated.
+//! Executions told to people: what happens at each step, what is false in it, which votes it adds, what
+//! changes, what is violated, and how the same step turns out by the paper's rules.
 //!
 //! | file | what |
 //! |---|---|
 //! | `names` | digests by letters |
-//! | `words` | messages and facts in words; what is Byzantine about a message |
+//! | `words` | steps and facts in words |
+//! | `lies` | what is false in a message that no correct node has sent |
+//! | `tally` | quorums as they fill |
+//! | `reasons` | why a node drops a message |
+//! | `compared` | a step beside the same step by the paper's rules |
 //! | `state` | the state of a replica in words, and what of it changes |
+//! | `lessons` | the attack and the rule, in a sentence each |
 //! | `diagram` | a sequence diagram, as SVG |
 //! | `page` | a page of its own for a browser, as HTML |
+//! | `gallery` | all counterexamples as one site |
+//! | `export` | the formats of other viewers |
+//! | `production` | the journals of a cluster as one story |
 
+mod compared;
 mod diagram;
+pub mod export;
+pub mod gallery;
+pub mod lessons;
+mod lies;
 mod names;
-mod page;
+pub mod page;
+pub mod production;
+mod reasons;
 mod state;
+mod tally;
 mod words;
 
-pub use diagram::{svg, svg_to_fit};
+pub use crate::words::name;
+pub use compared::{Counterpart, How};
+pub use diagram::{svg, svg_narrow};
 pub use names::Names;
 pub use page::page;
 pub use state::{fields, summary};
+pub use tally::{Tally, Vote};
 pub use words::{happens, in_short, marked};
 
+use crate::crypto::Symbolic;
 use crate::trace::replay::{Harmless, Replayed, Taken};
-use crate::trace::{Executor, Happening};
+use crate::trace::{Configuration, Executor, Happening};
 use crate::world::WorldConfig;
+use lies::Truth;
 use pbft::message::Message;
 use pbft::types::{Principal, ReplicaId, View};
 use pbft_properties::Violation;
+use std::collections::BTreeSet;
 
 /// A step, told.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Told {
+pub struct StoryStep {
     /// Counted from 1.
     pub number: usize,
-    /// Who sent what arrives; nobody for a time-out, and for what is signed by nobody.
+    /// Who signed what arrives; nobody for a time-out, and for what is signed by nobody.
     pub from: Option<Principal>,
     /// Where it happens.
     pub node: Principal,
     /// Whether this is a delivery, and not a time-out.
     pub is_delivery: bool,
+    /// The step at which the message was sent: 0 for what is there from the start; none if no correct node
+    /// has sent it.
+    pub sent_at: Option<usize>,
     /// The message, or the time-out, in a few words.
     pub what: String,
-    /// What is Byzantine about it, if anything is.
+    /// What the few words leave out: batches, votes in certificates, what is in V.
+    pub contents: Vec<String>,
+    /// Whose doing it is, if no correct node has sent it.
     pub byzantine: Option<String>,
+    /// What is false in it; nothing if it says what a correct replica could say.
+    pub lies: Vec<String>,
+    /// Why the node drops it, if it does.
+    pub refused: Option<String>,
     /// What the node does.
     pub does: Vec<String>,
-    /// The certificates and quorums that are complete now.
-    pub quorums: Vec<String>,
+    /// The votes that it adds to, complete or not.
+    pub tallies: Vec<Tally>,
     /// What it sends.
     pub sends: Vec<String>,
+    /// Of what it sends, how many messages arrive nowhere in this execution.
+    pub unheard: Vec<String>,
     /// What changes in its state: what it is, before, and after.
     pub changes: Vec<(String, String, String)>,
     /// The view that each correct replica is in after the step, and the one that it is leaving for.
     pub views: Vec<(View, Option<View>)>,
     /// What is violated now.
     pub violated: Option<String>,
-    /// How the step turns out with the safeguard, if that is known and it turns out otherwise.
-    pub restored: Option<String>,
+    /// How the step turns out by the paper's rules, if that is known.
+    pub safely: Option<Counterpart>,
 }
 
 /// An execution, told.
@@ -68,25 +102,34 @@ pub struct Story {
     /// What digests are called.
     pub names: Names,
     /// The steps.
-    pub steps: Vec<Told>,
+    pub steps: Vec<StoryStep>,
     /// What is violated at the end.
     pub violation: Option<Violation>,
+    /// Where two quorums that decide differently meet.
+    pub meeting: Option<String>,
     /// How the schedule ends with the safeguard, if that is known.
     pub ending: Option<String>,
+    /// What is said of replicas that are not among the correct ones.
+    pub mark: &'static str,
 }
 
 impl Story {
     /// The story of these steps.
     pub fn new(executor: &Executor, taken: &[Taken], violation: Option<&Violation>) -> Story {
+        Story::named(executor, taken, violation, Names::new(executor.config()))
+    }
+
+    /// The story of these steps, with these names and those that they lack.
+    pub(crate) fn named(
+        executor: &Executor,
+        taken: &[Taken],
+        violation: Option<&Violation>,
+        names: Names,
+    ) -> Story {
+        let names = learnt(names, executor, taken);
         let config = executor.config().clone();
-        let mut names = Names::new(&config);
-        for step in taken {
-            if let Happening::Deliver(message) = &step.step.what {
-                names.learn(message);
-            }
-            step.came.sent.iter().for_each(|message| names.learn(message));
-        }
-        let mut steps: Vec<Told> = (0..taken.len()).map(|at| told(executor, taken, at, &names)).collect();
+        let teller = Teller::new(executor, taken, &names);
+        let mut steps: Vec<StoryStep> = (0..taken.len()).map(|at| teller.told(at)).collect();
         if let (Some(last), Some(violation)) = (steps.last_mut(), violation) {
             last.violated = Some(names.in_text(&violation.to_string()));
         }
@@ -94,9 +137,11 @@ impl Story {
         let clients = executor.nodes().iter().copied().filter(|node| matches!(node, Principal::Client(_)));
         Story {
             nodes: replicas.chain(clients).collect(),
+            meeting: violation.and_then(|_| meeting(&config, &steps, &names)),
             steps,
             violation: violation.cloned(),
             ending: None,
+            mark: "Byzantine",
             names,
             config,
         }
@@ -104,20 +149,14 @@ impl Story {
 
     /// The story of a counterexample, and of what becomes of it with the safeguard.
     pub fn of(replayed: &Replayed, harmless: &Harmless) -> Story {
-        let mut story = Story::new(&replayed.executor, &replayed.steps, Some(&replayed.violation));
-        for (told, restored) in story.steps.iter_mut().zip(&harmless.steps) {
-            told.restored = words::restored(told, restored, &story.names);
+        let names = learnt(Names::new(replayed.executor.config()), &replayed.executor, &replayed.steps);
+        let names = learnt(names.with_the_rule(), &harmless.executor, &harmless.taken);
+        let mut story = Story::named(&replayed.executor, &replayed.steps, Some(&replayed.violation), names);
+        let safely = compared::compared(replayed, harmless, &story);
+        for (step, counterpart) in story.steps.iter_mut().zip(safely) {
+            step.safely = Some(counterpart);
         }
-        let first = harmless.first_difference().map(|(index, how)| {
-            let step = &story.steps[index];
-            format!("step {}: {}", index + 1, words::restored(step, how, &story.names).unwrap_or_default())
-        });
-        let end = match &harmless.violation {
-            Some(violation) => format!("and {violation}"),
-            None => "and nothing is violated".into(),
-        };
-        story.ending =
-            first.map(|first| format!("The first step that turns out otherwise is {first}, {end}."));
+        story.ending = compared::ending(&story, harmless);
         story
     }
 
@@ -129,64 +168,247 @@ impl Story {
     /// The theorem that is violated, in one sentence.
     pub fn theorem(&self) -> Option<&'static str> {
         let violated = self.violation.as_ref()?.property;
-        let all = pbft_properties::all::<crate::journal::Journal>();
+        let all = pbft_properties::all::<crate::ledger::Ledger>();
         all.iter().find(|property| property.name == violated).map(|property| property.theorem)
     }
 
     /// What the execution shows, in one sentence.
     pub fn title(&self) -> String {
+        let (byzantine, f) = (self.config.byzantine.len(), self.config.cluster.f());
         match (self.config.rules.without, &self.violation) {
             (Some(mutant), Some(_)) => format!("Without {}: {}", mutant.id(), mutant.lost()),
             (Some(mutant), None) => format!("Without {}", mutant.id()),
+            (None, Some(_)) if byzantine > f => {
+                format!("Beyond the bound: {byzantine} Byzantine replicas, and f = {f}")
+            }
             (None, Some(_)) => "By the paper's rules".into(),
             (None, None) => "An execution by the paper's rules".into(),
         }
     }
-}
 
-/// A node by its short name.
-pub fn name(node: Principal) -> String {
-    crate::trace::said::Name(node).to_string()
-}
-
-fn told(executor: &Executor, taken: &[Taken], at: usize, names: &Names) -> Told {
-    let Taken { step, before, came } = &taken[at];
-    let position = executor.nodes().iter().position(|&node| node == step.node).unwrap_or_default();
-    let (from, what, is_delivery) = match &step.what {
-        Happening::TimeOut => (None, "times out".to_string(), false),
-        Happening::Deliver(message) => (message.signer(), in_short(message, names), true),
-    };
-    let (changes, replicas) = match step.node {
-        Principal::Replica(_) => {
-            let of = |moment| fields(&executor.replica(moment, position).replica, names);
-            (state::changes(&of(before), &of(&came.after)), executor.config().correct().len())
+    /// The digests that the story speaks of by name, with what they are.
+    pub fn letters(&self) -> Vec<(String, String)> {
+        let mut text =
+            format!("{}{}", self.meeting.as_deref().unwrap_or(""), self.ending.as_deref().unwrap_or(""));
+        for step in &self.steps {
+            text.push_str(&format!("{step:?}"));
         }
-        Principal::Client(_) => (Vec::new(), executor.config().correct().len()),
+        let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+        self.names.listed().into_iter().filter(|(letter, _)| words.contains(letter.as_str())).collect()
+    }
+
+    /// The world in a sentence.
+    pub fn world(&self) -> String {
+        in_words(&self.config)
+    }
+
+    /// The first step that turns out otherwise with the safeguard.
+    pub fn first_difference(&self) -> Option<&StoryStep> {
+        self.steps.iter().find(|step| step.safely.as_ref().is_some_and(|safely| safely.how != How::Same))
+    }
+}
+
+/// The bounds of a world in a sentence.
+pub fn in_words(config: &WorldConfig) -> String {
+    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let byzantine: Vec<String> = config.byzantine.iter().map(|replica| format!("r{}", replica.0)).collect();
+    let byzantine = match byzantine.len() {
+        0 => "nobody is Byzantine".into(),
+        1 => format!("{} is Byzantine", byzantine[0]),
+        _ => format!("{} are Byzantine", byzantine.join(" and ")),
     };
-    Told {
-        number: at + 1,
-        from,
-        node: step.node,
-        is_delivery,
-        what,
-        byzantine: words::byzantine(&taken[..at], step, executor.config()),
-        does: words::does(came, names),
-        quorums: words::quorums(executor, &taken[..=at], names),
-        sends: sends(&came.sent, names),
-        changes,
-        views: (0..replicas).map(|position| executor.view(&came.after, position)).collect(),
-        violated: None,
-        restored: None,
+    let views = match config.max_view.0 {
+        0 => "view 0".to_string(),
+        highest => format!("views 0 to {highest}"),
+    };
+    let checkpoints = match config.checkpoint_interval {
+        None => String::new(),
+        Some(interval) => {
+            format!(", a checkpoint every {interval}, a window of {}", config.parameters().window)
+        }
+    };
+    format!(
+        "{}, of which f = {} may be faulty; {byzantine}; {views}, {}, {}{checkpoints}",
+        counted(config.cluster.n() as u64, "replica"),
+        config.cluster.f(),
+        counted(config.max_seq.0, "sequence number"),
+        counted(config.requests.into(), "request"),
+    )
+}
+
+/// With names for everything that is sent or delivered.
+fn learnt(mut names: Names, executor: &Executor, taken: &[Taken]) -> Names {
+    for step in taken {
+        if let Happening::Deliver(message) = &step.step.what {
+            names.learn(message);
+        }
+        step.came.sent.iter().for_each(|message| names.learn(message));
+    }
+    if let Some(last) = taken.last() {
+        executor.sent(&last.came.after).into_iter().for_each(|message| names.learn(message));
+    }
+    names
+}
+
+/// Tells the steps of one execution.
+pub(crate) struct Teller<'a> {
+    executor: &'a Executor,
+    taken: &'a [Taken],
+    names: &'a Names,
+    delivered: Vec<(usize, Principal, Message<Symbolic>)>,
+}
+
+impl<'a> Teller<'a> {
+    pub(crate) fn new(executor: &'a Executor, taken: &'a [Taken], names: &'a Names) -> Self {
+        let delivered = taken.iter().filter_map(|taken| match &taken.step.what {
+            Happening::Deliver(message) => Some((taken.number, taken.step.node, message.clone())),
+            Happening::TimeOut => None,
+        });
+        Teller { executor, taken, names, delivered: delivered.collect() }
+    }
+
+    /// What is known before a step.
+    fn truth(&self, at: usize) -> Truth<'_> {
+        let Taken { number, step, before, .. } = &self.taken[at];
+        let sent = self.executor.sent(before);
+        Truth::new(self.executor.config(), self.names, sent, &self.delivered, (*number, step.node))
+    }
+
+    /// Tells the step at this place.
+    pub(crate) fn told(&self, at: usize) -> StoryStep {
+        let Taken { number, step, before, came } = &self.taken[at];
+        let (executor, names, config) = (self.executor, self.names, self.executor.config());
+        let position = executor.nodes().iter().position(|&node| node == step.node).unwrap_or_default();
+        let of = |at: &Configuration| fields(&executor.replica(at, position).replica, names);
+        let changes = match step.node {
+            Principal::Replica(_) => state::changes(&of(before), &of(&came.after)),
+            Principal::Client(_) => Vec::new(),
+        };
+        let sends = told_sends(&came.sent, names);
+        let mut told = StoryStep {
+            number: *number,
+            from: None,
+            node: step.node,
+            is_delivery: false,
+            sent_at: None,
+            what: "times out".into(),
+            contents: Vec::new(),
+            byzantine: None,
+            lies: Vec::new(),
+            refused: None,
+            does: words::does(came, names),
+            tallies: tally::tallies(executor, &self.taken[..=at], names),
+            unheard: self.unheard(&came.sent),
+            sends,
+            changes,
+            views: (0..config.correct().len()).map(|place| executor.view(&came.after, place)).collect(),
+            violated: None,
+            safely: None,
+        };
+        let Happening::Deliver(message) = &step.what else { return told };
+        let truth = self.truth(at);
+        told.is_delivery = true;
+        told.from = message.signer();
+        told.what = in_short(message, names);
+        told.contents = truth.unfolded(message);
+        if truth.was_sent(message) {
+            told.sent_at = Some(self.sent_at(message, at));
+        } else {
+            told.lies = truth.lies(message);
+            told.byzantine = Some(self.whose(message, &told.lies));
+        }
+        told.refused = came.rejection.map(|reason| {
+            let replica = match step.node {
+                Principal::Replica(_) => Some(&executor.replica(before, position).replica),
+                Principal::Client(_) => None,
+            };
+            let (window, interval) = (config.parameters().window, config.parameters().checkpoint_interval);
+            let cluster = config.cluster;
+            let receiver = reasons::Receiver { node: step.node, replica, cluster, window, interval };
+            reasons::refusal(reason, message, &receiver, &truth, names)
+        });
+        told
+    }
+
+    /// The step at which a correct node has sent it, or 0.
+    fn sent_at(&self, message: &Message<Symbolic>, at: usize) -> usize {
+        let mut earlier = self.taken[..at].iter();
+        earlier.find(|taken| taken.came.sent.contains(message)).map_or(0, |taken| taken.number)
+    }
+
+    /// Who has made a message that no correct node has sent, and whether it lies.
+    fn whose(&self, message: &Message<Symbolic>, lies: &[String]) -> String {
+        let config = self.executor.config();
+        let byzantine: Vec<String> = config.byzantine.iter().map(|r| format!("r{}", r.0)).collect();
+        let who = match message.signer() {
+            Some(Principal::Replica(replica)) if config.byzantine.contains(&replica) => "Byzantine".into(),
+            Some(Principal::Replica(replica)) if !config.cluster.contains(replica) => "an outsider".into(),
+            // Changed on its way, or made up in somebody's name.
+            _ if byzantine.is_empty() => "the network".into(),
+            _ => format!("made by {}, Byzantine", byzantine.join(" or ")),
+        };
+        match lies.first() {
+            Some(lie) => format!("{who}: {lie}"),
+            None => format!("{who}, but says what a correct replica could say"),
+        }
+    }
+
+    /// What of this arrives nowhere.
+    fn unheard(&self, sent: &[Message<Symbolic>]) -> Vec<String> {
+        let lost = sent.iter().filter(|message| {
+            !matches!(message, Message::Block(_))
+                && !self.delivered.iter().any(|(.., delivered)| delivered == *message)
+        });
+        lost.map(|message| in_short(message, self.names)).collect()
     }
 }
 
 /// What is sent; blocks of state, which can be many, are not told one by one.
-fn sends(sent: &[Message<crate::crypto::Symbolic>], names: &Names) -> Vec<String> {
+fn told_sends(sent: &[Message<Symbolic>], names: &Names) -> Vec<String> {
     let told = sent.iter().filter(|message| !matches!(message, Message::Block(_)));
     told.map(|message| in_short(message, names)).collect()
 }
 
-impl Told {
+/// Where two complete quorums of one kind and number that decide differently meet, if only in replicas of
+/// which none is correct.
+fn meeting(config: &WorldConfig, steps: &[StoryStep], names: &Names) -> Option<String> {
+    let complete: Vec<&Tally> =
+        steps.iter().flat_map(|step| &step.tallies).filter(|tally| tally.is_complete()).collect();
+    let voters = |tally: &Tally| -> BTreeSet<ReplicaId> {
+        tally.votes.iter().filter(|vote| vote.counts).filter_map(|vote| vote.replica).collect()
+    };
+    let pairs = complete.iter().enumerate().rev();
+    let (one, other) = pairs
+        .flat_map(|(at, one)| complete[..at].iter().map(move |other| (*one, *other)))
+        .find(|(one, other)| match (one.about, other.about) {
+            (Some((n, digest)), Some((number, rival))) => {
+                one.kind == other.kind && n == number && digest != rival
+            }
+            _ => false,
+        })?;
+    let (these, those) = (voters(one), voters(other));
+    let both: Vec<&ReplicaId> = these.intersection(&those).collect();
+    if both.iter().any(|replica| !config.byzantine.contains(replica)) {
+        return None;
+    }
+    let told = |set: &BTreeSet<ReplicaId>| lies::listed(set.iter().map(|r| format!("r{}", r.0)));
+    let (Some((n, digest)), Some((_, rival))) = (one.about, other.about) else { return None };
+    let place = match both.is_empty() {
+        true => "in no replica at all".to_string(),
+        false => format!("only in {}, Byzantine", lies::listed(both.iter().map(|r| format!("r{}", r.0)))),
+    };
+    Some(format!(
+        "The {}s for {} at n{} are of {}, those for {} of {}: they meet {place}.",
+        one.kind,
+        names.of(digest),
+        n.0,
+        told(&these),
+        names.of(rival),
+        told(&those)
+    ))
+}
+
+impl StoryStep {
     /// Where the message comes from and goes to: `r0 -> r2`.
     pub fn way(&self) -> String {
         match (self.from, self.is_delivery) {
@@ -194,6 +416,11 @@ impl Told {
             (None, true) => format!("   -> {}", name(self.node)),
             (None, false) => name(self.node),
         }
+    }
+
+    /// Whether no correct node has sent what arrives, and it says what none could say.
+    pub fn is_lie(&self) -> bool {
+        !self.lies.is_empty()
     }
 }
 

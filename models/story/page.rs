@@ -1,109 +1,353 @@
-//! A counterexample as a page of its own: the diagram, and beside it what the step chosen changes. It needs no server and
-//! loads nothing.
+//! A counterexample as a page of its own. It needs no server and loads nothing.
+//!
+//! The text is an ordered list of steps, each beside the same step by the paper's rules; that is what a
+//! reader without a script, a screen reader and a printer get. With a script one step is shown at a time, and
+//! the diagram beside it is what one clicks at.
 
-use super::{Story, Told, name, svg};
+use super::lessons::{Lesson, id_of, named};
+use super::production::Range;
+use super::{How, Story, StoryStep, Tally, name, svg, svg_narrow};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-const STYLE: &str = "\
-body{font-family:system-ui,sans-serif;margin:0;color:#1f2937;background:#f9fafb;font-size:14px}\
-header{padding:10px 16px;background:#fff;border-bottom:1px solid #e5e7eb}h1{font-size:18px;margin:0 0 4px}\
-header p{margin:2px 0}.violated{color:#b91c1c;font-weight:600}.safe{color:#15803d}\
-.letters{color:#6b7280;font-size:13px}.letters span{margin-right:1.2em}main{display:flex;align-items:flex-start;gap:12px;padding:8px}\
-.diagram{flex:1 1 auto;min-width:0;background:#fff;border:1px solid #e5e7eb;border-radius:6px}\
-.diagram svg{display:block;width:100%;height:auto}.diagram .step{cursor:pointer}\
-aside{flex:0 0 290px;position:sticky;top:8px;max-height:96vh;overflow:auto;background:#fff;border:1px solid #e5e7eb;\
-border-radius:6px;padding:8px 12px;font-size:13px}\
-aside section{display:none}aside section.chosen{display:block}aside h2{font-size:15px;margin:4px 0}aside h3{font-size:13px;\
-margin:10px 0 2px;color:#6b7280}aside ul{margin:0;padding-left:18px}.byzantine{color:#b91c1c;font-style:italic}\
-.quorum{color:#15803d;font-weight:600}del{color:#9ca3af}ins{text-decoration:none;font-weight:600}\
-nav{display:flex;gap:6px}button{font:inherit;padding:2px 10px}";
+/// The colours and the layout of every page; also for those that a server makes.
+pub const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1f2937;--soft:#4b5563;--paper:#fff;--ground:#f3f4f6;--edge:#d1d5db;--bad:#b91c1c;\
+--quorum:#1d4ed8;--safe:#065f46;--wash:#fee2e2;--link:#1d4ed8}\
+@media (prefers-color-scheme:dark){:root{--ink:#e5e7eb;--soft:#9ca3af;--paper:#111827;--ground:#030712;--edge:#374151;\
+--bad:#fca5a5;--quorum:#93c5fd;--safe:#6ee7b7;--wash:#4c1d1d;--link:#93c5fd}}\
+*{box-sizing:border-box}body{font:15px/1.45 system-ui,sans-serif;margin:0;color:var(--ink);background:var(--ground)}\
+a{color:var(--link)}header,footer{padding:12px 16px;background:var(--paper);border-bottom:1px solid var(--edge)}\
+h1{font-size:20px;margin:0 0 6px}h2{font-size:16px;margin:8px 0 4px}h3{font-size:15px;margin:0 0 6px}\
+h4{font-size:13px;margin:8px 0 2px;color:var(--soft);font-weight:600}header p{margin:4px 0;max-width:78em}\
+.violated{color:var(--bad);font-weight:700}.lie,.byzantine{color:var(--bad)}.safe{color:var(--safe)}\
+.soft{color:var(--soft)}.quorum{color:var(--quorum)}dl{margin:4px 0;display:flex;flex-wrap:wrap;gap:2px 18px}\
+dl div{display:flex;gap:6px}dt{font-weight:700}dd{margin:0;color:var(--soft)}\
+main{display:grid;grid-template-columns:minmax(0,1fr) minmax(340px,460px);gap:12px;padding:12px;align-items:start}\
+.box{background:var(--paper);border:1px solid var(--edge);border-radius:6px;padding:10px 12px}\
+.diagram{overflow-x:auto;padding:0}.diagram svg{display:block;max-width:100%;height:auto}.diagram .step{cursor:pointer}\
+.narrow{display:none}.side{min-width:0;position:sticky;top:8px;max-height:calc(100vh - 16px);overflow:auto}.live .side{position:static;max-height:none}\
+.live .diagram{position:sticky;top:8px;max-height:calc(100vh - 16px);overflow:auto}.choices a{display:block;padding:3px 6px;\
+text-decoration:none;border-top:1px solid var(--edge)}.choices a:hover{background:var(--ground)}.choices small{display:block}\
+form.inline{display:inline-flex;gap:6px;align-items:center;margin-right:12px}select,input[type=search]{font:inherit;\
+color:var(--ink);background:var(--paper);border:1px solid var(--edge);border-radius:4px;padding:3px 6px;max-width:100%}\
+table{border-collapse:collapse;width:100%}td{padding:2px 8px 2px 0;vertical-align:top;border-top:1px solid var(--edge)}\
+\
+ol.steps{list-style:none;margin:0;padding:0}ol.steps>li{padding:8px 0;border-top:1px solid var(--edge);scroll-margin-top:8px}ol.steps>li:focus{outline:none}\
+.stepping ol.steps>li{display:none;border:0}.stepping ol.steps>li.chosen{display:block}\
+.sides{display:grid;grid-template-columns:1fr 1fr;gap:12px}.sides>div{min-width:0;overflow-wrap:anywhere}\
+.sides .same{opacity:.6}.first{outline:2px solid var(--safe);outline-offset:4px;border-radius:2px}\
+ul{margin:0;padding-left:18px}ul.plain{list-style:none;padding:0}del{color:var(--soft)}ins{text-decoration:none;font-weight:600}\
+nav.steps{display:flex;gap:6px;align-items:center;margin-bottom:8px}nav.steps input[type=range]{flex:1;min-width:60px}\
+button,.button{font:inherit;padding:3px 10px;border:1px solid var(--edge);border-radius:4px;background:var(--ground);\
+color:var(--ink);cursor:pointer;text-decoration:none}\
+.tally{display:block;width:100%;text-align:left;margin:3px 0;border:1px solid var(--edge);padding:4px 6px}\
+.cells{display:flex;flex-wrap:wrap;gap:3px;margin-bottom:2px}.cell{border:1px solid var(--soft);border-radius:3px;padding:0 5px;\
+min-width:28px;text-align:center;font-size:13px}.cell.has{background:var(--quorum);border-color:var(--quorum);color:var(--paper)}\
+.cell.lacks{border-style:dashed;color:var(--soft)}.cell.not{text-decoration:line-through;color:var(--soft)}\
+.complete{color:var(--quorum);font-weight:600}:focus-visible{outline:2px solid var(--link);outline-offset:2px}\
+@media (max-width:820px){main{grid-template-columns:minmax(0,1fr);padding:8px}.side,.live .diagram{position:static;max-height:none}\
+.wide{display:none}.narrow{display:block}.side{order:-1}}\
+@media print{main{display:block}.side,.live .diagram{position:static;max-height:none;overflow:visible}.stepping ol.steps>li{display:block}\
+nav,button.script{display:none}:root{--ink:#111;--soft:#444;--paper:#fff;--ground:#fff;--edge:#bbb;--bad:#b91c1c;\
+--quorum:#1d4ed8;--safe:#065f46}ol.steps>li{break-inside:avoid}.diagram{break-inside:auto}}";
 
-const SCRIPT: &str = "\
-const steps=[...document.querySelectorAll('.diagram .step')];let at=0;\
-function choose(n,scroll){at=Math.max(1,Math.min(steps.length,n));\
+/// Choosing a step: by its row in the diagram, the slider, the arrow keys and the address.
+pub const SCRIPT: &str = "\
+(()=>{const items=[...document.querySelectorAll('ol.steps>li')];if(!items.length)return;\
+const told=document.querySelector('.told'),slider=document.getElementById('slider'),all=document.getElementById('all');\
+const drawn=[...document.querySelectorAll('.diagram .step')];let at=0;told.classList.add('stepping');\
+function choose(n,move){at=Math.max(1,Math.min(items.length,n));\
 document.querySelectorAll('.chosen').forEach(e=>e.classList.remove('chosen'));\
+document.querySelectorAll('.lit').forEach(e=>e.classList.remove('lit'));\
 document.querySelectorAll('[data-step=\"'+at+'\"]').forEach(e=>e.classList.add('chosen'));\
-if(scroll)steps[at-1].scrollIntoView({block:'nearest'});}\
-steps.forEach(e=>e.addEventListener('click',()=>choose(Number(e.dataset.step),false)));\
+slider.value=at;slider.setAttribute('aria-valuetext',items[at-1].querySelector('h3').textContent);\
+document.getElementById('back').disabled=at===1;document.getElementById('forward').disabled=at===items.length;\
+if(move){history.replaceState(null,'','#step-'+at);const shown=drawn.find(e=>Number(e.dataset.step)===at&&e.getClientRects().length);\
+if(shown&&!told.matches(':focus-within *'))shown.scrollIntoView({block:'nearest'});}}\
+drawn.forEach(e=>e.addEventListener('click',()=>choose(Number(e.dataset.step),true)));\
 document.getElementById('back').addEventListener('click',()=>choose(at-1,true));\
 document.getElementById('forward').addEventListener('click',()=>choose(at+1,true));\
-document.addEventListener('keydown',e=>{if(e.key==='ArrowUp'||e.key==='ArrowLeft'){choose(at-1,true);e.preventDefault();}\
-if(e.key==='ArrowDown'||e.key==='ArrowRight'){choose(at+1,true);e.preventDefault();}});\
-if(steps.length)choose(steps.length,false);";
+slider.addEventListener('input',()=>choose(Number(slider.value),true));\
+all.addEventListener('click',()=>{const on=told.classList.toggle('stepping');all.textContent=on?'all steps':'one step';\
+all.setAttribute('aria-pressed',String(!on));});\
+document.querySelectorAll('.tally').forEach(e=>e.addEventListener('click',()=>{\
+document.querySelectorAll('.lit').forEach(e=>e.classList.remove('lit'));\
+(e.dataset.votes||'').split(' ').filter(Boolean).forEach(n=>\
+document.querySelectorAll('.diagram [data-step=\"'+n+'\"]').forEach(e=>e.classList.add('lit')));}));\
+document.addEventListener('keydown',e=>{if(e.altKey||e.ctrlKey||e.metaKey||/INPUT|SELECT|TEXTAREA/.test(e.target.tagName))return;\
+if(e.key==='ArrowLeft'||e.key==='k'){choose(at-1,true);e.preventDefault();}\
+if(e.key==='ArrowRight'||e.key==='j'){choose(at+1,true);e.preventDefault();}});\
+const from=()=>Number((location.hash.match(/^#step-(\\d+)$/)||[])[1]||told.dataset.first||1);\
+addEventListener('hashchange',()=>choose(from(),false));choose(from(),false);})();";
 
-/// The page.
+/// Where a page stands among others.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// The pages before and after it, each with its name.
+    pub before: Option<(String, String)>,
+    /// The page after it.
+    pub after: Option<(String, String)>,
+    /// The page that lists all.
+    pub index: Option<String>,
+    /// Where the source of this program is, as a prefix of links.
+    pub source: Option<String>,
+}
+
+/// The page of a story, by itself.
 pub fn page(story: &Story) -> String {
+    page_at(story, &Place::default())
+}
+
+/// The page of a story among others.
+pub fn page_at(story: &Story, place: &Place) -> String {
+    document(&story.title(), &html! { (head(story, place)) (body(story, 1, &html! {})) })
+}
+
+/// A whole document around this, with the style of all pages.
+pub fn document(title: &str, inside: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (story.title()) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                (head(story))
-                main {
-                    div.diagram { (PreEscaped(svg(story))) }
-                    aside {
-                        nav { button id="back" { "back" } button id="forward" { "forward" } }
-                        @for step in &story.steps { (details(step)) }
-                    }
-                }
-                script { (PreEscaped(SCRIPT)) }
-            }
+            body { (inside) script { (PreEscaped(SCRIPT)) } }
         }
     };
     page.into_string()
 }
 
-fn head(story: &Story) -> Markup {
+/// The diagram, and beside it the steps, of which the script shows `first`, and whatever else goes there.
+pub fn body(story: &Story, first: usize, more: &Markup) -> Markup {
+    let last = story.steps.len();
+    html! {
+        main {
+            div.diagram.box aria-hidden="true" {
+                div.wide { (PreEscaped(svg(story))) }
+                div.narrow { (PreEscaped(svg_narrow(story))) }
+            }
+            div.side { @if last > 0 { section.told.box data-first=(first) aria-label="Steps" {
+                nav.steps aria-label="Choose a step" {
+                    button.script id="back" type="button" { "back" }
+                    input id="slider" type="range" min="1" max=(last) value="1" aria-label="Step";
+                    button.script id="forward" type="button" { "forward" }
+                    button.script id="all" type="button" aria-pressed="false" { "all steps" }
+                }
+                ol.steps aria-live="polite" {
+                    @for step in &story.steps { (item(story, step)) }
+                }
+            } }
+            (more)
+            }
+        }
+    }
+}
+
+/// A property as the journals of a cluster were judged by it: its name, how it is violated, and whether
+/// nothing was judged.
+pub type Verdict = (&'static str, Option<String>, bool);
+
+/// The page of what a cluster has done by its journals.
+pub fn of_production(
+    story: &Story,
+    verdicts: &[Verdict],
+    notes: &[String],
+    (range, beyond): (&Range, usize),
+) -> String {
+    let (first, last) = (range.numbers.start(), range.numbers.end());
+    let without: Vec<String> =
+        story.config.byzantine.iter().map(|replica| format!("r{}", replica.0)).collect();
+    let head = html! {
+        header {
+            h1 { "A cluster by its journals" }
+            p {
+                (story.config.cluster.n()) " replicas, of which f = " (story.config.cluster.f()) " may be faulty"
+                @if !without.is_empty() { "; without a journal: " (without.join(", ")) }
+                ". A journal has no clock: this is one order in which it may have happened, in which nothing arrives before it was sent."
+            }
+            p id="range" {
+                "Sequence numbers " (first) " to " @if *last == u64::MAX { "the last" } @else { (last) } ", and every view change: "
+                (story.steps.len()) " steps"
+                @if beyond > 0 { "; " (beyond) " more are not shown: give --numbers" }
+                "."
+            }
+            @for note in notes { p.violated { (note) } }
+            table id="properties" {
+                @for (name, violated, is_unknown) in verdicts {
+                    tr {
+                        td { code { (name) } }
+                        td {
+                            @match (violated, is_unknown) {
+                                (Some(what), _) => { span.violated { "VIOLATED: " (what) } }
+                                (None, true) => { "not judged" }
+                                (None, false) => { "holds" }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    document("PBFT: journals", &html! { (head) (body(story, 1, &html! {})) })
+}
+
+fn head(story: &Story, place: &Place) -> Markup {
     let violation = story.steps.last().and_then(|step| step.violated.as_deref());
+    let lesson = story.violation.as_ref().and_then(|_| named(id_of(story.config.rules.without)));
     html! {
         header {
+            (siblings(place))
             h1 { (story.title()) }
+            @if let Some(lesson) = &lesson {
+                p { b { "The attack. " } (lesson.attack) }
+                p.safe { b { "Why the rule stops it. " } (lesson.why) }
+                p.soft { (rule(lesson, place)) }
+            }
             @if let Some(violation) = violation { p.violated { "Violated: " (violation) } }
-            @if let Some(theorem) = story.theorem() { p { "What should hold: " (theorem) } }
-            @if let Some(ending) = &story.ending { p.safe { "With the safeguard: " (ending) } }
-            p.letters {
-                @for (letter, what) in story.names.listed() { span { b { (letter) } " = " (what) } }
-                span { "Red: sent by a Byzantine replica." }
-                span { "Bands: views, hatched while leaving." }
-                span { "Click a step for what it changes." }
-                span { "World " (story.config.name()) }
+            @if let Some(theorem) = story.theorem() { p { b { "What should hold. " } (theorem) } }
+            @if let Some(meeting) = &story.meeting { p.quorum { b { "Where the quorums meet. " } (meeting) } }
+            @if let Some(ending) = &story.ending { p.safe { b { "With the rule. " } (ending) } }
+            (letters(story))
+            p.soft { "The world: " (story.world()) " (" code { (story.config.name()) } ")." }
+        }
+    }
+}
+
+fn siblings(place: &Place) -> Markup {
+    html! {
+        @if place.index.is_some() {
+            nav aria-label="Counterexamples" {
+                @if let Some((file, id)) = &place.before { a rel="prev" href=(file) { "← " (id) } " · " }
+                @if let Some(index) = &place.index { a href=(index) { "all counterexamples" } }
+                @if let Some((file, id)) = &place.after { " · " a rel="next" href=(file) { (id) " →" } }
             }
         }
     }
 }
 
-fn details(step: &Told) -> Markup {
+/// Where the rule is: in the paper, in the source, and what takes it away.
+fn rule(lesson: &Lesson, place: &Place) -> Markup {
+    let link = |path: &str, text: &str| match &place.source {
+        Some(source) => html! { a href={ (source) "/" (path) } { code { (text) } } },
+        None => html! { code { (text) } " in " (path) },
+    };
     html! {
-        section data-step=(step.number) {
-            h2 { "Step " (step.number) ": " (step.way()) }
-            p { (step.what) }
-            @if let Some(how) = &step.byzantine { p.byzantine { (how) } }
-            @if let Some(what) = &step.violated { p.violated { "Violated: " (what) } }
-            (listed(&format!("What {} does", name(step.node)), &step.does))
-            @if !step.quorums.is_empty() {
-                h3 { "Quorum complete" }
-                ul { @for quorum in &step.quorums { li.quorum { (quorum) } } }
-            }
-            (listed("Sends", &step.sends))
-            @if !step.changes.is_empty() {
-                h3 { "State of " (name(step.node)) }
-                ul { @for (what, before, after) in &step.changes { li { (what) ": " del { (before) } " → " ins { (after) } } } }
-            }
-            @if let Some(restored) = &step.restored { h3 { "With the safeguard" } p.safe { (restored) } }
+        "OSDI'99 §" (lesson.section)
+        @if let Some(method) = &lesson.method {
+            "; the rule: " (link("src/rules.rs", &format!("Rules::{method}")))
+            "; switched off: " (link("models/mutants.rs", lesson.id))
+            "; clause and test: " (link("docs/PAPER.md", method))
         }
     }
 }
 
-fn listed(head: &str, items: &[String]) -> Markup {
+/// What digests are called, those that the page speaks of.
+pub fn letters(story: &Story) -> Markup {
     html! {
-        @if !items.is_empty() {
-            h3 { (head) }
-            ul { @for item in items { li { (item) } } }
+        dl {
+            @for (letter, what) in story.letters() { div { dt { (letter) } dd { (what) } } }
+        }
+        p.soft {
+            "Red and dashed: no correct node has sent this. Bands: views, hatched while leaving. Blue: a complete quorum; "
+            "choose one and its arrows light up. A faint stub: sent, and delivered to nobody here."
+        }
+    }
+}
+
+fn item(story: &Story, step: &StoryStep) -> Markup {
+    let is_first = story.first_difference().is_some_and(|first| first.number == step.number);
+    html! {
+        li id={ "step-" (step.number) } data-step=(step.number) tabindex="0" {
+            h3 {
+                "Step " (step.number) ": " (step.way().trim()) " " (step.what)
+            }
+            (said(step))
+            @match &step.safely {
+                None => { (outcome(step)) }
+                Some(safely) => {
+                    div.sides.first[is_first] {
+                        div { h4 { "Without the rule" } (outcome(step)) }
+                        div.same[safely.how == How::Same] {
+                            h4 { "With the rule" }
+                            @match safely.how {
+                                How::Same => { p { "The same." } }
+                                _ => { p.safe { (safely.why) } }
+                            }
+                            @if let Some(step) = safely.step.as_ref().filter(|_| safely.how == How::Otherwise) {
+                                (outcome(step))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the message says, and what is false in it.
+fn said(step: &StoryStep) -> Markup {
+    html! {
+        @if let Some(how) = &step.byzantine {
+            @if step.lies.len() < 2 { p.byzantine[step.is_lie()].soft[!step.is_lie()] { (how) } }
+        }
+        @if step.lies.len() > 1 {
+            ul.lie { @for lie in &step.lies { li { "lie: " (lie) } } }
+        }
+        @if !step.contents.is_empty() {
+            ul.plain.soft { @for line in &step.contents { li { code { (line) } } } }
+        }
+    }
+}
+
+fn outcome(step: &StoryStep) -> Markup {
+    html! {
+        @if let Some(why) = &step.refused { p { (name(step.node)) " drops it: " (why) "." } }
+        @if !step.does.is_empty() {
+            ul { @for done in &step.does { li { (name(step.node)) " " (done) } } }
+        }
+        (tallies(step))
+        @if !step.sends.is_empty() {
+            h4 { "Sends" }
+            ul { @for sent in &step.sends { li { (sent) } } }
+        }
+        @if !step.changes.is_empty() {
+            h4 { "State of " (name(step.node)) }
+            ul {
+                @for (what, before, after) in &step.changes {
+                    li { (what) ": " del { (before) } " → " ins { (after) } }
+                }
+            }
+        }
+        @if let Some(what) = &step.violated { p.violated { "Violated: " (what) } }
+    }
+}
+
+fn tallies(step: &StoryStep) -> Markup {
+    html! { @for tally in &step.tallies { (cells(tally)) } }
+}
+
+/// A quorum as cells: whose votes count, how many are missing, and which do not count.
+fn cells(tally: &Tally) -> Markup {
+    let votes: Vec<String> = tally
+        .votes
+        .iter()
+        .filter(|vote| vote.counts)
+        .filter_map(|vote| vote.step)
+        .map(|n| n.to_string())
+        .collect();
+    let missing = tally.needed.saturating_sub(tally.have());
+    html! {
+        button.tally.complete[tally.is_complete()] type="button" data-votes=(votes.join(" ")) title=(tally.in_words()) {
+            span.cells {
+                @for vote in tally.votes.iter().filter(|vote| vote.counts) { span.cell.has { (vote.who) } " " }
+                @for _ in 0..missing { span.cell.lacks { "?" } " " }
+                @for vote in tally.votes.iter().filter(|vote| !vote.counts) { span.cell.not { (vote.who) } " " }
+            }
+            (tally.what) ": " (tally.have()) " of " (tally.needed) " " (tally.kind) "s needed"
+            @if tally.is_complete() { ", complete" }
         }
     }
 }

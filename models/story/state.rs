@@ -1,7 +1,7 @@
 //! The state of a replica in words: what a step can change that matters to a reader.
 
 use super::{Names, name};
-use crate::trace::{Executor, Moment};
+use crate::trace::{Configuration, Executor};
 use crate::world::Modelled;
 use pbft::replica::Replica;
 use pbft::types::Principal;
@@ -50,21 +50,22 @@ pub(super) fn changes(
 }
 
 /// The state of every node in a few lines.
-pub fn summary(executor: &Executor, moment: &Moment, names: &Names) -> String {
+pub fn summary(executor: &Executor, configuration: &Configuration, names: &Names) -> String {
     let mut text = String::new();
-    let digests = executor.digests(moment);
+    let digests = executor.digests(configuration);
     for (position, &node) in executor.nodes().iter().enumerate() {
-        // The digest tells states apart that differ in what is not told: votes that are not yet a quorum, say.
+        // The digest tells states apart that differ in what is not told: votes that are not yet a quorum,
+        // say.
         let _ = write!(text, "{} (state {})", name(node), &digests[position][..8]);
         match node {
             Principal::Replica(_) => {
-                for (what, value) in fields(&executor.replica(moment, position).replica, names) {
+                for (what, value) in fields(&executor.replica(configuration, position).replica, names) {
                     let _ = write!(text, "\n    {what}: {value}");
                 }
             }
             Principal::Client(_) => {
-                let accepted = executor.accepted(moment, position);
-                let results: Vec<String> = accepted.iter().map(|a| super::names::text(&a.result)).collect();
+                let accepted = executor.accepted(configuration, position);
+                let results: Vec<String> = accepted.iter().map(|a| crate::words::text(&a.result)).collect();
                 let _ = write!(text, "\n    accepted: {}", results.join(", "));
             }
         }

@@ -1,8 +1,9 @@
 //! Of all shortest ways to a violation the first, whatever order a world lists its actions in.
 //!
-//! Two shortest ways are told apart by contents alone: at each step the one is taken that comes first by what it is
-//! about (view, phase, number), then by the node, then by the messages. Within a macro step the messages are tried in the
-//! order of their contents. So the way depends on the world and its rules only, not on names that an exploration gives.
+//! Two shortest ways are told apart by contents alone: at each step the one is taken that comes first by what
+//! it is about (view, phase, number), then by the node, then by the messages. Within a macro step the
+//! messages are tried in the order of their contents. So the way depends on the world and its rules only, not
+//! on names that an exploration gives.
 
 use super::{Happening, Step};
 use crate::crypto::Symbolic;
@@ -30,8 +31,8 @@ struct Levels {
     unsound: BTreeSet<usize>,
 }
 
-/// The first of all shortest ways to a violation, delivery by delivery; none if nothing is violated within `most`
-/// (macro) steps.
+/// The first of all shortest ways to a violation, delivery by delivery; none if nothing is violated within
+/// `most` (macro) steps.
 pub fn shortest(world: &mut World, most: usize) -> Option<Vec<Step>> {
     let levels = levels(world, most)?;
     let leading = leading(world, &levels);

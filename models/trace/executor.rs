@@ -3,6 +3,7 @@
 use super::{Happening, Step};
 use crate::adversary::Known;
 use crate::crypto::Symbolic;
+use crate::problem::Problem;
 use crate::world::{
     ClientHistory, Clients, Delivery, Input, Joint, Local, LocalId, MAX_REPLICAS, MessageId, World,
     WorldConfig, reply_subjects,
@@ -24,16 +25,16 @@ type Msg = Message<Symbolic>;
 
 /// The whole state of a world: of each node, and what has been sent.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Moment {
+pub struct Configuration {
     locals: Vec<LocalId>,
     sent: BTreeSet<MessageId>,
 }
 
 /// What came of a step.
 #[derive(Clone, Debug)]
-pub struct Came {
+pub struct StepResult {
     /// The state after it.
-    pub after: Moment,
+    pub after: Configuration,
     /// What the replica reports.
     pub facts: Vec<Fact>,
     /// What is new on the network.
@@ -66,7 +67,7 @@ impl Executor {
     ///
     /// # Errors
     /// If they make no sense ([`WorldConfig::problem`]).
-    pub fn new(config: &WorldConfig) -> Result<Self, String> {
+    pub fn new(config: &WorldConfig) -> Result<Self, Problem> {
         Ok(Executor { world: World::new(config.clone(), Delivery::One)?, derived: IndexMap::default() })
     }
 
@@ -87,9 +88,9 @@ impl Executor {
     }
 
     /// The beginning.
-    pub fn start(&mut self) -> Moment {
+    pub fn start(&mut self) -> Configuration {
         let steps: Vec<_> = (0..self.nodes().len()).map(|position| self.world.first_step(position)).collect();
-        Moment {
+        Configuration {
             locals: steps.iter().map(|step| step.to).collect(),
             sent: (steps.iter().flat_map(|step| step.sends.iter().copied()))
                 .chain(self.world.network.given().iter().copied())
@@ -98,48 +99,48 @@ impl Executor {
     }
 
     /// What correct nodes have sent by now.
-    pub fn sent(&self, moment: &Moment) -> Vec<&Msg> {
-        moment.sent.iter().map(|&id| self.world.tables.message(id)).collect()
+    pub fn sent(&self, configuration: &Configuration) -> Vec<&Msg> {
+        configuration.sent.iter().map(|&id| self.world.tables.message(id)).collect()
     }
 
     /// The state of a correct replica.
     ///
     /// # Panics
     /// If the node at this position is a client.
-    pub fn replica(&self, moment: &Moment, position: usize) -> &Local {
+    pub fn replica(&self, configuration: &Configuration, position: usize) -> &Local {
         assert!(position < self.world.correct().len(), "clients come after the replicas");
-        self.world.tables.local(moment.locals[position])
+        self.world.tables.local(configuration.locals[position])
     }
 
     /// What a client that is part of the world has accepted.
-    pub fn accepted(&self, moment: &Moment, position: usize) -> &[Accepted] {
-        &self.world.tables.local_client(moment.locals[position]).accepted
+    pub fn accepted(&self, configuration: &Configuration, position: usize) -> &[Accepted] {
+        &self.world.tables.local_client(configuration.locals[position]).accepted
     }
 
     /// Everything that can be delivered to a node, in the order of contents.
-    pub fn available(&mut self, moment: &Moment, node: Principal) -> Vec<Msg> {
-        let derived = self.derived(moment);
-        let all = moment.sent.iter().chain(derived.iter());
+    pub fn available(&mut self, configuration: &Configuration, node: Principal) -> Vec<Msg> {
+        let derived = self.derived(configuration);
+        let all = configuration.sent.iter().chain(derived.iter());
         let all = all.filter(|&&id| self.world.tables.reaches(id, node));
         let all: BTreeSet<&Msg> = all.map(|&id| self.world.tables.message(id)).collect();
         all.into_iter().cloned().collect()
     }
 
     /// Everything that the adversary can make of what has been sent.
-    fn derived(&mut self, moment: &Moment) -> Arc<BTreeSet<MessageId>> {
-        if let Some(known) = self.derived.get(&moment.sent) {
+    fn derived(&mut self, configuration: &Configuration) -> Arc<BTreeSet<MessageId>> {
+        if let Some(known) = self.derived.get(&configuration.sent) {
             return known.clone();
         }
-        let made = self.made_of(&self.sent(moment));
+        let made = self.made_of(&self.sent(configuration));
         let made: BTreeSet<_> = made.into_iter().map(|m| self.world.tables.add_message(m)).collect();
         let made = Arc::new(made);
-        self.derived.insert(moment.sent.clone(), made.clone());
+        self.derived.insert(configuration.sent.clone(), made.clone());
         made
     }
 
     /// What certificates the adversary can put together by now.
-    pub(super) fn known(&self, moment: &Moment) -> Known {
-        self.world.network.adversary().known(&self.sent(moment))
+    pub(super) fn known(&self, configuration: &Configuration) -> Known {
+        self.world.network.adversary().known(&self.sent(configuration))
     }
 
     /// What the adversary of this world makes of these messages.
@@ -154,13 +155,14 @@ impl Executor {
     }
 
     /// Every step that changes something, in the order of nodes and contents; time-outs last.
-    pub fn steps(&mut self, moment: &Moment) -> Vec<(Step, Came)> {
+    pub fn steps(&mut self, configuration: &Configuration) -> Vec<(Step, StepResult)> {
         let mut possible = Vec::new();
         for node in self.nodes().to_vec() {
-            let messages = self.available(moment, node).into_iter().map(Happening::Deliver);
+            let messages = self.available(configuration, node).into_iter().map(Happening::Deliver);
             for what in messages.chain([Happening::TimeOut]) {
                 let step = Step { node, what };
-                let came = self.take_unchecked(moment, &step).filter(|came| came.after != *moment);
+                let came =
+                    self.take_unchecked(configuration, &step).filter(|came| came.after != *configuration);
                 possible.extend(came.map(|came| (step, came)));
             }
         }
@@ -171,48 +173,49 @@ impl Executor {
     ///
     /// # Errors
     /// If it cannot be taken.
-    pub fn take(&mut self, moment: &Moment, step: &Step) -> Result<Came, Impossible> {
+    pub fn take(&mut self, configuration: &Configuration, step: &Step) -> Result<StepResult, Impossible> {
         if !self.nodes().contains(&step.node) {
             return Err(Impossible::NotHere);
         }
         if let Happening::Deliver(message) = &step.what {
-            let known = moment.sent.iter().any(|&id| {
+            let known = configuration.sent.iter().any(|&id| {
                 self.world.tables.message(id) == message && self.world.tables.reaches(id, step.node)
             });
-            if !known && !self.available(moment, step.node).contains(message) {
+            if !known && !self.available(configuration, step.node).contains(message) {
                 return Err(Impossible::NotAvailable);
             }
         }
-        self.take_unchecked(moment, step).ok_or(Impossible::NoTimeOut)
+        self.take_unchecked(configuration, step).ok_or(Impossible::NoTimeOut)
     }
 
-    /// Takes a step, whether or not the message can be there; none for a time-out that is not part of the world.
+    /// Takes a step, whether or not the message can be there; none for a time-out that is not part of the
+    /// world.
     ///
     /// # Panics
     /// If there is no such node.
-    pub fn take_unchecked(&mut self, moment: &Moment, step: &Step) -> Option<Came> {
+    pub fn take_unchecked(&mut self, configuration: &Configuration, step: &Step) -> Option<StepResult> {
         let position = self.nodes().iter().position(|&node| node == step.node).expect("the node is here");
-        let local = moment.locals[position];
+        let local = configuration.locals[position];
         let input = match &step.what {
             Happening::TimeOut if !self.can_time_out(position, local) => return None,
             Happening::TimeOut => Input::TimeOut,
             Happening::Deliver(message) => Input::Message(self.world.tables.add_message(message.clone())),
         };
         let taken = self.world.tables.step(step.node, local, input);
-        let mut after = moment.clone();
+        let mut after = configuration.clone();
         after.locals[position] = taken.to;
         after.sent.extend(taken.sends.iter().copied());
-        let new = taken.sends.iter().filter(|id| !moment.sent.contains(id));
+        let new = taken.sends.iter().filter(|id| !configuration.sent.contains(id));
         let sent = new.map(|&id| self.world.tables.message(id).clone()).collect();
         let (facts, rejection) = self.reported(step, local);
         let accepted = match step.node {
             Principal::Replica(_) => Vec::new(),
             Principal::Client(_) => {
-                let before = self.accepted(moment, position).len();
+                let before = self.accepted(configuration, position).len();
                 self.accepted(&after, position)[before..].to_vec()
             }
         };
-        Some(Came { after, facts, sent, rejection, accepted })
+        Some(StepResult { after, facts, sent, rejection, accepted })
     }
 
     fn can_time_out(&self, position: usize, local: LocalId) -> bool {
@@ -246,14 +249,20 @@ impl Executor {
     }
 
     /// What is violated, if anything is.
-    pub fn violation(&mut self, moment: &Moment) -> Option<Violation> {
-        let joint = self.joint(moment);
+    pub fn violation(&mut self, configuration: &Configuration) -> Option<Violation> {
+        let joint = self.joint(configuration);
         self.world.judge.verdict(&joint).err()
     }
 
-    fn joint(&mut self, moment: &Moment) -> Joint {
+    /// Everything that is violated, each property by itself.
+    pub fn all_violations(&mut self, configuration: &Configuration) -> Vec<Violation> {
+        let joint = self.joint(configuration);
+        self.world.judge.all_violations(&joint)
+    }
+
+    fn joint(&mut self, configuration: &Configuration) -> Joint {
         let mut joint = [0; MAX_REPLICAS];
-        for (position, &local) in moment.locals.iter().enumerate() {
+        for (position, &local) in configuration.locals.iter().enumerate() {
             joint[position] = match self.world.nodes()[position] {
                 Principal::Replica(_) => self.world.judge.name(&self.world.tables.local(local).history),
                 Principal::Client(_) => {
@@ -265,15 +274,17 @@ impl Executor {
         joint
     }
 
-    /// The step with a correct primary's NEW-VIEW as it was sent here: explorations take one for all with the same `O`.
-    pub(super) fn as_sent(&self, moment: &Moment, step: Step) -> Step {
+    /// The step with a correct primary's NEW-VIEW as it was sent here: explorations take one for all with the
+    /// same `O`.
+    pub(super) fn as_sent(&self, configuration: &Configuration, step: Step) -> Step {
         let Happening::Deliver(Message::NewView(m)) = &step.what else { return step };
         let primary = self.config().cluster.primary(m.content.view);
         if m.signer != Principal::Replica(primary) || self.config().byzantine.contains(&primary) {
             return step;
         }
         let view = Subject::NewView(m.content.view);
-        let mut sent = self.sent(moment).into_iter().filter(|message| Subject::of(message) == Some(view));
+        let mut sent =
+            self.sent(configuration).into_iter().filter(|message| Subject::of(message) == Some(view));
         match sent.next() {
             Some(message) => Step { what: Happening::Deliver(message.clone()), ..step },
             None => step,
@@ -281,19 +292,27 @@ impl Executor {
     }
 
     /// The view in which a replica is, and the one that it is leaving for.
-    pub fn view(&self, moment: &Moment, position: usize) -> (View, Option<View>) {
-        let replica = &self.replica(moment, position).replica;
+    pub fn view(&self, configuration: &Configuration, position: usize) -> (View, Option<View>) {
+        let replica = &self.replica(configuration, position).replica;
         (replica.view(), replica.leaving())
     }
 
     /// A digest of each node's state and of what it has done, in hexadecimal.
-    pub fn digests(&self, moment: &Moment) -> Vec<String> {
+    pub fn digests(&self, configuration: &Configuration) -> Vec<String> {
         let digest = |(&node, &local): (&Principal, &LocalId)| match node {
             Principal::Replica(_) => digest_of(self.world.tables.local(local)),
             Principal::Client(_) => digest_of(self.world.tables.local_client(local)),
         };
-        self.nodes().iter().zip(&moment.locals).map(digest).collect()
+        self.nodes().iter().zip(&configuration.locals).map(digest).collect()
     }
+}
+
+/// A name for a step by its content alone, the same in every world and in every order of steps: 10 hexadecimal
+/// digits.
+pub fn id_of(step: &Step) -> String {
+    let mut id = digest_of(step);
+    id.truncate(10);
+    id
 }
 
 /// The SHA-256 of what a value's derived `Hash` covers: everything in it.

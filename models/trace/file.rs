@@ -1,10 +1,11 @@
 //! Counterexamples as files: JSON that people can read, and that is carried out again to be believed.
 
-use super::said::{Name, Said};
+use super::said::{Name, SavedMessage};
+use super::{Configuration, Executor, Happening};
 use super::{Execution, Step};
-use super::{Executor, Happening, Moment};
 use crate::crypto::{Keys, Symbolic};
 use crate::mutants::{Mutant, Rulebook};
+use crate::problem::Problem;
 use crate::world::{Clients, WorldConfig};
 use pbft::message::Message;
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
@@ -72,7 +73,7 @@ pub struct StoredStep {
 #[serde(rename_all = "kebab-case")]
 pub enum StoredHappening {
     /// A message arrives.
-    Deliver(Said),
+    Deliver(SavedMessage),
     /// The time-out fires.
     TimeOut,
 }
@@ -82,23 +83,24 @@ impl Stored {
     ///
     /// # Errors
     /// If the world makes no sense.
-    pub fn new(execution: &Execution, revision: String) -> Result<Self, String> {
+    pub fn new(execution: &Execution, revision: String) -> Result<Self, Problem> {
         let config = &execution.config;
         let mut executor = Executor::new(config)?;
         let keys = keys(config);
-        let mut moment = executor.start();
-        let start = states(&executor, &moment);
+        let mut configuration = executor.start();
+        let start = states(&executor, &configuration);
         let mut before = start.clone();
         let mut steps = Vec::new();
         for step in &execution.steps {
-            let came =
-                executor.take(&moment, step).map_err(|why| format!("a step is impossible: {why:?}"))?;
-            moment = came.after;
-            let mut changed = states(&executor, &moment);
+            let came = executor
+                .take(&configuration, step)
+                .map_err(|why| format!("a step is impossible: {why:?}"))?;
+            configuration = came.after;
+            let mut changed = states(&executor, &configuration);
             let now = changed.clone();
             changed.retain(|node, digest| before[node] != *digest);
             let what = match &step.what {
-                Happening::Deliver(message) => StoredHappening::Deliver(Said::of(message, &keys)),
+                Happening::Deliver(message) => StoredHappening::Deliver(SavedMessage::of(message, &keys)),
                 Happening::TimeOut => StoredHappening::TimeOut,
             };
             steps.push(StoredStep { node: Name(step.node), what, states: changed });
@@ -121,7 +123,7 @@ impl Stored {
     ///
     /// # Errors
     /// What is wrong with it, in a sentence.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, Problem> {
         #[derive(Deserialize)]
         struct Version {
             schema: u32,
@@ -132,9 +134,10 @@ impl Stored {
             return Err(format!(
                 "it has version {} of the format, and this program reads version {SCHEMA}",
                 version.schema
-            ));
+            )
+            .into());
         }
-        serde_json::from_str(text).map_err(|error| format!("it is no counterexample: {error}"))
+        Ok(serde_json::from_str(text).map_err(|error| format!("it is no counterexample: {error}"))?)
     }
 
     /// The text of the file.
@@ -146,7 +149,7 @@ impl Stored {
     ///
     /// # Errors
     /// If the bounds make no sense, or there is no such safeguard.
-    pub fn config(&self) -> Result<WorldConfig, String> {
+    pub fn config(&self) -> Result<WorldConfig, Problem> {
         let rules = match self.rules.as_str() {
             "pbft" => Rulebook::default(),
             id => {
@@ -154,7 +157,7 @@ impl Stored {
             }
         };
         let config = self.world.config(rules);
-        config.problem().map_or(Ok(config), Err)
+        config.problem().map_or(Ok(config), |problem| Err(problem.into()))
     }
 }
 
@@ -209,15 +212,15 @@ pub(super) fn keys(config: &WorldConfig) -> Keys {
 }
 
 /// The digest of each node's state, by its name.
-pub(super) fn states(executor: &Executor, moment: &Moment) -> BTreeMap<String, String> {
+pub(super) fn states(executor: &Executor, configuration: &Configuration) -> BTreeMap<String, String> {
     let names = executor.nodes().iter().map(|&node| Name(node).to_string());
-    names.zip(executor.digests(moment)).collect()
+    names.zip(executor.digests(configuration)).collect()
 }
 
 /// The step that a stored one stands for: its message is found among those that can be delivered.
 pub(super) fn found(
     executor: &mut Executor,
-    moment: &Moment,
+    configuration: &Configuration,
     stored: &StoredStep,
     keys: &Keys,
 ) -> Option<Step> {
@@ -225,8 +228,8 @@ pub(super) fn found(
     let what = match &stored.what {
         StoredHappening::TimeOut => Happening::TimeOut,
         StoredHappening::Deliver(said) => {
-            let says = |message: &Message<Symbolic>| Said::of(message, keys) == *said;
-            Happening::Deliver(executor.available(moment, node).into_iter().find(says)?)
+            let says = |message: &Message<Symbolic>| SavedMessage::of(message, keys) == *said;
+            Happening::Deliver(executor.available(configuration, node).into_iter().find(says)?)
         }
     };
     Some(Step { node, what })

@@ -1,10 +1,10 @@
 //! Executions of whole replicas, one delivery at a time: what every counterexample is told as.
 //!
-//! However a violation was found, delivery by delivery, by macro steps or round by round, it becomes a list of [`Step`]s
-//! and is carried out by an [`Executor`] on real replicas from which nothing has been forgotten. A message is delivered
-//! only if a correct replica has sent it by then or the adversary can make it, and every property is judged after
-//! every step. Then steps are left out for as long as the same property is still violated ([`Execution::new`]): in the
-//! end no step can be dropped.
+//! However a violation was found, delivery by delivery, by macro steps or round by round, it becomes a list
+//! of [`Step`]s and is carried out by an [`Executor`] on real replicas from which nothing has been forgotten.
+//! A message is delivered only if a correct replica has sent it by then or the adversary can make it, and
+//! every property is judged after every step. Then steps are left out for as long as the same property is
+//! still violated ([`Execution::new`]): in the end no step can be dropped.
 //!
 //! | file | what |
 //! |---|---|
@@ -21,7 +21,7 @@ mod proved;
 pub mod replay;
 pub mod said;
 
-pub use executor::{Came, Executor, Moment};
+pub use executor::{Configuration, Executor, StepResult, id_of};
 
 use crate::crypto::Symbolic;
 use crate::world::{WorldConfig, in_words};
@@ -47,8 +47,9 @@ pub struct Step {
     pub what: Happening,
 }
 
-/// An execution whose last step violates a property, and in which no step can be dropped: without any one of them, and
-/// without the deliveries that then are of messages nobody has sent, the same property is violated nowhere.
+/// An execution whose last step violates a property, and in which no step can be dropped: without any one of
+/// them, and without the deliveries that then are of messages nobody has sent, the same property is violated
+/// nowhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Execution {
     /// The world, and the rules that its correct nodes run by.
@@ -60,8 +61,9 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// Carries out these steps, leaving out deliveries of what is not available, up to the first violation; then drops
-    /// steps while the same property is still violated, later ones first. None if nothing is violated.
+    /// Carries out these steps, leaving out deliveries of what is not available, up to the first violation;
+    /// then drops steps while the same property is still violated, later ones first. None if nothing is
+    /// violated.
     pub fn new(executor: &mut Executor, steps: Vec<Step>) -> Option<Execution> {
         let (steps, violation) = violation(executor, steps)?;
         let mut shortest = Execution { config: executor.config().clone(), steps, violation };
@@ -86,8 +88,8 @@ impl Execution {
         self.steps.iter().map(told).collect()
     }
 
-    /// What is left of the execution without one step, up to the first violation of the same property; none if it is
-    /// not violated then.
+    /// What is left of the execution without one step, up to the first violation of the same property; none
+    /// if it is not violated then.
     pub fn without(&self, executor: &mut Executor, dropped: usize) -> Option<(Vec<Step>, Violation)> {
         let mut steps = self.steps.clone();
         steps.remove(dropped);
@@ -97,17 +99,17 @@ impl Execution {
 
 /// The steps that could be taken up to the first violation, and what is violated; none if nothing is.
 pub fn violation(executor: &mut Executor, steps: Vec<Step>) -> Option<(Vec<Step>, Violation)> {
-    let mut moment = executor.start();
+    let mut configuration = executor.start();
     let mut taken = Vec::new();
-    if let Some(violation) = executor.violation(&moment) {
+    if let Some(violation) = executor.violation(&configuration) {
         return Some((taken, violation));
     }
     for step in steps {
-        let step = executor.as_sent(&moment, step);
-        let Ok(came) = executor.take(&moment, &step) else { continue };
-        moment = came.after;
+        let step = executor.as_sent(&configuration, step);
+        let Ok(came) = executor.take(&configuration, &step) else { continue };
+        configuration = came.after;
         taken.push(step);
-        if let Some(violation) = executor.violation(&moment) {
+        if let Some(violation) = executor.violation(&configuration) {
             return Some((taken, violation));
         }
     }

@@ -1,11 +1,11 @@
 //! What the certificates in a message prove by other rules than those by which they were made.
 //!
-//! A symbolic certificate remembers that the validation of its world accepted the votes behind it. One that was put
-//! together for receivers who ask for less would so convince receivers by the paper's rules too. With signatures it
-//! would not: the votes are not there. So before a message is taken to another world, the certificates that nobody
-//! could put together there lose their proofs, and who made them signs again.
+//! A symbolic certificate remembers that the validation of its world accepted the votes behind it. One that
+//! was put together for receivers who ask for less would so convince receivers by the paper's rules too. With
+//! signatures it would not: the votes are not there. So before a message is taken to another world, the
+//! certificates that nobody could put together there lose their proofs, and who made them signs again.
 
-use super::{Executor, Moment};
+use super::{Configuration, Executor};
 use crate::adversary::Known;
 use crate::crypto::Symbolic;
 use crate::world::Modelled;
@@ -18,18 +18,18 @@ use std::sync::Arc;
 
 type Msg = Message<Symbolic>;
 
-/// What can be proved at some moment of some world, and the keys of those who made things up.
+/// What can be proved at some configuration of some world, and the keys of those who made things up.
 pub(super) struct Proved {
     known: Known,
     byzantine: Vec<Arc<Setup<Modelled>>>,
 }
 
 impl Proved {
-    /// What can be proved at this moment.
-    pub(super) fn at(executor: &Executor, moment: &Moment) -> Self {
+    /// What can be proved at this configuration.
+    pub(super) fn at(executor: &Executor, configuration: &Configuration) -> Self {
         let config = executor.config();
         let byzantine = config.setups().into_iter().filter(|setup| config.byzantine.contains(&setup.id));
-        Proved { known: executor.known(moment), byzantine: byzantine.collect() }
+        Proved { known: executor.known(configuration), byzantine: byzantine.collect() }
     }
 
     /// The message with proofs only of what can be proved.

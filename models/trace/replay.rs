@@ -1,10 +1,11 @@
-//! Carrying out a stored counterexample: by the rules that it names, where it must end as it says, and by the paper's,
-//! where the same steps must be harmless.
+//! Carrying out a stored counterexample: by the rules that it names, where it must end as it says, and by the
+//! paper's, where the same steps must be harmless.
 
 use super::file::{Stored, found, keys, states};
 use super::proved::Proved;
-use super::{Came, Executor, Happening, Moment, Step};
+use super::{Configuration, Executor, Happening, Step, StepResult};
 use crate::mutants::Rulebook;
+use crate::problem::Problem;
 use crate::world::WorldConfig;
 use pbft::rejection::Rejection;
 use pbft::replica::Fact;
@@ -16,7 +17,7 @@ use thiserror::Error;
 pub enum Stale {
     /// The world, or the rules, cannot be made.
     #[error("{0}")]
-    World(String),
+    World(Problem),
     /// A node starts in another state.
     #[error("{0} starts in another state than the file says")]
     Start(String),
@@ -48,12 +49,14 @@ pub enum Stale {
 /// What a step was, and what came of it.
 #[derive(Clone, Debug)]
 pub struct Taken {
+    /// Its place in the schedule, counted from 1.
+    pub number: usize,
     /// The step.
     pub step: Step,
     /// The state before it.
-    pub before: Moment,
+    pub before: Configuration,
     /// What came of it.
-    pub came: Came,
+    pub came: StepResult,
 }
 
 /// A counterexample carried out: it ends in the violation that the file names.
@@ -74,13 +77,13 @@ pub fn replay(stored: &Stored) -> Result<Replayed, Stale> {
     let config = stored.config().map_err(Stale::World)?;
     let mut executor = Executor::new(&config).map_err(Stale::World)?;
     let keys = keys(&config);
-    let mut moment = executor.start();
-    let mut known = states(&executor, &moment);
+    let mut configuration = executor.start();
+    let mut known = states(&executor, &configuration);
     if let Some(node) = first_difference(&known, &stored.start) {
         return Err(Stale::Start(node));
     }
     let mut steps = Vec::new();
-    let mut violation = executor.violation(&moment);
+    let mut violation = executor.violation(&configuration);
     for (index, step) in stored.steps.iter().enumerate() {
         if let Some(violation) = violation {
             return Err(Stale::Early(index, stored.steps.len(), violation));
@@ -89,15 +92,16 @@ pub fn replay(stored: &Stored) -> Result<Replayed, Stale> {
         if !executor.nodes().contains(&step.node.0) {
             return Err(Stale::Impossible(number));
         }
-        let step_found = found(&mut executor, &moment, step, &keys).ok_or(Stale::NotAvailable(number))?;
-        let came = executor.take(&moment, &step_found).map_err(|_| Stale::Impossible(number))?;
+        let step_found =
+            found(&mut executor, &configuration, step, &keys).ok_or(Stale::NotAvailable(number))?;
+        let came = executor.take(&configuration, &step_found).map_err(|_| Stale::Impossible(number))?;
         known.extend(step.states.clone());
         if let Some(node) = first_difference(&states(&executor, &came.after), &known) {
             return Err(Stale::State(number, node));
         }
-        let before = std::mem::replace(&mut moment, came.after.clone());
-        steps.push(Taken { step: step_found, before, came });
-        violation = executor.violation(&moment);
+        let before = std::mem::replace(&mut configuration, came.after.clone());
+        steps.push(Taken { number, step: step_found, before, came });
+        violation = executor.violation(&configuration);
     }
     let violation = violation.ok_or_else(|| Stale::Nothing(stored.property.clone()))?;
     if violation.property != stored.property || violation.what != stored.violation {
@@ -128,15 +132,21 @@ pub enum Restored {
     Refused(Rejection),
     /// It happens, and something else comes of it: what the replica reports then.
     Otherwise(Vec<Fact>),
-    /// It cannot happen: nobody has sent the message, or the time-out does not fire, because of what happened before.
+    /// It cannot happen: nobody has sent the message, or the time-out does not fire, because of what happened
+    /// before.
     CannotHappen,
 }
 
 /// The same schedule by the paper's rules.
-#[derive(Clone, Debug)]
 pub struct Harmless {
+    /// The world with every safeguard.
+    pub executor: Executor,
     /// How each step turns out.
     pub steps: Vec<Restored>,
+    /// Those that could be taken, with their places in the schedule.
+    pub taken: Vec<Taken>,
+    /// The state at the end.
+    pub end: Configuration,
     /// What is violated all the same; a counterexample to the protocol.
     pub violation: Option<Violation>,
 }
@@ -157,47 +167,67 @@ pub fn restored(config: &WorldConfig) -> WorldConfig {
     }
 }
 
-/// Takes the same steps with the safeguard back, as far as they can be taken: what Byzantine replicas send they send
-/// again, whether or not anybody accepts it.
+/// Takes the same steps with the safeguard back, as far as they can be taken: what Byzantine replicas send
+/// they send again, whether or not anybody accepts it.
 ///
 /// # Errors
 /// If the bounds make no sense.
-pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, String> {
+pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, Problem> {
     let config = replayed.executor.config();
     let safe = restored(config);
     let mut executor = Executor::new(&safe)?;
-    let mut moment = executor.start();
-    let mut harmless = Harmless { steps: Vec::new(), violation: executor.violation(&moment) };
+    let mut configuration = executor.start();
+    let mut violation = executor.violation(&configuration);
+    let (mut steps, mut safely) = (Vec::new(), Vec::new());
     for taken in &replayed.steps {
-        let step = executor.as_sent(&moment, taken.step.clone());
-        let possible = as_can_be_sent(&replayed.executor, &mut executor, &moment, step);
-        let Some(came) = possible.and_then(|step| executor.take_unchecked(&moment, &step)) else {
-            harmless.steps.push(Restored::CannotHappen);
+        let step = executor.as_sent(&configuration, taken.step.clone());
+        let possible = as_can_be_sent(&replayed.executor, &mut executor, &configuration, step);
+        let came =
+            possible.and_then(|step| executor.take_unchecked(&configuration, &step).map(|came| (step, came)));
+        let Some((step, came)) = came else {
+            steps.push(Restored::CannotHappen);
             continue;
         };
         let same = came.facts == taken.came.facts
             && came.accepted == taken.came.accepted
             && came.sent.len() == taken.came.sent.len();
-        harmless.steps.push(match came.rejection {
+        steps.push(match came.rejection {
             Some(reason) if taken.came.rejection != Some(reason) => Restored::Refused(reason),
             _ if same => Restored::Same,
-            _ => Restored::Otherwise(came.facts),
+            _ => Restored::Otherwise(came.facts.clone()),
         });
-        moment = came.after;
-        harmless.violation = harmless.violation.or_else(|| executor.violation(&moment));
+        let before = std::mem::replace(&mut configuration, came.after.clone());
+        safely.push(Taken { number: taken.number, step, before, came });
+        violation = violation.or_else(|| executor.violation(&configuration));
     }
-    Ok(harmless)
+    Ok(Harmless { executor, steps, taken: safely, end: configuration, violation })
 }
 
-/// The step with its message as it can be there, if it can: a correct node has sent it, or the adversary can make it of
-/// what was sent, though only receivers without the safeguard may accept it.
-fn as_can_be_sent(lenient: &Executor, executor: &mut Executor, moment: &Moment, step: Step) -> Option<Step> {
+/// The step with its message without proofs that nobody could put together at this configuration.
+pub fn without_unproved(executor: &Executor, configuration: &Configuration, step: &Step) -> Step {
+    match &step.what {
+        Happening::TimeOut => step.clone(),
+        Happening::Deliver(message) => {
+            let message = Proved::at(executor, configuration).in_message(message);
+            Step { node: step.node, what: Happening::Deliver(message) }
+        }
+    }
+}
+
+/// The step with its message as it can be there, if it can: a correct node has sent it, or the adversary can
+/// make it of what was sent, though only receivers without the safeguard may accept it.
+fn as_can_be_sent(
+    lenient: &Executor,
+    executor: &mut Executor,
+    configuration: &Configuration,
+    step: Step,
+) -> Option<Step> {
     let Happening::Deliver(message) = &step.what else { return Some(step) };
-    if executor.available(moment, step.node).contains(message) {
+    if executor.available(configuration, step.node).contains(message) {
         return Some(step);
     }
     let same_adversary = lenient.config().byzantine == executor.config().byzantine;
-    let made = same_adversary && lenient.made_of(&executor.sent(moment)).contains(message);
-    let message = Proved::at(executor, moment).in_message(message);
+    let made = same_adversary && lenient.made_of(&executor.sent(configuration)).contains(message);
+    let message = Proved::at(executor, configuration).in_message(message);
     made.then_some(Step { node: step.node, what: Happening::Deliver(message) })
 }

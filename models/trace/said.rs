@@ -1,8 +1,8 @@
 //! Messages as they are written to files: everything that a receiver can read, and no signature.
 //!
-//! A message is not read back from a file: it is found again among those that can be delivered, by what it says. So a
-//! file can hold nothing that the adversary could not have sent. What is written of a signature is whether it is its
-//! signer's own; the content that it covers is written in full.
+//! A message is not read back from a file: it is found again among those that can be delivered, by what it
+//! says. So a file can hold nothing that the adversary could not have sent. What is written of a signature is
+//! whether it is its signer's own; the content that it covers is written in full.
 
 use crate::crypto::{Keys, Proof, Symbolic};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
@@ -26,7 +26,7 @@ pub struct Hex(pub Digest);
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "the fields are those of the messages")]
-pub enum Said {
+pub enum SavedMessage {
     Request(SaidRequest),
     PrePrepare {
         by: By,
@@ -131,7 +131,8 @@ pub struct SaidPrePrepare {
     pub digest: Hex,
 }
 
-/// What a certificate claims: of a view if it says that something prepared, of none if a checkpoint is stable.
+/// What a certificate claims: of a view if it says that something prepared, of none if a checkpoint is
+/// stable.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the fields are those of the certificate")]
@@ -151,7 +152,8 @@ pub enum SaidVotes {
     Proved,
     /// They were not.
     Unproved {
-        /// Who has signed what for the proposal: a signer, and the first bytes of the digest of what was signed.
+        /// Who has signed what for the proposal: a signer, and the first bytes of the digest of what was
+        /// signed.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         proposal: Option<String>,
         /// The voters named, each with who has signed what.
@@ -159,40 +161,40 @@ pub enum SaidVotes {
     },
 }
 
-impl Said {
+impl SavedMessage {
     /// What `message` says. Any node's `keys` will do: they tell whose signatures are genuine.
-    pub fn of(message: &Message<Symbolic>, keys: &Keys) -> Said {
+    pub fn of(message: &Message<Symbolic>, keys: &Keys) -> SavedMessage {
         match message {
-            Message::Request(m) => Said::Request(request(m, keys)),
+            Message::Request(m) => SavedMessage::Request(request(m, keys)),
             Message::PrePrepare(m, batch) => {
                 let PrePrepare { view, n, digest } = m.content;
                 let batch = requests(batch, keys);
-                Said::PrePrepare { by: by(m, keys), view: view.0, n: n.0, digest: Hex(digest), batch }
+                SavedMessage::PrePrepare { by: by(m, keys), view: view.0, n: n.0, digest: Hex(digest), batch }
             }
             Message::Prepare(m) => {
                 let pbft::message::Prepare { view, n, digest, replica } = m.content;
                 let (by, digest) = (by(m, keys), Hex(digest));
-                Said::Prepare { by, view: view.0, n: n.0, digest, replica: replica.0 }
+                SavedMessage::Prepare { by, view: view.0, n: n.0, digest, replica: replica.0 }
             }
             Message::Commit(m) => {
                 let pbft::message::Commit { view, n, digest, replica } = m.content;
                 let (by, digest) = (by(m, keys), Hex(digest));
-                Said::Commit { by, view: view.0, n: n.0, digest, replica: replica.0 }
+                SavedMessage::Commit { by, view: view.0, n: n.0, digest, replica: replica.0 }
             }
             Message::Checkpoint(m) => {
                 let pbft::message::Checkpoint { n, digest, replica } = m.content;
-                Said::Checkpoint { by: by(m, keys), n: n.0, digest: Hex(digest), replica: replica.0 }
+                SavedMessage::Checkpoint { by: by(m, keys), n: n.0, digest: Hex(digest), replica: replica.0 }
             }
-            Message::ViewChange(m) => Said::ViewChange(view_change(m, keys)),
+            Message::ViewChange(m) => SavedMessage::ViewChange(view_change(m, keys)),
             Message::NewView(m) => {
                 let NewView { view, view_changes, pre_prepares } = &m.content;
                 let v = view_changes.iter().map(|m| view_change(m, keys)).collect();
                 let o = pre_prepares.iter().map(|m| pre_prepare(m, keys)).collect();
-                Said::NewView { by: by(m, keys), view: view.0, v, o }
+                SavedMessage::NewView { by: by(m, keys), view: view.0, v, o }
             }
             Message::Reply(m) => {
                 let pbft::message::Reply { view, timestamp, client, replica, result } = &m.content;
-                Said::Reply {
+                SavedMessage::Reply {
                     by: by(m, keys),
                     view: view.0,
                     timestamp: timestamp.0,
@@ -201,10 +203,10 @@ impl Said {
                     result: text(result),
                 }
             }
-            Message::Batch(batch) => Said::Batch { requests: requests(batch, keys) },
-            Message::Block(bytes) => Said::Block { bytes: hex::encode(&bytes[..]) },
-            Message::Stable(certificate) => Said::Stable(stable(certificate)),
-            Message::Status(_) | Message::Fetch(_) => Said::Other { name: message.name().into() },
+            Message::Batch(batch) => SavedMessage::Batch { requests: requests(batch, keys) },
+            Message::Block(bytes) => SavedMessage::Block { bytes: hex::encode(&bytes[..]) },
+            Message::Stable(certificate) => SavedMessage::Stable(stable(certificate)),
+            Message::Status(_) | Message::Fetch(_) => SavedMessage::Other { name: message.name().into() },
         }
     }
 }

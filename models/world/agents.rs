@@ -20,12 +20,13 @@ pub struct Agent {
 
 /// What is known of an agent.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct AgentInfo {
     /// Names what it has done.
     pub history: u32,
     /// Names what it has done and sent: [`Agents::behaviour`].
     pub behaviour: u32,
-    /// The subjects whose messages can make a difference to it; the number after the last stands for time-outs.
+    /// The subjects whose messages can make a difference to it; the number after the last stands for
+    /// time-outs.
     pub heeds: Box<[u16]>,
     /// What it has sent, by subject, and last what certificates can be made of.
     pub parts: Box<[PartId]>,
@@ -35,7 +36,7 @@ pub struct Facts {
 #[derive(Default)]
 pub struct Agents {
     agents: IndexSet<Agent, FixedState>,
-    facts: Vec<Facts>,
+    facts: Vec<AgentInfo>,
     moves: IndexMap<(AgentId, u16, AvailableId), (u32, u32), FixedState>,
     targets: Vec<AgentId>,
     behaviours: IndexSet<(u32, Arc<[MessageId]>), FixedState>,
@@ -63,12 +64,12 @@ impl Agents {
     }
 
     /// What is known of it.
-    pub fn facts(&self, id: AgentId) -> &Facts {
+    pub fn facts(&self, id: AgentId) -> &AgentInfo {
         &self.facts[id as usize]
     }
 
     /// Everything known, in the order of names.
-    pub fn all_facts(&self) -> &[Facts] {
+    pub fn all_info(&self) -> &[AgentInfo] {
         &self.facts
     }
 
@@ -89,7 +90,7 @@ impl Agents {
     }
 
     /// Adds an agent that is not in the table.
-    pub fn add(&mut self, agent: Agent, facts: Facts) -> AgentId {
+    pub fn add(&mut self, agent: Agent, facts: AgentInfo) -> AgentId {
         self.facts.push(facts);
         name(self.agents.insert_full(agent).0)
     }

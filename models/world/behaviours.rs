@@ -1,8 +1,8 @@
 //! Behaviours: states without what replicas keep to themselves.
 //!
-//! How a replica represents what it has received, and how much of it, is its own affair; another program that follows the
-//! same protocol may keep more or less. What each replica has done and what it has sent is not. So the combinations of
-//! those that occur are what two implementations can be compared by, state by state.
+//! How a replica represents what it has received, and how much of it, is its own affair; another program that
+//! follows the same protocol may keep more or less. What each replica has done and what it has sent is not.
+//! So the combinations of those that occur are what two implementations can be compared by, state by state.
 
 use super::config::{Clients, MAX_REPLICAS};
 use super::tables::MessageId;

@@ -1,13 +1,13 @@
 //! Client actors: production's client, with one request to make, as a part of the world.
 //!
-//! Each client asks for its operation at the start and sends REQUEST to the primary of view 0. Its time-out may
-//! happen at any time while it waits: it sends to all. REPLYs are messages like any other, and what a client
-//! accepts is what its own code reports; nothing is derived.
+//! Each client asks for its operation at the start and sends REQUEST to the primary of view 0. Its time-out
+//! may happen at any time while it waits: it sends to all. REPLYs are messages like any other, and what a
+//! client accepts is what its own code reports; nothing is derived.
 //!
 //! A REQUEST reaches whom it was sent to. With a Byzantine replica about, it reaches everybody: the adversary
-//! overhears the network and can pass on what others have signed; then a time-out adds nothing. A REPLY may reach
-//! any client. A REQUEST that a replica relays is the client's own message: relayed to where the client has sent
-//! it from the start, it adds nothing to the network, and is not mentioned again.
+//! overhears the network and can pass on what others have signed; then a time-out adds nothing. A REPLY may
+//! reach any client. A REQUEST that a replica relays is the client's own message: relayed to where the client
+//! has sent it from the start, it adds nothing to the network, and is not mentioned again.
 
 use super::tables::{Bare, Input, LocalId, MessageId, Step, Tables};
 use super::{Modelled, WorldConfig};

@@ -3,7 +3,7 @@
 use super::Modelled;
 use super::witnesses::HIGHEST;
 use crate::crypto::{Keys, Symbolic};
-use crate::journal::Journal;
+use crate::ledger::Ledger;
 use crate::mutants::Rulebook;
 use pbft::client::ClientSetup;
 use pbft::crypto::Signed;
@@ -20,8 +20,8 @@ pub const MAX_REPLICAS: usize = 7;
 /// How the clients of a world come by their requests and results.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Clients {
-    /// Each client has signed one request, which is on the network from the start: any replica may hear of it at any
-    /// time, or never. What a client accepts is derived.
+    /// Each client has signed one request, which is on the network from the start: any replica may hear of it
+    /// at any time, or never. What a client accepts is derived.
     #[default]
     Implicit,
     /// Each client is production's, with one request to make: see [`super::clients`].
@@ -70,8 +70,9 @@ impl WorldConfig {
         }
     }
 
-    /// A name that says the bounds and who is Byzantine, not the rules: `n4f1-byz3-v2k1r2b1` has views up to 2, one
-    /// sequence number, two requests and batches of at most one; `-c2w4` adds checkpoints and the window.
+    /// A name that says the bounds and who is Byzantine, not the rules: `n4f1-byz3-v2k1r2b1` has views up to
+    /// 2, one sequence number, two requests and batches of at most one; `-c2w4` adds checkpoints and the
+    /// window.
     pub fn name(&self) -> String {
         let byzantine = match self.byzantine.is_empty() {
             true => "none".to_string(),
@@ -156,7 +157,7 @@ impl WorldConfig {
                 keys: Arc::new(keys),
                 clients: self.requests,
                 rules: self.rules,
-                genesis: Journal::default(),
+                genesis: Ledger::default(),
             })
         };
         self.cluster.replicas().zip(keys).map(setup).collect()

@@ -2,24 +2,26 @@
 
 use pbft::types::Cluster;
 
-/// The number of states of the first world (correct replicas only, view 0, one request, no time-outs), computed from
-/// the rules alone.
+/// The number of states of the first world (correct replicas only, view 0, one request, no time-outs),
+/// computed from the rules alone.
 ///
-/// What the logs contain. Until the primary has heard of the request, all that can happen is that backups hear of it.
-/// Once it has, it has assigned it to n = 1. Let `A` be the backups
-/// that have accepted its PRE-PREPARE, and so sent PREPARE, and `P` the replicas that have prepared, and so sent
-/// COMMIT. A replica needs `Q - 1` PREPAREs to prepare, a backup's own included, so there is a `P` only where
-/// `A` has at least that many, and a backup in `P` is in `A`. Then, with `Q` the quorum:
+/// What the logs contain. Until the primary has heard of the request, all that can happen is that backups
+/// hear of it. Once it has, it has assigned it to n = 1. Let `A` be the backups that have accepted its
+/// PRE-PREPARE, and so sent PREPARE, and `P` the replicas that have prepared, and so sent COMMIT. A replica
+/// needs `Q - 1` PREPAREs to prepare, a backup's own included, so there is a `P` only where `A` has at least
+/// that many, and a backup in `P` is in `A`. Then, with `Q` the quorum:
 /// - a backup that has not accepted holds any of the PREPAREs of `A` and any of the COMMITs of `P`;
-/// - a backup that has accepted and not prepared holds its own PREPARE, fewer than `Q - 2` of the others', and
-///   any of the COMMITs of `P`;
-/// - the primary, not prepared, holds fewer than `Q - 1` of the PREPAREs of `A` and any of the COMMITs of `P`;
-/// - a prepared replica has turned its PREPAREs into a certificate that says nothing of who sent them. It holds
-///   its own COMMIT and fewer than `Q - 1` of the others' in `P`; or it has committed and executed, and then no
-///   vote is left: one state more if `P` has `Q` members.
+/// - a backup that has accepted and not prepared holds its own PREPARE, fewer than `Q - 2` of the others',
+///   and any of the COMMITs of `P`;
+/// - the primary, not prepared, holds fewer than `Q - 1` of the PREPAREs of `A` and any of the COMMITs of
+///   `P`;
+/// - a prepared replica has turned its PREPAREs into a certificate that says nothing of who sent them. It
+///   holds its own COMMIT and fewer than `Q - 1` of the others' in `P`; or it has committed and executed, and
+///   then no vote is left: one state more if `P` has `Q` members.
 ///
-/// A backup has heard of the request or not, until it has executed it. What has been sent follows from `A` and `P`. So
-/// the number of states is the sum over all `A` and `P` of the product of the replicas' possibilities.
+/// A backup has heard of the request or not, until it has executed it. What has been sent follows from `A`
+/// and `P`. So the number of states is the sum over all `A` and `P` of the product of the replicas'
+/// possibilities.
 pub fn count_first_world(cluster: Cluster) -> u64 {
     let (n, quorum) = (cluster.n(), cluster.quorum());
     let backups = n - 1;

@@ -1,13 +1,14 @@
-//! The world as a space of small states for the engine: one word for each correct replica, its agent; then, if
-//! clients are part of the world, one for each client.
+//! The world as a space of small states for the engine: one word for each correct replica, its agent; then,
+//! if clients are part of the world, one for each client.
 
-use super::agents::{Agent, AgentId, Agents, Facts};
+use super::agents::{Agent, AgentId, AgentInfo, Agents};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::judge::{ClientHistory, Joint, Judge};
 use super::network::{Network, Parts, SubjectNumber, reply_subjects, request_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use crate::adversary::{Adversary, Bounds};
 use crate::lazy::{self, Conditions, Watch};
+use crate::problem::Problem;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft::message::Message;
@@ -66,16 +67,17 @@ impl World {
     ///
     /// # Errors
     /// If they make no sense ([`WorldConfig::problem`]).
-    pub fn new(config: WorldConfig, delivery: Delivery) -> Result<Self, String> {
+    pub fn new(config: WorldConfig, delivery: Delivery) -> Result<Self, Problem> {
         if let Some(problem) = config.problem() {
-            return Err(problem);
+            return Err(problem.into());
         }
         let (setups, requests, correct) = (config.setups(), config.signed_requests(), config.correct());
         let own = |replica: &ReplicaId| setups[usize::from(replica.0)].clone();
         let bounds =
             Bounds { max_view: config.max_view, max_seq: config.max_seq, max_batch: config.max_batch };
         let byzantine = config.byzantine.iter().map(own).collect();
-        let adversary = Adversary::new(byzantine, own(&correct[0]), &requests, bounds);
+        let adversary =
+            Adversary::new(byzantine, &correct.iter().map(own).collect::<Vec<_>>(), &requests, bounds);
         let interval = config.parameters().checkpoint_interval;
         let mut subjects = subjects(config.max_view, config.max_seq, interval);
         subjects.extend(request_subjects(config.requests));
@@ -116,8 +118,8 @@ impl World {
         })
     }
 
-    /// The same world, explored to its end even if something is violated on the way: [`World::violations`] says how
-    /// often.
+    /// The same world, explored to its end even if something is violated on the way: [`World::violations`]
+    /// says how often.
     #[must_use]
     pub fn past_violations(self) -> Self {
         World { stops_at_violations: false, ..self }
@@ -166,13 +168,14 @@ impl World {
         &self.correct
     }
 
-    /// The correct replicas, and then the clients that are part of the world, in the order of their positions.
+    /// The correct replicas, and then the clients that are part of the world, in the order of their
+    /// positions.
     pub fn nodes(&self) -> &[Principal] {
         &self.nodes
     }
 
-    /// How many distinct steps the bounds kept from happening or left incomplete: time-outs that would lead beyond
-    /// the highest view, and steps that send something about a sequence number beyond the highest.
+    /// How many distinct steps the bounds kept from happening or left incomplete: time-outs that would lead
+    /// beyond the highest view, and steps that send something about a sequence number beyond the highest.
     pub fn cut_by_bound(&self) -> u64 {
         self.cut_time_outs + self.tables.cut_sends()
     }
@@ -243,7 +246,7 @@ impl World {
         let heeds = heeds.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects"));
         let heeds = heeds.collect();
         let behaviour = self.agents[position].name_behaviour(history, &agent.sent);
-        self.agents[position].add(agent, Facts { history, behaviour, heeds, parts })
+        self.agents[position].add(agent, AgentInfo { history, behaviour, heeds, parts })
     }
 
     fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {
@@ -337,8 +340,9 @@ impl World {
         moves
     }
 
-    /// The messages about a subject, and, where a batch holds several requests, the requests that a replica can have heard
-    /// of before: those that wait together are proposed together, by whatever lets a primary propose.
+    /// The messages about a subject, and, where a batch holds several requests, the requests that a replica
+    /// can have heard of before: those that wait together are proposed together, by whatever lets a primary
+    /// propose.
     pub(crate) fn with_requests(
         &self,
         tables: &Tables,
@@ -396,13 +400,15 @@ impl World {
         (target != id).then_some(target)
     }
 
-    /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to stop. Without a
-    /// reduction it is *resending* alone.
+    /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to
+    /// stop. Without a reduction those are *resending* and *binding* alone.
     pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
-        match self.delivery {
+        let mut conditions = match self.delivery {
             Delivery::One => self.check_resending(watch),
             Delivery::Lazy => lazy::check(self, watch),
-        }
+        };
+        conditions.add(&self.check_binding());
+        conditions
     }
 
     pub(super) fn learn_agent(&mut self, state: &State, position: usize) {

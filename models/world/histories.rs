@@ -1,4 +1,5 @@
-//! What the correct replicas, and the clients that are part of the world, have done in the states visited, and what that violates.
+//! What the correct replicas, and the clients that are part of the world, have done in the states visited,
+//! and what that violates.
 
 use super::judge::{ClientHistory, Joint};
 use super::witnesses::Witnesses;
@@ -38,8 +39,8 @@ impl World {
         names.iter().map(|&name| self.judge.client(name)).collect()
     }
 
-    /// What the correct replicas, and the clients that are part of the world, have done together: every combination
-    /// that occurs.
+    /// What the correct replicas, and the clients that are part of the world, have done together: every
+    /// combination that occurs.
     pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
         self.judge.joints().map(|joint| self.joint_histories(joint))
     }

@@ -3,7 +3,7 @@
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::witnesses::Witnesses;
 use crate::crypto::Symbolic;
-use crate::journal::Journal;
+use crate::ledger::Ledger;
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::message::Batch;
@@ -48,7 +48,7 @@ pub struct Judge {
     parameters: Parameters,
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
     catalogue: Catalogue,
-    genesis: Journal,
+    genesis: Ledger,
     /// The property judged by, if not all of them.
     only: Option<&'static str>,
     histories: IndexSet<History, FixedState>,
@@ -66,7 +66,7 @@ impl Judge {
             parameters: config.parameters(),
             authentic: authentic.collect(),
             catalogue: catalogue(config),
-            genesis: Journal::default(),
+            genesis: Ledger::default(),
             only: None,
             histories: IndexSet::default(),
             clients: IndexSet::default(),
@@ -110,8 +110,8 @@ impl Judge {
         self.clients.get_index(name as usize).expect("names are given by this table")
     }
 
-    /// The verdict on these histories: what has happened, or what is violated. They are judged the first time only;
-    /// threads may ask at the same time.
+    /// The verdict on these histories: what has happened, or what is violated. They are judged the first time
+    /// only; threads may ask at the same time.
     ///
     /// # Errors
     /// What is violated.
@@ -173,12 +173,20 @@ impl Judge {
         Ok(Witnesses { retransmitted: scene.retransmitted, ..happened })
     }
 
-    /// Every property that these histories violate, when some correct replicas have committed `decided` besides.
+    /// Every property that these histories violate, when some correct replicas have committed `decided`
+    /// besides.
     fn violated(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Vec<&'static str> {
         let Scene { replicas, accepted, .. } = self.scene(joint, decided);
         let snapshot = self.snapshot(&replicas, &accepted);
-        let broken = |property: &Listed<Journal>| (property.check)(&snapshot).is_err();
+        let broken = |property: &Listed<Ledger>| (property.check)(&snapshot).is_err();
         all().iter().filter(|property| broken(property)).map(|property| property.name).collect()
+    }
+
+    /// What these histories violate, each property by itself.
+    pub(crate) fn all_violations(&self, joint: &Joint) -> Vec<Violation> {
+        let Scene { replicas, accepted, .. } = self.scene(joint, &[]);
+        let snapshot = self.snapshot(&replicas, &accepted);
+        all().iter().filter_map(|property: &Listed<Ledger>| (property.check)(&snapshot).err()).collect()
     }
 
     /// Every property that some combination of the histories judged so far violates.
@@ -220,7 +228,7 @@ impl Judge {
 
     fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), Violation> {
         let snapshot = self.snapshot(replicas, accepted);
-        let properties = all::<Journal>();
+        let properties = all::<Ledger>();
         let mut wanted =
             properties.iter().filter(|property| self.only.is_none_or(|only| only == property.name));
         wanted.try_for_each(|property| (property.check)(&snapshot))
@@ -230,7 +238,7 @@ impl Judge {
         &'a self,
         replicas: &'a BTreeMap<ReplicaId, History>,
         accepted: &'a [Accepted],
-    ) -> Snapshot<'a, Journal> {
+    ) -> Snapshot<'a, Ledger> {
         Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,
@@ -242,9 +250,10 @@ impl Judge {
         }
     }
 
-    /// The results that a client can have accepted: enough correct replicas have sent the same one, with the help
-    /// of all Byzantine ones; or those are enough by themselves. The latter is left out where more than f are
-    /// Byzantine: that they can then lie to a client without anybody's help shows nothing about the protocol.
+    /// The results that a client can have accepted: enough correct replicas have sent the same one, with the
+    /// help of all Byzantine ones; or those are enough by themselves. The latter is left out where more than
+    /// f are Byzantine: that they can then lie to a client without anybody's help shows nothing about the
+    /// protocol.
     fn acceptable(&self, replicas: &BTreeMap<ReplicaId, History>) -> Vec<Accepted> {
         let byzantine = self.config.byzantine.len();
         let quorum = self.config.rules.reply_quorum(&self.config.cluster);
@@ -269,8 +278,8 @@ impl Judge {
     }
 }
 
-/// Every batch that can be proposed in a world: each list, repetitions included, of requests that clients have signed.
-/// A digest that names none of them executes against the rules, whoever proposed it.
+/// Every batch that can be proposed in a world: each list, repetitions included, of requests that clients
+/// have signed. A digest that names none of them executes against the rules, whoever proposed it.
 fn catalogue(config: &WorldConfig) -> Catalogue {
     let requests = config.signed_requests();
     let mut catalogue = Catalogue::new::<Symbolic>();

@@ -1,24 +1,27 @@
 //! A world: production's replicas on a network that only remembers, and an adversary without a state.
 //!
 //! Every message that a correct replica sends is added to one set, and any message of the set may reach any
-//! replica at any time, any number of times or never: loss, duplication, delay and reordering at once. Whatever
-//! Byzantine replicas could have sent is derived from that set ([`crate::adversary`]). So a global state is the
-//! states of the correct replicas and the set of messages sent; since each has signed its own, that is one word for
-//! each replica, which names its local state together with what it has sent. A step of the real code, `verify` and
-//! `Replica::step`, is taken once for each pair of a local state and an event, however many global states it occurs
-//! in.
+//! replica at any time, any number of times or never: loss, duplication, delay and reordering at once.
+//! Whatever Byzantine replicas could have sent is derived from that set ([`crate::adversary`]). So a global
+//! state is the states of the correct replicas and the set of messages sent; since each has signed its own,
+//! that is one word for each replica, which names its local state together with what it has sent. A step of
+//! the real code, `verify` and `Replica::step`, is taken once for each pair of a local state and an event,
+//! however many global states it occurs in.
 //!
-//! Every client has one request. It is a message like any other, on the network from the start: a replica may hear of it
-//! at any time or never, before or after those of others. Or the clients are part of the world, and send it, and
-//! replies are messages too ([`clients`]). The progress timer of a replica may fire at any time, whatever it has been set to, until the highest view is reached.
+//! Every client has one request. It is a message like any other, on the network from the start: a replica may
+//! hear of it at any time or never, before or after those of others. Or the clients are part of the world,
+//! and send it, and replies are messages too ([`clients`]). The progress timer of a replica may fire at any
+//! time, whatever it has been set to, until the highest view is reached.
 //!
 //! What is left out, and why nothing is lost by it:
-//! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is on the network already, or
-//!   is a proof that anybody can put together of what is: a condition that every run checks (`resent`).
+//! - STATUS and FETCH ask for retransmission. What they make a correct replica send again is on the network
+//!   already, or is a proof that anybody can put together of what is: a condition that every run checks
+//!   (`resent`).
 //! - REPLYs, unless the clients are part of the world: what they say is in the histories.
 
 mod agents;
 mod behaviours;
+mod binding;
 pub mod clients;
 mod config;
 mod count;
@@ -36,7 +39,7 @@ mod words;
 
 pub use words::in_words;
 
-pub use agents::{Agent, AgentId, Agents, Facts};
+pub use agents::{Agent, AgentId, AgentInfo, Agents};
 pub use behaviours::Behaviour;
 pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
@@ -59,6 +62,6 @@ pub struct Modelled;
 
 impl Bundle for Modelled {
     type Crypto = Symbolic;
-    type Service = crate::journal::Journal;
+    type Service = crate::ledger::Ledger;
     type Rules = Rulebook;
 }

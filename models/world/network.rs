@@ -1,9 +1,10 @@
-//! What can be delivered: for each subject, what correct replicas have sent about it and what the adversary makes
-//! of everything sent.
+//! What can be delivered: for each subject, what correct replicas have sent about it and what the adversary
+//! makes of everything sent.
 //!
-//! What is available about a subject depends on what has been sent that it rests on ([`Adversary::rests_on`]), and, for
-//! VIEW-CHANGEs and NEW-VIEWs, on which certificates the adversary can put together. So a replica's messages are split
-//! accordingly, each part is named once, and the messages available are worked out once for each combination of parts.
+//! What is available about a subject depends on what has been sent that it rests on
+//! ([`Adversary::rests_on`]), and, for VIEW-CHANGEs and NEW-VIEWs, on which certificates the adversary can
+//! put together. So a replica's messages are split accordingly, each part is named once, and the messages
+//! available are worked out once for each combination of parts.
 
 use super::config::MAX_REPLICAS;
 use super::tables::{MessageId, Tables};
@@ -112,8 +113,8 @@ impl Network {
         self.subjects.iter().copied().zip(self.parts.iter().map(IndexSet::len))
     }
 
-    /// What one replica has sent: for each subject what the messages about it rest on; then what certificates can be
-    /// made of.
+    /// What one replica has sent: for each subject what the messages about it rest on; then what certificates
+    /// can be made of.
     pub fn split(&mut self, tables: &Tables, sent: &[MessageId]) -> Vec<PartId> {
         let subject_of = |id: &MessageId| Subject::of(tables.message(*id));
         let mut parts = Vec::new();

@@ -1,27 +1,32 @@
 //! What STATUS and FETCH make correct replicas send again: nothing new, so worlds leave them out.
 //!
-//! That is a condition of every run, *resending*: whatever a STATUS or a FETCH says, and when the status timer fires, a
-//! replica stays as it is and sends nothing but
+//! That is a condition of every run, *resending*: whatever a STATUS or a FETCH says, and when the status
+//! timer fires, a replica stays as it is and sends nothing but
 //!
-//! - what it has signed and sent before, by itself or in an `O`: anybody can take a PRE-PREPARE out of a NEW-VIEW and put
-//!   the batch to it, and the adversary does;
-//! - what others have signed, or nobody: batches, blocks, the requests in them. Signatures cannot be made up, so it has
-//!   received that, or what it was part of, and some state of the run has it on the network;
-//! - proofs that a checkpoint is stable: anybody can put them together from the CHECKPOINTs, which are on the network.
+//! - what it has signed and sent before, by itself or in an `O`: anybody can take a PRE-PREPARE out of a
+//!   NEW-VIEW and put the batch to it, and the adversary does;
+//! - what others have signed, or nobody: batches, blocks, the requests in them. Signatures cannot be made up,
+//!   so it has received that, or what it was part of, and some state of the run has it on the network;
+//! - proofs that a checkpoint is stable: anybody can put them together from the CHECKPOINTs, which are on the
+//!   network.
 //!
-//! Every combination of what a STATUS can say within the bounds of the world, and one view beyond, is tried in every local
-//! state that a run keeps or passes through where receipts are waited for; and, where the local systems are walked, at
-//! everything that a replica can become ([`crate::lazy`]).
+//! Every combination of what a STATUS can say within the bounds of the world and one view beyond is tried in
+//! one other replica's name, with one sequence number beyond as the last checkpoint or execution where it
+//! names no slots; every view that it can be in and leave for in every other's name; and every REPLY, which
+//! is for clients and for no replica: in every local state that a run keeps or passes through where receipts
+//! are waited for; and, where the local systems are walked, at everything that a replica can become
+//! ([`crate::lazy`]).
 
+use super::config::WorldConfig;
 use super::explored::World;
 use super::tables::{LocalId, Mark, MessageId, Tables};
 use crate::crypto::Symbolic;
 use crate::lazy::{Conditions, Watch};
 use pbft::crypto::{Crypto as _, Verified};
-use pbft::message::{Fetch, Message, Status, Wanted};
+use pbft::message::{Fetch, Message, Reply, Status, Wanted};
 use pbft::replica::verify::verify;
 use pbft::replica::{Effects, Event, Timer};
-use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use pbft::types::{ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -44,8 +49,8 @@ impl Inquiry {
         Inquiry { questions, available: world.network.ever_available(), asked: BTreeSet::new() }
     }
 
-    /// Checks the condition in a local state of the correct replica at this position, which has sent `sent`, and more that
-    /// `is_over`.
+    /// Checks the condition in a local state of the correct replica at this position, which has sent `sent`,
+    /// and more that `is_over`.
     pub(crate) fn check(
         &mut self,
         world: &World,
@@ -106,8 +111,8 @@ impl Inquiry {
     }
 }
 
-/// Whether a message is one of those that this replica has `sent`, is carried by one, is a proof, or is somebody else's and
-/// `available`.
+/// Whether a message is one of those that this replica has `sent`, is carried by one, is a proof, or is
+/// somebody else's and `available`.
 pub(crate) fn is_old(
     tables: &Tables,
     message: &Message<Symbolic>,
@@ -161,11 +166,11 @@ fn carries(new_view: &Message<Symbolic>, proposal: &Message<Symbolic>) -> bool {
     }
 }
 
-/// Everything that can be asked of a replica: the status timer, every STATUS, and a FETCH for everything there is.
+/// Everything that can be asked of a replica: the status timer, every STATUS, and a FETCH for everything
+/// there is.
 pub(crate) fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic>> {
     let cluster = world.config().cluster;
-    let other = cluster.replicas().find(|&other| other != replica).unwrap_or(replica);
-    let by = world.tables.setup(other);
+    let others: Vec<ReplicaId> = cluster.replicas().filter(|&other| other != replica).collect();
     let verified = |message| -> Option<Verified<Message<Symbolic>>> {
         verify(world.tables.setup(replica), message).ok()
     };
@@ -175,16 +180,40 @@ pub(crate) fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic
         _ => None,
     });
     let wanted: BTreeSet<Wanted> = wanted.chain([Wanted::Batch(Digest::NULL)]).collect();
-    let fetches = wanted.into_iter().map(|what| Message::Fetch(by.sign(Fetch { what, replica: other })));
-    let statuses = statuses(world, other).into_iter().map(|status| Message::Status(by.sign(status)));
-    let asked = fetches.chain(statuses).filter_map(verified).map(Event::Message);
-    asked.chain([Event::Timeout(Timer::Status)]).collect()
+    let mut asked = Vec::new();
+    for (place, &other) in others.iter().enumerate() {
+        let by = world.tables.setup(other);
+        let fetches = wanted.iter().map(|&what| Message::Fetch(by.sign(Fetch { what, replica: other })));
+        // Whatever a STATUS says is said in one name, and each view in every name.
+        let statuses = statuses(world, other, place == 0);
+        let statuses = statuses.into_iter().map(|status| Message::Status(by.sign(status)));
+        let replies = replies(world, other).into_iter().map(|reply| Message::Reply(by.sign(reply)));
+        asked.extend(fetches.chain(statuses).chain(replies).filter_map(verified).map(Event::Message));
+    }
+    asked.push(Event::Timeout(Timer::Status));
+    asked
 }
 
-fn statuses(world: &World, replica: ReplicaId) -> Vec<Status> {
+/// REPLYs to every client, of timestamps around those of its request, in every view.
+fn replies(world: &World, replica: ReplicaId) -> Vec<Reply> {
+    let mut all = Vec::new();
+    for client in (0..world.config().requests).map(ClientId) {
+        for timestamp in (0..=2).map(Timestamp) {
+            for view in (0..=world.config().max_view.0).map(View) {
+                let result = WorldConfig::operation(client);
+                all.push(Reply { view, timestamp, client, replica, result });
+            }
+        }
+    }
+    all
+}
+
+/// Everything that a STATUS can say within the bounds, numbers one beyond where it names no slots; or, unless
+/// it is to be `whole`, every view alone.
+fn statuses(world: &World, replica: ReplicaId, whole: bool) -> Vec<Status> {
     let (max_view, max_seq) = (world.config().max_view, world.config().max_seq);
     let views = || (0..=max_view.0 + 1).map(View);
-    let numbers = || (0..=max_seq.0).map(SeqNo);
+    let numbers = || (0..=max_seq.0 + 1).map(SeqNo);
     let lists: Vec<Vec<SeqNo>> = (0..1_u64 << max_seq.0)
         .map(|chosen| (1..=max_seq.0).filter(|n| chosen & (1 << (n - 1)) != 0).map(SeqNo).collect())
         .collect();
@@ -192,7 +221,13 @@ fn statuses(world: &World, replica: ReplicaId) -> Vec<Status> {
     for view in views() {
         for leaving in [None].into_iter().chain(views().filter(|&to| to > view).map(Some)) {
             for (stable, executed) in numbers().flat_map(|stable| numbers().map(move |n| (stable, n))) {
-                for pre_prepared in &lists {
+                let is_beyond = stable.max(executed) > max_seq;
+                let is_short = is_beyond || !whole;
+                if !whole && (stable, executed) != (SeqNo(0), SeqNo(0)) {
+                    continue;
+                }
+                let lists = if is_short { &lists[..1] } else { &lists[..] };
+                for pre_prepared in lists {
                     all.extend(lists.iter().map(|prepared| Status {
                         view,
                         leaving,

@@ -108,8 +108,8 @@ fn index(of: usize) -> u32 {
 }
 
 impl Tables {
-    /// Empty tables for a world with these bounds. Messages about sequence numbers above the highest are not part
-    /// of the world.
+    /// Empty tables for a world with these bounds. Messages about sequence numbers above the highest are not
+    /// part of the world.
     pub fn new(config: &WorldConfig, merge_new_views: bool) -> Self {
         Tables {
             setups: config.setups(),
@@ -252,8 +252,8 @@ impl Tables {
         Step { to: self.add_local(local), sends }
     }
 
-    /// Takes a step: the real code, `verify` and `Replica::step`, runs the first time only. Nothing happens if a
-    /// message does not verify.
+    /// Takes a step: the real code, `verify` and `Replica::step`, runs the first time only. Nothing happens
+    /// if a message does not verify.
     pub fn step(&mut self, node: impl Into<Principal>, from: LocalId, input: Input) -> Step {
         match node.into() {
             Principal::Replica(replica) => self.step_replica(replica, from, input),
@@ -307,7 +307,8 @@ impl Tables {
         &self.setups[usize::from(replica.0)]
     }
 
-    /// Records the facts, and names the messages that are part of the world. `views` are those of before the step.
+    /// Records the facts, and names the messages that are part of the world. `views` are those of before the
+    /// step.
     fn settle(
         &mut self,
         local: &mut Local,
@@ -371,8 +372,8 @@ impl Tables {
     }
 }
 
-/// A vote inside of the window: it only tells how a state was reached, and no property needs it once it is checked
-/// here.
+/// A vote inside of the window: it only tells how a state was reached, and no property needs it once it is
+/// checked here.
 fn is_unobserved(local: &Local, fact: &Fact, window: u64) -> bool {
     let h = local.history.h();
     match fact {
@@ -381,8 +382,8 @@ fn is_unobserved(local: &Local, fact: &Fact, window: u64) -> bool {
     }
 }
 
-/// Messages that are not part of a world: see the module above. Without client actors requests are on the network
-/// from the start.
+/// Messages that are not part of a world: see the module above. Without client actors requests are on the
+/// network from the start.
 pub(super) fn is_left_out(message: &Message<Symbolic>, with_clients: bool) -> bool {
     match message {
         Message::Status(_) | Message::Fetch(_) => true,

@@ -1,11 +1,12 @@
 //! Views left: judged when they are left, and recorded only where something contradicts them.
 //!
-//! Whether a replica left for a view by way of the views in between or at once multiplies states, and of all that
-//! [`ViewMonotonic`](pbft_properties::ViewMonotonic) needs no more than two numbers to judge what comes next: the view
-//! entered last, and the highest left for. A replica knows both, and is believed as long as what it knows after each
-//! step is what follows from what it knew before and from what it reports of the step. So each step is judged when it
-//! is taken. What breaks the rules is recorded, with what it contradicts. And when a replica forgets or invents a view,
-//! what it should know is recorded instead, and from there on the record counts.
+//! Whether a replica left for a view by way of the views in between or at once multiplies states, and of all
+//! that [`ViewMonotonic`](pbft_properties::ViewMonotonic) needs no more than two numbers to judge what comes
+//! next: the view entered last, and the highest left for. A replica knows both, and is believed as long as
+//! what it knows after each step is what follows from what it knew before and from what it reports of the
+//! step. So each step is judged when it is taken. What breaks the rules is recorded, with what it
+//! contradicts. And when a replica forgets or invents a view, what it should know is recorded instead, and
+//! from there on the record counts.
 
 use crate::world::Modelled;
 use pbft::replica::{Fact, Replica};
@@ -101,7 +102,7 @@ fn recorded(history: &History) -> View {
 mod tests {
     use super::*;
     use crate::crypto::Symbolic;
-    use crate::journal::Journal;
+    use crate::ledger::Ledger;
     use pbft::parameters::Parameters;
     use pbft::types::{Cluster, ReplicaId};
     use pbft_properties::{Catalogue, Property, Snapshot, ViewMonotonic};
@@ -152,7 +153,7 @@ mod tests {
         let snapshot = Snapshot {
             cluster: Cluster::new(4, 1),
             parameters: Parameters::default(),
-            genesis: &Journal::default(),
+            genesis: &Ledger::default(),
             replicas: &[(ReplicaId(1), history)].into(),
             authentic: &BTreeSet::new(),
             catalogue: &Catalogue::new::<Symbolic>(),

@@ -1,8 +1,8 @@
 //! What has been seen to happen in a world, and what must have been if its bounds are to mean anything.
 //!
-//! That nothing is violated says little where little happens: a world with views up to 2 in which no view change
-//! completes is a world of one view. So every bound calls for its witnesses ([`Witness::needed`]), and without
-//! one of them there is no verdict.
+//! That nothing is violated says little where little happens: a world with views up to 2 in which no view
+//! change completes is a world of one view. So every bound calls for its witnesses ([`Witness::needed`]), and
+//! without one of them there is no verdict.
 
 use super::config::{Clients, WorldConfig};
 use pbft::types::{ClientId, Digest, ReplicaId, SeqNo, View};

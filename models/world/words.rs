@@ -4,7 +4,8 @@ use super::config::WorldConfig;
 use super::explored::{State, World};
 use super::tables::MessageId;
 use crate::crypto::Symbolic;
-use pbft::message::{Message, Reply};
+use crate::words::{in_short, name};
+use pbft::message::Message;
 use pbft::types::{ClientId, Principal, ReplicaId};
 use pbft_properties::History;
 
@@ -59,50 +60,22 @@ impl World {
 
 /// What happens at a node in words: these deliveries, or a time-out if there are none.
 pub fn in_words(node: impl Into<Principal>, messages: &[Message<Symbolic>], config: &WorldConfig) -> String {
-    let names: Vec<String> = messages.iter().map(|message| in_short(message, config)).collect();
-    let node = match node.into() {
-        Principal::Replica(replica) => format!("r{}", replica.0),
-        Principal::Client(client) => format!("c{}", client.0),
-    };
+    let names: Vec<String> = messages.iter().map(|message| signed(message, config)).collect();
+    let node = name(node.into());
     match messages {
         [] => format!("{node} times out"),
         _ => format!("{} -> {node}", names.join(" + ")),
     }
 }
 
-/// A message as a trace names it.
-fn in_short(message: &Message<Symbolic>, config: &WorldConfig) -> String {
-    let vote = |view: pbft::types::View, n: pbft::types::SeqNo, digest: pbft::types::Digest| {
-        format!(" v{} n{} {digest:?}", view.0, n.0)
-    };
-    let (slot, signer) = match message {
-        Message::PrePrepare(m, _) => (vote(m.content.view, m.content.n, m.content.digest), Some(m.signer)),
-        Message::Prepare(m) => (vote(m.content.view, m.content.n, m.content.digest), Some(m.signer)),
-        Message::Commit(m) => (vote(m.content.view, m.content.n, m.content.digest), Some(m.signer)),
-        Message::Checkpoint(m) => (format!(" n{} {:?}", m.content.n.0, m.content.digest), Some(m.signer)),
-        Message::Stable(m) => (format!(" n{} {:?}", m.n.0, m.digest), None),
-        Message::ViewChange(m) => {
-            let p = m.content.prepared.iter().map(|c| format!("v{} n{} {:?}", c.view.0, c.n.0, c.digest));
-            let p = p.collect::<Vec<_>>().join(", ");
-            (format!(" v{} h{} P={{{p}}}", m.content.view.0, m.content.n.0), Some(m.signer))
+/// A message with its signer, and whether that is Byzantine.
+fn signed(message: &Message<Symbolic>, config: &WorldConfig) -> String {
+    let what = in_short(message, &|digest| format!("{digest:?}"));
+    match message.signer() {
+        Some(Principal::Replica(r)) if config.byzantine.contains(&r) => {
+            format!("r{} (Byzantine): {what}", r.0)
         }
-        Message::NewView(m) => {
-            let o =
-                m.content.pre_prepares.iter().map(|e| format!("n{} {:?}", e.content.n.0, e.content.digest));
-            let o = o.collect::<Vec<_>>().join(", ");
-            (format!(" v{} O={{{o}}}", m.content.view.0), Some(m.signer))
-        }
-        Message::Request(m) => (format!(" c{} t{}", m.content.client.0, m.content.timestamp.0), None),
-        Message::Reply(m) => {
-            let Reply { view, timestamp, client, result, .. } = &m.content;
-            (format!(" v{} c{} t{} {result:?}", view.0, client.0, timestamp.0), Some(m.signer))
-        }
-        _ => (String::new(), None),
-    };
-    let who = match signer {
-        Some(Principal::Replica(r)) if config.byzantine.contains(&r) => format!("r{} (Byzantine): ", r.0),
-        Some(Principal::Replica(r)) => format!("r{}: ", r.0),
-        _ => String::new(),
-    };
-    format!("{who}{}{slot}", message.name())
+        Some(signer @ Principal::Replica(_)) => format!("{}: {what}", name(signer)),
+        _ => what,
+    }
 }

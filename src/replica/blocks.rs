@@ -56,8 +56,8 @@ struct Earlier<'a> {
 }
 
 impl<'a> Earlier<'a> {
-    /// The leaves of a chunk, if it is the same allocation as one of the earlier tree. Chunks are asked for in order, so it is
-    /// mostly the next one.
+    /// The leaves of a chunk, if it is the same allocation as one of the earlier tree. Chunks are asked for
+    /// in order, so it is mostly the next one.
     fn leaves(&mut self, chunk: &Bytes) -> Option<&'a [Digest]> {
         let chunks = &self.tree.chunks;
         let is_next = chunks.get(self.next).is_some_and(|(known, _)| known.same_allocation(chunk));
@@ -78,7 +78,8 @@ impl<'a> Earlier<'a> {
 }
 
 impl Tree {
-    /// The tree over `chunks`. Chunks that are the same allocation as one of `previous` are not digested again.
+    /// The tree over `chunks`. Chunks that are the same allocation as one of `previous` are not digested
+    /// again.
     pub fn build<C: Crypto>(chunks: &[Bytes], previous: Option<&Tree>) -> Self {
         let mut earlier = previous.map(|tree| Earlier { tree, next: 0, places: None });
         let mut level = Vec::new();
@@ -151,7 +152,8 @@ pub(crate) fn children(block: &[u8]) -> Result<Vec<Digest>, NotATree> {
     }
 }
 
-/// The tree under `root`, if `blocks` holds every block of it. Nothing is digested: each block was when it arrived.
+/// The tree under `root`, if `blocks` holds every block of it. Nothing is digested: each block was when it
+/// arrived.
 ///
 /// # Errors
 /// If a block is missing or is no block, or the tree is too deep.

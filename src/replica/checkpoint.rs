@@ -114,7 +114,8 @@ impl<B: Bundle> Replica<B> {
         if setup.rules.low_water_mark(n, self.watermarks(setup)) { Ok(()) } else { Err(Rejection::Duplicate) }
     }
 
-    /// Handles the proof of a stable checkpoint, sent to who is behind (OSDI'99 §4.3 leaves it open). It is taken if
+    /// Handles the proof of a stable checkpoint, sent to who is behind (OSDI'99 §4.3 leaves it open). It is
+    /// taken if
     /// - its votes prove it: [`verify`](super::verify::verify) (`checkpoint_proof`);
     /// - it is above h: `check_stable` (`low_water_mark`).
     ///

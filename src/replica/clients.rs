@@ -63,7 +63,8 @@ impl<B: Bundle> Replica<B> {
     /// Handles a REQUEST. OSDI'99 §4.1: if it is
     /// - not its client's: [`verify`](super::verify::verify) drops it (`request_authentic`);
     /// - executed already, by its timestamp: the last reply is sent again: `answer_again`;
-    /// - new, at a backup: it is relayed to the primary: here; and the progress timer runs for it (§4.4: `timer_reason`);
+    /// - new, at a backup: it is relayed to the primary: here; and the progress timer runs for it (§4.4:
+    ///   `timer_reason`);
     /// - new, at the primary: it is queued and proposed: `enqueue`, `propose` (§4.2).
     pub(super) fn on_request(
         &mut self,
@@ -147,8 +148,9 @@ impl<B: Bundle> Replica<B> {
         prepared.max(self.durable.h())
     }
 
-    /// Handles a read-only REQUEST. OSDI'99 §5.1: it is answered from the state once everything that had prepared when it
-    /// came has executed (`reads_wait_for_prepared`); the service says whether it is read-only.
+    /// Handles a read-only REQUEST. OSDI'99 §5.1: it is answered from the state once everything that had
+    /// prepared when it came has executed (`reads_wait_for_prepared`); the service says whether it is
+    /// read-only.
     fn on_read(
         &mut self,
         setup: &Setup<B>,

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Digests kept for one sequence number from views since left. Another Byzantine primary, and so a view change,
-/// is needed for each, and the oldest goes first.
+/// Digests kept for one sequence number from views since left. Another Byzantine primary, and so a view
+/// change, is needed for each, and the oldest goes first.
 const MAX_SUPERSEDED: usize = 8;
 
 /// The state after executing `n`, in the form in which it is digested and transferred.
@@ -54,9 +54,9 @@ pub enum Record<C: Crypto> {
 type LastNewView<C> = Option<Arc<Signed<NewView<C>, C>>>;
 
 /// The durable part of a replica's state. A host that keeps records rebuilds it from `Durable::default()` by
-/// [`apply`](Durable::apply), in order; the snapshot of the initial state, which no record stands for, is made
-/// when the replica starts. Bounded: everything lies in the window `(h, H]`, or between the
-/// snapshot and the last executed batch, which are less than a window apart once the state is fetched.
+/// [`apply`](Durable::apply), in order; the snapshot of the initial state, which no record stands for, is
+/// made when the replica starts. Bounded: everything lies in the window `(h, H]`, or between the snapshot and
+/// the last executed batch, which are less than a window apart once the state is fetched.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Durable<C: Crypto> {

@@ -168,8 +168,8 @@ pub enum Effect<C: Crypto> {
     Persist(Record<C>),
     /// May be lost, duplicated, delayed or reordered.
     Send(Destination, Message<C>),
-    /// Starts the timer, or restarts it if it runs. One `Progress` timer runs at a time; the expiry of the one it
-    /// replaces must be thrown away.
+    /// Starts the timer, or restarts it if it runs. One `Progress` timer runs at a time; the expiry of the
+    /// one it replaces must be thrown away.
     SetTimer(Timer),
     /// Stops the `Progress` timer. An expiry that is already queued must be thrown away.
     CancelProgressTimer,

@@ -11,7 +11,8 @@ pub struct BrokenInvariant(String);
 impl<B: Bundle> Replica<B> {
     /// Checks what a restart would check of the durable state, and the bound of every collection.
     ///
-    /// It costs as much as there is to look at, so hosts call it in debug builds only. States of mutants may break it.
+    /// It costs as much as there is to look at, so hosts call it in debug builds only. States of mutants may
+    /// break it.
     ///
     /// # Errors
     /// The first invariant that does not hold.

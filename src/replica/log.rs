@@ -19,8 +19,8 @@ pub(super) struct Vote<C: Crypto> {
 
 /// Logs a vote. The first of a sender counts; a second, equal or not, changes nothing.
 ///
-/// One sender has at most one vote for each number in the window and view that is accepted, so the log is bounded. Without
-/// that rule it has at most `bound`.
+/// One sender has at most one vote for each number in the window and view that is accepted, so the log is
+/// bounded. Without that rule it has at most `bound`.
 pub(super) fn add_vote<C: Crypto, R: Rules, const PART: u8>(
     votes: &mut Votes<C, PART>,
     voted: Voted,
@@ -48,8 +48,8 @@ pub(super) fn add_own_vote<C: Crypto, R: Rules, const PART: u8>(
 }
 
 impl<B: Bundle> Replica<B> {
-    /// The most messages kept of one sender for one thing, where a rule is off and it may send several: one more makes no
-    /// quorum that fewer do not make.
+    /// The most messages kept of one sender for one thing, where a rule is off and it may send several: one
+    /// more makes no quorum that fewer do not make.
     pub(super) fn repeats_bound(setup: &Setup<B>) -> usize {
         setup.cluster.quorum()
     }

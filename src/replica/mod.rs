@@ -27,8 +27,8 @@
 //!
 //! # Transitions
 //!
-//! Guards are rules by their names in [`Rules`], beside plain comparisons; [`verify::verify`] has checked the rest.
-//! Every step may also start or stop the progress timer.
+//! Guards are rules by their names in [`Rules`], beside plain comparisons; [`verify::verify`] has checked the
+//! rest. Every step may also start or stop the progress timer.
 //!
 //! | event | guards | record | sends | fact |
 //! |---|---|---|---|---|
@@ -82,7 +82,7 @@ pub use invariants::BrokenInvariant;
 pub use new_view::compute_o;
 #[doc(hidden)]
 pub use parts::Receipt;
-pub use restore::RestoreError;
+pub use restore::StartRefusal;
 #[doc(hidden)]
 pub use subject::Subject;
 
@@ -361,8 +361,8 @@ impl<B: Bundle> Replica<B> {
         self.requests.pool.len()
     }
 
-    /// Whether something is to happen that others take part in: a request or a proposal waits to execute, or a view to
-    /// begin.
+    /// Whether something is to happen that others take part in: a request or a proposal waits to execute, or
+    /// a view to begin.
     pub fn awaits_progress(&self) -> bool {
         let next = (self.view(), self.last_executed().next());
         let proposed = self.durable.log.range(next..=(self.view(), SeqNo(u64::MAX))).next().is_some();

@@ -100,12 +100,13 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// Handles a NEW-VIEW at a backup. OSDI'99 §4.4: it is accepted if
-    /// - it is signed by the primary of v + 1, the VIEW-CHANGEs in V are valid for v + 1, and O is what V determines:
-    ///   [`verify`](super::verify::verify) (`only_primary_proposes`, `view_change_quorum`, `distinct_view_changes`,
-    ///   `view_changes_match_view`, `backups_recompute_o`);
+    /// - it is signed by the primary of v + 1, the VIEW-CHANGEs in V are valid for v + 1, and O is what V
+    ///   determines: [`verify`](super::verify::verify) (`only_primary_proposes`, `view_change_quorum`,
+    ///   `distinct_view_changes`, `view_changes_match_view`, `backups_recompute_o`);
     /// - the view may still be entered: `check_new_view` (`view_increases`, `first_new_view_wins`).
     ///
-    /// It then enters the view: min-s becomes stable, O is the log, and it sends PREPARE for each entry: `enter`.
+    /// It then enters the view: min-s becomes stable, O is the log, and it sends PREPARE for each entry:
+    /// `enter`.
     pub(super) fn on_new_view(
         &mut self,
         setup: &Setup<B>,

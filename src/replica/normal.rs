@@ -19,8 +19,9 @@ impl<B: Bundle> Replica<B> {
 
     /// Proposes queued requests while the window and the batches in flight leave room.
     ///
-    /// Deviation: while a batch is in flight, only a full one joins it (the rule of Nagle, RFC 896): the votes for a batch cost
-    /// the same whatever it holds. Source: the bound on protocol instances in flight of Castro's thesis, §5.1.4.
+    /// Deviation: while a batch is in flight, only a full one joins it (the rule of Nagle, RFC 896): the
+    /// votes for a batch cost the same whatever it holds. Source: the bound on protocol instances in flight
+    /// of Castro's thesis, §5.1.4.
     pub(super) fn propose(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
         while self.is_primary(setup) && self.is_active(setup) && !self.requests.queue.is_empty() {
             let n = self.next_n();
@@ -103,7 +104,8 @@ impl<B: Bundle> Replica<B> {
 
     /// Handles a PRE-PREPARE at a backup. OSDI'99 §4.2: it accepts one if
     /// - the signatures of the request and of the PRE-PREPARE are right, and d is the digest of m:
-    ///   [`verify`](super::verify::verify), with `only_primary_proposes`, `request_authentic` and `digest_names_batch`;
+    ///   [`verify`](super::verify::verify), with `only_primary_proposes`, `request_authentic` and
+    ///   `digest_names_batch`;
     /// - it is in view v, and has not left it: `check_slot` (`leave_old_view`, `stop_after_view_change`);
     /// - it has accepted no other digest for v and n: here (`first_pre_prepare_wins`);
     /// - n is between h and H: `check_slot` (`low_water_mark`, `high_water_mark`).
@@ -161,7 +163,8 @@ impl<B: Bundle> Replica<B> {
     /// Handles a PREPARE. OSDI'99 §4.2: it is logged if
     /// - its signature is right: [`verify`](super::verify::verify) (`signer_is_sender`, `members_only`);
     /// - its view is the replica's, and n is between h and H: `check_slot`;
-    /// - it is a backup's: here (`primary_does_not_prepare`), and the sender's first: `add_vote` (`one_vote_per_sender`).
+    /// - it is a backup's: here (`primary_does_not_prepare`), and the sender's first: `add_vote`
+    ///   (`one_vote_per_sender`).
     ///
     /// `prepared` may have become true: `try_prepared` makes the certificate and sends COMMIT.
     pub(super) fn on_prepare(
@@ -184,8 +187,9 @@ impl<B: Bundle> Replica<B> {
         Ok(())
     }
 
-    /// Makes the certificate and sends COMMIT as soon as `prepared(m, v, n, i)` holds. Not once VIEW-CHANGE has been
-    /// sent, though a batch that was missing may still arrive: what prepared then would be in no `P`.
+    /// Makes the certificate and sends COMMIT as soon as `prepared(m, v, n, i)` holds. Not once VIEW-CHANGE
+    /// has been sent, though a batch that was missing may still arrive: what prepared then would be in no
+    /// `P`.
     pub(super) fn try_prepared(
         &mut self,
         setup: &Setup<B>,
@@ -291,9 +295,9 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Handles a batch by itself, fetched because a new view names it (not in the paper). It is taken if an accepted
-    /// PRE-PREPARE lacks it: here. Its requests' signatures and its size: [`verify`](super::verify::verify). What it was
-    /// accepted for may then be prepared.
+    /// Handles a batch by itself, fetched because a new view names it (not in the paper). It is taken if an
+    /// accepted PRE-PREPARE lacks it: here. Its requests' signatures and its size:
+    /// [`verify`](super::verify::verify). What it was accepted for may then be prepared.
     pub(super) fn on_batch(
         &mut self,
         setup: &Setup<B>,
@@ -309,8 +313,8 @@ impl<B: Bundle> Replica<B> {
         Ok(())
     }
 
-    /// A batch is here: it may be all that was missing, under whichever sequence numbers it was accepted. (A new view
-    /// may carry a batch over that this replica lacks, and its primary propose it once more.)
+    /// A batch is here: it may be all that was missing, under whichever sequence numbers it was accepted. (A
+    /// new view may carry a batch over that this replica lacks, and its primary propose it once more.)
     fn try_prepared_with(&mut self, setup: &Setup<B>, digest: Digest, effects: &mut Effects<B::Crypto>) {
         let named: Vec<(View, SeqNo)> = (self.durable.log.iter())
             .filter(|(_, signed)| signed.content.digest == digest)

@@ -1,8 +1,8 @@
 //! The part of a replica's state that its future depends on, when whatever was sent can arrive again.
 //!
 //! An exploration in which the network remembers everything may forget, at a replica, what the network can
-//! deliver again, and what no rule reads any more. Nothing here takes part in the protocol: it is here because it
-//! needs to see the state, and a model checks on every state that it changes nothing
+//! deliver again, and what no rule reads any more. Nothing here takes part in the protocol: it is here
+//! because it needs to see the state, and a model checks on every state that it changes nothing
 //! (`normal_form(step(s, e)) = normal_form(step(normal_form(s), e))`, with the same messages and facts).
 
 use super::{Bundle, Replica, Requests, Setup};
@@ -15,9 +15,9 @@ use std::sync::Arc;
 impl<B: Bundle> Replica<B> {
     /// This state without dead parts: what no step reads again, whatever arrives.
     ///
-    /// Dead are the last NEW-VIEW, which serves retransmission only, what only the time-outs depend on, whom to ask
-    /// for the state being fetched, and, between two views, the votes of the old one and what was queued and proposed
-    /// in it.
+    /// Dead are the last NEW-VIEW, which serves retransmission only, what only the time-outs depend on, whom
+    /// to ask for the state being fetched, and, between two views, the votes of the old one and what was
+    /// queued and proposed in it.
     pub fn without_dead_state(&self, setup: &Setup<B>) -> Self {
         let mut alive = self.clone();
         alive.durable.new_view.set(None);
@@ -35,8 +35,8 @@ impl<B: Bundle> Replica<B> {
         alive
     }
 
-    /// This state without receipts: requests that wait, votes, checkpoints and view changes of others, and blocks of
-    /// state, that have not yet made anything happen, and can arrive again.
+    /// This state without receipts: requests that wait, votes, checkpoints and view changes of others, and
+    /// blocks of state, that have not yet made anything happen, and can arrive again.
     pub fn without_receipts(&self, setup: &Setup<B>) -> Self {
         let mut bare = self.clone();
         bare.forget_votes(|voted, _| voted.replica == setup.id);
@@ -48,8 +48,8 @@ impl<B: Bundle> Replica<B> {
         bare
     }
 
-    /// This state when nothing more happens in the view that it is in, or has left: what was logged and voted in that
-    /// view is over.
+    /// This state when nothing more happens in the view that it is in, or has left: what was logged and voted
+    /// in that view is over.
     pub fn without_finished_view(&self) -> Self {
         let mut over = self.clone();
         over.forget_votes(|_, _| false);
@@ -58,12 +58,12 @@ impl<B: Bundle> Replica<B> {
         over
     }
 
-    /// This state without what matters to a future primary only, unless it will be one (`proposes_again`), and with
-    /// the batches it has in a form that does not say where they come from.
+    /// This state without what matters to a future primary only, unless it will be one (`proposes_again`),
+    /// and with the batches it has in a form that does not say where they come from.
     ///
     /// A new primary proposes no second time what it carries over, if it has the batch (`requeue`); all that
-    /// `superseded` does is to keep batches. Everybody else can fetch a batch when a new view names it, and what it
-    /// knows of requests is for its timer only.
+    /// `superseded` does is to keep batches. Everybody else can fetch a batch when a new view names it, and
+    /// what it knows of requests is for its timer only.
     pub fn without_spare_batches(&self, setup: &Setup<B>, proposes_again: bool) -> Self {
         let mut bare = self.clone();
         bare.durable.superseded.clear();
@@ -81,7 +81,8 @@ impl<B: Bundle> Replica<B> {
         bare
     }
 
-    /// This state, between two views, when only the target of the VIEW-CHANGE sent matters and not what was left.
+    /// This state, between two views, when only the target of the VIEW-CHANGE sent matters and not what was
+    /// left.
     pub fn without_view_left(&self) -> Self {
         let mut left = self.clone();
         if let Some(target) = left.durable.leaving() {
@@ -90,8 +91,8 @@ impl<B: Bundle> Replica<B> {
         left
     }
 
-    /// This state when no VIEW-CHANGE will be sent or counted any more: certificates of views before the current
-    /// one, and what the VIEW-CHANGE sent says, are over.
+    /// This state when no VIEW-CHANGE will be sent or counted any more: certificates of views before the
+    /// current one, and what the VIEW-CHANGE sent says, are over.
     pub fn without_old_certificates(&self, setup: &Setup<B>) -> Self {
         let mut last = self.clone();
         let view = last.durable.leaving().unwrap_or(last.view());

@@ -1,15 +1,16 @@
-//! What a step looks at of what has been received: noted, so that whoever explores a replica can tell what the step depends on.
+//! What a step looks at of what has been received: noted, so that whoever explores a replica can tell what
+//! the step depends on.
 //!
-//! A step is a function of the state and the event. What has been received lies in *cells*, one for each sender, number and
-//! view. If a step is taken on a state and looks at some cells only, it does the same on every state that differs in the
-//! other cells alone: that is no belief about the code, it is what the step did. An exploration that walks all mixtures of what
-//! can be received rests on it, and nothing else does: a note changes nothing that a replica does, and none is made unless
-//! somebody [watches](watch) the thread.
+//! A step is a function of the state and the event. What has been received lies in *cells*, one for each
+//! sender, number and view. If a step is taken on a state and looks at some cells only, it does the same on
+//! every state that differs in the other cells alone: that is no belief about the code, it is what the step
+//! did. An exploration that walks all mixtures of what can be received rests on it, and nothing else does: a
+//! note changes nothing that a replica does, and none is made unless somebody [watches](watch) the thread.
 //!
-//! [`Received`](super::received::Received) notes looks at single cells, and [`Noted`] those at a part that is one cell. Dropping what
-//! is in a cell, or writing over it, is no look. Nor is what is [done apart](apart) for timers and stores: the type of its
-//! result lets nothing else read it, and it leads to an order to a timer or to a part that serves timers
-//! ([`Part::is_service`]).
+//! [`Received`](super::received::Received) notes looks at single cells, and [`Noted`] those at a part that is
+//! one cell. Dropping what is in a cell, or writing over it, is no look. Nor is what is [done apart](apart)
+//! for timers and stores: the type of its result lets nothing else read it, and it leads to an order to a
+//! timer or to a part that serves timers ([`Part::is_service`]).
 
 use super::{Effect, Effects};
 use crate::crypto::Crypto;
@@ -17,6 +18,7 @@ use crate::types::{Digest, ReplicaId, SeqNo, View};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell as Slot, RefCell};
 use std::cmp::Ordering;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -61,7 +63,8 @@ impl Part {
         Part::NewView,
     ];
 
-    /// Whether it serves timers and retransmission. The others hold what has been received and can be received again.
+    /// Whether it serves timers and retransmission. The others hold what has been received and can be
+    /// received again.
     pub const fn is_service(self) -> bool {
         matches!(self, Part::Awaited | Part::Backoff | Part::NewView)
     }
@@ -145,8 +148,8 @@ thread_local! {
 pub struct Watched {
     /// The looks, in order, and how many cells had been emptied or written over before each.
     pub looks: Vec<(Look, usize)>,
-    /// The cells that were emptied or written over, whatever was in them, in order: what is seen in one afterwards does not tell
-    /// what was in it before.
+    /// The cells that were emptied or written over, whatever was in them, in order: what is seen in one
+    /// afterwards does not tell what was in it before.
     pub dropped: Vec<Cell>,
 }
 
@@ -160,7 +163,8 @@ pub(super) fn note(look: impl FnOnce() -> Look) {
     }
 }
 
-/// Notes that the cells of a part that are not to be kept are emptied or written over, those included that hold nothing now.
+/// Notes that the cells of a part that are not to be kept are emptied or written over, those included that
+/// hold nothing now.
 pub(super) fn note_drops(part: Part, keep: impl Fn(&Cell) -> bool) {
     if WATCHED.get() {
         let cells = CELLS.with_borrow(Rc::clone);
@@ -169,7 +173,8 @@ pub(super) fn note_drops(part: Part, keep: impl Fn(&Cell) -> bool) {
     }
 }
 
-/// What `work` comes to, and what was noted on the way. Of these cells it is noted when they are emptied or written over.
+/// What `work` comes to, and what was noted on the way. Of these cells it is noted when they are emptied or
+/// written over.
 pub fn watch<T>(cells: &Rc<[Cell]>, work: impl FnOnce() -> T) -> (T, Watched) {
     let before = (SEEN.take(), CELLS.replace(cells.clone()));
     let watched = WATCHED.replace(true);
@@ -179,11 +184,13 @@ pub fn watch<T>(cells: &Rc<[Cell]>, work: impl FnOnce() -> T) -> (T, Watched) {
     (result, SEEN.replace(before.0))
 }
 
-/// Something worked out apart. Nothing of it gets out but what [`Apart::order`] and [`Noted::set_apart`] make of it.
+/// Something worked out apart. Nothing of it gets out but what [`Apart::order`] and [`Noted::set_apart`] make
+/// of it.
 #[derive(Clone, Copy)]
 pub struct Apart<T>(T);
 
-/// Works something out for timers and stores, by looks that are not noted. `work` cannot change what it captures.
+/// Works something out for timers and stores, by looks that are not noted. `work` cannot change what it
+/// captures.
 pub(super) fn apart<T>(work: impl Fn() -> T) -> Apart<T> {
     let watched = WATCHED.replace(false);
     let result = work();
@@ -207,9 +214,9 @@ impl<C: Crypto> Apart<Option<Effect<C>>> {
     }
 }
 
-/// A part of the state that is one cell, `PART` of [`Part`]. Reading it, comparing it, changing it and even borrowing it
-/// mutably is a look; writing another value over it is none.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+/// A part of the state that is one cell, `PART` of [`Part`]. Reading it, comparing it, changing it and even
+/// borrowing it mutably is a look; writing another value over it is none.
+#[derive(Clone, Copy, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Noted<T, const PART: u8>(T);
 
@@ -234,6 +241,18 @@ impl<T, const PART: u8> Noted<T, PART> {
     pub(super) fn set_apart(&mut self, value: Apart<T>) {
         const { assert!(part(PART).is_service(), "what is worked out apart is for services alone") };
         self.0 = value.0;
+    }
+}
+
+impl<T: fmt::Debug, const PART: u8> fmt::Debug for Noted<T, PART> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Noted").field(&**self).finish()
+    }
+}
+
+impl<T: Serialize, const PART: u8> Serialize for Noted<T, PART> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
     }
 }
 

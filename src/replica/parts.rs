@@ -5,7 +5,7 @@ use super::received::Key;
 use super::state_transfer::Transfer;
 use super::{Bundle, Replica, Setup, log};
 use crate::crypto::Signed;
-use crate::message::{Checkpoint, Commit, Message, Prepare, Request, ViewChange};
+use crate::message::{Checkpoint, Commit, Message, NewView, Prepare, Request, ViewChange};
 use crate::types::{ClientId, Digest, SeqNo, Timestamp, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
@@ -155,6 +155,11 @@ impl<B: Bundle> Replica<B> {
         self.awaited = other.awaited;
         self.backoff = other.backoff;
         self.durable.new_view.clone_from(&other.durable.new_view);
+    }
+
+    /// Puts this in the place of the NEW-VIEW by which the view was entered: for explorations.
+    pub fn put_new_view(&mut self, new_view: Arc<Signed<NewView<B::Crypto>, B::Crypto>>) {
+        self.durable.new_view.set(Some(new_view));
     }
 
     /// Forgets what serves timers and retransmission.

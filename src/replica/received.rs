@@ -6,7 +6,7 @@ use crate::crypto::Crypto;
 use crate::types::{Digest, ReplicaId, SeqNo, View};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::{Hash, Hasher};
 
 /// Says which cell.
@@ -18,7 +18,8 @@ pub(super) trait Key: Copy + Debug + Ord {
     fn of(cell: &Cell) -> Self;
 }
 
-/// A vote is kept by what it is about and by its sender. A CHECKPOINT is about no view: it is kept under view 0.
+/// A vote is kept by what it is about and by its sender. A CHECKPOINT is about no view: it is kept under view
+/// 0.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Voted {
     pub(super) n: SeqNo,
@@ -53,15 +54,22 @@ impl Key for Left {
     }
 }
 
-/// Cells of one kind, `PART` of [`Part`]. By the paper's rules each holds one message at most; it holds more, in order, only
-/// where a rule is off.
-#[derive(Clone, Debug)]
+/// Cells of one kind, `PART` of [`Part`]. By the paper's rules each holds one message at most; it holds more,
+/// in order, only where a rule is off.
+#[derive(Clone)]
 pub(super) struct Received<K, V, const PART: u8>(BTreeMap<K, Vec<V>>);
 
 /// A look at all cells.
 fn look_at_all(number: u8) {
     let cells = Cells { part: part(number), n: None, from: View(0), to: View(u64::MAX), replica: None };
     note(|| Look { cells, seen: Seen::Content });
+}
+
+impl<K: Debug, V: Debug, const PART: u8> Debug for Received<K, V, PART> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        look_at_all(PART);
+        f.debug_tuple("Received").field(&self.0).finish()
+    }
 }
 
 impl<K: Eq, V: Eq, const PART: u8> PartialEq for Received<K, V, PART> {
@@ -157,8 +165,8 @@ impl<K: Key, V: Clone + Ord, const PART: u8> Received<K, V, PART> {
         values.insert(position, value);
     }
 
-    /// Empties the cells whose key is not to be kept, whatever is in them. Which cells hold anything is nothing that `keep` may
-    /// tell anybody.
+    /// Empties the cells whose key is not to be kept, whatever is in them. Which cells hold anything is
+    /// nothing that `keep` may tell anybody.
     pub(super) fn retain(&mut self, keep: impl Fn(K) -> bool) {
         note_drops(part(PART), |cell| keep(K::of(cell)));
         self.0.retain(|&key, _| keep(key));
@@ -173,13 +181,16 @@ impl<K: Key, V: Clone + Ord, const PART: u8> Received<K, V, PART> {
         }
     }
 
-    /// What is in a cell, unnoted: for explorations.
+    /// What is in a cell: for explorations, which do not watch themselves. In a step it is a look like any.
     pub(super) fn peek(&self, key: K) -> &[V] {
+        Self::look_at(key, Seen::Content);
         self.0.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    /// The cells that hold anything, unnoted: for explorations.
+    /// The cells that hold anything: for explorations, which do not watch themselves. In a step it is a look
+    /// at all of them.
     pub(super) fn cells(&self) -> impl Iterator<Item = Cell> {
+        Self::look(Self::all(), Seen::Presence);
         self.0.keys().map(|key| key.cell(part(PART)))
     }
 }
@@ -206,6 +217,17 @@ mod tests {
         let known: Rc<[Cell]> = Rc::new([VOTE.cell(Part::Commits)]);
         let looks = watch(&known, || votes.push(VOTE, 7)).1.looks;
         assert_eq!(looks.iter().map(|(look, _)| look.seen).collect::<Vec<_>>(), [Seen::Presence]);
+        // There is no other way to read: what serves explorations is noted in a step, and so is printing.
+        let all = Received::<Voted, u8, { Part::Commits as u8 }>::all();
+        assert_eq!(
+            watch(&known, || votes.cells().count()).1.looks,
+            [(Look { cells: all, seen: Seen::Presence }, 0)]
+        );
+        assert_eq!(
+            watch(&known, || format!("{votes:?}")).1.looks,
+            [(Look { cells: all, seen: Seen::Content }, 0)]
+        );
+        assert_eq!(watch(&known, || votes.peek(VOTE).len()).1.looks.len(), 1);
         let cells = looks[0].0.cells;
         assert!(cells.contains(&VOTE.cell(Part::Commits)) && !cells.contains(&VOTE.cell(Part::Prepares)));
         let other = Voted { replica: ReplicaId(1), ..VOTE };

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The durable state is not one that this replica, with this configuration, can have written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RestoreError {
+pub enum StartRefusal {
     /// The snapshot is not the state of this service.
     #[error("the stored snapshot is not a state of this service")]
     Snapshot,
@@ -47,14 +47,14 @@ impl<B: Bundle> Replica<B> {
     /// The effects set the status timer and tell the others what this replica has.
     ///
     /// # Errors
-    /// If the durable state is damaged or another replica's (it is never taken as empty), or the configuration
-    /// makes no sense ([`Setup::check_runnable`]).
+    /// If the durable state is damaged or another replica's (it is never taken as empty), or the
+    /// configuration makes no sense ([`Setup::check_runnable`]).
     pub fn start(
         setup: &Setup<B>,
         stored: Option<Durable<B::Crypto>>,
         effects: &mut Effects<B::Crypto>,
-    ) -> Result<Self, RestoreError> {
-        setup.check_runnable().map_err(RestoreError::Configuration)?;
+    ) -> Result<Self, StartRefusal> {
+        setup.check_runnable().map_err(StartRefusal::Configuration)?;
         let mut replica = match stored {
             None => Self::initial(setup),
             Some(durable) => Self::restored(setup, durable, effects)?,
@@ -96,20 +96,20 @@ impl<B: Bundle> Replica<B> {
         setup: &Setup<B>,
         durable: Durable<B::Crypto>,
         effects: &mut Effects<B::Crypto>,
-    ) -> Result<Self, RestoreError> {
+    ) -> Result<Self, StartRefusal> {
         check(setup, &durable)?;
         let mut replica = Self::initial(setup);
         if durable.snapshot.n > SeqNo(0) {
             let chunks = durable.snapshot.tree.chunks();
             let state = split_state::<B>(setup, &chunks, &replica.clients);
-            (replica.service, replica.clients) = state.ok_or(RestoreError::Snapshot)?;
+            (replica.service, replica.clients) = state.ok_or(StartRefusal::Snapshot)?;
         }
         let genesis = std::mem::replace(&mut replica.durable, durable);
         if replica.durable.snapshot.n == SeqNo(0) {
             // What records add up to has no snapshot before the first stable checkpoint.
             let unset = *replica.durable.snapshot == Snapshot::default();
             if !unset && replica.durable.snapshot != genesis.snapshot {
-                return Err(RestoreError::Snapshot);
+                return Err(StartRefusal::Snapshot);
             }
             replica.durable.snapshot = genesis.snapshot;
         }
@@ -126,9 +126,9 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// Executes on top of the snapshot what had been executed: the results were sent, so they must hold.
-    fn execute_again(&mut self, setup: &Setup<B>) -> Result<(), RestoreError> {
+    fn execute_again(&mut self, setup: &Setup<B>) -> Result<(), StartRefusal> {
         for (n, digest) in self.durable.executed.clone() {
-            let batch = self.batch(digest).ok_or(RestoreError::MissingBatch(n.0))?;
+            let batch = self.batch(digest).ok_or(StartRefusal::MissingBatch(n.0))?;
             self.run(&batch, setup);
             if n.0 % setup.parameters.checkpoint_interval != 0 {
                 continue;
@@ -178,25 +178,25 @@ impl<B: Bundle> Replica<B> {
     }
 }
 
-pub(super) fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), RestoreError> {
+pub(super) fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), StartRefusal> {
     if durable.view_change.as_ref().is_some_and(|own| own.content.replica != setup.id) {
-        return Err(RestoreError::Foreign);
+        return Err(StartRefusal::Foreign);
     }
     let entered = durable.new_view.as_ref().map_or(View(0), |new_view| new_view.content.view);
     if entered != durable.view || durable.leaving().is_some_and(|target| target <= durable.view) {
-        return Err(RestoreError::View);
+        return Err(StartRefusal::View);
     }
     let mut last = durable.snapshot.n;
     for &n in durable.executed.keys() {
         if !setup.rules.in_order(n, last) {
-            return Err(RestoreError::Gap(n.0));
+            return Err(StartRefusal::Gap(n.0));
         }
         last = n;
     }
     let high = durable.h().0.saturating_add(setup.parameters.window);
     let mut numbers = durable.log.keys().map(|&(_, n)| n).chain(durable.prepared.keys().copied());
     if let Some(n) = numbers.find(|n| n.0 > high || *n <= durable.h()) {
-        return Err(RestoreError::OutOfWindow(n.0));
+        return Err(StartRefusal::OutOfWindow(n.0));
     }
     // Execution relies on it: a committed batch prepared, so its batch is here.
     let batchless = durable.prepared.values().find(|certificate| {
@@ -205,7 +205,7 @@ pub(super) fn check<B: Bundle>(setup: &Setup<B>, durable: &Durable<B::Crypto>) -
         !setup.rules.prepared_has_batch(has_batch)
     });
     match batchless {
-        Some(certificate) => Err(RestoreError::MissingBatch(certificate.n.0)),
+        Some(certificate) => Err(StartRefusal::MissingBatch(certificate.n.0)),
         None => Ok(()),
     }
 }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 /// The most blocks asked for at a time.
 const MAX_FETCHES: usize = 16;
 
-/// The state at a stable checkpoint, as far as it is here. Bounded by the size of the service's state, and of what of it has
-/// changed since the first checkpoint that was to be fetched.
+/// The state at a stable checkpoint, as far as it is here. Bounded by the size of the service's state, and of
+/// what of it has changed since the first checkpoint that was to be fetched.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Transfer {
     /// The checkpoint.
@@ -142,8 +142,9 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Handles a block of state (OSDI'99 §4.3 leaves the transfer open; Castro's thesis, §5.3). It is taken if the tree that
-    /// is being fetched names its digest: here (`transfer_verified`). The last one installs the state.
+    /// Handles a block of state (OSDI'99 §4.3 leaves the transfer open; Castro's thesis, §5.3). It is taken
+    /// if the tree that is being fetched names its digest: here (`transfer_verified`). The last one installs
+    /// the state.
     pub(super) fn on_block(
         &mut self,
         setup: &Setup<B>,

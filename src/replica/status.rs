@@ -13,8 +13,8 @@ use crate::types::SeqNo;
 const MAX_RESENT: usize = 32;
 
 impl<B: Bundle> Replica<B> {
-    /// The status timer fires: says what this replica has, and asks again for what it lacks (Castro's thesis, §5.2). A
-    /// VIEW-CHANGE that waits is sent again (OSDI'99 §4.5.2; `view_change_retransmitted`).
+    /// The status timer fires: says what this replica has, and asks again for what it lacks (Castro's thesis,
+    /// §5.2). A VIEW-CHANGE that waits is sent again (OSDI'99 §4.5.2; `view_change_retransmitted`).
     pub(super) fn on_status_timeout(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
         effects.push(Effect::SetTimer(Timer::Status));
         self.send_status(setup, Destination::Replicas, effects);
@@ -48,7 +48,8 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// Handles a STATUS (Castro's thesis, §5.2): sends the sender again what it lacks, and changes nothing.
-    /// - The proof of the stable checkpoint and this replica's CHECKPOINTs above it: `resend_checkpoints` (§4.3).
+    /// - The proof of the stable checkpoint and this replica's CHECKPOINTs above it: `resend_checkpoints`
+    ///   (§4.3).
     /// - The NEW-VIEW to who is in an earlier view: here (`resume_on_catch_up`).
     /// - Votes and batches to who is in this view: `resend_slots`.
     pub(super) fn on_status(
@@ -86,8 +87,8 @@ impl<B: Bundle> Replica<B> {
 
     /// Re-sends the votes that the other may lack and the batches it does lack.
     ///
-    /// What it has executed in an earlier view it must still prepare in this one: its vote may be the one that
-    /// a slower replica needs.
+    /// What it has executed in an earlier view it must still prepare in this one: its vote may be the one
+    /// that a slower replica needs.
     fn resend_slots(&self, setup: &Setup<B>, theirs: &Status, effects: &mut Effects<B::Crypto>) {
         let to = Destination::Replica(theirs.replica);
         let view = self.view();
@@ -116,7 +117,8 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Handles a FETCH: sends the batch or block of that digest, if it is here. Not in the paper; nothing is promised.
+    /// Handles a FETCH: sends the batch or block of that digest, if it is here. Not in the paper; nothing is
+    /// promised.
     pub(super) fn on_fetch(
         &mut self,
         setup: &Setup<B>,

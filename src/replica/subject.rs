@@ -1,7 +1,7 @@
 //! What messages are about, and whether a replica heeds it.
 //!
-//! An exploration asks this before it tries the messages of a subject one by one. The answers come from the very
-//! guards with which the handlers begin.
+//! An exploration asks this before it tries the messages of a subject one by one. The answers come from the
+//! very guards with which the handlers begin.
 
 use super::{Bundle, Replica, Setup};
 use crate::crypto::Crypto;
@@ -80,8 +80,8 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all: it is refused as a duplicate, so a host
-    /// need not verify what is in it again.
+    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all: it is refused as a
+    /// duplicate, so a host need not verify what is in it again.
     pub fn has_accepted(&self, message: &Message<B::Crypto>) -> bool {
         let Message::PrePrepare(m, _) = message else { return false };
         let accepted = self.accepted(m.content.view, m.content.n);

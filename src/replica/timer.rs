@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 impl<B: Bundle> Replica<B> {
     /// Returns why the progress timer runs, or nothing if it does not. It restarts whenever this changes.
     ///
-    /// OSDI'99 §4.4: in a view, for a request this replica waits to execute (the primary too, which may be cut
-    /// off). §4.5.2: between views, once a quorum has left for this view or, going beyond the paper, for a later
-    /// one: such a replica retransmits only its last VIEW-CHANGE, and if the earlier one was lost, nobody would
-    /// ever time out.
+    /// OSDI'99 §4.4: in a view, for a request this replica waits to execute (the primary too, which may be
+    /// cut off). §4.5.2: between views, once a quorum has left for this view or, going beyond the paper, for
+    /// a later one: such a replica retransmits only its last VIEW-CHANGE, and if the earlier one was lost,
+    /// nobody would ever time out.
     pub(super) fn timer_reason(&self, setup: &Setup<B>) -> Option<TimerReason> {
         match self.durable.leaving() {
             Some(target) => {
@@ -59,8 +59,8 @@ impl<B: Bundle> Replica<B> {
             .map(|(&client, request)| (client, request.content.timestamp))
     }
 
-    /// The progress timer fires: OSDI'99 §4.4, the replica leaves its view. While it is leaving one, §4.5.2, it leaves for the
-    /// view after that, and waits twice as long: `start_view_change`.
+    /// The progress timer fires: OSDI'99 §4.4, the replica leaves its view. While it is leaving one, §4.5.2,
+    /// it leaves for the view after that, and waits twice as long: `start_view_change`.
     pub(super) fn on_progress_timeout(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
         let current = self.durable.leaving().unwrap_or(self.view());
         self.start_view_change(setup, current.next(), effects);

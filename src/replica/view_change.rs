@@ -74,13 +74,14 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// Handles a VIEW-CHANGE. OSDI'99 §4.4: it is logged if
-    /// - its signature, C and P are right: [`verify`](super::verify::verify) (`checkpoint_proof`, `certificates_verified`,
-    ///   `certificate_in_window`, `certificate_view_below_target`, `one_certificate_per_n`);
+    /// - its signature, C and P are right: [`verify`](super::verify::verify) (`checkpoint_proof`,
+    ///   `certificates_verified`, `certificate_in_window`, `certificate_view_below_target`,
+    ///   `one_certificate_per_n`);
     /// - it is for a view above the current one: `check_view_change`;
     /// - it is the sender's first for that view: here (`distinct_view_changes`).
     ///
-    /// §4.5.2: f + 1 for higher views make this replica join the lowest of them: `join` (`join_threshold`). §4.4: a quorum
-    /// at the primary of the view makes the NEW-VIEW: `try_new_view` (`view_change_quorum`).
+    /// §4.5.2: f + 1 for higher views make this replica join the lowest of them: `join` (`join_threshold`).
+    /// §4.4: a quorum at the primary of the view makes the NEW-VIEW: `try_new_view` (`view_change_quorum`).
     pub(super) fn on_view_change(
         &mut self,
         setup: &Setup<B>,

@@ -35,9 +35,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How often a waiting client says again where it is, in case a replica has restarted.
 const HELLO_INTERVAL: Duration = Duration::from_secs(2);
 /// A client waits this multiple of the time that operations take, if that is more than its time-out.
-const PATIENCE: u32 = 4;
+const TIMEOUT_FACTOR: u32 = 4;
 /// The longest wait for a datagram, and so how late a time-out may be noticed.
-const TICK: Duration = Duration::from_millis(4);
+const RECEIVE_WAIT: Duration = Duration::from_millis(4);
 
 /// An operation that has its result.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,8 +65,8 @@ pub type Keep = Box<dyn FnMut(ClientId, ClientDurable) -> io::Result<()> + Send>
 
 /// Clients that share a socket.
 ///
-/// Timestamps come from the clock, in microseconds. Without [`Clients::keep_with`] nothing else is kept, so the clock
-/// must not go back between two processes that use one key.
+/// Timestamps come from the clock, in microseconds. Without [`Clients::keep_with`] nothing else is kept, so
+/// the clock must not go back between two processes that use one key.
 pub struct Clients<C: Crypto, R: Rules> {
     transport: Transport,
     replicas: Vec<SocketAddr>,
@@ -101,7 +101,8 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         };
         let counters = Arc::new(Counters::default());
-        let transport = Transport::bind(any, datagram_bytes, replicas.clone(), TICK, counters.clone())?;
+        let transport =
+            Transport::bind(any, datagram_bytes, replicas.clone(), RECEIVE_WAIT, counters.clone())?;
         let now = Instant::now();
         let entry = |setup: ClientSetup<C, R>| {
             let client = Client::new(ClientDurable::default());
@@ -192,7 +193,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
     /// Handles what arrives until something completes, a replica answers, or it is `until`.
     ///
     /// # Errors
-    /// If the machine fails.
+    /// If the socket fails. Operations that are under way stay so: call again, or give them up.
     pub fn wait(&mut self, until: Instant) -> io::Result<Vec<Completion>> {
         loop {
             self.poll()?;
@@ -209,7 +210,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         self.buffer = buffer;
         outcome?;
         let now = Instant::now();
-        if now.duration_since(self.asked_again) > TICK {
+        if now.duration_since(self.asked_again) > RECEIVE_WAIT {
             self.asked_again = now;
             self.transport.ask_for_lost_fragments();
         }
@@ -293,7 +294,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                 }
                 ClientEffect::SetTimer { backoff } => {
                     entry.asked_all = backoff > 0;
-                    let timeout = self.timeout.max(self.usual * PATIENCE);
+                    let timeout = self.timeout.max(self.usual * TIMEOUT_FACTOR);
                     let deadline = Instant::now() + timeout * 2u32.pow(u32::from(backoff));
                     if let Some(old) = entry.deadline.replace(deadline) {
                         self.deadlines.remove(&(old, client));
@@ -331,10 +332,11 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
 
 /// How long operations usually take, once one more has taken `took`.
 ///
-/// One that was sent again tells little: its time holds the wait for a lost message, and if that counted in full, each wait
-/// would make the next one longer. But under a load where all of them are sent again, the estimate must still grow.
+/// One that was sent again tells little: its time holds the wait for a lost message, and if that counted in
+/// full, each wait would make the next one longer. But under a load where all of them are sent again, the
+/// estimate must still grow.
 fn smoothed(usual: Duration, took: Duration, asked_all: bool, timeout: Duration) -> Duration {
-    let most = if asked_all { usual.max(timeout / PATIENCE) * 2 } else { took };
+    let most = if asked_all { usual.max(timeout / TIMEOUT_FACTOR) * 2 } else { took };
     (usual * 7 + took.min(most)) / 8
 }
 
@@ -350,16 +352,16 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_millis(250);
 
-    /// The wait after a thousand operations: of every ten so many lose a message, and take as long as the wait and a
-    /// bit; the others take `took`.
+    /// The wait after a thousand operations: of every ten so many lose a message, and take as long as the
+    /// wait and a bit; the others take `took`.
     fn wait_after(took: Duration, lost_of_ten: u32) -> Duration {
         let mut usual = Duration::ZERO;
         for operation in 0..1000 {
-            let wait = TIMEOUT.max(usual * PATIENCE);
+            let wait = TIMEOUT.max(usual * TIMEOUT_FACTOR);
             let lost = operation % 10 < lost_of_ten || took > wait;
             usual = smoothed(usual, if lost { wait + took } else { took }, lost, TIMEOUT);
         }
-        TIMEOUT.max(usual * PATIENCE)
+        TIMEOUT.max(usual * TIMEOUT_FACTOR)
     }
 
     #[test]

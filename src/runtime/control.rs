@@ -1,7 +1,7 @@
 //! What nodes tell each other outside of the protocol: where a client is, and how a replica does.
 //!
-//! Signed like everything else. A replica answers a client at the address of its last [`Hello`]: an older one,
-//! sent again by somebody else, changes nothing.
+//! Signed like everything else. A replica answers a client at the address of its last [`Hello`]: an older
+//! one, sent again by somebody else, changes nothing.
 
 use crate::crypto::{Content, Crypto, Signed};
 use crate::replica::{Bundle, Replica, Setup};
@@ -37,12 +37,12 @@ pub struct Answer {
     /// That of the query.
     pub clock: Timestamp,
     /// How it does.
-    pub status: Status,
+    pub health: Health,
 }
 
 /// What a replica says about itself. Nothing that is decided depends on it.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub struct Status {
+pub struct Health {
     /// The view last entered.
     pub view: u64,
     /// The view of the VIEW-CHANGE sent since, if any.
@@ -71,11 +71,11 @@ pub struct Status {
     pub pid: u32,
 }
 
-impl Status {
+impl Health {
     /// What the state of a replica tells; its machine adds the rest.
     pub fn of<B: Bundle>(setup: &Setup<B>, replica: &Replica<B>) -> Self {
         let watermarks = replica.watermarks(setup);
-        Status {
+        Health {
             view: replica.view().0,
             leaving: replica.leaving().map(|view| view.0),
             primary: setup.cluster.primary(replica.view()).0,
@@ -83,7 +83,7 @@ impl Status {
             last_executed: replica.last_executed().0,
             waiting_requests: replica.waiting_requests() as u64,
             transferring: replica.transferring().map(|(n, blocks)| (n.0, blocks as u64)),
-            ..Status::default()
+            ..Health::default()
         }
     }
 

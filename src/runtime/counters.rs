@@ -4,8 +4,9 @@ use crate::rejection::Rejection;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Processor time is measured for one call of this number, which counts for all: asking the kernel for it, twice for each
-/// message and phase, would take a twentieth of it. A prime, so that no pattern of messages keeps in step with it.
+/// Processor time is measured for one call of this number, which counts for all: asking the kernel for it,
+/// twice for each message and phase, would take a twentieth of it. A prime, so that no pattern of messages
+/// keeps in step with it.
 const SAMPLED: u64 = 13;
 
 /// A number that only grows, until it wraps.
@@ -111,7 +112,8 @@ impl Counters {
         self.longest_step_ns.fetch_max(nanoseconds(took), Relaxed);
     }
 
-    /// The longest that service paused for one step, in microseconds: for a checkpoint, or to install a state.
+    /// The longest that service paused for one step, in microseconds: for a checkpoint, or to install a
+    /// state.
     pub fn longest_step_us(&self) -> u64 {
         self.longest_step_ns.load(Relaxed) / 1000
     }

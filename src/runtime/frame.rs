@@ -1,7 +1,7 @@
 //! One datagram: a whole message, a fragment of one, or a request for lost fragments.
 //!
-//! Reading is total: any bytes are a frame or nothing. Frames carry no authentication of their own: the messages in
-//! them are signed, and a message put together from forged fragments is no message.
+//! Reading is total: any bytes are a frame or nothing. Frames carry no authentication of their own: the
+//! messages in them are signed, and a message put together from forged fragments is no message.
 
 /// What a datagram begins with.
 const MAGIC: u8 = 0xb5;
@@ -105,7 +105,8 @@ pub fn read(datagram: &[u8]) -> Option<Frame<'_>> {
 }
 
 impl Fragment<'_> {
-    /// Whether the numbers fit each other: no more pieces than the length needs at [`MIN_FRAGMENT`] bytes each.
+    /// Whether the numbers fit each other: no more pieces than the length needs at [`MIN_FRAGMENT`] bytes
+    /// each.
     fn is_sound(&self) -> bool {
         let (total, count) = (self.total as usize, usize::from(self.count));
         let last = usize::from(self.index) + 1 == count;

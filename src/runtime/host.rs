@@ -1,7 +1,7 @@
 //! One replica on a machine: threads, timers, the store and the socket around [`Replica::step`].
 
 use super::addresses::Addresses;
-use super::control::{self, Answer, Control, Status};
+use super::control::{self, Answer, Control, Health};
 use super::counters::Counters;
 use super::options::{Options, StartError, StopError, Witness};
 use super::output::{CarriedOut, Outgoing, Output};
@@ -31,13 +31,13 @@ const MAX_HELD: usize = 64;
 /// The longest that a worker waits with that while datagrams keep coming.
 const MAX_HOLD: Duration = Duration::from_millis(4);
 /// How long a worker waits for a datagram before it looks whether to stop.
-const PATIENCE: Duration = Duration::from_millis(100);
+const RECEIVE_WAIT: Duration = Duration::from_millis(100);
 /// The longest sleep of the thread that watches the timers, and so how late one may fire.
-const TICK: Duration = Duration::from_millis(10);
+const TIMER_TICK: Duration = Duration::from_millis(10);
 /// A replica that waits in vain sends STATUS this many times more often.
-const HURRY: u32 = 4;
+const STALLED_STATUS_RATE: u32 = 4;
 /// A tick that took so much longer than asked for means that the whole process was stopped.
-const FROZEN: Duration = Duration::from_millis(200);
+const PROCESS_STOPPED: Duration = Duration::from_millis(200);
 
 /// What the lock of the replica protects.
 struct Core<B: Bundle> {
@@ -88,7 +88,8 @@ impl<B: Bundle> Host<B> {
     /// Starts a replica from its store and runs it.
     ///
     /// # Errors
-    /// If the configuration [cannot serve](Setup::check_servable), the store is refused, or the machine fails.
+    /// If the configuration [cannot serve](Setup::check_servable), the store is refused, or the machine
+    /// fails.
     pub fn start(setup: Setup<B>, options: Options<B>) -> Result<Self, StartError> {
         setup.check_servable().map_err(StartError::Configuration)?;
         if options.replicas.len() != setup.cluster.n() {
@@ -111,7 +112,7 @@ impl<B: Bundle> Host<B> {
         let mut others = options.replicas.clone();
         others.remove(usize::from(setup.id.0));
         let transport =
-            Transport::bind(options.listen, options.datagram_bytes, others, PATIENCE, counters.clone())
+            Transport::bind(options.listen, options.datagram_bytes, others, RECEIVE_WAIT, counters.clone())
                 .map_err(|error| StartError::Bind(options.listen, error))?;
         let transport = Arc::new(transport);
 
@@ -172,17 +173,17 @@ impl<B: Bundle> Host<B> {
         Ok(Host { shared, threads: Mutex::new(threads) })
     }
 
-    /// Where it is bound.
+    /// Returns the address that the replica listens on.
     ///
     /// # Errors
-    /// If the machine fails.
+    /// If the operating system does not tell the socket's address; the replica runs on.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.shared.transport.address()
     }
 
     /// How it does.
-    pub fn status(&self) -> Status {
-        self.shared.status()
+    pub fn health(&self) -> Health {
+        self.shared.health()
     }
 
     /// Whether it has stopped, or is about to.
@@ -226,8 +227,8 @@ impl<B: Bundle> Shared<B> {
 
     // --- receiving ---
 
-    /// Receives until told to stop. While more datagrams wait, effects that must be made durable are left in the outbox:
-    /// one sync serves many steps.
+    /// Receives until told to stop. While more datagrams wait, effects that must be made durable are left in
+    /// the outbox: one sync serves many steps.
     fn work(&self) {
         let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
         let mut since = Instant::now();
@@ -298,7 +299,7 @@ impl<B: Bundle> Shared<B> {
             Some(Control::Query(query)) => match members.check(&query) {
                 Ok(()) => {
                     let clock = query.content.clock;
-                    let answer = Answer { replica: self.setup.id, clock, status: self.status() };
+                    let answer = Answer { replica: self.setup.id, clock, health: self.health() };
                     let answer = Control::<B::Crypto>::Answer(Signed::new(answer, &*self.setup.keys));
                     self.transport.send(&[from], &control::encode(&answer), &mut Vec::new());
                 }
@@ -420,13 +421,13 @@ impl<B: Bundle> Shared<B> {
     fn watch_timers(&self) {
         let mut slept_from = Instant::now();
         while !self.stop.load(Relaxed) {
-            std::thread::sleep(TICK);
+            std::thread::sleep(TIMER_TICK);
             let now = Instant::now();
-            let overslept = now.duration_since(slept_from).saturating_sub(TICK);
+            let overslept = now.duration_since(slept_from).saturating_sub(TIMER_TICK);
             slept_from = now;
             self.transport.ask_for_lost_fragments();
             let mut core = lock(&self.core);
-            if overslept > FROZEN {
+            if overslept > PROCESS_STOPPED {
                 // The process was stopped: that is not the time that a timer measures, and what arrived
                 // meanwhile has not been looked at.
                 core.progress = core.progress.map(|due| due + overslept);
@@ -444,10 +445,10 @@ impl<B: Bundle> Shared<B> {
         }
     }
 
-    /// Whether it is time to tell the others what this replica has: earlier if something should happen and does not,
-    /// as a message may be lost. When a timer fires is for a host to choose.
+    /// Whether it is time to tell the others what this replica has: earlier if something should happen and
+    /// does not, as a message may be lost. When a timer fires is for a host to choose.
     fn status_is_due(&self, core: &mut Core<B>, now: Instant) -> bool {
-        let quiet = self.timeouts.status / HURRY;
+        let quiet = self.timeouts.status / STALLED_STATUS_RATE;
         let waiting = core.replica.awaits_progress();
         core.waiting_since = waiting.then(|| core.waiting_since.unwrap_or(now).max(core.executed_at));
         let stalled = core.waiting_since.is_some_and(|since| since + quiet <= now);
@@ -457,7 +458,7 @@ impl<B: Bundle> Shared<B> {
 
     // --- telling ---
 
-    fn status(&self) -> Status {
+    fn health(&self) -> Health {
         let now = Instant::now();
         let milliseconds =
             |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
@@ -468,14 +469,14 @@ impl<B: Bundle> Shared<B> {
         counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
         counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        Status {
+        Health {
             idle_ms: milliseconds(core.executed_at),
             heard_ms: self.heard.iter().map(|heard| lock(heard).map(milliseconds)).collect(),
             rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
             counters,
             cpu_us: usage.tv_sec.unsigned_abs() * 1_000_000 + usage.tv_nsec.unsigned_abs() / 1000,
             pid: std::process::id(),
-            ..Status::of(&self.setup, replica)
+            ..Health::of(&self.setup, replica)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Running a replica, or clients, over UDP. Nothing here is protocol: what to do is decided by
-//! [`Replica::step`](crate::replica::Replica::step) and [`Client::step`](crate::client::Client::step), and done here.
+//! [`Replica::step`](crate::replica::Replica::step) and [`Client::step`](crate::client::Client::step), and
+//! done here.
 //!
 //! | file | does |
 //! |---|---|
@@ -17,21 +18,23 @@
 //!
 //! # The path of a message
 //!
-//! One or more equal worker threads wait for datagrams. Whoever receives one decodes it, drops it if the replica has
-//! no use for it any more ([`heeds`](crate::replica::Replica::heeds)), verifies it, and only then takes the lock
-//! of the replica for one step. So signatures are verified in parallel and never under the lock, and no message
-//! waits for another thread to wake up. The effects of a step join those of earlier ones in a queue, in the order
-//! of the steps. One worker at a time empties the queue: it makes all records in it durable, with one write and one
-//! `fdatasync`, and then sends all messages in it; meanwhile the others go on, and what they add waits for the next
-//! turn. While more datagrams wait and there is something to make durable, a worker goes on before it looks at the queue. That is group commit, and
-//! persist before send. A [`Witness`], if there is one, sees each step before its effects are queued, and is told when
-//! the records of a group are durable and its messages are about to leave.
+//! One or more equal worker threads wait for datagrams. Whoever receives one decodes it, drops it if the
+//! replica has no use for it any more ([`heeds`](crate::replica::Replica::heeds)), verifies it, and only then
+//! takes the lock of the replica for one step. So signatures are verified in parallel and never under the
+//! lock, and no message waits for another thread to wake up. The effects of a step join those of earlier ones
+//! in a queue, in the order of the steps. One worker at a time empties the queue: it makes all records in it
+//! durable, with one write and one `fdatasync`, and then sends all messages in it; meanwhile the others go
+//! on, and what they add waits for the next turn. While more datagrams wait and there is something to make
+//! durable, a worker goes on before it looks at the queue. That is group commit, and persist before send. A
+//! [`Witness`], if there is one, sees each step before its effects are queued, and is told when the records
+//! of a group are durable and its messages are about to leave.
 //!
 //! # Bounds
 //!
-//! When the queue of effects is full, workers wait, the buffer of the socket fills, and the kernel drops: the protocol
-//! sends again what matters. Incomplete messages are bounded by sender ([`reassembly`]), messages kept to send
-//! fragments again by number and bytes ([`transport`]), addresses of clients by the registered clients.
+//! When the queue of effects is full, workers wait, the buffer of the socket fills, and the kernel drops: the
+//! protocol sends again what matters. Incomplete messages are bounded by sender ([`reassembly`]), messages
+//! kept to send fragments again by number and bytes ([`transport`]), addresses of clients by the registered
+//! clients.
 
 #[doc(hidden)]
 pub mod addresses;

@@ -3,7 +3,7 @@
 use super::store::OpenError;
 use crate::parameters::ConfigError;
 use crate::replica::Timeouts;
-use crate::replica::{Bundle, Durable, Effects, Event, RestoreError};
+use crate::replica::{Bundle, Durable, Effects, Event, StartRefusal};
 use crate::types::Digest;
 use std::io;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ pub trait Witness<B: Bundle>: Send {
     /// The replica starts from `stored`, which asks for `effects`.
     ///
     /// # Errors
-    /// If the machine fails; then the replica stops.
+    /// If this cannot be noted. The replica then stops at once, and carries out nothing of it.
     fn started(
         &mut self,
         stored: Option<&Durable<B::Crypto>>,
@@ -44,24 +44,26 @@ pub trait Witness<B: Bundle>: Send {
     /// The next step is for this event.
     ///
     /// # Errors
-    /// If the machine fails; then the replica stops.
+    /// If this cannot be noted. The replica then stops at once, and carries out nothing of it.
     fn event(&mut self, event: &Event<B::Crypto>) -> io::Result<()>;
 
     /// It asked for these effects.
     ///
     /// # Errors
-    /// If the machine fails; then the replica stops.
+    /// If this cannot be noted. The replica then stops at once, and carries out nothing of it.
     fn effects(&mut self, effects: &Effects<B::Crypto>) -> io::Result<()>;
 
-    /// What the first `steps` steps, and the start before them, asked to be recorded is durable, and what they asked to
-    /// be sent leaves now.
+    /// What the first `steps` steps, and the start before them, asked to be recorded is durable, and what
+    /// they asked to be sent leaves now.
     ///
     /// # Errors
-    /// If the machine fails; then the replica stops, and nothing is sent.
+    /// If this cannot be noted. The replica then stops at once, and sends nothing of it; what is durable
+    /// stays so.
     fn carried_out(&mut self, steps: u64) -> io::Result<()>;
 }
 
-/// Why a replica that ran has stopped by itself: a thread panicked, or the machine failed and it stopped, losing nothing.
+/// Why a replica that ran has stopped by itself: a thread panicked, or the machine failed and it stopped,
+/// losing nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct StopError(pub String);
@@ -78,7 +80,7 @@ pub enum StartError {
     Store(#[from] OpenError),
     /// What the store holds is not what this replica can have recorded.
     #[error("the store is damaged: {0}")]
-    Restore(#[from] RestoreError),
+    Restore(#[from] StartRefusal),
     /// The address cannot be bound.
     #[error("cannot bind {0}: {1}")]
     Bind(SocketAddr, io::Error),

@@ -20,7 +20,8 @@ pub(super) enum Outgoing<C: Crypto> {
     Persist(Record<C>),
     /// To be sent.
     Send(Destination, Message<C>),
-    /// A snapshot was recorded: here is the durable state after that step, from which the log can begin again.
+    /// A snapshot was recorded: here is the durable state after that step, from which the log can begin
+    /// again.
     Checkpoint {
         /// The state.
         durable: Box<Durable<C>>,
@@ -103,8 +104,8 @@ impl<C: Crypto> Output<C> {
                     }
                 }
                 Outgoing::Checkpoint { durable, fetched: true } => {
-                    // What was executed on top of a fetched state must not be durable before that state is; the
-                    // base has both, and everything recorded before.
+                    // What was executed on top of a fetched state must not be durable before that state is;
+                    // the base has both, and everything recorded before.
                     records.clear();
                     if let Some(store) = &mut self.store {
                         store.checkpoint_now(&durable)?;
@@ -177,8 +178,8 @@ mod tests {
     use crate::types::Digest;
     use std::time::Duration;
 
-    /// A store that cannot be written is found out before the messages of the same group leave, in whatever order the group
-    /// is, and nothing leaves ever after.
+    /// A store that cannot be written is found out before the messages of the same group leave, in whatever
+    /// order the group is, and nothing leaves ever after.
     #[test]
     fn nothing_is_sent_that_relies_on_what_could_not_be_stored() {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -1,8 +1,8 @@
 //! Putting messages together from fragments, within bounds.
 //!
-//! Each sender has room of its own, so nobody can crowd out another; senders that are not configured share the
-//! room of a few. A source address can be forged, so this bounds memory and no more: what is put together is
-//! believed only if its signatures are valid.
+//! Each sender has room of its own, so nobody can crowd out another; senders that are not configured share
+//! the room of a few. A source address can be forged, so this bounds memory and no more: what is put together
+//! is believed only if its signatures are valid.
 
 use super::frame::{Fragment, MAX_MISSING};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,11 +15,13 @@ const REPLICA_BYTES: usize = 4 * crate::parameters::MAX_MESSAGE_BYTES;
 const STRANGER_BYTES: usize = 4 * crate::parameters::MAX_BATCH_BYTES;
 /// How many strangers have room at a time.
 const MAX_STRANGERS: usize = 64;
-/// How many complete messages are remembered for each sender, so that late duplicates of their pieces are dropped.
+/// How many complete messages are remembered for each sender, so that late duplicates of their pieces are
+/// dropped.
 const REMEMBERED: usize = 256;
 /// A piece is asked for again when none has come for so long.
-const PATIENCE: Duration = Duration::from_millis(10);
-/// Requests per message, with doubling delays. After that the message is dropped; the protocol sends it again.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+/// Requests per message, with doubling delays. After that the message is dropped; the protocol sends it
+/// again.
 const MAX_TRIES: u32 = 8;
 
 struct Partial {
@@ -73,7 +75,7 @@ impl Reassembly {
             }
             let pieces = vec![None; count];
             let partial =
-                Partial { pieces, total, held: 0, missing: count, tries: 0, ask_at: now + PATIENCE };
+                Partial { pieces, total, held: 0, missing: count, tries: 0, ask_at: now + ASK_AGAIN };
             sender.partial.insert(fragment.id, partial);
             sender.order.push_back(fragment.id);
             sender.reserved += total;
@@ -89,7 +91,7 @@ impl Reassembly {
         *piece = Some(Box::from(fragment.bytes));
         partial.held += fragment.bytes.len();
         partial.missing -= 1;
-        partial.ask_at = partial.ask_at.max(now + PATIENCE);
+        partial.ask_at = partial.ask_at.max(now + ASK_AGAIN);
         if partial.missing > 0 {
             return None;
         }
@@ -136,7 +138,7 @@ impl Reassembly {
                     continue;
                 }
                 partial.tries += 1;
-                partial.ask_at = now + PATIENCE * 2u32.pow(partial.tries);
+                partial.ask_at = now + ASK_AGAIN * 2u32.pow(partial.tries);
                 let missing = partial.pieces.iter().zip(0u16..).filter(|(piece, _)| piece.is_none());
                 lost.push((from, id, missing.map(|(_, index)| index).take(MAX_MISSING).collect()));
             }
@@ -197,10 +199,10 @@ mod tests {
         }
         assert_eq!(reassembly.lost(now), []);
         for _ in 0..MAX_TRIES {
-            now += PATIENCE * 2u32.pow(MAX_TRIES);
+            now += ASK_AGAIN * 2u32.pow(MAX_TRIES);
             assert_eq!(reassembly.lost(now), [(address(1), 5, vec![1, 3])]);
         }
-        now += PATIENCE * 2u32.pow(MAX_TRIES);
+        now += ASK_AGAIN * 2u32.pow(MAX_TRIES);
         assert_eq!(reassembly.lost(now), []);
         assert_eq!(reassembly.reserved(), 0);
     }

@@ -81,10 +81,10 @@ impl Transport {
         })
     }
 
-    /// Where the socket is bound.
+    /// Returns the address that the socket is bound to.
     ///
     /// # Errors
-    /// If the machine fails.
+    /// If the operating system does not tell it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
@@ -92,7 +92,8 @@ impl Transport {
     /// Waits for a datagram; the message, if it completes one. `buffer` takes the longest datagram.
     ///
     /// # Errors
-    /// If the machine fails.
+    /// If the socket fails for another reason than a datagram that could not be delivered; nothing is lost by
+    /// calling again.
     pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(SocketAddr, Cow<'b, [u8]>)>> {
         use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
         let (length, from) = match self.socket.recv_from(buffer) {
@@ -180,8 +181,8 @@ impl Transport {
         }
     }
 
-    /// Only whom the message was sent to gets a part of it again, and only so often: nobody can make this replica
-    /// flood somebody else.
+    /// Only whom the message was sent to gets a part of it again, and only so often: nobody can make this
+    /// replica flood somebody else.
     fn send_again(&self, from: SocketAddr, id: u64, missing: &[u16]) {
         let bytes = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,8 +19,8 @@ const SAMPLES: usize = 300;
 
 type SignedViewChange = Arc<Signed<ViewChange<C>, C>>;
 
-/// NEW-VIEWs by every key for every view. `own` are the VIEW-CHANGEs built before that were accepted, `refused` some of
-/// those that were not.
+/// NEW-VIEWs by every key for every view. `own` are the VIEW-CHANGEs built before that were accepted,
+/// `refused` some of those that were not.
 pub fn new_views(
     setting: &Setting,
     parts: &Parts,
@@ -109,10 +109,17 @@ fn one(
     let sign = |&(n, digest): &_| by.sign(PrePrepare { view, n, digest });
     let computed: Vec<_> = plan.entries.iter().map(sign).collect();
     let mut others = computed.clone();
-    match rng.random_range(0..4) {
+    match rng.random_range(0..6) {
         0 => others.clear(),
         1 => others.reverse(),
         2 => drop(others.pop()),
+        // A number twice: with the same digest, or with another one.
+        3 => others.extend(others.choose(rng).cloned()),
+        4 => {
+            let twice = others.choose(rng).map(|entry| entry.content.n);
+            let digest = parts.digests.choose(rng).copied().unwrap_or(Digest::NULL);
+            others.extend(twice.map(|n| by.sign(PrePrepare { view, n, digest })));
+        }
         _ => {}
     }
     for _ in 0..rng.random_range(0..3) {

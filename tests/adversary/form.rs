@@ -1,5 +1,5 @@
-//! The canonical form of a message: what a receiver's step can depend on. And the check that it depends on nothing
-//! else, on real local states.
+//! The canonical form of a message: what a receiver's step can depend on. And the check that it depends on
+//! nothing else, on real local states.
 
 use crate::setting::Setting;
 use crate::walk::Situation;
@@ -30,21 +30,23 @@ pub const LOWEST: Digest = {
 pub enum Form {
     /// Itself.
     Is(Msg),
-    /// A CHECKPOINT for a state that no correct replica vouches for. It makes nothing stable, so which digest it has
-    /// is never looked at; if somebody vouches for that digest later, the vote itself can be sent then.
+    /// A CHECKPOINT for a state that no correct replica vouches for. It makes nothing stable, so which digest
+    /// it has is never looked at; if somebody vouches for that digest later, the vote itself can be sent
+    /// then.
     IdleCheckpoint(Checkpoint, Principal),
     /// A VIEW-CHANGE with its certificates' proofs left out where receivers do not look at them.
     ViewChange(ViewChange<C>, Principal),
-    /// A NEW-VIEW. Once it is verified, a receiver takes from `V` the certificate of min-s alone, and puts O into its
-    /// log, by number; that of the initial state is never in the window.
+    /// A NEW-VIEW. Once it is verified, a receiver takes from `V` the certificate of min-s alone, and puts O
+    /// into its log, by number; that of the initial state is never in the window.
     NewView(View, Principal, Option<(SeqNo, Digest)>, BTreeMap<SeqNo, (Digest, Principal)>),
-    /// A PRE-PREPARE out of the O of a correct primary. Whoever is in that view has it in the log already, so it
-    /// does what the batch by itself does, or nothing.
+    /// A PRE-PREPARE out of the O of a correct primary. Whoever is in that view has it in the log already, so
+    /// it does what the batch by itself does, or nothing.
     OutOfO(Msg),
     /// Refused by every replica in every state.
     Refused,
-    /// A vote in a correct replica's name, where receivers believe that, for a digest that names nothing. It counts for
-    /// nothing; all it can do is to stand in the way of that replica's own vote, and so does the loss of that.
+    /// A vote in a correct replica's name, where receivers believe that, for a digest that names nothing. It
+    /// counts for nothing; all it can do is to stand in the way of that replica's own vote, and so does the
+    /// loss of that.
     Obstructs(Msg),
     /// It asks for something to be sent again that has been sent, or is available anyway.
     Asks,
@@ -63,9 +65,10 @@ impl Form {
     }
 }
 
-/// Whether a message is beyond the bounds of the world: about a higher view or number, in a name that no replica has
-/// (an outsider's own is another matter), a request made up otherwise than in this world, or, where receivers accept
-/// several certificates for one number, more than two in such a `P`: `O` takes one of them.
+/// Whether a message is beyond the bounds of the world: about a higher view or number, in a name that no
+/// replica has (an outsider's own is another matter), a request made up otherwise than in this world, or,
+/// where receivers accept several certificates for one number, more than two in such a `P`: `O` takes one of
+/// them.
 pub fn is_beyond(setting: &Setting, message: &Msg) -> bool {
     let view = |view: View| view > setting.config.max_view;
     let slot = |v: View, n: SeqNo| view(v) || n > setting.config.max_seq;
@@ -170,8 +173,8 @@ impl<'a> Forms<'a> {
             && self.setting.correct.iter().any(|setup| setup.id == replica)
     }
 
-    /// Whether a primary that the adversary does not play signed this for an O, and nobody acts in older views or on
-    /// what a checkpoint covers.
+    /// Whether a primary that the adversary does not play signed this for an O, and nobody acts in older
+    /// views or on what a checkpoint covers.
     fn is_out_of_o(&self, content: &PrePrepare, signer: Principal) -> bool {
         let rules = &self.setting.config.rules;
         let sent_by_itself =
@@ -234,8 +237,8 @@ impl<'a> Forms<'a> {
 
     // --- that nothing else matters ---
 
-    /// Whether a replica in this state does with the message what its form says, `stand_in` being the message on
-    /// the network that has this form.
+    /// Whether a replica in this state does with the message what its form says, `stand_in` being the message
+    /// on the network that has this form.
     pub fn is_as_said(
         &self,
         at: usize,
@@ -301,8 +304,8 @@ impl<'a> Forms<'a> {
         }
     }
 
-    /// Whether the states are equal, apart from how checkpoints are proved. By the paper's rules all that replicas take
-    /// into their states is proved, and all proofs of one claim are equal anyway.
+    /// Whether the states are equal, apart from how checkpoints are proved. By the paper's rules all that
+    /// replicas take into their states is proved, and all proofs of one claim are equal anyway.
     fn same(&self, one: &Replica<Modelled>, other: &Replica<Modelled>) -> bool {
         one == other || without_proofs(one) == without_proofs(other)
     }

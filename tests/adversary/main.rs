@@ -1,15 +1,17 @@
-//! The adversary of the worlds is complete: whatever a production validator accepts of what can be built from the
-//! messages sent and the Byzantine replicas' keys is in its set, up to what no receiver's step depends on.
+//! The adversary of the worlds is complete: whatever a production validator accepts of what can be built from
+//! the messages sent and the Byzantine replicas' keys is in its set, up to what no receiver's step depends
+//! on.
 //!
-//! Situations are taken from random walks of real replicas (`walk`). In each, messages are built by brute force
-//! over all their fields (`parts`, `build`, `build_new_views`), exhaustively where they are few and at random where
-//! they are many, from the seed that is printed. Each that `verify` accepts must be offered in its canonical form
-//! (`form`); and where that is another message, real replicas in states they have been in must do the same with
-//! both. Messages beyond the bounds of the world (a higher view or number) are counted and let pass.
+//! Situations are taken from random walks of real replicas (`walk`). In each, messages are built by brute
+//! force over all their fields (`parts`, `build`, `build_new_views`), exhaustively where they are few and at
+//! random where they are many, from the seed that is printed. Each that `verify` accepts must be offered in
+//! its canonical form (`form`); and where that is another message, real replicas in states they have been in
+//! must do the same with both. Messages beyond the bounds of the world (a higher view or number) are counted
+//! and let pass.
 //!
-//! What requests say is a bound of a world too. The clients' are as signed; of what an outsider can ask for, or a
-//! forger where signatures are not checked, one request stands for all; and where receivers believe the sender
-//! named in a message, requests made up in a client's name are not part of the worlds.
+//! What requests say is a bound of a world too. The clients' are as signed; of what an outsider can ask for,
+//! or a forger where signatures are not checked, one request stands for all; and where receivers believe the
+//! sender named in a message, requests made up in a client's name are not part of the worlds.
 
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used)]
@@ -53,8 +55,8 @@ fn seed() -> u64 {
     std::env::var("PBFT_SEED").map_or(SEED, |seed| seed.parse().expect("PBFT_SEED is a number"))
 }
 
-/// A world by its numbers of replicas and of faults, its Byzantine replicas, highest view, highest number and, if there
-/// is a checkpoint at every number, the length of the window.
+/// A world by its numbers of replicas and of faults, its Byzantine replicas, highest view, highest number
+/// and, if there is a checkpoint at every number, the length of the window.
 type Shape = (u16, u16, &'static [u16], u64, u64, Option<u64>);
 
 fn world((n, f, byzantine, max_view, max_seq, window): Shape, rules: Rulebook) -> WorldConfig {

@@ -1,5 +1,5 @@
-//! What messages are made of: signatures that have been seen or can be made, and every certificate that can be put
-//! together from them, sound or not.
+//! What messages are made of: signatures that have been seen or can be made, and every certificate that can
+//! be put together from them, sound or not.
 
 use crate::form::{LOWEST, NOBODYS};
 use crate::setting::Setting;
@@ -22,8 +22,8 @@ type Votes = Vec<(ReplicaId, Signature)>;
 /// Random choices of votes, with repetitions, tried for each claim besides every subset.
 const SAMPLES: usize = 12;
 
-/// Certificates that were not accepted when they were put together and are shown to receivers all the same, in the
-/// mean.
+/// Certificates that were not accepted when they were put together and are shown to receivers all the same,
+/// in the mean.
 const TRIED: usize = 200;
 
 /// What a situation offers to build from.
@@ -207,8 +207,8 @@ pub fn product(views: &[View], numbers: &[SeqNo], digests: &[Digest]) -> Vec<(Vi
     slots.flat_map(|(view, n)| digests.iter().map(move |&digest| (view, n, digest))).collect()
 }
 
-/// Every subset of the votes, each subset with one voter repeated until the votes are many, and random ones with
-/// repetitions.
+/// Every subset of the votes, each subset with one voter repeated until the votes are many, and random ones
+/// with repetitions.
 fn choices(votes: &Votes, setting: &Setting, rng: &mut ChaCha8Rng) -> Vec<Votes> {
     let most = 2 * setting.config.cluster.n();
     let mut all = Vec::new();
@@ -229,8 +229,8 @@ fn choices(votes: &Votes, setting: &Setting, rng: &mut ChaCha8Rng) -> Vec<Votes>
     all
 }
 
-/// Votes as they come: good ones, with keys that are not the voters', for something else, in any name; most often
-/// as many as a quorum has, and one each.
+/// Votes as they come: good ones, with keys that are not the voters', for something else, in any name; most
+/// often as many as a quorum has, and one each.
 fn any_votes<T: Content>(
     setting: &Setting,
     good: &Votes,
@@ -264,8 +264,8 @@ fn any_votes<T: Content>(
     votes
 }
 
-/// Every list of up to one more of the clients' requests than fit in a batch, and of up to as many with some that are
-/// made up.
+/// Every list of up to one more of the clients' requests than fit in a batch, and of up to as many with some
+/// that are made up.
 fn batches(setting: &Setting) -> Vec<Arc<Batch<C>>> {
     let most = setting.config.max_batch;
     let everything: Vec<Msg> = setting.requests.iter().chain(&setting.made_up).cloned().collect();

@@ -30,8 +30,8 @@ pub struct Setting {
     pub keys: Vec<Own>,
     /// The same keys, and that of a client who is an outsider.
     pub hands: Vec<Keys>,
-    /// Everybody in whose name a message can be signed: the replicas, the clients, an outsider and somebody unknown of
-    /// each.
+    /// Everybody in whose name a message can be signed: the replicas, the clients, an outsider and somebody
+    /// unknown of each.
     pub signers: Vec<Principal>,
     pub requests: Vec<Msg>,
     /// Requests that no client has signed, or not like this.
@@ -60,9 +60,10 @@ impl Setting {
         let outsider = Setup { id: ReplicaId(n), keys: Arc::new(outsider), ..(*correct[0]).clone() };
         let bounds =
             Bounds { max_view: config.max_view, max_seq: config.max_seq, max_batch: config.max_batch };
-        let judge = Arc::new(Setup { rules: believed, ..(*correct[0]).clone() });
+        let believing = |own: &Own| Arc::new(Setup { rules: believed, ..(**own).clone() });
+        let judges: Vec<Own> = correct.iter().map(believing).collect();
         let requests = config.signed_requests();
-        let adversary = Adversary::new(byzantine.clone(), judge, &requests, bounds);
+        let adversary = Adversary::new(byzantine.clone(), &judges, &requests, bounds);
         let keys: Vec<_> = byzantine.into_iter().chain([Arc::new(outsider)]).collect();
         let hands: Vec<Keys> = keys.iter().map(|own| *own.keys).chain([client]).collect();
         let replicas = (0..=n + 1).map(|i| Principal::Replica(ReplicaId(i)));
@@ -96,7 +97,7 @@ impl Setting {
     }
 
     pub fn accepts(&self, message: &Msg) -> bool {
-        verify(&self.correct[0], message.clone()).is_ok()
+        self.correct.iter().any(|receiver| verify(receiver, message.clone()).is_ok())
     }
 
     /// Whether receivers can be convinced by this certificate in a VIEW-CHANGE.
@@ -140,8 +141,8 @@ impl Setting {
     }
 }
 
-/// Requests signed with another key than the client's, in the client's name and in the signer's own; an outsider's;
-/// and the first client's, changed after it was signed.
+/// Requests signed with another key than the client's, in the client's name and in the signer's own; an
+/// outsider's; and the first client's, changed after it was signed.
 fn made_up(
     authentic: &[Signed<Request, C>],
     hand: Keys,

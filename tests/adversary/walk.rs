@@ -1,5 +1,5 @@
-//! Reachable situations: what has been sent, and the states the correct replicas have been in, on random walks of
-//! real replicas among everything that the network and the adversary can deliver.
+//! Reachable situations: what has been sent, and the states the correct replicas have been in, on random
+//! walks of real replicas among everything that the network and the adversary can deliver.
 
 use crate::Msg;
 use crate::setting::Setting;

@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::messages::*;
-use crate::support_input::{CLIENTS, SEED, Sent};
+use crate::support::{CLIENTS, Msg as Sent, SEED};
 use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};

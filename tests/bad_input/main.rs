@@ -1,12 +1,15 @@
 //! Bad input: every message that a correct replica or client does not send is dropped for the reason it
 //! deserves, changes nothing and is not answered.
 
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 mod at_a_client;
 mod certificates;
 mod messages;
 mod senders_and_contents;
-#[path = "../support_input/mod.rs"]
-mod support_input;
+#[path = "../support/mod.rs"]
+mod support;
 
 use at_a_client::at_a_client;
 use certificates::{new_views, prepared_certificates, stable_certificates};
@@ -16,12 +19,12 @@ use pbft::message::{Message, ViewChange};
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
 use pbft::replica::{Effect, Effects, Event, Timer};
-use pbft::types::{Bytes, SeqNo, View};
+use pbft::types::{Bytes, SeqNo};
 use pbft::wire;
 use senders_and_contents::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use support_input::{Net, Sent};
+use support::{Msg as Sent, Net, small_batches};
 
 /// The replica that is sent bad input: a backup in views 0 and 1.
 const AT: usize = 2;
@@ -34,31 +37,24 @@ type Case = (&'static str, Sent, Rejection);
 /// Replica 2 in view 0 with h = 0: it has accepted a PRE-PREPARE for 1 and has a COMMIT, a CHECKPOINT and a
 /// VIEW-CHANGE of replica 3, and a request of client 1.
 fn in_view_0() -> Net {
-    let mut net = Net::new();
-    net.send(AT, proposal(0, 1, batch([net.put(0, 1, "a", "1")])));
-    net.send(AT, Message::Commit(sign(3, commit(0, 1, D, 3))));
-    net.send(AT, Message::Checkpoint(sign(3, checkpoint(2, D, 3))));
-    net.send(AT, Message::ViewChange(Arc::new(sign(3, view_change(1, 3, vec![])))));
-    net.send(AT, Message::Request(net.put(1, 5, "b", "1")));
-    // What it answers reaches nobody.
-    for other in [0, 1, 3] {
-        net.connected[other] = false;
+    let mut net = Net::new(4, 1, small_batches());
+    let sent = [
+        proposal(0, 1, batch([net.put(0, 1, "a", "1")])),
+        Message::Commit(sign(3, commit(0, 1, D, 3))),
+        Message::Checkpoint(sign(3, checkpoint(2, D, 3))),
+        Message::ViewChange(Arc::new(sign(3, view_change(1, 3, vec![])))),
+        Message::Request(net.put(1, 5, "b", "1")),
+    ];
+    for message in sent {
+        // What it answers reaches nobody.
+        assert_eq!(net.deliver(AT, message).rejection(), None);
     }
-    net.settle();
     net
 }
 
 /// Everybody in view 1 with h = 4; client 0 has been answered up to timestamp 3, client 1 up to 5.
 fn in_view_1() -> Net {
-    let mut net = Net::new();
-    net.execute(0, 1..=3);
-    for at in 1..4 {
-        net.fire(at, Timer::Progress { backoff: 0 });
-    }
-    net.settle();
-    net.execute(1, 4..=5);
-    assert_eq!((net.replicas[AT].view(), net.replicas[AT].durable().h()), (View(1), SeqNo(4)));
-    net
+    Net::lived(small_batches())
 }
 
 /// The same, after replica 2 has sent VIEW-CHANGE for view 2.

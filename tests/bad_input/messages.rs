@@ -1,6 +1,6 @@
 //! Messages, each right in itself, and what is changed in them.
 
-use crate::support_input::{SEED, Sent};
+use crate::support::{Msg as Sent, SEED};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::crypto::{Content, Evidence, Signed};

@@ -1,7 +1,7 @@
 //! What is wrong with a message by itself: who sends it, what it says, its view and number.
 
 use crate::messages::*;
-use crate::support_input::{CLIENTS, Net};
+use crate::support::{CLIENTS, Net};
 use crate::{AT, Case};
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing, Signature};

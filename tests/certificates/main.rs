@@ -1,5 +1,5 @@
-//! A certificate is believed for its claim alone: whichever replicas signed it, it verifies, and who receives it
-//! does the same. No vote is taken out of it to be counted, and it proves nothing else.
+//! A certificate is believed for its claim alone: whichever replicas signed it, it verifies, and who receives
+//! it does the same. No vote is taken out of it to be counted, and it proves nothing else.
 //!
 //! This is what allows the models to replace the votes in a certificate by the fact that they were valid
 //! (`models/crypto.rs`). The claims are shown for ed25519 and for the models' scheme.
@@ -186,7 +186,8 @@ fn reported<C: Scheme>(replicas: &Replicas<C>, mut replica: Member<C>) -> Vec<Pr
     sent.expect("VIEW-CHANGE is sent").content.prepared.clone()
 }
 
-/// Replica 1 lacks one message to be prepared, and gets a certificate with that message in it; then the message.
+/// Replica 1 lacks one message to be prepared, and gets a certificate with that message in it; then the
+/// message.
 fn nothing_is_taken_out<C: Scheme>() {
     for (n, f) in SIZES {
         let replicas = Replicas::<C>::new(n, f);

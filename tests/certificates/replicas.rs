@@ -145,7 +145,8 @@ impl<C: Scheme> Replicas<C> {
         choices.iter().map(|voters| self.prepared(proposal, voters)).collect()
     }
 
-    /// The certificates that the state `D` after `n` is stable, one for every choice of voters that is enough.
+    /// The certificates that the state `D` after `n` is stable, one for every choice of voters that is
+    /// enough.
     pub fn every_stable(&self, n: u64) -> Vec<StableCertificate<C>> {
         let all: Vec<u16> = self.cluster().replicas().map(|i| i.0).collect();
         let choices = choices(&all, self.cluster().quorum());

@@ -41,6 +41,9 @@ pub const NONE: [u64; 0] = [];
 /// Registered clients of every cluster here.
 pub const CLIENTS: u32 = 6;
 
+/// What all keys follow from.
+pub const SEED: u64 = 7;
+
 /// A checkpoint every 2 batches, a window of 4, one request a batch.
 pub fn small() -> Parameters {
     Parameters {
@@ -50,6 +53,11 @@ pub fn small() -> Parameters {
         max_batch_bytes: 1024,
         max_in_flight: 4,
     }
+}
+
+/// The same, with at most 2 requests or 64 bytes a batch.
+pub fn small_batches() -> Parameters {
+    Parameters { max_batch_requests: 2, max_batch_bytes: 64, max_in_flight: 2, ..small() }
 }
 
 /// What one step did.
@@ -163,7 +171,7 @@ pub struct Net {
 impl Net {
     pub fn new(n: u16, f: u16, parameters: Parameters) -> Self {
         let cluster = Cluster::new(n, f);
-        let (replica_keys, client_keys) = KeyRing::insecure(7, n, CLIENTS);
+        let (replica_keys, client_keys) = KeyRing::insecure(SEED, n, CLIENTS);
         let setups = setups(cluster, parameters, replica_keys, CLIENTS);
         let replicas: Vec<Replica<Real>> =
             setups.iter().map(|setup| Replica::start(setup, None, &mut Effects::new()).unwrap()).collect();
@@ -184,7 +192,8 @@ impl Net {
         Net::new(4, 1, small())
     }
 
-    /// Three replicas that went on to a stable checkpoint at 4 and one more batch, and replica 3, which missed it.
+    /// Three replicas that went on to a stable checkpoint at 4 and one more batch, and replica 3, which
+    /// missed it.
     pub fn one_left_behind() -> Self {
         let mut net = Net::four();
         net.order_many(&only(0..3), 1, 5);
@@ -312,6 +321,31 @@ impl Net {
             let request = self.put(0, t, "k", &format!("v{t}"));
             self.order_among(some, &request);
         }
+    }
+
+    /// Orders one request of a client for each timestamp `t`, which sets the key `k{t}`, among all replicas.
+    pub fn execute(&mut self, client: u32, timestamps: std::ops::RangeInclusive<u64>) {
+        for t in timestamps {
+            let request = self.put(client, t, &format!("k{t}"), "v");
+            self.order_among(&only(0..self.n()), &request);
+        }
+    }
+
+    /// Goes through a view change and a stable checkpoint: everybody is in view 1 with h = 4, five batches are executed,
+    /// client 0 has been answered up to timestamp 3, client 1 up to 5.
+    pub fn lived(parameters: Parameters) -> Self {
+        let mut net = Net::new(4, 1, parameters);
+        net.execute(0, 1..=3);
+        for at in 1..4 {
+            let step = net.expire(at);
+            net.route(at, &step);
+        }
+        net.run_all();
+        net.execute(1, 4..=5);
+        for at in 0..4 {
+            assert_eq!((net.view(at), net.h(at), net.last_executed(at)), (1, 4, 5));
+        }
+        net
     }
 
     /// Every replica of `some` gives up its view; VIEW-CHANGEs and NEW-VIEW are delivered among them.

@@ -30,6 +30,12 @@ impl Net {
         self.sign_as_client(client, request(client, t, &operation, false))
     }
 
+    /// A request for any operation, sound or not.
+    pub fn request(&self, client: u32, t: u64, operation: Bytes, read_only: bool) -> Signed<Request, C> {
+        let (timestamp, name) = (Timestamp(t), ClientId(client));
+        self.sign_as_client(client, Request { operation, timestamp, client: name, read_only })
+    }
+
     pub fn get(&self, client: u32, t: u64, key: &str) -> Signed<Request, C> {
         let operation = Operation::Get { key: Bytes::from(key.as_bytes()) };
         self.sign_as_client(client, request(client, t, &operation, true))

@@ -17,7 +17,8 @@ pub struct Costs {
     pub processors: usize,
 }
 
-/// The processor time of one call, in microseconds: the least of several rounds, as others use the machine too.
+/// The processor time of one call, in microseconds: the least of several rounds, as others use the machine
+/// too.
 fn each(count: u32, mut act: impl FnMut()) -> f64 {
     let mut least = Duration::MAX;
     for _ in 0..5 {
@@ -58,9 +59,9 @@ impl Costs {
         Costs { sign, verify, datagram, processors }
     }
 
-    /// The most requests a second, if the processors did nothing but what the protocol cannot do without for batches of
-    /// `batch` requests: sign every request, reply and vote, verify the request at every replica, f + 1 replies, and as
-    /// many votes as a quorum takes, and move each message in one datagram.
+    /// The most requests a second, if the processors did nothing but what the protocol cannot do without for
+    /// batches of `batch` requests: sign every request, reply and vote, verify the request at every replica,
+    /// f + 1 replies, and as many votes as a quorum takes, and move each message in one datagram.
     pub fn limit(&self, n: u16, batch: u32) -> f64 {
         let cluster = Cluster::new(n, (n - 1) / 3);
         let (n, q, weak) = (cluster.n() as f64, cluster.quorum() as f64, cluster.weak_quorum() as f64);

@@ -20,7 +20,8 @@ pub struct Arguments {
     /// Requests that each of them has outstanding; a key for each, as one key has one request at a time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     outstanding: u32,
-    /// Open loop: this number of requests per second in all, whatever the answers. Latency counts from when one was due.
+    /// Open loop: this number of requests per second in all, whatever the answers. Latency counts from when
+    /// one was due.
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
     /// The bytes of an operation, which puts a value.
@@ -50,15 +51,15 @@ pub struct Arguments {
     /// Threads of a replica that receive, verify and step.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
-    /// Kill the primary in the middle, and tell how service goes on; with this program's own runtime only, and --seconds 6 or
-    /// more.
+    /// Kill the primary in the middle, and tell how service goes on; with this program's own runtime only,
+    /// and --seconds 6 or more.
     #[arg(long)]
     kill_primary: bool,
     /// Print one JSON object and nothing else.
     #[arg(long)]
     json: bool,
-    /// Measure 1, 16, 64 and 256 clients, in memory, durable and under stateright (with the same batches, and with batches
-    /// of one), and print a table.
+    /// Measure 1, 16, 64 and 256 clients, in memory, durable and under stateright (with the same batches, and
+    /// with batches of one), and print a table.
     #[arg(long, conflicts_with_all = ["clients", "outstanding", "rate", "store", "runtime", "kill_primary", "json"])]
     table: bool,
 }
@@ -83,8 +84,8 @@ pub struct Measured {
     longest_stall: Duration,
     /// Processor time of everything, in microseconds; none where a replica was killed.
     cpu_us: Option<u64>,
-    /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright, or where a
-    /// replica was killed.
+    /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright, or
+    /// where a replica was killed.
     phases: Vec<(&'static str, f64)>,
     /// How often what happened, and other times; empty where the phases are.
     counts: Vec<(&'static str, f64)>,

@@ -11,7 +11,7 @@ use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::Operation;
 use pbft::rules::Pbft;
 use pbft::runtime::Clients;
-use pbft::runtime::control::Status;
+use pbft::runtime::control::Health;
 use pbft::runtime::counters::thread_time;
 use pbft::types::{Bytes, ClientId};
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// So long after its primary was killed the cluster should be as fast as before.
 const RECOVERED_AFTER: Duration = Duration::from_secs(2);
 /// A request that has no result so long after the end is an error.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// The number of clients that one thread drives.
 const CLIENTS_PER_THREAD: u32 = 128;
 
@@ -48,7 +48,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     processes.wait_until_ready(&config)?;
 
     let asker = config.client_setup(ClientId(keys))?;
-    let mut asker = Clients::open(config.addresses(), vec![asker], PATIENCE, 1400)
+    let mut asker = Clients::open(config.addresses(), vec![asker], ANSWER_WAIT, 1400)
         .map_err(|error| format!("cannot open a socket: {error}"))?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + Duration::from_secs(arguments.seconds);
@@ -110,9 +110,9 @@ fn recovery(completions: &[Instant], begin: Instant, killed: Instant, end: Insta
     }
 }
 
-fn statuses(asker: &mut Clients<Ed25519, Pbft>, config: &Config) -> Result<Vec<Status>, String> {
-    let answers = ask(asker, config, PATIENCE)?;
-    let all: Option<Vec<Status>> = answers.into_iter().collect();
+fn statuses(asker: &mut Clients<Ed25519, Pbft>, config: &Config) -> Result<Vec<Health>, String> {
+    let answers = ask(asker, config, ANSWER_WAIT)?;
+    let all: Option<Vec<Health>> = answers.into_iter().collect();
     all.ok_or_else(|| "a replica has stopped or does not answer".into())
 }
 
@@ -180,7 +180,7 @@ impl Driver {
         }
         outcome.cpu = thread_time().saturating_sub(cpu_before.unwrap_or_default());
         outcome.verified = self.clients.counters().verified.get() - verified_before;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_WAIT;
         while idle.len() < all && Instant::now() < deadline && !interrupted() {
             self.collect(deadline, &mut idle, &started, &mut outcome).map_err(failed)?;
         }
@@ -209,7 +209,7 @@ impl Driver {
     }
 }
 
-fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Status], after: &[Status]) -> Measured {
+fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], after: &[Health]) -> Measured {
     let mut latency = histogram();
     let (mut errors, mut client_cpu, mut client_verified) = (0, Duration::ZERO, 0);
     let mut completions = Vec::new();

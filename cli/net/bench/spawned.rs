@@ -1,5 +1,5 @@
-//! The same replica under stateright's own `spawn` with serde_json, for comparison. Nothing is kept: what actors
-//! save is thrown away, as its storage is neither atomic nor synced.
+//! The same replica under stateright's own `spawn` with serde_json, for comparison. Nothing is kept: what
+//! actors save is thrown away, as its storage is neither atomic nor synced.
 
 use super::{Arguments, Measured, histogram};
 use crate::net::config::Served;

@@ -1,6 +1,7 @@
 //! Real replicas in processes of their own, over UDP on the loopback interface.
 //!
-//! The long runs are ignored: `cargo test --release -p pbft-cli --test processes -- --ignored --test-threads 1`.
+//! The long runs are ignored: `cargo test --release -p pbft-cli --test processes -- --ignored --test-threads
+//! 1`.
 
 // All of it is tests: what fails is a failed test.
 #![allow(clippy::unwrap_used)]

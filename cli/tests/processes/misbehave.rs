@@ -1,7 +1,7 @@
 //! Replicas that misbehave on purpose, over UDP: the others serve on, stay together, and keep running.
 
-use crate::support::{Cluster, Load, PATIENCE};
-use pbft::runtime::control::Status;
+use crate::support::{Cluster, Load, TEST_DEADLINE, pbft};
+use pbft::runtime::control::Health;
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ fn corrupt(cluster: &mut Cluster, id: usize, how: &str, seed: u64) {
     cluster.wait_for_answers();
 }
 
-fn rejected(status: &Status, reasons: &[&str]) -> u64 {
+fn rejected(status: &Health, reasons: &[&str]) -> u64 {
     status.rejections.iter().filter(|(why, _)| reasons.contains(&why.as_str())).map(|(_, count)| count).sum()
 }
 
@@ -59,7 +59,8 @@ fn survives(replicas: usize, liars: &[(usize, &str)], seed: u64, least: Duration
     survives_with(Cluster::new(replicas, allowed), liars, seed, least);
 }
 
-/// Serves for at least so long while these replicas misbehave, and shows that they did, and that the others are well.
+/// Serves for at least so long while these replicas misbehave, and shows that they did, and that the others
+/// are well.
 fn survives_with(mut cluster: Cluster, liars: &[(usize, &str)], seed: u64, least: Duration) {
     let replicas = cluster.processes.len();
     println!("{replicas} replicas, {liars:?}, seed {seed}");
@@ -72,7 +73,7 @@ fn survives_with(mut cluster: Cluster, liars: &[(usize, &str)], seed: u64, least
     load.wait(40);
     let mut slowest = started.elapsed();
     let shown = || liars.iter().all(|&(id, how)| has_shown(&cluster, &correct, id, how));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_DEADLINE;
     while started.elapsed() < least || !shown() {
         assert!(Instant::now() < deadline, "it is not seen to misbehave");
         let before = Instant::now();
@@ -103,7 +104,7 @@ fn survives_with(mut cluster: Cluster, liars: &[(usize, &str)], seed: u64, least
 
 /// Whether the correct replicas have met what this behaviour is about.
 fn has_shown(cluster: &Cluster, correct: &[usize], liar: usize, how: &str) -> bool {
-    let all: Vec<Status> = correct.iter().filter_map(|&id| cluster.status(id)).collect();
+    let all: Vec<Health> = correct.iter().filter_map(|&id| cluster.status(id)).collect();
     let lied = cluster.status(liar).is_some_and(|status| status.counter("lies") > 0);
     let dropped = |reasons: &[&str]| all.iter().map(|status| rejected(status, reasons)).sum::<u64>() > 0;
     let met = match how {
@@ -180,14 +181,14 @@ fn refused(output: &Output) -> String {
 #[test]
 fn nothing_misbehaves_unless_the_configuration_allows_it_and_pbft_never_does() {
     let directory = tempfile::tempdir().unwrap();
-    let made = crate::support::pbft().args(["keygen", "--dir"]).arg(directory.path()).output().unwrap();
+    let made = pbft().args(["keygen", "--dir"]).arg(directory.path()).output().unwrap();
     assert!(made.status.success());
     let path = directory.path().join("cluster.toml");
     assert!(!std::fs::read_to_string(&path).unwrap().contains("allow_misbehaviour"));
     let arguments = ["replica", "--id", "0", "--misbehave", "silent", "--config"];
     let said = refused(&misbehaving().args(arguments).arg(&path).output().unwrap());
     assert!(said.contains("write `allow_misbehaviour = true` at the top"), "{said}");
-    let said = refused(&crate::support::pbft().args(arguments).arg(&path).output().unwrap());
+    let said = refused(&pbft().args(arguments).arg(&path).output().unwrap());
     let command = format!(
         "cargo run --release --bin pbft-misbehaving -- replica --config {} --id 0 --misbehave silent",
         path.display()
@@ -196,4 +197,39 @@ fn nothing_misbehaves_unless_the_configuration_allows_it_and_pbft_never_does() {
     let wrong = ["replica", "--id", "0", "--misbehave", "sulk", "--config"];
     let said = refused(&misbehaving().args(wrong).arg(&path).output().unwrap());
     assert!(ALL.iter().all(|how| said.contains(how)), "{said}");
+}
+
+#[test]
+fn the_journals_of_a_cluster_with_a_liar_are_one_story_with_what_was_refused_and_why() {
+    let mut cluster = Cluster::new(4, allowed);
+    corrupt(&mut cluster, 0, "equivocate", 5);
+    // That of the correct replica in whose place it is.
+    std::fs::remove_file(cluster.config.journal(pbft::types::ReplicaId(0))).unwrap();
+    let mut client = cluster.client(0);
+    for number in 0..20 {
+        client.put(&format!("k{number}"), b"v");
+    }
+    cluster.stop_replicas();
+    let page = cluster.directory.path().join("story.html");
+    let told = |numbers: &str| {
+        let output = pbft()
+            .args(["replay", "--numbers", numbers, "--journals"])
+            .arg(cluster.directory.path())
+            .arg("--html")
+            .arg(&page)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(&page).unwrap()
+    };
+    let text = told("0..");
+    assert!(text.contains("without a journal: r0") && text.contains(">no journal<"), "r0 is marked");
+    assert!(text.contains("r0 keeps no journal"), "what it sent is marked");
+    assert!(text.contains(" drops it: "), "something was refused");
+    assert!(text.contains("COMMITs needed, complete"), "quorums are counted");
+    assert_eq!(text.matches("<td>holds</td>").count(), 11, "every property is judged");
+    assert!(!text.contains("VIOLATED") && !text.contains("DIVERGES"));
+    // What is asked for is what is shown.
+    let few = told("3..4");
+    assert!(few.len() < text.len() && few.contains("Sequence numbers 3 to 4"));
 }

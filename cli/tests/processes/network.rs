@@ -1,4 +1,5 @@
-//! Hostile networks: loss, duplication, reordering, corruption, partitions, and datagrams that are nothing at all.
+//! Hostile networks: loss, duplication, reordering, corruption, partitions, and datagrams that are nothing at
+//! all.
 
 use crate::proxy::{Proxy, Weather};
 use crate::support::{Cluster, Load, free_addresses, resident};

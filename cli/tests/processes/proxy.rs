@@ -1,7 +1,8 @@
 //! A network that misbehaves: a UDP proxy in front of each replica.
 //!
-//! Whatever is sent to a replica goes to its proxy, which passes it on from a socket of its own for each sender;
-//! what comes back to that socket goes back to the sender. So both directions pass through the weather.
+//! Whatever is sent to a replica goes to its proxy, which passes it on from a socket of its own for each
+//! sender; what comes back to that socket goes back to the sender. So both directions pass through the
+//! weather.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

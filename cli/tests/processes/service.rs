@@ -1,6 +1,6 @@
 //! The commands as a person uses them.
 
-use crate::support::{PATIENCE, pbft};
+use crate::support::{TEST_DEADLINE, pbft};
 use std::io::{BufRead, BufReader};
 use std::process::{Output, Stdio};
 use std::time::Instant;
@@ -23,7 +23,7 @@ fn one_command_brings_up_a_cluster_that_answers_and_stops_on_ctrl_c() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(cluster.stdout.take().unwrap()).lines();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_DEADLINE;
     assert!(lines.by_ref().any(|line| line.unwrap() == "ready" && Instant::now() < deadline));
     let path = directory.path().join("cluster.toml");
     let config = path.to_str().unwrap();

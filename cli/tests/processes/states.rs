@@ -49,7 +49,8 @@ fn fill(cluster: &Cluster, mib: u64) -> u64 {
     count
 }
 
-/// Three replicas have the state; the fourth fetches it while they serve, and while each of them is stopped for a while.
+/// Three replicas have the state; the fourth fetches it while they serve, and while each of them is stopped
+/// for a while.
 fn fetched(mib: u64, patience: Duration) {
     let mut cluster = Cluster::new(4, |table| {
         table.insert("journal".into(), false.into());

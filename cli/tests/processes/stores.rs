@@ -1,6 +1,6 @@
 //! Stores that cannot be used: the replica does not start, or stops, and says what to do.
 
-use crate::support::{Cluster, PATIENCE, pbft};
+use crate::support::{Cluster, TEST_DEADLINE, pbft};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -79,7 +79,8 @@ fn a_replica_that_may_not_write_its_directory_says_so() {
     assert!(said.contains("data/replica-3") && said.contains("make the directory writable"), "{said}");
 }
 
-/// Replica 3, for which a limit on the size of files stands for a full disk: a write fails in the middle of the run.
+/// Replica 3, for which a limit on the size of files stands for a full disk: a write fails in the middle of
+/// the run.
 fn spawn_with_full_disk(config: &Path, kib: u32) -> Child {
     let program = env!("CARGO_BIN_EXE_pbft");
     let script =
@@ -116,7 +117,7 @@ fn a_replica_whose_disk_is_full_stops_with_a_clear_error_and_the_others_go_on() 
     cluster.faulty.insert(3);
     let full = spawn_with_full_disk(&without_journal, 8);
     let mut client = cluster.client(0);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_DEADLINE;
     for i in 0..60 {
         client.put("k", &[i; 400]);
         assert!(Instant::now() < deadline);

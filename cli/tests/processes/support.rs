@@ -5,7 +5,7 @@ use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::{KeyValue, Operation, Outcome};
 use pbft::rules::Pbft;
 use pbft::runtime::Clients;
-use pbft::runtime::control::Status;
+use pbft::runtime::control::Health;
 use pbft::service::Service;
 use pbft::types::{Bytes, ClientId, ReplicaId};
 use rand::{RngExt, SeedableRng};
@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Nothing in these tests takes so long unless it never ends.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 pub fn pbft() -> Command {
     Command::new(env!("CARGO_BIN_EXE_pbft"))
@@ -119,13 +119,13 @@ impl Cluster {
     }
 
     /// The status of every replica that runs; a stopped one has none.
-    pub fn status(&self, id: usize) -> Option<Status> {
+    pub fn status(&self, id: usize) -> Option<Health> {
         let mut client = self.client(11);
         for _ in 0..10 {
             client.clients.ask_status(client.id, ReplicaId(id as u16));
             client.clients.wait(Instant::now() + Duration::from_millis(300)).unwrap();
             if let Some(answer) = client.clients.answers().pop() {
-                return Some(answer.status);
+                return Some(answer.health);
             }
         }
         None
@@ -141,8 +141,8 @@ impl Cluster {
     }
 
     /// Waits until the status of a replica is as wanted.
-    pub fn wait_for(&self, id: usize, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait_for(&self, id: usize, what: &str, wanted: impl Fn(&Health) -> bool) -> Health {
+        let deadline = Instant::now() + TEST_DEADLINE;
         loop {
             let status = self.status(id);
             if let Some(status) = status.clone().filter(&wanted) {
@@ -154,8 +154,8 @@ impl Cluster {
 
     /// Waits until a replica has executed what the other correct ones have.
     ///
-    /// One that has left its view alone takes no part in it until the others leave it too: it executes nothing but the states
-    /// it fetches, at the next stable checkpoint. So there must be one.
+    /// One that has left its view alone takes no part in it until the others leave it too: it executes
+    /// nothing but the states it fetches, at the next stable checkpoint. So there must be one.
     pub fn wait_until_caught_up(&self, id: usize) {
         let most = (0..self.processes.len())
             .filter(|other| *other != id && !self.faulty.contains(other) && self.processes[*other].is_some())
@@ -164,7 +164,7 @@ impl Cluster {
             .max()
             .unwrap();
         let mut client = self.client(9);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_DEADLINE;
         loop {
             let status = self.status(id);
             if status.as_ref().is_some_and(|status| status.last_executed >= most) {
@@ -253,7 +253,7 @@ impl Client {
     pub fn invoke(&mut self, operation: &Operation) -> Bytes {
         let read_only = matches!(operation, Operation::Get { .. });
         self.clients.invoke(self.id, operation.to_bytes(), read_only).unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_DEADLINE;
         loop {
             if let Some(completion) = self.clients.wait(deadline).unwrap().pop() {
                 return completion.result;
@@ -363,7 +363,7 @@ impl Load {
 
     /// Waits until this number of further operations has completed.
     pub fn wait(&self, more: u64) {
-        let (target, deadline) = (self.completed.load(Relaxed) + more, Instant::now() + PATIENCE);
+        let (target, deadline) = (self.completed.load(Relaxed) + more, Instant::now() + TEST_DEADLINE);
         while self.completed.load(Relaxed) < target {
             assert!(Instant::now() < deadline, "the cluster does not serve");
             assert!(!self.threads.iter().any(JoinHandle::is_finished), "a client has failed");

@@ -9,10 +9,11 @@
 //!
 //! # The file
 //!
-//! It begins with a [`Header`]: version, whose journal it is, and the number of clients. Entries follow, each with its
-//! length and two CRC-32C, one over the length and one over the content, both over the position too: so a file that ends
-//! within an entry (the process or the machine stopped there) is told apart from one that is damaged. Such an end is
-//! cut off when the replica starts again, and said; damage is refused, as in the store.
+//! It begins with a [`Header`]: version, whose journal it is, and the number of clients. Entries follow, each
+//! with its length and two CRC-32C, one over the length and one over the content, both over the position too:
+//! so a file that ends within an entry (the process or the machine stopped there) is told apart from one that
+//! is damaged. Such an end is cut off when the replica starts again, and said; damage is refused, as in the
+//! store.
 //!
 //! | entry | holds |
 //! |---|---|
@@ -21,33 +22,37 @@
 //! | `Step` | one event, a message in its wire encoding, and a note of each effect |
 //! | `CarriedOut` | the records of the steps up to a number are durable, and what they send leaves now |
 //!
-//! Of an effect its kind, view and sequence number, the length of its encoding and a CRC-32C over it are kept: enough
-//! to compare a replay effect by effect and to say in words where it differs, and about ten bytes instead of the
-//! whole (a PRE-PREPARE with its batch would be there three times: received, recorded and, at the primary, sent; a snapshot is the whole
-//! state). A difference goes unnoticed with probability 2^-32; the journal is no defence against who can write it.
+//! Of an effect its kind, view and sequence number, the length of its encoding and a CRC-32C over it are
+//! kept: enough to compare a replay effect by effect and to say in words where it differs, and about ten
+//! bytes instead of the whole (a PRE-PREPARE with its batch would be there three times: received, recorded
+//! and, at the primary, sent; a snapshot is the whole state). A difference goes unnoticed with probability
+//! 2^-32; the journal is no defence against who can write it.
 //!
 //! # What is written when
 //!
-//! A step that asks for anything to be recorded or sent is handed to the operating system, with all before it, before
-//! its effects are even queued; steps that ask for nothing may wait in a buffer of 64 KiB. When the records of a group are
-//! durable, and before its first message leaves, `CarriedOut` follows. So whatever anybody was sent is in the journal after
-//! `kill -9`. Nothing is synced: after a power failure the end of the journal may be missing, and then a replay says that the
-//! next life does not follow from it. That is not worth an `fdatasync` a step: nothing that the replica promises rests on its journal.
+//! A step that asks for anything to be recorded or sent is handed to the operating system, with all before
+//! it, before its effects are even queued; steps that ask for nothing may wait in a buffer of 64 KiB. When
+//! the records of a group are durable, and before its first message leaves, `CarriedOut` follows. So whatever
+//! anybody was sent is in the journal after `kill -9`. Nothing is synced: after a power failure the end of
+//! the journal may be missing, and then a replay says that the next life does not follow from it. That is not
+//! worth an `fdatasync` a step: nothing that the replica promises rests on its journal.
 //!
 //! The file only grows; nothing removes it. Whoever can read it can read every operation of every client.
 //!
 //! # What a kill leaves undone
 //!
 //! The last steps of a life that was killed may never have been made durable: the next life goes on from an
-//! earlier state, and nobody has seen them. Their facts are not facts. A replay finds the record up to which the
-//! next life's state reaches, and counts the facts before the next record, as the simulation does when it
-//! crashes a replica between two effects; a state that lies before what was carried out, or that no record leads to, is told
-//! as a divergence: the replica has forgotten what it promised. After the last life, what was carried out counts.
+//! earlier state, and nobody has seen them. Their facts are not facts. A replay finds the record up to which
+//! the next life's state reaches, and counts the facts before the next record, as the simulation does when it
+//! crashes a replica between two effects; a state that lies before what was carried out, or that no record
+//! leads to, is told as a divergence: the replica has forgotten what it promised. After the last life, what
+//! was carried out counts.
 //!
 //! # What it costs
 //!
-//! Nothing if there is none. Measured on two shared virtual cores at `opt-level = 2`, n = 4, 100-byte operations, memory store, three
-//! runs each, means (`pbft bench --store memory --clients 1`, with and without `--journal`):
+//! Nothing if there is none. Measured on two shared virtual cores at `opt-level = 2`, n = 4, 100-byte
+//! operations, memory store, three runs each, means (`pbft bench --store memory --clients 1`, with and
+//! without `--journal`):
 //!
 //! | clients | journal | requests/s | processor time a request, all replicas | bytes a request and replica |
 //! |---|---|---|---|---|

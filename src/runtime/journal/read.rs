@@ -176,7 +176,8 @@ impl Reader {
             for _ in 0..count {
                 match self.next_entry()? {
                     Some(Entry::Chunk(chunk)) => chunks.push(chunk),
-                    // The process stopped before it had written all of the state, and so before its first step.
+                    // The process stopped before it had written all of the state, and so before its first
+                    // step.
                     Some(Entry::Started { start: next, effects: its }) => {
                         (start, effects) = (next, its);
                         continue 'again;

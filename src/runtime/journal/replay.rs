@@ -19,8 +19,15 @@ pub trait Observer<B: Bundle> {
     fn reply(&mut self, reply: &Reply);
     /// A client has signed this request. Told again each time that it occurs.
     fn request(&mut self, request: &Request);
-    /// This batch was proposed, by whomever, or answers who asked for it. Told again each time that it occurs.
+    /// This batch was proposed, by whomever, or answers who asked for it. Told again each time that it
+    /// occurs.
     fn batch(&mut self, batch: &Batch<B::Crypto>);
+    /// A life begins, the first being 1, and the replica is as it starts.
+    fn started(&mut self, _setup: &Setup<B>, _life: u64, _replica: &Replica<B>) {}
+    /// The replica is about to take a step.
+    fn before(&mut self, _replica: &Replica<B>, _event: &Event<B::Crypto>) {}
+    /// It has taken the step, and asks for this.
+    fn after(&mut self, _setup: &Setup<B>, _replica: &Replica<B>, _effects: &Effects<B::Crypto>) {}
 }
 
 /// Where a replay and its journal part.
@@ -163,6 +170,7 @@ impl<B: Bundle> Replay<B> {
         let mut effects = Effects::new();
         let replica = Replica::start(&self.setup, stored, &mut effects)
             .map_err(|error| self.diverges("a start", format!("refuses the state: {error}")))?;
+        observer.started(&self.setup, self.summary.lives, &replica);
         self.replica = Some(replica);
         self.compare(noted, effects)
     }
@@ -255,7 +263,9 @@ impl<B: Bundle> Replay<B> {
             return Err(self.diverges("a step", "knows of no start before it"));
         };
         let mut effects = Effects::new();
+        observer.before(replica, &event);
         replica.step(&self.setup, event, &mut effects);
+        observer.after(&self.setup, replica, &effects);
         for (_, message) in effects.sends() {
             if let Message::PrePrepare(_, batch) = message {
                 observer.batch(batch);
@@ -280,8 +290,8 @@ impl<B: Bundle> Replay<B> {
     }
 }
 
-/// Whether two durable states vouch for the same. The snapshot may be an older one with more executed on top of it, if the
-/// newer was not written yet.
+/// Whether two durable states vouch for the same. The snapshot may be an older one with more executed on top
+/// of it, if the newer was not written yet.
 fn same<C: Crypto>(one: &Durable<C>, other: &Durable<C>) -> bool {
     let executed = |durable: &Durable<C>| -> BTreeMap<_, Digest> {
         let floor = one.snapshot.n.max(other.snapshot.n);

@@ -29,8 +29,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens a journal for appending, or makes one that only its owner may read. The whole file is read and checked; an entry
-    /// at its end that is not complete is cut off.
+    /// Opens a journal for appending, or makes one that only its owner may read. The whole file is read and
+    /// checked; an entry at its end that is not complete is cut off.
     ///
     /// # Errors
     /// If it is damaged, another's or in use, or the machine fails.
@@ -69,7 +69,8 @@ impl Writer {
     /// Adds an entry to the buffer, and writes the buffer if it is long.
     ///
     /// # Errors
-    /// If the machine fails.
+    /// If the file cannot be written. The end of the file is unknown then: stop, and open the journal again
+    /// to cut it.
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; super::ENTRY_HEADER_BYTES]);
@@ -88,7 +89,8 @@ impl Writer {
     /// Hands everything to the operating system; nothing is synced.
     ///
     /// # Errors
-    /// If the machine fails; then the end of the file is unknown, and nothing is written until it is opened again.
+    /// If the file cannot be written. The end of the file is unknown then, and every later call fails: open
+    /// the journal again to cut it.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.failed {
             return Err(io::Error::other("it has failed before"));

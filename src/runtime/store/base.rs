@@ -1,7 +1,7 @@
 //! Bases: the whole durable state at one moment.
 //!
-//! A base is an image ([`crate::store`]) without the service's state, and then that state as chunks. The tree over
-//! the chunks is made again when it is read, and its root must be the one the replica vouched for.
+//! A base is an image ([`crate::store`]) without the service's state, and then that state as chunks. The tree
+//! over the chunks is made again when it is read, and its root must be the one the replica vouched for.
 
 use super::OpenError;
 use crate::crypto::Crypto;
@@ -14,7 +14,8 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The bytes of a base that are synced at a time: the log, which is synced meanwhile, must not wait for all of it.
+/// The bytes of a base that are synced at a time: the log, which is synced meanwhile, must not wait for all
+/// of it.
 const PACE_BYTES: usize = 8 << 20;
 
 /// The bases in a directory, ascending.

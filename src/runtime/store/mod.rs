@@ -7,21 +7,22 @@
 //! | `log-K` | segment K: records, each with its length and a CRC-32C over position and content |
 //! | `promised` | up to where the log has been made durable, and so may have been vouched for |
 //!
-//! [`Store::commit`] appends a group of records and makes them durable with one `fdatasync`; only then may what
-//! they promise be sent. When a checkpoint becomes stable and the log has grown as long as the base, within bounds, it goes on
-//! in a new segment, a new base is written beside it (by a thread of its own, so the pause of service does not
-//! grow with the state), and then the older files are removed. So what is written for bases is at most as much as
-//! what is logged, until the state is longer than the longest log. Until a base is complete, the old one and all segments
-//! since say the same: a replica that starts from them executes the batches after the old checkpoint again.
+//! [`Store::commit`] appends a group of records and makes them durable with one `fdatasync`; only then may
+//! what they promise be sent. When a checkpoint becomes stable and the log has grown as long as the base,
+//! within bounds, it goes on in a new segment, a new base is written beside it (by a thread of its own, so
+//! the pause of service does not grow with the state), and then the older files are removed. So what is
+//! written for bases is at most as much as what is logged, until the state is longer than the longest log.
+//! Until a base is complete, the old one and all segments since say the same: a replica that starts from them
+//! executes the batches after the old checkpoint again.
 //!
 //! # What is repaired and what is refused
 //!
 //! A crash can leave the last group half written. Such a tail is cut off, if it is short or zeros, and lies
 //! above what `promised` says was durable: no message that relies on it has left. Everything else (a record
-//! whose checksum is wrong, a missing file, a log that is shorter than promised) is damage, and a damaged store is
-//! refused: a replica that forgets what it sent counts as one of the f faults. `promised` is written after each
-//! `fdatasync`, without one of its own: it survives the end of the process, and after a power failure it says too
-//! little, never too much.
+//! whose checksum is wrong, a missing file, a log that is shorter than promised) is damage, and a damaged
+//! store is refused: a replica that forgets what it sent counts as one of the f faults. `promised` is written
+//! after each `fdatasync`, without one of its own: it survives the end of the process, and after a power
+//! failure it says too little, never too much.
 //!
 //! # Why a log of our own
 //!
@@ -34,9 +35,10 @@
 //! | fjall 3.1, `PersistMode::SyncData` | 48, 73 | 4015, 4116 | 197, 458 |
 //! | redb 4.6, one transaction each | 158, 185 | 5641, 5273 | 674, 836 |
 //!
-//! The disk decides, so the figures of the log and of fjall do not differ beyond noise, and redb pays for writing its tree
-//! twice. Records are only ever appended, replayed from the beginning, and dropped all together, which is what
-//! neither a tree of sorted runs nor a B-tree is for; and neither can tell a torn tail from one that was promised.
+//! The disk decides, so the figures of the log and of fjall do not differ beyond noise, and redb pays for
+//! writing its tree twice. Records are only ever appended, replayed from the beginning, and dropped all
+//! together, which is what neither a tree of sorted runs nor a B-tree is for; and neither can tell a torn
+//! tail from one that was promised.
 
 mod base;
 mod log;
@@ -112,7 +114,8 @@ struct BaseJob<C: Crypto> {
 
 /// The open store of one replica.
 ///
-/// After an error nothing more may be committed: what is on the disk is then unknown until it is opened again.
+/// After an error nothing more may be committed: what is on the disk is then unknown until it is opened
+/// again.
 pub struct Store<C: Crypto> {
     directory: PathBuf,
     identity: Identity,
@@ -204,10 +207,12 @@ impl<C: Crypto> Store<C> {
 
     /// Appends the records and makes them, and all before them, durable.
     ///
-    /// Own snapshots are not logged: they follow from the batches executed, and [`Store::checkpoint`] keeps them.
+    /// Own snapshots are not logged: they follow from the batches executed, and [`Store::checkpoint`] keeps
+    /// them.
     ///
     /// # Errors
-    /// If the machine fails; then the store is of no more use.
+    /// If a file cannot be written or synced. What is on disk is unknown then: send nothing that rests on it,
+    /// stop, and open the store again.
     pub fn commit(&mut self, records: &[Record<C>]) -> io::Result<()> {
         self.collect_written()?;
         if self.log.append(records)? {
@@ -221,7 +226,8 @@ impl<C: Crypto> Store<C> {
     /// base before is still being written, or the log since is short, nothing happens: the log just goes on.
     ///
     /// # Errors
-    /// If the machine fails; then the store is of no more use.
+    /// If a file cannot be written or synced. What is on disk is unknown then: send nothing that rests on it,
+    /// stop, and open the store again.
     pub fn checkpoint(&mut self, durable: Durable<C>) -> io::Result<()> {
         self.collect_written()?;
         let logged = self.older_bytes + self.log.length;
@@ -243,7 +249,8 @@ impl<C: Crypto> Store<C> {
     /// The same, and waits until the base is complete: for a state that was fetched, which nothing else says.
     ///
     /// # Errors
-    /// If the machine fails; then the store is of no more use.
+    /// If a file cannot be written or synced. What is on disk is unknown then: send nothing that rests on it,
+    /// stop, and open the store again.
     pub fn checkpoint_now(&mut self, durable: &Durable<C>) -> io::Result<()> {
         let segment = self.log.segment + 1;
         let next = Log::create(&self.directory, &self.identity, segment)?;

@@ -5,11 +5,11 @@ use pbft::types::{Bytes, ClientId};
 
 /// The operations executed so far, in order. The result of an operation is its position.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Journal {
+pub struct Ledger {
     entries: Vec<Bytes>,
 }
 
-impl Service for Journal {
+impl Service for Ledger {
     fn execute(&mut self, _client: ClientId, operation: &[u8]) -> Bytes {
         self.entries.push(Bytes::from(operation));
         Bytes::from(self.entries.len().to_string().into_bytes())
@@ -24,7 +24,7 @@ impl Service for Journal {
     }
 
     fn restore(chunks: &[Bytes]) -> Result<Self, RestoreError> {
-        Ok(Journal { entries: chunks.to_vec() })
+        Ok(Ledger { entries: chunks.to_vec() })
     }
 }
 
@@ -35,11 +35,11 @@ mod tests {
 
     #[test]
     fn the_order_of_execution_shows_in_results_and_digest() {
-        let (mut ab, mut ba) = (Journal::default(), Journal::default());
+        let (mut ab, mut ba) = (Ledger::default(), Ledger::default());
         assert_ne!(ab.execute(ClientId(0), b"a"), ab.execute(ClientId(0), b"b"));
         ba.execute(ClientId(0), b"b");
         ba.execute(ClientId(0), b"a");
         assert_ne!(ab.digest::<Symbolic>(), ba.digest::<Symbolic>());
-        assert_eq!(Journal::restore(&ab.snapshot()), Ok(ab));
+        assert_eq!(Ledger::restore(&ab.snapshot()), Ok(ab));
     }
 }

@@ -1,0 +1,267 @@
+//! The page of a path: the steps so far, what can happen next, what cannot and why, every property in that state.
+
+use super::serve::is_cut;
+use super::{SEARCHED, Shown};
+use maud::{Markup, PreEscaped, html};
+use pbft_models::browse::{Choice, Judged, View};
+use pbft_models::mutants::{Mutant, Rulebook};
+use pbft_models::story::lessons::{id_of, named};
+use pbft_models::story::page::{body, document, letters};
+use pbft_models::story::{StoryStep, in_words, name};
+
+/// What a page is made of.
+pub struct Page<'a> {
+    pub shown: &'a Shown,
+    pub rules: Rulebook,
+    /// The path in the address.
+    pub asked: &'a [String],
+    /// The step that is shown at first.
+    pub first: usize,
+    /// Whether what would change nothing is listed.
+    pub refused: bool,
+    pub view: &'a View,
+}
+
+const SCRIPT: &str = "\
+const find=document.getElementById('find');if(find)find.addEventListener('input',()=>{const words=find.value.toLowerCase().split(' ');\
+document.querySelectorAll('.choices a').forEach(e=>{const text=e.textContent.toLowerCase();\
+e.hidden=!words.every(word=>text.includes(word));});});\
+document.querySelectorAll('select[name=rules]').forEach(e=>e.addEventListener('change',()=>e.form.submit()));";
+
+/// The address of a path.
+pub fn address(path: &[String], rules: Rulebook) -> String {
+    format!("/at/{}?rules={}", path.join("."), rules.name().replace('+', "%2B"))
+}
+
+/// The page.
+pub fn path(page: &Page<'_>) -> String {
+    let more = html! {
+        (verdicts(page))
+        (choices(page))
+        (refused(page))
+        (state(page))
+    };
+    document(
+        &title(page.shown),
+        &html! {
+            (head(page))
+            div.live { (body(&page.view.story, page.first, &more)) }
+            script { (PreEscaped(SCRIPT)) }
+        },
+    )
+}
+
+fn title(shown: &Shown) -> String {
+    match &shown.file {
+        Some(file) => format!("PBFT: {}", file.display()),
+        None => format!("PBFT: {}", shown.config.name()),
+    }
+}
+
+fn by_rules(rules: Rulebook) -> String {
+    match rules.without {
+        None => "the paper's rules".into(),
+        Some(mutant) => format!("the paper's rules without {}: {}", mutant.id(), mutant.lost()),
+    }
+}
+
+fn head(page: &Page<'_>) -> Markup {
+    let (shown, view) = (page.shown, page.view);
+    let here = |path: &[String]| address(path, page.rules);
+    let lesson = shown.lenient.and_then(|rules| named(id_of(rules.without)));
+    html! {
+        header {
+            h1 {
+                @if let Some(file) = &shown.file { "Counterexample " code { (file.display()) } } @else { "An execution" }
+            }
+            p { b { "Rules: " } (by_rules(page.rules)) "." }
+            p.soft { "The world: " (in_words(&shown.config)) " (" code { (shown.config.name()) } ")." }
+            @if let Some(lesson) = lesson {
+                p { b { "The attack. " } (lesson.attack) }
+                p.safe { b { "Why the rule stops it. " } (lesson.why) }
+            }
+            nav aria-label="Path" {
+                a.button href=(here(&[])) { "start" } " "
+                @if let Some((_, before)) = view.path.split_last() { a.button href=(here(before)) { "undo the last step" } " " }
+                @if !shown.path.is_empty() { a.button href={ (here(&shown.path)) "&step=1" } { "the file's schedule" } " " }
+                @if view.execution.is_some() {
+                    a.button href={ "/file/" (view.path.join(".")) "?rules=" (page.rules.name().replace('+', "%2B")) } { "save as a counterexample" } " "
+                }
+                a.button href="/search" { "search" } " "
+                form.inline method="get" action={ "/at/" (page.asked.join(".")) } {
+                    label for="rules" { "The same schedule by" }
+                    select id="rules" name="rules" {
+                        option value="pbft" selected[page.rules.without.is_none()] { "the paper's rules" }
+                        @for &mutant in Mutant::ALL {
+                            option value=(mutant.id()) selected[page.rules.without == Some(mutant)] { "without " (mutant.id()) }
+                        }
+                    }
+                    button type="submit" { "show" }
+                }
+            }
+            @if !view.missed.is_empty() {
+                p.safe {
+                    "By these rules " (view.missed.len()) " of the " (page.asked.len()) " steps of the schedule cannot happen: "
+                    (view.missed.iter().map(|(place, _)| place.to_string()).collect::<Vec<_>>().join(", ")) ". The others were taken."
+                }
+            }
+            @if let Some(step) = view.story.steps.last() { @if let Some(violated) = &step.violated {
+                p.violated { "Violated: " (violated) }
+            } }
+            (letters(&view.story))
+        }
+    }
+}
+
+/// Every property in the state that the path leads to.
+fn verdicts(page: &Page<'_>) -> Markup {
+    let violated: Vec<&Judged> = page.view.judged.iter().filter(|judged| judged.violated.is_some()).collect();
+    let steps = page.view.story.steps.len();
+    let after = if steps == 0 { "At the start".to_string() } else { format!("After step {steps}") };
+    html! {
+        section.box id="properties" aria-label="Properties in this state" {
+            h2 {
+                (after) ": "
+                @match violated.len() {
+                    0 => { span.safe { "every property holds in this state" } }
+                    count => { span.violated { (count) " of " (page.view.judged.len()) " properties violated in this state" } }
+                }
+            }
+            p.soft { "This is about this one state. Other states were not looked at for it." }
+            table {
+                @for judged in &page.view.judged {
+                    tr {
+                        td { code { (judged.name) } }
+                        td {
+                            @match &judged.violated {
+                                None => { span title=(judged.theorem) { "holds here" } }
+                                Some(what) => { span.violated { "VIOLATED: " (what) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn choices(page: &Page<'_>) -> Markup {
+    let all = &page.view.choices;
+    let mut nodes: Vec<_> = all.iter().map(|choice| choice.step.node).collect();
+    nodes.dedup();
+    html! {
+        section.box.choices aria-label="What can happen next" {
+            h2 { "What can happen next: " (all.len()) " steps" }
+            input type="search" id="find" placeholder="find: r2 COMMIT lie" aria-label="Find a step";
+            @for node in nodes {
+                @let here: Vec<&Choice> = all.iter().filter(|choice| choice.step.node == node).collect();
+                details open[all.len() < 60 || here.len() < 20] {
+                    summary { "at " (name(node)) ": " (here.len()) }
+                    @for choice in here { (link(page, choice)) }
+                }
+            }
+        }
+    }
+}
+
+fn link(page: &Page<'_>, choice: &Choice) -> Markup {
+    let step = &choice.step;
+    let path = [&page.view.path[..], std::slice::from_ref(&choice.id)].concat();
+    html! {
+        a href=(address(&path, page.rules)) {
+            @if step.byzantine.is_some() { span.byzantine { (step.way()) " " (step.what) } } @else { (step.way()) " " (step.what) }
+            @if let Some(found) = &choice.violated { " " span.violated { "violates " (found.property) } }
+            (small(step))
+        }
+    }
+}
+
+/// What comes of a step, in a line.
+fn small(step: &StoryStep) -> Markup {
+    html! {
+        @if step.is_lie() {
+            small.lie { "lie: " (step.lies.join("; ")) }
+        } @else if step.byzantine.is_some() {
+            small.soft { "says what a correct replica could say" }
+        }
+        @if !step.does.is_empty() { small.soft { (name(step.node)) " " (step.does.join("; ")) } }
+    }
+}
+
+/// What would change nothing, and why.
+fn refused(page: &Page<'_>) -> Markup {
+    let query = address(&page.view.path, page.rules) + "&refused=1";
+    html! {
+        section.box id="refused" aria-label="What would change nothing" {
+            h2 { "Why not something else?" }
+            @if !page.refused {
+                p { (page.view.idle) " messages and time-outs would change nothing here. " a href={ (query) "#refused" } { "Which, and why?" } }
+            } @else {
+                ul.plain.soft {
+                    @for refused in &page.view.refused {
+                        li {
+                            (refused.step.way()) " " (refused.step.what) ": " (refused.why)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn state(page: &Page<'_>) -> Markup {
+    html! {
+        section.box aria-label="The state of every node" {
+            details { summary { "The state of every node" } pre style="overflow:auto;font-size:12px" { (page.view.state) } }
+        }
+    }
+}
+
+/// What stateright's search has covered, and what that says.
+pub fn search(shown: &Shown, status: &serde_json::Value) -> String {
+    let number = |what: &str| status[what].as_u64().unwrap_or_default();
+    let (states, depth, done) = (number("unique_state_count"), number("max_depth"), status["done"] == true);
+    let begun = done || depth > 1;
+    let cut = is_cut(status);
+    let none = Vec::new();
+    let properties = status["properties"].as_array().unwrap_or(&none);
+    let verdict = |found: bool| match (found, begun, done && !cut) {
+        (true, ..) => "VIOLATED",
+        (_, false, _) => "unknown: nothing has been searched",
+        (.., true) => "holds in every state: the search came to its end",
+        _ => "unknown: the search was cut short",
+    };
+    document(
+        "PBFT: search",
+        &html! {
+            header {
+                h1 { "Search from the start, one delivery at a time" }
+                p { "The world: " (in_words(&shown.config)) ". Rules: " (by_rules(shown.config.rules)) "." }
+                p id="covered" {
+                    @if !begun {
+                        "Nothing has been searched yet."
+                    } @else if cut {
+                        "Covered: " (states) " states, to depth " (depth) ", where the search was cut short. It says nothing about the states beyond: "
+                        b { "not exhausted" } ". `pbft check` is what exhausts worlds."
+                    } @else if done {
+                        "Covered: all " (states) " states, to depth " (depth) ": exhausted."
+                    } @else {
+                        "Covered so far: " (states) " states, to depth " (depth) "; the search goes on."
+                    }
+                }
+                form method="post" action="/search" { button type="submit" { "search up to " (SEARCHED) " states" } }
+                p { a href="/" { "back to the path" } }
+            }
+            section.box style="margin:12px" aria-label="Properties in what was searched" {
+                table {
+                    @for property in properties {
+                        tr {
+                            td { code { (property[1].as_str().unwrap_or_default()) } }
+                            td { (verdict(property[2].is_string())) }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}

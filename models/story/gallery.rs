@@ -1,0 +1,204 @@
+//! All counterexamples as one site, and as a page of Markdown.
+
+use super::lessons::{Lesson, SECTIONS, lesson, method};
+use super::page::{Place, document, page_at};
+use super::{Story, svg};
+use crate::matrix::{Evidence, Row};
+use maud::{Markup, html};
+use std::fmt::Write;
+
+/// What is shown of a safeguard.
+pub struct Exhibit {
+    /// The safeguard.
+    pub row: Row,
+    /// The story of its counterexample; none if no world shows it.
+    pub story: Option<Story>,
+}
+
+/// A file of the site: its name, and its text.
+pub type File = (String, String);
+
+impl Exhibit {
+    fn lesson(&self) -> Option<Lesson> {
+        lesson(&self.row)
+    }
+
+    /// The name of its page.
+    fn file(&self) -> String {
+        format!("{}.html", file_name(self.row.id()))
+    }
+}
+
+/// The name of a safeguard as part of a file's name in any system and address.
+pub fn file_name(id: &str) -> String {
+    id.replace('+', "-plus-")
+}
+
+/// A section of the paper, what it is about, and what is shown of it.
+type Section<'a> = (&'static str, &'static str, Vec<(&'a Exhibit, Lesson)>);
+
+/// Those with a story, by section of the paper.
+fn by_section(exhibits: &[Exhibit]) -> Vec<Section<'_>> {
+    let of = |section: &str| {
+        let shown = exhibits.iter().filter(|exhibit| exhibit.story.is_some());
+        let shown = shown.filter_map(|exhibit| exhibit.lesson().map(|lesson| (exhibit, lesson)));
+        shown.filter(|(_, lesson)| lesson.section == section).collect()
+    };
+    SECTIONS.iter().map(|&(section, title)| (section, title, of(section))).collect()
+}
+
+/// Why a safeguard has no counterexample.
+pub fn reason(row: &Row) -> String {
+    match &row.evidence {
+        Evidence::Killed(_) => String::new(),
+        Evidence::NotASafeguard { world, why } => {
+            format!("no property of safety breaks without it, in the world {} exhausted: {why}", world.name())
+        }
+        Evidence::SimulationOnly(why) => format!("only simulation shows it: {why}"),
+        Evidence::Pending(waits) => format!("it waits for {}", waits.what()),
+    }
+}
+
+/// The site: an index by section of the paper, and a page for each counterexample. `source` is where the source of this
+/// program is, as a prefix of links.
+pub fn site(exhibits: &[Exhibit], source: Option<&str>) -> Vec<File> {
+    let order: Vec<&Exhibit> =
+        by_section(exhibits).into_iter().flat_map(|(.., shown)| shown).map(|(exhibit, _)| exhibit).collect();
+    let named = |exhibit: &&Exhibit| (exhibit.file(), exhibit.row.id().to_string());
+    let mut files = vec![("index.html".to_string(), index(exhibits))];
+    for (at, exhibit) in order.iter().enumerate() {
+        let Some(story) = &exhibit.story else { continue };
+        let place = Place {
+            before: at.checked_sub(1).and_then(|at| order.get(at)).map(named),
+            after: order.get(at + 1).map(named),
+            index: Some("index.html".into()),
+            source: source.map(|source| source.trim_end_matches('/').to_string()),
+        };
+        files.push((exhibit.file(), page_at(story, &place)));
+    }
+    files
+}
+
+fn index(exhibits: &[Exhibit]) -> String {
+    let without: Vec<&Exhibit> = exhibits.iter().filter(|exhibit| exhibit.story.is_none()).collect();
+    let shown = exhibits.len() - without.len();
+    document(
+        "PBFT: why each rule is there",
+        &html! {
+            header {
+                h1 { "Why each rule of PBFT is there" }
+                p {
+                    "Each of these " (shown) " executions was found by exploring the replica that runs in production with one "
+                    "of its rules switched off, step by step on whole replicas, and ends in a violated property. With the rule "
+                    "back, the same schedule does no harm."
+                }
+            }
+            div.sections {
+                @for (section, title, shown) in by_section(exhibits) {
+                    section.box style="margin:12px" {
+                        h2 { "§" (section) " " (title) }
+                        @for (exhibit, lesson) in shown { (card(exhibit, &lesson)) }
+                    }
+                }
+                section.box style="margin:12px" {
+                    h2 { "Rules without a counterexample" }
+                    ul {
+                        @for exhibit in without {
+                            li {
+                                b { (exhibit.row.id()) } ": " (exhibit.row.lost()) ". No counterexample: " (reason(&exhibit.row)) "."
+                                @if let Some(method) = method(exhibit.row.mutant) { " " code { "Rules::" (method) } }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn card(exhibit: &Exhibit, lesson: &Lesson) -> Markup {
+    let steps = exhibit.story.as_ref().map_or(0, |story| story.steps.len());
+    let property = exhibit.story.as_ref().and_then(|story| story.violation.as_ref()).map(|v| v.property);
+    html! {
+        article style="margin:10px 0" {
+            h3 { a href=(exhibit.file()) { (lesson.id) } }
+            p style="margin:2px 0" { (lesson.attack) }
+            p.safe style="margin:2px 0" { (lesson.why) }
+            p.soft style="margin:2px 0" { (steps) " steps; " (property.unwrap_or_default()) " is violated" }
+        }
+    }
+}
+
+/// The page of Markdown that stands beside the stored counterexamples, and the diagrams that it shows.
+pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
+    let mut text = String::from(
+        "# Why each rule of PBFT is there\n\n\
+         Each execution here was found by exploring the replica that runs in production with one of its rules switched\n\
+         off, and ends in a violated property; with the rule back, the same schedule does no harm. `pbft gallery` writes\n\
+         this page, and a site with a page per counterexample, every step of it beside the same step with the rule.\n\n\
+         ```\n\
+         cargo run --release -- replay counterexamples/commit-quorum.json\n\
+         cargo run --release -- explore counterexamples/commit-quorum.json\n\
+         cargo run --release -- gallery DIR\n\
+         ```\n",
+    );
+    let mut files = Vec::new();
+    for (section, title, shown) in by_section(exhibits) {
+        let _ = write!(text, "\n## §{section} {title}\n");
+        for (exhibit, lesson) in shown {
+            let Some(story) = &exhibit.story else { continue };
+            let diagram = format!("diagrams/{}.svg", file_name(lesson.id));
+            let _ = write!(
+                text,
+                "\n### {}\n\n{}\n\n{}\n\n",
+                lesson.id,
+                folded(lesson.attack),
+                folded(lesson.why)
+            );
+            let rule = match &lesson.method {
+                Some(method) => format!(
+                    "rule [`{method}`](../src/rules.rs), clause and test in [PAPER](../docs/PAPER.md)"
+                ),
+                None => "a bound of the model, no rule of a replica".into(),
+            };
+            let file = format!("{}.json", lesson.id);
+            let property = story.violation.as_ref().map_or("", |violation| violation.property);
+            let _ = write!(text, "[{file}]({file}): {} steps, `{property}`; {rule}.\n\n", story.steps.len());
+            let _ = write!(
+                text,
+                "<details><summary>diagram</summary>\n\n![{}]({diagram})\n\n</details>\n",
+                story.title()
+            );
+            files.push((diagram, svg(story) + "\n"));
+        }
+    }
+    text.push_str("\n## Rules without a counterexample\n\n");
+    for exhibit in exhibits.iter().filter(|exhibit| exhibit.story.is_none()) {
+        let item = format!(
+            "- **{}**: {}. No counterexample: {}.",
+            exhibit.row.id(),
+            exhibit.row.lost(),
+            reason(&exhibit.row)
+        );
+        let _ = writeln!(text, "{}", folded(&item).replace('\n', "\n  "));
+    }
+    files.insert(0, ("README.md".into(), text));
+    files
+}
+
+/// In lines of at most 118 characters.
+fn folded(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 118 {
+            lines.push(word.into());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}

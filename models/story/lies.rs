@@ -1,0 +1,607 @@
+//! What is false in a message that no correct node has sent.
+//!
+//! Everything here is judged by the paper's rules and by what correct nodes have sent by then, whatever rules
+//! the receiver runs by.
+
+use super::Names;
+use crate::crypto::Symbolic;
+use crate::mutants::Rulebook;
+use crate::words::{in_short, name, text};
+use crate::world::{Modelled, WorldConfig};
+use pbft::certificate::{PreparedCertificate, StableCertificate};
+use pbft::crypto::{Content, Crypto, Evidence, Signed};
+use pbft::message::{Batch, Message, NewView, PrePrepare, ViewChange, Wanted};
+use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
+use pbft::replica::{Setup, compute_o};
+use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+type Msg = Message<Symbolic>;
+
+/// What is known when a message arrives.
+pub struct Truth<'a> {
+    config: &'a WorldConfig,
+    /// A correct replica's, with the paper's rules.
+    setup: Setup<Modelled>,
+    names: &'a Names,
+    /// What correct nodes have sent by then.
+    sent: Vec<&'a Msg>,
+    /// Everything that is delivered in the whole execution, with the number of its step and the receiver.
+    delivered: &'a [(usize, Principal, Msg)],
+    /// The number of the step at which it arrives, and where.
+    at: usize,
+    to: Principal,
+}
+
+/// A certificate in words, and whether its claim can be proved.
+struct Judged {
+    sound: bool,
+    /// `PRE-PREPARE of r0, PREPAREs of r1, r2: 2 of 2 needed`.
+    votes: String,
+}
+
+impl<'a> Truth<'a> {
+    /// What is known at the step `at`, at which something arrives at `to`, when correct nodes have sent `sent`.
+    pub fn new(
+        config: &'a WorldConfig,
+        names: &'a Names,
+        sent: Vec<&'a Msg>,
+        delivered: &'a [(usize, Principal, Msg)],
+        (at, to): (usize, Principal),
+    ) -> Self {
+        let judge = config.correct().first().map_or(0, |replica| usize::from(replica.0));
+        let setup = Setup { rules: Rulebook::default(), ..(*config.setups()[judge]).clone() };
+        Truth { config, setup, names, sent, delivered, at, to }
+    }
+
+    /// Whether a correct node has sent just this, and if it is a block, to somebody who has asked for it.
+    pub fn was_sent(&self, message: &Msg) -> bool {
+        let is_asked_for = match message {
+            Message::Block(block) => self.wanted().contains(&Symbolic::digest(block)),
+            _ => true,
+        };
+        is_asked_for && self.sent.contains(&message)
+    }
+
+    /// The blocks that the receiver has asked for.
+    fn wanted(&self) -> BTreeSet<Digest> {
+        let wanted = self.sent.iter().filter_map(|message| match message {
+            Message::Fetch(m) if m.signer == self.to => match m.content.what {
+                Wanted::Block(digest) => Some(digest),
+                Wanted::Batch(_) => None,
+            },
+            _ => None,
+        });
+        wanted.collect()
+    }
+
+    /// What is wrong with a block, if it is not one that the receiver has asked for.
+    pub fn why_unwanted(&self, block: &[u8]) -> String {
+        let wanted = listed(self.wanted().into_iter().map(|digest| self.names.of(digest)));
+        let digest = self.names.of(Symbolic::digest(block));
+        format!("{} asks for the block {wanted}, and the digest of this one is {digest}", name(self.to))
+    }
+
+    /// Everything that is false in a message; nothing if it says what a correct replica could say.
+    pub fn lies(&self, message: &Msg) -> Vec<String> {
+        if self.was_sent(message) {
+            return Vec::new();
+        }
+        let mut lies = Vec::new();
+        match message {
+            Message::Request(m) => lies.extend(self.signature(m)),
+            Message::PrePrepare(m, batch) => self.of_pre_prepare(m, batch, &mut lies),
+            Message::Prepare(m) => {
+                lies.extend(self.signature(m));
+                self.of_vote(message, m.content.view, &mut lies);
+            }
+            Message::Commit(m) => {
+                lies.extend(self.signature(m));
+                self.of_vote(message, m.content.view, &mut lies);
+                self.of_commit(m.content.view, m.content.n, m.content.digest, &mut lies);
+            }
+            Message::Checkpoint(m) => {
+                lies.extend(self.signature(m));
+                if !self.has_state(m.content.n, m.content.digest) {
+                    lies.push(format!(
+                        "no correct replica has the state {} after n{}",
+                        self.names.of(m.content.digest),
+                        m.content.n.0
+                    ));
+                }
+            }
+            Message::ViewChange(m) => lies.extend(self.of_view_change(m)),
+            Message::NewView(m) => self.of_new_view(m, &mut lies),
+            Message::Reply(m) => {
+                lies.extend(self.signature(m));
+                let same = |other: &&&Msg| {
+                    matches!(other, Message::Reply(o) if (o.content.client, o.content.timestamp, &o.content.result)
+                        == (m.content.client, m.content.timestamp, &m.content.result))
+                };
+                if !self.sent.iter().any(|other| same(&other)) {
+                    lies.push(format!(
+                        "no correct replica answers t{} of c{} with {}",
+                        m.content.timestamp.0,
+                        m.content.client.0,
+                        text(&m.content.result)
+                    ));
+                }
+            }
+            Message::Status(m) => lies.extend(self.signature(m)),
+            Message::Fetch(m) => lies.extend(self.signature(m)),
+            Message::Batch(batch) => self.of_batch(batch, &mut lies),
+            Message::Block(block) => lies.push(self.why_unwanted(block)),
+            Message::Stable(certificate) => lies.extend(self.unproved_stable(certificate)),
+        }
+        lies
+    }
+
+    /// The parts of a message that its short form leaves out: batches, votes in certificates, what is in V.
+    pub fn unfolded(&self, message: &Msg) -> Vec<String> {
+        match message {
+            Message::PrePrepare(m, batch) if batch.digest() != m.content.digest => {
+                vec![format!("with {}", self.batch(batch))]
+            }
+            Message::ViewChange(m) => self.certificates(&m.content),
+            Message::NewView(m) => {
+                let told = m.content.view_changes.iter().flat_map(|m| {
+                    let short = in_short(&Message::ViewChange(m.clone()), &|digest| self.names.of(digest));
+                    let inside = self.certificates(&m.content).into_iter().map(|line| format!("  {line}"));
+                    std::iter::once(format!("V: {} {short}", name(m.signer))).chain(inside)
+                });
+                told.collect()
+            }
+            Message::Stable(certificate) => vec![self.stable(certificate).votes],
+            Message::Block(block) => {
+                vec![format!(
+                    "bytes {}, digest {}",
+                    hex::encode(&block[..]),
+                    self.names.of(Symbolic::digest(block))
+                )]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn certificates(&self, content: &ViewChange<Symbolic>) -> Vec<String> {
+        let stable = content.stable.iter().map(|certificate| {
+            format!(
+                "checkpoint n{} {}: {}",
+                certificate.n.0,
+                self.names.of(certificate.digest),
+                self.stable(certificate).votes
+            )
+        });
+        let prepared =
+            content.prepared.iter().map(|c| format!("{}: {}", self.claim(c), self.prepared(c).votes));
+        stable.chain(prepared).collect()
+    }
+
+    fn claim(&self, c: &PreparedCertificate<Symbolic>) -> String {
+        format!("{} prepared in v{} at n{}", self.names.of(c.digest), c.view.0, c.n.0)
+    }
+
+    fn batch(&self, batch: &Batch<Symbolic>) -> String {
+        match batch.requests.is_empty() {
+            true => "an empty batch".into(),
+            false => format!("the batch {}", self.names.of(batch.digest())),
+        }
+    }
+
+    // --- signatures ---
+
+    fn signature<T: Content>(&self, m: &Signed<T, Symbolic>) -> Option<String> {
+        let (signer, n) = (name(m.signer), self.config.cluster.n());
+        let is_member = match m.signer {
+            Principal::Replica(replica) => self.config.cluster.contains(replica),
+            Principal::Client(client) => client.0 < self.config.requests,
+        };
+        if !is_member {
+            return Some(format!("{signer} is no member: the replicas are r0 to r{}", n - 1));
+        }
+        if !m.signature_is_valid(&self.setup.keys) {
+            let by = m.signature.to_string();
+            let by = by.split(':').next().unwrap_or_default();
+            return Some(match by == signer {
+                true => format!("the signature is {signer}'s, under something else"),
+                false => format!("{signer} has not signed this: the signature is {by}'s"),
+            });
+        }
+        let says = m.content.sender().filter(|&says| says != m.signer)?;
+        Some(format!("signed by {signer}, and says that it is from {}", name(says)))
+    }
+
+    // --- the normal case ---
+
+    fn of_pre_prepare(
+        &self,
+        m: &Signed<PrePrepare, Symbolic>,
+        batch: &Batch<Symbolic>,
+        lies: &mut Vec<String>,
+    ) {
+        lies.extend(self.signature(m));
+        let PrePrepare { view, n, digest } = m.content;
+        let primary = self.config.cluster.primary(view);
+        if m.signer != Principal::Replica(primary) {
+            lies.push(format!("{} is not the primary of v{}: r{} is", name(m.signer), view.0, primary.0));
+        }
+        if batch.digest() != digest {
+            lies.push(format!(
+                "the digest is that of {}, and what comes with it is {}",
+                self.names.of(digest),
+                self.batch(batch)
+            ));
+        } else if digest == Digest::NULL && !self.is_in_o(view, n) {
+            lies.push("the null request stands in the O of a NEW-VIEW only".into());
+        }
+        self.of_batch(batch, lies);
+        lies.extend(self.says_otherwise("PRE-PREPARE", m.signer, (view, n, digest), "proposes"));
+    }
+
+    fn of_batch(&self, batch: &Batch<Symbolic>, lies: &mut Vec<String>) {
+        let genuine = self.config.signed_requests();
+        for m in &batch.requests {
+            if genuine.contains(m) || self.was_sent(&Message::Request(m.clone())) {
+                continue;
+            }
+            let why = self.signature(m).unwrap_or_else(|| "its client does not ask for this".into());
+            lies.push(format!("it holds a request of c{} that is made up: {why}", m.content.client.0));
+        }
+    }
+
+    fn is_in_o(&self, view: View, n: SeqNo) -> bool {
+        let all = self.sent.iter().copied().chain(self.delivered.iter().map(|(.., message)| message));
+        let mut new_views = all.filter_map(|m| if let Message::NewView(m) = m { Some(m) } else { None });
+        new_views.any(|m| {
+            m.content.view == view && m.content.pre_prepares.iter().any(|entry| entry.content.n == n)
+        })
+    }
+
+    fn of_vote(&self, message: &Msg, view: View, lies: &mut Vec<String>) {
+        let (Some(signer), Some((_, n, digest))) = (message.signer(), message.slot()) else { return };
+        let primary = self.config.cluster.primary(view);
+        let (kind, who) = (message.name(), name(signer));
+        if kind == "PREPARE" && signer == Principal::Replica(primary) {
+            lies.push(format!("{who} is the primary of v{}, and a primary sends no PREPARE", view.0));
+        }
+        if !self.is_proposed(view, n, digest) {
+            let digest = self.names.of(digest);
+            lies.push(format!("r{} has not proposed {digest} in v{} at n{}", primary.0, view.0, n.0));
+        }
+        if let Some(left) = self.left_before(signer, view) {
+            lies.push(format!(
+                "{who} sends VIEW-CHANGE for v{} (step {}) and goes on in v{}",
+                left.1.0, left.0, view.0
+            ));
+        }
+        lies.extend(self.says_otherwise(kind, signer, (view, n, digest), "votes for"));
+    }
+
+    fn of_commit(&self, view: View, n: SeqNo, digest: Digest, lies: &mut Vec<String>) {
+        let needed = self.config.cluster.quorum() - 1;
+        let voters = self.possible_voters(view, n, digest);
+        if voters.len() < needed && self.is_proposed(view, n, digest) {
+            lies.push(format!(
+                "{} cannot have prepared: PREPAREs of {} at most, and {needed} are needed",
+                self.names.of(digest),
+                listed(voters.iter().map(|r| format!("r{}", r.0)))
+            ));
+        }
+    }
+
+    /// Whether the primary of a view has proposed this, or could have.
+    fn is_proposed(&self, view: View, n: SeqNo, digest: Digest) -> bool {
+        let content = PrePrepare { view, n, digest };
+        self.config.byzantine.contains(&self.config.cluster.primary(view))
+            || self.sent.iter().any(|message| match message {
+                Message::PrePrepare(m, _) => m.content == content,
+                Message::NewView(m) => m.content.pre_prepares.iter().any(|entry| entry.content == content),
+                _ => false,
+            })
+    }
+
+    /// Backups that have sent PREPARE for this, and Byzantine ones, who may send any.
+    fn possible_voters(&self, view: View, n: SeqNo, digest: Digest) -> BTreeSet<ReplicaId> {
+        let primary = self.config.cluster.primary(view);
+        let voted = self.sent.iter().filter_map(|message| match message {
+            Message::Prepare(m) if message.slot() == Some((view, n, digest)) => Some(m.content.replica),
+            _ => None,
+        });
+        voted.chain(self.config.byzantine.iter().copied()).filter(|&replica| replica != primary).collect()
+    }
+
+    /// The step at which somebody says something else of the same view and number, in words.
+    fn says_otherwise(
+        &self,
+        kind: &str,
+        signer: Principal,
+        (view, n, digest): (View, SeqNo, Digest),
+        verb: &str,
+    ) -> Option<String> {
+        let (step, to, other) = self.delivered.iter().find_map(|(step, to, message)| {
+            let same = message.name() == kind && message.signer() == Some(signer);
+            let (v, number, other) = message.slot().filter(|_| same)?;
+            ((v, number) == (view, n) && other != digest).then_some((step, to, other))
+        })?;
+        let when = if *step < self.at { "has told" } else { "tells" };
+        Some(format!(
+            "{} {verb} {} here, and {when} {} {} (step {step})",
+            name(signer),
+            self.names.of(digest),
+            name(*to),
+            self.names.of(other)
+        ))
+    }
+
+    /// The first step at which a VIEW-CHANGE of this replica for a higher view has arrived before now.
+    fn left_before(&self, signer: Principal, view: View) -> Option<(usize, View)> {
+        self.delivered.iter().filter(|(step, ..)| *step < self.at).find_map(
+            |(step, _, message)| match message {
+                Message::ViewChange(m) if m.signer == signer && m.content.view > view => {
+                    Some((*step, m.content.view))
+                }
+                _ => None,
+            },
+        )
+    }
+
+    // --- view changes ---
+
+    fn of_view_change(&self, m: &Signed<ViewChange<Symbolic>, Symbolic>) -> Vec<String> {
+        let mut lies: Vec<String> = self.signature(m).into_iter().collect();
+        let content = &m.content;
+        let window = self.setup.parameters.window;
+        match &content.stable {
+            Some(certificate) => lies.extend(self.unproved_stable(certificate)),
+            None if content.n.0 > 0 => {
+                lies.push(format!("claims the stable checkpoint h = {} without a certificate", content.n.0));
+            }
+            None => {}
+        }
+        for c in &content.prepared {
+            let judged = self.prepared(c);
+            if !judged.sound {
+                lies.push(format!("claims {}: {}", self.claim(c), judged.votes));
+            }
+            if c.view >= content.view {
+                lies.push(format!("its certificate is of v{}, not below v{}", c.view.0, content.view.0));
+            }
+            if c.n <= content.n || c.n.0 - content.n.0 > window {
+                let (h, top) = (content.n.0, content.n.0 + window);
+                lies.push(format!(
+                    "its certificate for n{} lies outside of the window {h} < n <= {top}",
+                    c.n.0
+                ));
+            }
+        }
+        if content.prepared.windows(2).any(|pair| pair[0].n >= pair[1].n) {
+            lies.push("P has two certificates for one number, or has them out of order".into());
+        }
+        lies.extend(self.left_out(m));
+        lies
+    }
+
+    /// What a replica has sent COMMIT for and does not report.
+    fn left_out(&self, m: &Signed<ViewChange<Symbolic>, Symbolic>) -> Option<String> {
+        self.delivered.iter().find_map(|(step, _, message)| {
+            let Message::Commit(commit) = message else { return None };
+            let vote = &commit.content;
+            let is_of = commit.signer == m.signer && vote.view < m.content.view && vote.n > m.content.n;
+            let reported = m.content.prepared.iter().any(|c| c.n == vote.n && c.view >= vote.view);
+            (is_of && !reported).then(|| {
+                format!(
+                    "leaves out {}, for which {} sends COMMIT in v{} at n{} (step {step})",
+                    self.names.of(vote.digest),
+                    name(m.signer),
+                    vote.view.0,
+                    vote.n.0
+                )
+            })
+        })
+    }
+
+    fn of_new_view(&self, m: &Signed<NewView<Symbolic>, Symbolic>, lies: &mut Vec<String>) {
+        lies.extend(self.signature(m));
+        let NewView { view, view_changes, pre_prepares } = &m.content;
+        let primary = self.config.cluster.primary(*view);
+        if m.signer != Principal::Replica(primary) {
+            lies.push(format!("{} is not the primary of v{}: r{} is", name(m.signer), view.0, primary.0));
+        }
+        lies.extend(self.set_fault(*view, view_changes));
+        for inner in view_changes {
+            if self.was_sent(&Message::ViewChange(inner.clone())) {
+                continue;
+            }
+            let inside = self.of_view_change(inner);
+            lies.extend(
+                inside.into_iter().map(|lie| format!("in V, {}'s VIEW-CHANGE: {lie}", name(inner.signer))),
+            );
+        }
+        lies.extend(self.o_fault(view_changes, pre_prepares));
+        for entry in pre_prepares.iter().filter(|entry| entry.content.view != *view) {
+            lies.push(format!("an entry of O is of v{}", entry.content.view.0));
+        }
+        let other = self.delivered.iter().find_map(|(step, to, message)| match message {
+            Message::NewView(o) if o.signer == m.signer && o.content.view == *view => {
+                let o: Vec<_> = o.content.pre_prepares.iter().map(|e| &e.content).collect();
+                let mine: Vec<_> = pre_prepares.iter().map(|e| &e.content).collect();
+                (o != mine).then_some((step, to))
+            }
+            _ => None,
+        });
+        lies.extend(other.map(|(step, to)| {
+            format!(
+                "{} sends {} a NEW-VIEW for v{} with another O (step {step})",
+                name(m.signer),
+                name(*to),
+                view.0
+            )
+        }));
+    }
+
+    /// What is wrong with V as a set.
+    pub fn set_fault(
+        &self,
+        view: View,
+        view_changes: &[Arc<Signed<ViewChange<Symbolic>, Symbolic>>],
+    ) -> Option<String> {
+        let senders: BTreeSet<ReplicaId> = view_changes.iter().map(|m| m.content.replica).collect();
+        let (have, needed) = (senders.len(), self.config.cluster.quorum());
+        let other = view_changes.iter().find(|m| m.content.view != view);
+        if let Some(other) = other {
+            return Some(format!(
+                "{}'s VIEW-CHANGE in V is for v{}",
+                name(other.signer),
+                other.content.view.0
+            ));
+        }
+        let of = match have == view_changes.len() {
+            true => String::new(),
+            false => {
+                format!(" of different replicas: {}", listed(view_changes.iter().map(|m| name(m.signer))))
+            }
+        };
+        (have < needed).then(|| format!("V has {have} VIEW-CHANGE{}{of}; {needed} are needed", plural(have)))
+    }
+
+    /// Where O is not what V determines.
+    pub fn o_fault(
+        &self,
+        view_changes: &[Arc<Signed<ViewChange<Symbolic>, Symbolic>>],
+        pre_prepares: &[Signed<PrePrepare, Symbolic>],
+    ) -> Option<String> {
+        let plan = compute_o(view_changes, &self.setup.rules).entries;
+        let said: Vec<_> = pre_prepares.iter().map(|m| (m.content.n, m.content.digest)).collect();
+        let told = |entries: &[(SeqNo, Digest)]| match entries {
+            [] => "nothing".to_string(),
+            _ => listed(entries.iter().map(|(n, digest)| format!("n{} {}", n.0, self.names.of(*digest)))),
+        };
+        (plan != said).then(|| format!("O says {}, and V determines {}", told(&said), told(&plan)))
+    }
+
+    // --- certificates ---
+
+    fn prepared(&self, c: &PreparedCertificate<Symbolic>) -> Judged {
+        let PreparedCertificate { view, n, digest, proof } = c;
+        let proposal = PrePrepare { view: *view, n: *n, digest: *digest };
+        let (primary, needed) = (self.config.cluster.primary(*view), self.config.cluster.quorum() - 1);
+        let possible = self.possible_voters(*view, *n, *digest);
+        let proves = |evidence: &_| prepared_evidence_proves(&self.setup, proposal, evidence);
+        let can_be = possible.len() >= needed && self.is_proposed(*view, *n, *digest);
+        let shown = proof.votes().filter(|evidence| proves(evidence) || !can_be);
+        let Some(evidence) = shown else {
+            let voters = listed(possible.iter().take(needed).map(|r| format!("r{}", r.0)));
+            let votes =
+                format!("PRE-PREPARE of r{}, PREPAREs of {voters}: {needed} of {needed} needed", primary.0);
+            return Judged { sound: can_be, votes };
+        };
+        let signed = evidence.proposal.as_ref().is_some_and(|signature| {
+            let content = proposal.to_be_signed();
+            Symbolic::verify(&self.setup.keys, primary.into(), &content, signature)
+        });
+        let proposed = match (&evidence.proposal, signed) {
+            (_, true) => format!("PRE-PREPARE of r{}", primary.0),
+            (Some(_), false) => format!("a PRE-PREPARE that r{} has not signed", primary.0),
+            (None, _) => format!("no PRE-PREPARE of r{}", primary.0),
+        };
+        let content = |replica| pbft::message::Prepare { view: *view, n: *n, digest: *digest, replica };
+        let (votes, counted) = self.votes(evidence, Some(primary), &content);
+        let votes = format!("{proposed}, PREPAREs of {votes}: {counted} of {needed} needed");
+        Judged { sound: proves(evidence), votes }
+    }
+
+    fn stable(&self, c: &StableCertificate<Symbolic>) -> Judged {
+        let needed = self.config.cluster.quorum();
+        let proves = |evidence: &_| stable_evidence_proves(&self.setup, c.n, c.digest, evidence);
+        let voted = self.sent.iter().filter_map(|message| match message {
+            Message::Checkpoint(m) if (m.content.n, m.content.digest) == (c.n, c.digest) => {
+                Some(m.content.replica)
+            }
+            _ => None,
+        });
+        let possible: BTreeSet<ReplicaId> = voted.chain(self.config.byzantine.iter().copied()).collect();
+        let can_be = possible.len() >= needed;
+        let Some(evidence) = c.proof.votes().filter(|evidence| proves(evidence) || !can_be) else {
+            let voters = listed(possible.iter().take(needed).map(|r| format!("r{}", r.0)));
+            return Judged {
+                sound: can_be,
+                votes: format!("CHECKPOINTs of {voters}: {needed} of {needed} needed"),
+            };
+        };
+        let content = |replica| pbft::message::Checkpoint { n: c.n, digest: c.digest, replica };
+        let (votes, counted) = self.votes(evidence, None, &content);
+        Judged {
+            sound: proves(evidence),
+            votes: format!("CHECKPOINTs of {votes}: {counted} of {needed} needed"),
+        }
+    }
+
+    fn unproved_stable(&self, c: &StableCertificate<Symbolic>) -> Option<String> {
+        let judged = self.stable(c);
+        let what = self.names.of(c.digest);
+        (!judged.sound).then(|| format!("claims that {what} at n{} is stable: {}", c.n.0, judged.votes))
+    }
+
+    /// Who voted, with what is wrong about each vote, and how many count.
+    fn votes<T: Content>(
+        &self,
+        evidence: &Evidence<<Symbolic as Crypto>::Signature>,
+        primary: Option<ReplicaId>,
+        content: &dyn Fn(ReplicaId) -> T,
+    ) -> (String, usize) {
+        let mut seen = BTreeSet::new();
+        let mut counted = 0;
+        let told = evidence.votes.iter().map(|(replica, signature)| {
+            let signed = content(*replica).to_be_signed();
+            let valid = Symbolic::verify(&self.setup.keys, Principal::Replica(*replica), &signed, signature);
+            let why = match (seen.insert(*replica), self.config.cluster.contains(*replica)) {
+                (false, _) => " again",
+                (_, false) => " (no member)",
+                _ if Some(*replica) == primary => " (the primary)",
+                _ if !valid => " (who has not signed it)",
+                _ => {
+                    counted += 1;
+                    ""
+                }
+            };
+            format!("r{}{why}", replica.0)
+        });
+        let told: Vec<String> = told.collect();
+        (listed(told.into_iter()), counted)
+    }
+
+    /// Whether a correct replica vouches for the state after a number.
+    fn has_state(&self, n: SeqNo, digest: Digest) -> bool {
+        self.sent.iter().any(
+            |message| matches!(message, Message::Checkpoint(m) if (m.content.n, m.content.digest) == (n, digest)),
+        )
+    }
+
+    /// Why V is refused as a set: its fault, or that of a VIEW-CHANGE in it.
+    pub fn why_bad_set(&self, content: &NewView<Symbolic>) -> String {
+        let inside = || {
+            content.view_changes.iter().find_map(|m| {
+                let why = self.of_view_change(m).into_iter().next()?;
+                Some(format!("in V, {}'s VIEW-CHANGE: {why}", name(m.signer)))
+            })
+        };
+        let why = self.set_fault(content.view, &content.view_changes).or_else(inside);
+        why.unwrap_or_else(|| "V does not prove the new view".into())
+    }
+
+    /// The first thing that is wrong with a VIEW-CHANGE by itself.
+    pub fn why_bad_view_change(&self, m: &Signed<ViewChange<Symbolic>, Symbolic>) -> Option<String> {
+        self.of_view_change(m).into_iter().next()
+    }
+}
+
+/// `r0, r1`, or `nobody`.
+pub fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { "nobody".into() } else { items.join(", ") }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
