@@ -18,7 +18,7 @@ use std::time::Duration;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Which worlds to explore: the default suite takes less than two minutes on two cores, the full one is
-    /// everything that is claimed, and hunts of ten seconds in worlds that cannot be exhausted; at night
+    /// everything that is claimed, and hunts of five seconds in worlds that cannot be exhausted; at night
     /// there are larger worlds too, and a hunt takes ten minutes.
     #[arg(long, default_value = "default", conflicts_with = "WorldFlags")]
     suite: Suite,
@@ -133,7 +133,7 @@ impl Suite {
 }
 
 /// How much longer a hunt takes at night.
-const NIGHT: u32 = 60;
+const NIGHT: u32 = 120;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum How {

@@ -222,8 +222,8 @@ const FAMILIES: &[Family] = &[
     Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, ..HUNT },
 ];
 
-/// A look for violations, ten seconds long.
-const HUNT: Family = Family { suite: Suite::Full, hunt: Some(10), ..FOUR };
+/// A look for violations, five seconds long.
+const HUNT: Family = Family { suite: Suite::Full, hunt: Some(5), ..FOUR };
 
 /// Every world, those of the default suite first, hunts last.
 pub fn all() -> Vec<Entry> {

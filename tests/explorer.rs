@@ -130,7 +130,7 @@ fn the_lie_that_matters_is_told() {
         ("distinct-voters", " again"),
         ("prepared-not-pre-prepared", "PREPAREs of nobody: 0 of 2 needed"),
         ("digest-names-batch", "an empty batch"),
-        ("transfer-verified", "r3 asks for the block"),
+        ("transfer-verified", "r3 fetches the block with the digest S1"),
         ("signer-is-sender", "signed by r0, and says that it is from r2"),
         ("request-authentic", "made up"),
         ("members-only", "is no member"),

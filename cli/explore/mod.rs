@@ -48,6 +48,9 @@ pub struct Arguments {
     /// The address to serve at; port 0 chooses one that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", value_parser = address)]
     address: SocketAddr,
+    /// Where the counterexamples are whose attacks can be looked at beside.
+    #[arg(long, value_name = "DIR", default_value = "counterexamples")]
+    attacks: PathBuf,
     /// The world of this name: `pbft check --list` lists them. Only --rules goes with it.
     #[arg(long, value_name = "NAME")]
     world: Option<String>,
@@ -73,7 +76,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
                 return Ok(ExitCode::from(1));
             }
         },
-        None => Shown { config: world(arguments)?, file: None, path: Vec::new(), lenient: None },
+        None => {
+            let attacks = arguments.attacks.clone();
+            Shown { config: world(arguments)?, file: None, path: Vec::new(), lenient: None, attacks }
+        }
     };
     let model = Browse::new(shown.config.clone())?;
     let address = free(arguments.address)?;
@@ -121,6 +127,8 @@ pub(crate) struct Shown {
     pub path: Vec<String>,
     /// The rules by which the file was found.
     pub lenient: Option<Rulebook>,
+    /// Where the counterexamples are.
+    pub attacks: PathBuf,
 }
 
 /// A counterexample, by its own rules or by others.
@@ -137,7 +145,8 @@ fn from_file(arguments: &Arguments, path: &Path) -> Result<Result<Shown, Stale>,
         config.rules =
             flags.only_rules().ok_or("a counterexample says all bounds: only --rules goes with it")?;
     }
-    Ok(Ok(Shown { config, file: Some(path.into()), path: path_of(&steps), lenient }))
+    let attacks = arguments.attacks.clone();
+    Ok(Ok(Shown { config, file: Some(path.into()), path: path_of(&steps), lenient, attacks }))
 }
 
 fn world(arguments: &Arguments) -> Result<WorldConfig, String> {

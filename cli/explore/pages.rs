@@ -7,7 +7,8 @@ use pbft_models::browse::{Choice, Judged, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::story::lessons::{id_of, named};
 use pbft_models::story::page::{body, document, letters};
-use pbft_models::story::{StoryStep, in_words, name};
+use pbft_models::story::{Story, StoryStep, in_words, name};
+use std::path::PathBuf;
 
 /// What a page is made of.
 pub struct Page<'a> {
@@ -88,6 +89,7 @@ fn head(page: &Page<'_>) -> Markup {
                     a.button href={ "/file/" (view.path.join(".")) "?rules=" (page.rules.name().replace('+', "%2B")) } { "save as a counterexample" } " "
                 }
                 a.button href="/search" { "search" } " "
+                a.button href="/attacks" { "who stops each attack" } " "
                 form.inline method="get" action={ "/at/" (page.asked.join(".")) } {
                     label for="rules" { "The same schedule by" }
                     select id="rules" name="rules" {
@@ -215,6 +217,41 @@ fn state(page: &Page<'_>) -> Markup {
             details { summary { "The state of every node" } pre style="overflow:auto;font-size:12px" { (page.view.state) } }
         }
     }
+}
+
+/// Every stored attack, and who stops it by the paper's rules.
+pub fn attacks(all: &[(PathBuf, Result<Story, String>)]) -> String {
+    document(
+        "PBFT: who stops each attack",
+        &html! {
+            header {
+                h1 { "Who stops each attack" }
+                p {
+                    "Each stored counterexample once more, in its own world, with every rule in place: the first step that turns out "
+                    "otherwise, and who makes it do so. That these " (all.len()) " do no harm says nothing of others; `pbft check` does."
+                }
+                p { a href="/" { "back to the path" } }
+            }
+            section.box style="margin:12px" aria-label="Attacks" {
+                table {
+                    @for (path, story) in all {
+                        tr {
+                            td { code { (path.file_stem().unwrap_or_default().to_string_lossy()) } }
+                            td {
+                                @match story {
+                                    Err(why) => { span.violated { "cannot be replayed: " (why) } }
+                                    Ok(story) => {
+                                        span.soft { (in_words(&story.config)) ". " }
+                                        (story.ending.as_deref().unwrap_or("Nothing turns out otherwise."))
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
 }
 
 /// What stateright's search has covered, and what that says.

@@ -4,14 +4,16 @@ use super::pages::{self, Page};
 use super::{SEARCHED, Shown};
 use crate::check::rules;
 use crate::net::audit;
-use crate::replay::range;
+use crate::replay::{range, read};
 use pbft_models::browse::{Session, View};
 use pbft_models::mutants::Rulebook;
+use pbft_models::story::Story;
 use pbft_models::trace::file::Stored;
+use pbft_models::trace::replay::{replay, with_safeguard};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tiny_http::{Header, Method, Request, Response};
 
@@ -69,6 +71,7 @@ impl Server {
                 let _ = self.passed_on(&Method::Post, "/.runtocompletion");
                 see("/search".into())
             }
+            (false, "/attacks") => page(pages::attacks(&self.attacks())),
             (false, "/search") => page(pages::search(&self.shown, &self.status())),
             (false, path) => match path.strip_prefix("/at").or_else(|| path.strip_prefix("/file")) {
                 Some(steps) => self.at(path.starts_with("/file"), steps, query),
@@ -111,6 +114,21 @@ impl Server {
             self.sessions.insert(by.name(), Session::new(config, lenient)?);
         }
         Ok(self.sessions.get_mut(by.name()).expect("it is there now"))
+    }
+
+    /// The stored attacks, each by the paper's rules: its file, and its story or why there is none.
+    fn attacks(&self) -> Vec<(PathBuf, Result<Story, String>)> {
+        let mut files: Vec<PathBuf> =
+            (std::fs::read_dir(&self.shown.attacks).into_iter().flatten().flatten())
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+                .collect();
+        files.sort();
+        let story = |path: &PathBuf| {
+            let replayed = replay(&read(path)?).map_err(|stale| stale.to_string())?;
+            Ok(Story::of(&replayed, &with_safeguard(&replayed)?))
+        };
+        files.into_iter().map(|path| (path.clone(), story(&path))).collect()
     }
 
     /// What stateright's Explorer says of its search.

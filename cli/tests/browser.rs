@@ -225,9 +225,10 @@ fn the_explorer_says_which_rule_is_off_and_that_this_state_violates_what_it_viol
 }
 
 #[test]
-fn a_search_that_was_cut_short_is_called_unknown() {
+fn a_search_that_was_cut_short_is_called_unknown_and_every_attack_is_stopped_by_somebody() {
     let Some(chromium) = chromium() else { return };
-    let served = Served::new(&[&counterexample("highest-view-wins")]);
+    let attacks = format!("{}/../counterexamples", env!("CARGO_MANIFEST_DIR"));
+    let served = Served::new(&[&counterexample("highest-view-wins"), "--attacks", &attacks]);
     let mut window = Window::open(chromium, "search");
     let host = served.link.split("/at/").next().unwrap().to_string();
     window.go(&format!("{host}/search"));
@@ -247,6 +248,9 @@ fn a_search_that_was_cut_short_is_called_unknown() {
         "{said}"
     );
     assert!(!said.contains("holds in every state"), "{said}");
+    window.go(&format!("{host}/attacks"));
+    window.wait_for("document.querySelectorAll('table tr').length", 41);
+    assert_eq!(text_of(&mut window, "table").matches("Nothing is violated.").count(), 41);
     window.assert_no_error();
 }
 

@@ -7,7 +7,7 @@ use super::local::{CoreId, LocalSystem};
 use super::steps::Onward;
 use super::theorem::{ANY_V, FRAME, SERVICES};
 use crate::world::{Input, Local, MessageId, Tables};
-use pbft::replica::noted::{Cell, Seen, Watched};
+use pbft::replica::noted::{Cell, Part, Seen, Watched};
 use std::collections::BTreeSet;
 
 impl LocalSystem {
@@ -160,8 +160,9 @@ impl LocalSystem {
             .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
         // A state is its core, what is in its cells, and what serves timers: nothing else is forgotten.
         let mut whole = self.core(to).replica.clone();
-        for (_, cell) in self.cells.all() {
-            whole.put_receipt(cell, &after.replica.receipt(cell));
+        let single = [Part::Pool, Part::Queue, Part::Transfer].map(Cell::only);
+        for cell in after.replica.cells().chain(single) {
+            whole.put_receipt(&cell, &after.replica.receipt(&cell));
         }
         whole.keep_services(&after.replica);
         conditions.note(FRAME, whole == after.replica, || {

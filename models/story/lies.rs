@@ -10,7 +10,7 @@ use crate::words::{in_short, name, text};
 use crate::world::{Modelled, WorldConfig};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Content, Crypto, Evidence, Signed};
-use pbft::message::{Batch, Message, NewView, PrePrepare, ViewChange, Wanted};
+use pbft::message::{Batch, Message, NewView, PrePrepare, ViewChange};
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
 use pbft::replica::{Setup, compute_o};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
@@ -32,6 +32,8 @@ pub struct Truth<'a> {
     /// The number of the step at which it arrives, and where.
     at: usize,
     to: Principal,
+    /// The blocks that it fetches then.
+    wanted: BTreeSet<Digest>,
 }
 
 /// A certificate in words, and whether its claim can be proved.
@@ -49,38 +51,30 @@ impl<'a> Truth<'a> {
         sent: Vec<&'a Msg>,
         delivered: &'a [(usize, Principal, Msg)],
         (at, to): (usize, Principal),
+        wanted: BTreeSet<Digest>,
     ) -> Self {
         let judge = config.correct().first().map_or(0, |replica| usize::from(replica.0));
         let setup = Setup { rules: Rulebook::default(), ..(*config.setups()[judge]).clone() };
-        Truth { config, setup, names, sent, delivered, at, to }
+        Truth { config, setup, names, sent, delivered, at, to, wanted }
     }
 
     /// Whether a correct node has sent just this, and if it is a block, to somebody who has asked for it.
     pub fn was_sent(&self, message: &Msg) -> bool {
         let is_asked_for = match message {
-            Message::Block(block) => self.wanted().contains(&Symbolic::digest(block)),
+            Message::Block(block) => self.wanted.contains(&Symbolic::digest(block)),
             _ => true,
         };
         is_asked_for && self.sent.contains(&message)
     }
 
-    /// The blocks that the receiver has asked for.
-    fn wanted(&self) -> BTreeSet<Digest> {
-        let wanted = self.sent.iter().filter_map(|message| match message {
-            Message::Fetch(m) if m.signer == self.to => match m.content.what {
-                Wanted::Block(digest) => Some(digest),
-                Wanted::Batch(_) => None,
-            },
-            _ => None,
-        });
-        wanted.collect()
-    }
-
     /// What is wrong with a block, if it is not one that the receiver has asked for.
     pub fn why_unwanted(&self, block: &[u8]) -> String {
-        let wanted = listed(self.wanted().into_iter().map(|digest| self.names.of(digest)));
-        let digest = self.names.of(Symbolic::digest(block));
-        format!("{} asks for the block {wanted}, and the digest of this one is {digest}", name(self.to))
+        let (to, digest) = (name(self.to), self.names.of(Symbolic::digest(block)));
+        if self.wanted.is_empty() {
+            return format!("{to} fetches no state, and the block {digest} is of no use to it");
+        }
+        let wanted = listed(self.wanted.iter().map(|&digest| self.names.of(digest)));
+        format!("{to} fetches the block with the digest {wanted}, and the digest of this one is {digest}")
     }
 
     /// Everything that is false in a message; nothing if it says what a correct replica could say.

@@ -271,7 +271,12 @@ impl<'a> Teller<'a> {
     fn truth(&self, at: usize) -> Truth<'_> {
         let Taken { number, step, before, .. } = &self.taken[at];
         let sent = self.executor.sent(before);
-        Truth::new(self.executor.config(), self.names, sent, &self.delivered, (*number, step.node))
+        let position = self.executor.nodes().iter().position(|&node| node == step.node).unwrap_or_default();
+        let wanted = match step.node {
+            Principal::Replica(_) => self.executor.replica(before, position).replica.wanted_blocks(),
+            Principal::Client(_) => BTreeSet::new(),
+        };
+        Truth::new(self.executor.config(), self.names, sent, &self.delivered, (*number, step.node), wanted)
     }
 
     /// Tells the step at this place.

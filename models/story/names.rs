@@ -78,7 +78,7 @@ impl Names {
                 Wanted::Block(digest) => self.add(digest, "a block of a state"),
                 Wanted::Batch(digest) => self.add(digest, "a batch that nobody has"),
             },
-            Message::Block(block) => self.add(C::digest(block), "the digest of a block"),
+            Message::Block(block) => self.add(C::digest(block), "a block of a state"),
             Message::Request(_) | Message::Reply(_) | Message::Status(_) => {}
         }
     }

@@ -191,6 +191,11 @@ impl<B: Bundle> Replica<B> {
         Some((service, clients, tree))
     }
 
+    /// The digests of the blocks that are still to be fetched, as far as they are known.
+    pub fn wanted_blocks(&self) -> BTreeSet<Digest> {
+        self.transfer.as_ref().map(|transfer| transfer.wanted.clone()).unwrap_or_default()
+    }
+
     /// Every block that this replica can be asked for.
     pub fn blocks(&self) -> Vec<Bytes> {
         let stable = std::iter::once(&self.durable.snapshot);
