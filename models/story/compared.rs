@@ -143,5 +143,5 @@ pub(super) fn ending(story: &Story, harmless: &Harmless) -> Option<String> {
         Some(violation) => format!("All the same {violation}."),
         None => "Nothing is violated.".into(),
     };
-    Some(format!("Step {} is the first that turns out otherwise: {why}. {end}", first.number))
+    Some(format!("Step {} is the first that differs: {why}. {end}", first.number))
 }

@@ -177,8 +177,8 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::NoClientTable => (
             "4.3",
-            "The digest of the checkpoint covers the service but not which request of each client was the last: replicas that fetch this state would execute an old request again.",
-            "The last reply to each client is part of the state that is digested and fetched.",
+            "The digest of a checkpoint covers the service state but not each client's last request. (Not shown: a replica that fetches this state would execute an old request again.) Nobody lies here.",
+            "The last reply to each client is part of the state that is digested and fetched, so a replica that fetches it recognizes old requests.",
         ),
         Mutant::CheckpointQuorum => (
             "4.3",
@@ -192,8 +192,8 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::UnverifiedBlocks => (
             "4.3",
-            "A replica that fetches the state takes a made-up block for it. Its client table is false, and it executes a request that all others have executed already.",
-            "The root of the state is in the checkpoint's certificate, and each block is taken only if its digest is the one above it says.",
+            "The Byzantine primary orders one request twice, at n1 and n2. A replica that fetches the state at n1 accepts a block that is not the one it asked for; the client table in it is false, and the replica executes the request again at n2.",
+            "A block is accepted only if its digest is the one recorded in its parent; the root's digest is in the checkpoint's certificate.",
         ),
         Mutant::LowestMinS => (
             "4.4",
@@ -207,7 +207,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::UnverifiedCertificates => (
             "4.4",
-            "A Byzantine replica reports with no votes at all that the null request prepared at n1. It wins over the truth, and the new view carries over the lie.",
+            "A Byzantine primary of the new view claims that the null request prepared at n1, backed by no vote but its own. Both certificates are of view 0, its own comes first in V, and the new view carries over the lie.",
             "A certificate proves what prepared: the PRE-PREPARE's signature and PREPAREs of 2f different backups are in it and checked.",
         ),
         Mutant::CertificateQuorum => (
@@ -252,8 +252,8 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::LowestViewWins => (
             "4.4",
-            "B prepared in view 0 at one replica, A was committed in view 1. The new view takes the certificate of the lower view and brings back B.",
-            "Of two certificates for a number the one of the higher view wins: what commits prepares in a view above every rival's.",
+            "The Byzantine replica holds a certificate for B from view 0; then A commits in view 1. It reports only B, and the new primary prefers that certificate because its view is lower.",
+            "If A committed in a view, every certificate for another request at that number is of a lower view, so the highest one is that of A.",
         ),
         Mutant::ForgetPrepared => (
             "4.4",

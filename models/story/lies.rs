@@ -385,7 +385,7 @@ impl<'a> Truth<'a> {
             let reported = m.content.prepared.iter().any(|c| c.n == vote.n && c.view >= vote.view);
             (is_of && !reported).then(|| {
                 format!(
-                    "leaves out {}, for which {} sends COMMIT in v{} at n{} (step {step})",
+                    "leaves out {}, though {} sends COMMIT for it in v{} at n{} (step {step})",
                     self.names.of(vote.digest),
                     name(m.signer),
                     vote.view.0,

@@ -33,7 +33,8 @@ impl Names {
         let null = ("null".into(), What::Told("the null request".into()));
         names.names.insert(Digest::NULL, null);
         for (request, letter) in config.signed_requests().into_iter().zip('A'..='Z') {
-            let what = format!("{} of c{}", text(&request.content.operation), request.content.client.0);
+            let (t, client) = (request.content.timestamp.0, request.content.client.0);
+            let what = format!("request t{t} of c{client}, {}", text(&request.content.operation));
             let digest = Batch { requests: vec![request] }.digest();
             names.names.insert(digest, (letter.to_string(), What::Told(what)));
         }

@@ -251,8 +251,10 @@ pub fn letters(story: &Story) -> Markup {
             @for (letter, what) in story.letters() { div { dt { (letter) } dd { (what) } } }
         }
         p.soft {
-            "Red and dashed: no correct node has sent this. Bands: views, hatched while leaving. Blue: a complete quorum; "
-            "choose one and its arrows light up. A faint stub: sent, and delivered to nobody here."
+            "Red and dashed: no correct node has sent this, which need not be a lie. Bands: views, hatched while leaving. "
+            "Blue text: a complete quorum; choose one beside the diagram and its arrows light up. A faint stub: no correct "
+            "replica receives this here; a Byzantine one may. v: view, n: sequence number, h: stable checkpoint, P: what "
+            "prepared, V and O: the VIEW-CHANGEs and PRE-PREPAREs of a NEW-VIEW."
         }
     }
 }
