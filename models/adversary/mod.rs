@@ -5,9 +5,10 @@
 //! sign for others and cannot find a second preimage; they can do anything else, within the bounds of the
 //! world.
 //!
-//! **They make candidates, and the receivers' production validator ([`verify`]) alone refuses.** Nothing is
-//! asked of the rules, or of an example, before a candidate is made, so whatever a mistake in `verify` lets
-//! through is offered. A message is built of parts, and of each part there are sound ones and unsound ones;
+//! **They make candidates, and the receivers' production validators ([`verify`]) alone refuse.** Nothing is
+//! asked of the rules, or of an example, before a candidate is made, and one is offered if any correct replica
+//! accepts it; so a mistake in `verify` shows if it lets a candidate through. The candidates are a list: a
+//! mistake that lets through only what is not in it does not show here (docs/FOUND.md tells of some). A message is built of parts, and of each part there are sound ones and unsound ones;
 //! every combination of sound parts is a candidate, and every combination with one unsound part, or with
 //! nothing sound in it at all:
 //!

@@ -8,11 +8,11 @@ use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
 use crate::words::{in_short, name, text};
 use crate::world::{Modelled, WorldConfig};
-use pbft::certificate::{PreparedCertificate, StableCertificate};
-use pbft::crypto::{Content, Crypto, Evidence, Signed};
+use pbft::certificate::PreparedCertificate;
+use pbft::crypto::{Content, Crypto, Signed};
 use pbft::message::{Batch, Message, NewView, PrePrepare, ViewChange};
-use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
 use pbft::replica::{Setup, compute_o};
+use pbft::rules::Rules;
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,26 +21,19 @@ type Msg = Message<Symbolic>;
 
 /// What is known when a message arrives.
 pub struct Truth<'a> {
-    config: &'a WorldConfig,
+    pub(super) config: &'a WorldConfig,
     /// A correct replica's, with the paper's rules.
-    setup: Setup<Modelled>,
-    names: &'a Names,
+    pub(super) setup: Setup<Modelled>,
+    pub(super) names: &'a Names,
     /// What correct nodes have sent by then.
-    sent: Vec<&'a Msg>,
+    pub(super) sent: Vec<&'a Msg>,
     /// Everything that is delivered in the whole execution, with the number of its step and the receiver.
-    delivered: &'a [(usize, Principal, Msg)],
+    pub(super) delivered: &'a [(usize, Principal, Msg)],
     /// The number of the step at which it arrives, and where.
-    at: usize,
-    to: Principal,
+    pub(super) at: usize,
+    pub(super) to: Principal,
     /// The blocks that it fetches then.
-    wanted: BTreeSet<Digest>,
-}
-
-/// A certificate in words, and whether its claim can be proved.
-struct Judged {
-    sound: bool,
-    /// `PRE-PREPARE of r0, PREPAREs of r1, r2: 2 of 2 needed`.
-    votes: String,
+    pub(super) wanted: BTreeSet<Digest>,
 }
 
 impl<'a> Truth<'a> {
@@ -273,7 +266,7 @@ impl<'a> Truth<'a> {
     }
 
     fn of_commit(&self, view: View, n: SeqNo, digest: Digest, lies: &mut Vec<String>) {
-        let needed = self.config.cluster.quorum() - 1;
+        let needed = self.needed_votes();
         let voters = self.possible_voters(view, n, digest);
         if voters.len() < needed && self.is_proposed(view, n, digest) {
             lies.push(format!(
@@ -282,27 +275,6 @@ impl<'a> Truth<'a> {
                 listed(voters.iter().map(|r| format!("r{}", r.0)))
             ));
         }
-    }
-
-    /// Whether the primary of a view has proposed this, or could have.
-    fn is_proposed(&self, view: View, n: SeqNo, digest: Digest) -> bool {
-        let content = PrePrepare { view, n, digest };
-        self.config.byzantine.contains(&self.config.cluster.primary(view))
-            || self.sent.iter().any(|message| match message {
-                Message::PrePrepare(m, _) => m.content == content,
-                Message::NewView(m) => m.content.pre_prepares.iter().any(|entry| entry.content == content),
-                _ => false,
-            })
-    }
-
-    /// Backups that have sent PREPARE for this, and Byzantine ones, who may send any.
-    fn possible_voters(&self, view: View, n: SeqNo, digest: Digest) -> BTreeSet<ReplicaId> {
-        let primary = self.config.cluster.primary(view);
-        let voted = self.sent.iter().filter_map(|message| match message {
-            Message::Prepare(m) if message.slot() == Some((view, n, digest)) => Some(m.content.replica),
-            _ => None,
-        });
-        voted.chain(self.config.byzantine.iter().copied()).filter(|&replica| replica != primary).collect()
     }
 
     /// The step at which somebody says something else of the same view and number, in words.
@@ -441,7 +413,8 @@ impl<'a> Truth<'a> {
         view_changes: &[Arc<Signed<ViewChange<Symbolic>, Symbolic>>],
     ) -> Option<String> {
         let senders: BTreeSet<ReplicaId> = view_changes.iter().map(|m| m.content.replica).collect();
-        let (have, needed) = (senders.len(), self.config.cluster.quorum());
+        let needed = self.setup.rules.view_change_quorum(&self.config.cluster);
+        let have = senders.len();
         let other = view_changes.iter().find(|m| m.content.view != view);
         if let Some(other) = other {
             return Some(format!(
@@ -472,104 +445,6 @@ impl<'a> Truth<'a> {
             _ => listed(entries.iter().map(|(n, digest)| format!("n{} {}", n.0, self.names.of(*digest)))),
         };
         (plan != said).then(|| format!("O says {}, and V determines {}", told(&said), told(&plan)))
-    }
-
-    // --- certificates ---
-
-    fn prepared(&self, c: &PreparedCertificate<Symbolic>) -> Judged {
-        let PreparedCertificate { view, n, digest, proof } = c;
-        let proposal = PrePrepare { view: *view, n: *n, digest: *digest };
-        let (primary, needed) = (self.config.cluster.primary(*view), self.config.cluster.quorum() - 1);
-        let possible = self.possible_voters(*view, *n, *digest);
-        let proves = |evidence: &_| prepared_evidence_proves(&self.setup, proposal, evidence);
-        let can_be = possible.len() >= needed && self.is_proposed(*view, *n, *digest);
-        let shown = proof.votes().filter(|evidence| proves(evidence) || !can_be);
-        let Some(evidence) = shown else {
-            let voters = listed(possible.iter().take(needed).map(|r| format!("r{}", r.0)));
-            let votes =
-                format!("PRE-PREPARE of r{}, PREPAREs of {voters}: {needed} of {needed} needed", primary.0);
-            return Judged { sound: can_be, votes };
-        };
-        let signed = evidence.proposal.as_ref().is_some_and(|signature| {
-            let content = proposal.to_be_signed();
-            Symbolic::verify(&self.setup.keys, primary.into(), &content, signature)
-        });
-        let proposed = match (&evidence.proposal, signed) {
-            (_, true) => format!("PRE-PREPARE of r{}", primary.0),
-            (Some(_), false) => format!("a PRE-PREPARE that r{} has not signed", primary.0),
-            (None, _) => format!("no PRE-PREPARE of r{}", primary.0),
-        };
-        let content = |replica| pbft::message::Prepare { view: *view, n: *n, digest: *digest, replica };
-        let (votes, counted) = self.votes(evidence, Some(primary), &content);
-        let votes = format!("{proposed}, PREPAREs of {votes}: {counted} of {needed} needed");
-        Judged { sound: proves(evidence), votes }
-    }
-
-    fn stable(&self, c: &StableCertificate<Symbolic>) -> Judged {
-        let needed = self.config.cluster.quorum();
-        let proves = |evidence: &_| stable_evidence_proves(&self.setup, c.n, c.digest, evidence);
-        let voted = self.sent.iter().filter_map(|message| match message {
-            Message::Checkpoint(m) if (m.content.n, m.content.digest) == (c.n, c.digest) => {
-                Some(m.content.replica)
-            }
-            _ => None,
-        });
-        let possible: BTreeSet<ReplicaId> = voted.chain(self.config.byzantine.iter().copied()).collect();
-        let can_be = possible.len() >= needed;
-        let Some(evidence) = c.proof.votes().filter(|evidence| proves(evidence) || !can_be) else {
-            let voters = listed(possible.iter().take(needed).map(|r| format!("r{}", r.0)));
-            return Judged {
-                sound: can_be,
-                votes: format!("CHECKPOINTs of {voters}: {needed} of {needed} needed"),
-            };
-        };
-        let content = |replica| pbft::message::Checkpoint { n: c.n, digest: c.digest, replica };
-        let (votes, counted) = self.votes(evidence, None, &content);
-        Judged {
-            sound: proves(evidence),
-            votes: format!("CHECKPOINTs of {votes}: {counted} of {needed} needed"),
-        }
-    }
-
-    fn unproved_stable(&self, c: &StableCertificate<Symbolic>) -> Option<String> {
-        let judged = self.stable(c);
-        let what = self.names.of(c.digest);
-        (!judged.sound).then(|| format!("claims that {what} at n{} is stable: {}", c.n.0, judged.votes))
-    }
-
-    /// Who voted, with what is wrong about each vote, and how many count.
-    fn votes<T: Content>(
-        &self,
-        evidence: &Evidence<<Symbolic as Crypto>::Signature>,
-        primary: Option<ReplicaId>,
-        content: &dyn Fn(ReplicaId) -> T,
-    ) -> (String, usize) {
-        let mut seen = BTreeSet::new();
-        let mut counted = 0;
-        let told = evidence.votes.iter().map(|(replica, signature)| {
-            let signed = content(*replica).to_be_signed();
-            let valid = Symbolic::verify(&self.setup.keys, Principal::Replica(*replica), &signed, signature);
-            let why = match (seen.insert(*replica), self.config.cluster.contains(*replica)) {
-                (false, _) => " again",
-                (_, false) => " (no member)",
-                _ if Some(*replica) == primary => " (the primary)",
-                _ if !valid => " (who has not signed it)",
-                _ => {
-                    counted += 1;
-                    ""
-                }
-            };
-            format!("r{}{why}", replica.0)
-        });
-        let told: Vec<String> = told.collect();
-        (listed(told.into_iter()), counted)
-    }
-
-    /// Whether a correct replica vouches for the state after a number.
-    fn has_state(&self, n: SeqNo, digest: Digest) -> bool {
-        self.sent.iter().any(
-            |message| matches!(message, Message::Checkpoint(m) if (m.content.n, m.content.digest) == (n, digest)),
-        )
     }
 
     /// Why V is refused as a set: its fault, or that of a VIEW-CHANGE in it.

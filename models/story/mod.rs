@@ -6,6 +6,7 @@
 //! | `names` | digests by letters |
 //! | `words` | steps and facts in words |
 //! | `lies` | what is false in a message that no correct node has sent |
+//! | `evidence` | certificates: who voted, and whether anybody could prove the claim |
 //! | `tally` | quorums as they fill |
 //! | `reasons` | why a node drops a message |
 //! | `compared` | a step beside the same step by the paper's rules |
@@ -19,6 +20,7 @@
 
 mod compared;
 mod diagram;
+mod evidence;
 pub mod export;
 pub mod gallery;
 pub mod lessons;

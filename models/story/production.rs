@@ -14,6 +14,7 @@ use crate::words::{in_short, text};
 use crate::world::WorldConfig;
 use pbft::message::Message;
 use pbft::replica::{Bundle, Effects, Event, Fact, Replica, Setup, Timer};
+use pbft::rules::{Pbft, Rules};
 use pbft::types::{Cluster, Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -361,8 +362,8 @@ impl<B: Bundle> Teller<B> {
         self.note(replica, message, Some(at + 1));
         let Some((view, n, digest)) = message.slot() else { return Vec::new() };
         let (kind, rule, needed) = match message {
-            Message::Commit(_) => ("COMMIT", "commit-quorum", self.cluster.quorum()),
-            _ => ("PREPARE", "prepare-quorum", self.cluster.quorum() - 1),
+            Message::Commit(_) => ("COMMIT", "commit-quorum", Pbft.commit_quorum(&self.cluster)),
+            _ => ("PREPARE", "prepare-quorum", Pbft.prepare_quorum(&self.cluster)),
         };
         let votes = self.votes.get(&(replica, kind, view, n)).map_or(&[][..], Vec::as_slice);
         if votes.is_empty() {

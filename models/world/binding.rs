@@ -1,18 +1,21 @@
 //! What a signature covers: everything.
 //!
 //! The adversary shows signatures under other messages only where that was thought of. So that nothing rests
-//! on that, each run checks for every message that is signed in it that the signature is valid for no message
-//! that differs in one field: *binding*, a condition.
+//! on that, each run but those by layers checks for every message that is signed in it that the signature is
+//! valid for no message that differs in one field, or in one field of something in its lists: *binding*, a
+//! condition.
 
 use super::explored::World;
 use crate::crypto::{Keys, Symbolic};
 use crate::lazy::Conditions;
+use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Content, Signed};
 use pbft::message::{
     Checkpoint, Commit, Fetch, Message, NewView, PrePrepare, Prepare, Reply, Request, Status, ViewChange,
     Wanted,
 };
 use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
+use std::sync::Arc;
 
 /// The name of the condition.
 const BINDING: &str = "binding";
@@ -60,13 +63,61 @@ macro_rules! varied {
     )*};
 }
 
-/// The list without its last element, and with it twice.
-fn list<T: Clone>(list: Vec<T>) -> Vec<Vec<T>> {
+/// Something in a list, and what else it could be.
+trait Element: Clone {
+    fn others(&self) -> Vec<Self>;
+}
+
+impl Element for SeqNo {
+    fn others(&self) -> Vec<Self> {
+        n(*self).to_vec()
+    }
+}
+
+impl Element for PreparedCertificate<Symbolic> {
+    fn others(&self) -> Vec<Self> {
+        let views = view(self.view).map(|view| PreparedCertificate { view, ..self.clone() });
+        let numbers = n(self.n).map(|n| PreparedCertificate { n, ..self.clone() });
+        let digests = digest(self.digest).map(|digest| PreparedCertificate { digest, ..self.clone() });
+        [views, numbers, digests].concat()
+    }
+}
+
+impl<T: Varied + Clone> Element for Signed<T, Symbolic> {
+    fn others(&self) -> Vec<Self> {
+        let other = |content| Signed { content, signer: self.signer, signature: self.signature };
+        self.content.variants().into_iter().map(other).collect()
+    }
+}
+
+impl<T: Element> Element for Arc<T> {
+    fn others(&self) -> Vec<Self> {
+        T::others(self).into_iter().map(Arc::new).collect()
+    }
+}
+
+/// No checkpoint, or another one.
+fn stable(stable: Option<StableCertificate<Symbolic>>) -> Vec<Option<StableCertificate<Symbolic>>> {
+    let Some(stable) = stable else { return Vec::new() };
+    let numbers = n(stable.n).map(|n| Some(StableCertificate { n, ..stable.clone() }));
+    let digests = digest(stable.digest).map(|digest| Some(StableCertificate { digest, ..stable.clone() }));
+    [None].into_iter().chain(numbers).chain(digests).collect()
+}
+
+/// The list without its last element, with it twice, turned round, and with each element as something else.
+fn list<T: Element>(list: Vec<T>) -> Vec<Vec<T>> {
     let Some(last) = list.last().cloned() else { return Vec::new() };
     let turned = list.iter().rev().cloned().collect();
     let mut all = vec![list[..list.len() - 1].to_vec(), [&list[..], &[last]].concat()];
     if list.len() > 1 {
         all.push(turned);
+    }
+    for (place, element) in list.iter().enumerate() {
+        all.extend(element.others().into_iter().map(|other| {
+            let mut list = list.clone();
+            list[place] = other;
+            list
+        }));
     }
     all
 }
@@ -89,7 +140,7 @@ varied! {
     ViewChange<Symbolic> {
         view: view,
         n: n,
-        stable: |stable: Option<_>| stable.is_some().then_some(None),
+        stable: stable,
         prepared: list,
         replica: replica,
     }
@@ -165,5 +216,52 @@ fn check<T: Varied + std::fmt::Debug + PartialEq>(
         conditions.note(BINDING, !other.signature_is_valid(keys), || {
             format!("the signature of {:?} is that of {:?} too", signed.content, other.content)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Delivery, WorldConfig};
+    use pbft::types::Cluster;
+
+    #[test]
+    fn every_field_is_varied_and_a_signature_of_less_is_noticed() {
+        let world =
+            World::new(WorldConfig::new(Cluster::new(4, 1), 1), Delivery::Lazy).expect("it makes sense");
+        let setup = world.tables.setup(world.correct[0]);
+        let vote = Prepare { view: View(1), n: SeqNo(1), digest: Digest([1; 32]), replica: setup.id };
+        let changed = |pick: fn(&Prepare) -> bool| vote.variants().iter().filter(|other| pick(other)).count();
+        assert_eq!(changed(|other| other.view != View(1)), 2);
+        assert_eq!(changed(|other| other.n != SeqNo(1)), 2);
+        assert_eq!(changed(|other| other.digest != Digest([1; 32])), 2);
+        assert_eq!(vote.variants().len(), 8);
+        let mut conditions = Conditions::default();
+        check(&setup.sign(vote), &setup.keys, &mut conditions);
+        assert_eq!(conditions.counts[BINDING], (8, 0));
+        // As if the view were not signed: what says another view has the same bytes.
+        let blind = Blind(vote);
+        check(&setup.sign(blind), &setup.keys, &mut conditions);
+        assert_eq!(conditions.counts[BINDING], (16, 2));
+    }
+
+    /// A PREPARE whose view is not signed.
+    #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+    struct Blind(Prepare);
+
+    impl Content for Blind {
+        const TAG: u8 = 99;
+        fn sender(&self) -> Option<pbft::types::Principal> {
+            self.0.sender()
+        }
+        fn to_be_signed(&self) -> Vec<u8> {
+            Prepare { view: View(0), ..self.0 }.to_be_signed()
+        }
+    }
+
+    impl Varied for Blind {
+        fn variants(&self) -> Vec<Self> {
+            self.0.variants().into_iter().map(Blind).collect()
+        }
     }
 }
