@@ -12,12 +12,13 @@ use pbft::crypto::{Crypto, Signed};
 use pbft::kv::Operation;
 use pbft::message::{Message, PrePrepare, ViewChange};
 use pbft::parameters::Parameters;
-use pbft::replica::{Durable, Effect, Effects, Replica, Setup, StartRefusal, Timer};
+use pbft::replica::{Durable, Effect, Effects, Record, Replica, Setup, StartRefusal, Timer};
 use pbft::service::Service;
 use pbft::store::{Identity, StoreError, open, seal};
 use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, View};
+use pbft_models::mutants::Rulebook;
 use std::sync::Arc;
-use support::{Net, Real, small_batches};
+use support::{Net, Real, only, small_batches};
 
 const PROGRESS: Timer = Timer::Progress { backoff: 0 };
 
@@ -165,6 +166,30 @@ fn a_restarted_cluster_goes_on() {
         assert_eq!(replica.last_executed(), before.next());
         assert_eq!(replica.service().get(b"k6"), Some(Bytes::from(&b"v"[..])));
     }
+}
+
+/// A store keeps no record of own snapshots between two bases, so a log may hold more executed batches than two
+/// windows. Whoever starts from it behind a stable checkpoint keeps them until the state is fetched.
+#[test]
+fn a_restart_from_a_long_log_behind_a_stable_checkpoint_fetches_the_state() {
+    let mut net = Net::four();
+    let window = net.setups[3].parameters.window;
+    net.order_many(&only(0..4), 1, 9);
+    net.order_many(&only(0..3), 10, 3);
+    let stable = net.replicas[0].durable().stable.clone().expect("a checkpoint is stable");
+    net.deliver(3, Message::Stable(stable));
+    let mut durable = Durable::default();
+    for record in net.records[3].iter().filter(|record| !matches!(record, Record::Snapshot(_))) {
+        durable.apply(record, &Rulebook::under_test());
+    }
+    assert!((durable.executed.len() as u64, durable.h()) > (2 * window, durable.last_executed()));
+    let before = durable.executed.len();
+    net.restart(3, durable);
+    assert_eq!(net.replicas[3].durable().executed.len(), before, "they are still what it stands on");
+    assert_eq!(net.replicas[3].check_invariants(&net.setups[3]), Ok(()));
+    net.gossip(&only(0..4));
+    assert_eq!((net.h(3), net.last_executed(3)), (12, 12));
+    assert!(net.replicas[3].durable().executed.is_empty(), "the fetched state takes their place");
 }
 
 // --- states that this replica cannot have recorded ---

@@ -262,6 +262,8 @@ pub fn search(shown: &Shown, status: &serde_json::Value) -> String {
     let cut = is_cut(status);
     let none = Vec::new();
     let properties = status["properties"].as_array().unwrap_or(&none);
+    // A search also ends when every property has been violated.
+    let cut = cut || properties.iter().all(|property| property[2].is_string());
     let verdict = |found: bool| match (found, begun, done && !cut) {
         (true, ..) => "VIOLATED",
         (_, false, _) => "unknown: nothing has been searched",
@@ -275,7 +277,9 @@ pub fn search(shown: &Shown, status: &serde_json::Value) -> String {
                 h1 { "Search from the start, one delivery at a time" }
                 p { "The world: " (in_words(&shown.config)) ". Rules: " (by_rules(shown.config.rules)) "." }
                 p id="covered" {
-                    @if !begun {
+                    @if status.is_null() {
+                        "stateright's Explorer does not answer: nothing is known."
+                    } @else if !begun {
                         "Nothing has been searched yet."
                     } @else if cut {
                         "Covered: " (states) " states, to depth " (depth) ", where the search was cut short. It says nothing about the states beyond: "

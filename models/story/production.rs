@@ -12,6 +12,7 @@ use super::words::in_words;
 use super::{Names, Story, StoryStep, name};
 use crate::words::{in_short, text};
 use crate::world::WorldConfig;
+use pbft::crypto::Crypto;
 use pbft::message::Message;
 use pbft::replica::{Bundle, Effects, Event, Fact, Replica, Setup, Timer};
 use pbft::rules::{Pbft, Rules};
@@ -99,11 +100,11 @@ impl<B: Bundle> Recorder<B> {
         let cluster = self.cluster;
         let known: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
         let merged = merged(self.replicas);
-        let mut teller = Teller::<B> {
+        let mut teller = Teller {
             cluster,
             correct: known.iter().copied().collect(),
             names: Names::default(),
-            delivered: merged.iter().filter_map(delivery).collect(),
+            said: said(&merged),
             votes: BTreeMap::new(),
             views: BTreeMap::new(),
         };
@@ -147,13 +148,27 @@ impl<B: Bundle> Recorder<B> {
     }
 }
 
-fn delivery<B: Bundle>(
-    merged: &(ReplicaId, Recorded<B>, Option<usize>),
-) -> Option<(Principal, Message<B::Crypto>)> {
-    match &merged.1.what {
-        What::Deliver(message) => Some((merged.0.into(), message.clone())),
-        _ => None,
+/// A kind of message, who signed it, and what view and number it is about.
+type About = (&'static str, Principal, View, SeqNo);
+
+/// What somebody has said of something, and to whom.
+type Said = BTreeMap<About, BTreeSet<(Digest, Principal)>>;
+
+fn about<C: Crypto>(message: &Message<C>) -> Option<(About, Digest)> {
+    let (view, n, digest) = message.slot()?;
+    Some(((message.name(), message.signer()?, view, n), digest))
+}
+
+fn said<B: Bundle>(merged: &[(ReplicaId, Recorded<B>, Option<usize>)]) -> Said {
+    let mut said = Said::new();
+    for (replica, step, _) in merged {
+        if let What::Deliver(message) = &step.what
+            && let Some((about, digest)) = about(message)
+        {
+            said.entry(about).or_default().insert((digest, (*replica).into()));
+        }
     }
+    said
 }
 
 /// All steps in an order in which what arrives was sent before, each with the place where it was sent.
@@ -252,17 +267,17 @@ fn renumber(steps: &mut [StoryStep]) {
 /// What has been voted at a node, by kind, view and number: who, for what, and at which step.
 type Votes = BTreeMap<(ReplicaId, &'static str, View, SeqNo), Vec<(ReplicaId, Digest, Option<usize>)>>;
 
-struct Teller<B: Bundle> {
+struct Teller {
     cluster: Cluster,
     correct: Vec<ReplicaId>,
     names: Names,
-    delivered: Vec<(Principal, Message<B::Crypto>)>,
+    said: Said,
     votes: Votes,
     views: BTreeMap<ReplicaId, (View, Option<View>)>,
 }
 
-impl<B: Bundle> Teller<B> {
-    fn told(
+impl Teller {
+    fn told<B: Bundle>(
         &mut self,
         at: usize,
         replica: ReplicaId,
@@ -339,13 +354,13 @@ impl<B: Bundle> Teller<B> {
     }
 
     /// What a replica votes itself.
-    fn note_own(&mut self, replica: ReplicaId, sent: &[Message<B::Crypto>]) {
+    fn note_own<C: Crypto>(&mut self, replica: ReplicaId, sent: &[Message<C>]) {
         for message in sent {
             self.note(replica, message, None);
         }
     }
 
-    fn note(&mut self, replica: ReplicaId, message: &Message<B::Crypto>, step: Option<usize>) {
+    fn note<C: Crypto>(&mut self, replica: ReplicaId, message: &Message<C>, step: Option<usize>) {
         let (Some(Principal::Replica(from)), Some((view, n, digest))) = (message.signer(), message.slot())
         else {
             return;
@@ -358,7 +373,7 @@ impl<B: Bundle> Teller<B> {
         }
     }
 
-    fn tally(&mut self, at: usize, replica: ReplicaId, message: &Message<B::Crypto>) -> Vec<Tally> {
+    fn tally<C: Crypto>(&mut self, at: usize, replica: ReplicaId, message: &Message<C>) -> Vec<Tally> {
         self.note(replica, message, Some(at + 1));
         let Some((view, n, digest)) = message.slot() else { return Vec::new() };
         let (kind, rule, needed) = match message {
@@ -390,19 +405,14 @@ impl<B: Bundle> Teller<B> {
     }
 
     /// Whether somebody else was told something else of the same view and number.
-    fn says_otherwise(&self, message: &Message<B::Crypto>) -> Option<String> {
-        let (view, n, digest) = message.slot()?;
-        let others = self.delivered.iter().filter(|(_, other)| {
-            other.name() == message.name()
-                && other.signer() == message.signer()
-                && other.slot().is_some_and(|(v, number, d)| (v, number) == (view, n) && d != digest)
-        });
-        let others: BTreeSet<String> = others
-            .filter_map(|(to, other)| Some(format!("{} {}", name(*to), self.names.of(other.slot()?.2))))
-            .collect();
+    fn says_otherwise<C: Crypto>(&self, message: &Message<C>) -> Option<String> {
+        let (about, digest) = about(message)?;
+        let others = self.said.get(&about)?.iter().filter(|(other, _)| *other != digest);
+        let others: Vec<String> =
+            others.map(|(other, to)| format!("{} {}", name(*to), self.names.of(*other))).collect();
         (!others.is_empty()).then(|| {
-            let who = message.signer().map(name).unwrap_or_default();
-            format!("{who} says {} here, and tells {}", self.names.of(digest), listed(others.into_iter()))
+            let (who, said) = (name(about.1), self.names.of(digest));
+            format!("{who} says {said} here, and tells {}", listed(others.into_iter()))
         })
     }
 }

@@ -56,7 +56,8 @@ type LastNewView<C> = Option<Arc<Signed<NewView<C>, C>>>;
 /// The durable part of a replica's state. A host that keeps records rebuilds it from `Durable::default()` by
 /// [`apply`](Durable::apply), in order; the snapshot of the initial state, which no record stands for, is
 /// made when the replica starts. Bounded: everything lies in the window `(h, H]`, or between the snapshot and
-/// the last executed batch, which are less than a window apart once the state is fetched.
+/// the last executed batch, which are less than a window apart once the state is fetched; until then, after a
+/// start from a store, there are as many executed batches as its log holds since its last base.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Durable<C: Crypto> {
