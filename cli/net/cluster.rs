@@ -1,8 +1,9 @@
 //! `pbft cluster`: a process for each replica, on this machine.
 
+use super::addresses::free_addresses;
 use super::client::claim;
 use super::config::Config;
-use super::keygen::{Size, blank, config_path, free_addresses, generate};
+use super::keygen::{Size, blank, config_path, generate};
 use super::status::ask;
 use crate::output::interrupted;
 use crate::say;

@@ -98,16 +98,6 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
     }
 }
 
-/// Free UDP ports on the loopback interface. Somebody else may take one before it is used; then a replica
-/// says so.
-pub fn free_addresses(count: u16) -> Result<Vec<SocketAddr>, String> {
-    let sockets: Vec<UdpSocket> = (0..count)
-        .map(|_| UdpSocket::bind(("127.0.0.1", 0)))
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("cannot find a free port on 127.0.0.1: {error}"))?;
-    sockets.iter().map(|socket| socket.local_addr().map_err(|error| error.to_string())).collect()
-}
-
 /// Fills in keys and writes everything: the configuration last.
 pub fn generate(directory: &Path, mut file: File) -> Result<Config, String> {
     let path = config_path(directory);

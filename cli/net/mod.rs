@@ -1,5 +1,6 @@
 //! The commands that run real replicas and clients.
 
+pub mod addresses;
 pub mod audit;
 pub mod bench;
 pub mod client;

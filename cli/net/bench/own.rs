@@ -1,9 +1,10 @@
 //! The benchmark of this program's own runtime: a process for each replica.
 
 use super::{Arguments, Measured, Recovery, histogram};
+use crate::net::addresses::free_addresses;
 use crate::net::cluster::Processes;
 use crate::net::config::Config;
-use crate::net::keygen::{Size, blank, free_addresses, generate};
+use crate::net::keygen::{Size, blank, generate};
 use crate::net::status::ask;
 use crate::output::interrupted;
 use hdrhistogram::Histogram;

@@ -2,8 +2,8 @@
 //! actors save is thrown away, as its storage is neither atomic nor synced.
 
 use super::{Arguments, Measured, histogram};
+use crate::net::addresses::free_addresses;
 use crate::net::config::Served;
-use crate::net::keygen::free_addresses;
 use hdrhistogram::Histogram;
 use pbft::actor::ReplicaActor;
 use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup, ClientTimer};

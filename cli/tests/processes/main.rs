@@ -6,6 +6,8 @@
 // All of it is tests: what fails is a failed test.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../net/addresses.rs"]
+mod addresses;
 #[allow(dead_code)]
 #[path = "../../net/config.rs"]
 mod config;

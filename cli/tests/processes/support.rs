@@ -1,5 +1,6 @@
 //! Clusters of real processes, clients under load, and their history.
 
+use crate::addresses;
 use crate::config::Config;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::{KeyValue, Operation, Outcome};
@@ -31,8 +32,7 @@ pub fn pbft() -> Command {
 }
 
 pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let sockets: Vec<UdpSocket> = (0..count).map(|_| UdpSocket::bind(("127.0.0.1", 0)).unwrap()).collect();
-    sockets.iter().map(|socket| socket.local_addr().unwrap()).collect()
+    addresses::free_addresses(u16::try_from(count).unwrap()).unwrap()
 }
 
 /// A cluster in a directory of its own, a process for each replica.
