@@ -8,7 +8,7 @@ use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{self, Explore, Lines, Options, Report, Verdict};
 use pbft_models::suite::{self, Entry};
 use pbft_models::trace::{Execution, file::Stored};
-use pbft_models::world::{Clients, WorldConfig};
+use pbft_models::world::{Clients, Crashes, WorldConfig};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -105,6 +105,13 @@ pub struct WorldFlags {
     /// The length of the window of sequence numbers; --max-seq, if not given.
     #[arg(long)]
     window: Option<u64>,
+    /// Let correct replicas crash, between any two records or messages of any step, and restart from what is
+    /// durable: each at most so often, without bound if no number is given.
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    crashes: Option<Option<u8>>,
+    /// With --crashes: crashes between steps only, and not between the records and messages of one.
+    #[arg(long, requires = "crashes")]
+    between_steps: bool,
     /// How to explore: every delivery by itself, if not given; each when it completes something; round by
     /// round.
     #[arg(long, value_enum)]
@@ -225,6 +232,7 @@ impl WorldFlags {
         let numbers = self.n.is_some() || self.f.is_some() || self.byzantine.is_some();
         let bounds = self.max_view.is_some() || self.max_seq.is_some() || self.requests.is_some();
         let more = self.max_batch.is_some() || self.checkpoint_interval.is_some() || self.window.is_some();
+        let more = more || self.crashes.is_some();
         let other = numbers || bounds || more || self.explore.is_some();
         self.rules.filter(|_| !other)
     }
@@ -241,6 +249,7 @@ impl WorldFlags {
             max_batch: usize::from(self.max_batch.unwrap_or(1)),
             checkpoint_interval: self.checkpoint_interval,
             window: self.window,
+            crashes: self.crashes.map(|at_most| Crashes { at_most, between_steps: self.between_steps }),
             rules: self.rules.unwrap_or_default(),
             clients: Clients::Implicit,
         })

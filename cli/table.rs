@@ -3,6 +3,7 @@
 use pbft_models::falsifiable;
 use pbft_models::report::{Lines, Report, Verdict};
 use pbft_models::suite::{Entry, Suite};
+use pbft_models::world::Crashes;
 use std::fmt::Write;
 
 /// The names of the columns of [`line`].
@@ -182,9 +183,18 @@ fn bounds(report: &Report) -> String {
         "pbft" => "rules pbft".to_string(),
         without => format!("rules pbft without {without}"),
     };
+    let crashes = match report.crashes {
+        None => String::new(),
+        Some(Crashes { at_most, between_steps }) => {
+            let often =
+                at_most.map_or("any number of times".into(), |most| format!("at most {most} times each"));
+            let anywhere = if between_steps { "between steps" } else { "between any two effects" };
+            format!("correct replicas crash {anywhere} and restart, {often}, ")
+        }
+    };
     format!(
         "n={} f={}, {byzantine}, {views}, sequence numbers 1 to {}, window {}, {} request(s) to be heard of, batches \
-         of at most {}, {checkpoints}, {rules}.",
+         of at most {}, {checkpoints}, {crashes}{rules}.",
         report.n, report.f, report.max_seq, report.window, report.requests, report.max_batch,
     )
 }

@@ -322,13 +322,14 @@ impl<'a> Walker<'a> {
         let mut put_off = Vec::new();
         while let Some((position, number)) = draw(&mut chances, random).or_else(|| draw(&mut put_off, random))
         {
-            if number == time_outs && !chances.is_empty() && random.random_range(0..mood.patience) > 0 {
+            if number >= time_outs && !chances.is_empty() && random.random_range(0..mood.patience) > 0 {
                 put_off.push((position, number));
                 continue;
             }
             let available = self.world.available(state, number);
             let mut inputs = self.world.inputs(position, number, available);
             while let Some(input) = self.draw_liked(&mut inputs, random, mood) {
+                let input = self.cut_short(position, state[position], input, random);
                 if let Some(agent) = self.world.agent_after(position, state[position], input) {
                     let mut next = state.to_vec();
                     next[position] = agent;
@@ -339,11 +340,22 @@ impl<'a> Walker<'a> {
         None
     }
 
+    /// Now and then the replica crashes in the middle of it.
+    fn cut_short(&self, position: usize, agent: u32, input: Input, random: &mut ChaCha8Rng) -> Input {
+        let Principal::Replica(replica) = self.world.nodes()[position] else { return input };
+        let agent = self.world.agents[position].agent(agent);
+        if !self.world.can_crash(agent.crashes) || random.random_range(0..8) > 0 {
+            return input;
+        }
+        let mut inside = self.world.tables.crashes_during(replica, agent.local, input);
+        draw(&mut inside, random).unwrap_or(input)
+    }
+
     /// Draws a message, seven times of eight one about the digest that is liked.
     fn draw_liked(&self, inputs: &mut Vec<Input>, random: &mut ChaCha8Rng, mood: &Mood) -> Option<Input> {
         let is_liked = |input: &Input| match *input {
             Input::Message(id) => mood.liked.is_none_or(|liked| self.digest(id).is_none_or(|d| d == liked)),
-            Input::TimeOut => true,
+            _ => true,
         };
         let liked: Vec<usize> = (0..inputs.len()).filter(|&place| is_liked(&inputs[place])).collect();
         if !liked.is_empty() && random.random_range(0..8) > 0 {

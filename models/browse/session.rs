@@ -206,16 +206,32 @@ impl Session {
             let here = available.into_iter().map(|message| (message.clone(), message));
             for (named, message) in here.chain(more) {
                 self.names.learn(&message);
-                let named = Step { node, what: Happening::Deliver(named) };
-                let step = Step { node, what: Happening::Deliver(message) };
-                self.add(&mut around, configuration, &named, step);
+                let named = Happening::Deliver(named);
+                self.add_all(&mut around, configuration, node, &named, Happening::Deliver(message));
             }
-            let step = Step { node, what: Happening::TimeOut };
-            self.add(&mut around, configuration, &step.clone(), step);
+            for what in [Happening::TimeOut, Happening::Crash] {
+                self.add_all(&mut around, configuration, node, &what.clone(), what);
+            }
         }
         let around = Arc::new(around);
         self.around.insert(configuration.clone(), around.clone());
         around
+    }
+
+    /// Adds what happens, and every crash inside of it.
+    fn add_all(
+        &mut self,
+        around: &mut Around,
+        configuration: &Configuration,
+        node: Principal,
+        named: &Happening,
+        what: Happening,
+    ) {
+        for crashed in self.executor.crashes_during(configuration, node, &what) {
+            let named = Step { node, what: Happening::new(named.message().cloned(), crashed.crash()) };
+            self.add(around, configuration, &named, Step { node, what: crashed });
+        }
+        self.add(around, configuration, &Step { node, what: named.clone() }, Step { node, what });
     }
 
     fn add(&mut self, around: &mut Around, configuration: &Configuration, named: &Step, step: Step) {
@@ -237,10 +253,9 @@ impl Session {
         let shown = new.map(|message| {
             let node = self.executor.nodes()[0];
             let step = Step { node, what: Happening::Deliver(message.clone()) };
-            match without_unproved(&self.executor, configuration, &step).what {
-                Happening::Deliver(shown) => (message, shown),
-                Happening::TimeOut => unreachable!("a delivery stays one"),
-            }
+            let shown = without_unproved(&self.executor, configuration, &step).what;
+            let shown = shown.message().expect("a delivery stays one").clone();
+            (message, shown)
         });
         shown.collect()
     }

@@ -5,7 +5,7 @@ use crate::layered::Layered;
 use crate::mutants::{Mutant, Rulebook};
 use crate::problem::Problem;
 use crate::report::{Explore, Options};
-use crate::trace::{Executor, Happening, Step, violation};
+use crate::trace::{Executor, Step, single_steps, violation};
 use crate::world::{Delivery, World, WorldConfig};
 use std::time::Duration;
 
@@ -80,11 +80,8 @@ fn steps(world: &mut World, path: &[Vec<u32>]) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     for pair in path.windows(2) {
         let (node, step) = world.step_between(&pair[0], &pair[1])?;
-        if step.path.is_empty() {
-            steps.push(Step { node, what: Happening::TimeOut });
-        }
-        let message = |&id| Happening::Deliver(world.tables().message(id).clone());
-        steps.extend(step.path.iter().map(message).map(|what| Step { node, what }));
+        let path = step.path.iter().map(|&id| world.tables().message(id).clone()).collect();
+        steps.extend(single_steps(node, path, step.crash));
     }
     Some(steps)
 }

@@ -73,7 +73,7 @@ impl Duties {
         self.emitted.note(ROUNDS, step.sends.iter().all(later), || {
             format!(
                 "{} in {now:?} sends what arrives no later",
-                world.happens(world.correct[position], &step.path)
+                world.happens(world.correct[position], &step.path, None)
             )
         });
     }
@@ -317,7 +317,7 @@ impl<'a> Case<'a> {
                 continue;
             }
             let (replica, history) = (tables.local(end).replica.clone(), tables.local(cut).history.clone());
-            let end = tables.add_local(Local { replica, history });
+            let end = tables.add_local(Local { replica, history, stored: None });
             for later in round + 1..self.layered.rounds.len() {
                 let events: BTreeSet<_> = (self.events_in(position, end, later).into_iter())
                     .chain(self.events_in(position, cut, later))
@@ -477,7 +477,7 @@ impl<'a> Case<'a> {
     fn failure(&self, what: &str, position: usize, at: LocalId, paths: &[&[MessageId]]) -> String {
         let world = &self.layered.world;
         let replica = world.correct[position];
-        let paths: Vec<String> = paths.iter().map(|path| world.happens(replica, path)).collect();
+        let paths: Vec<String> = paths.iter().map(|path| world.happens(replica, path, None)).collect();
         format!(
             "r{}: {what}\n  state: {:?}\n  events: {}",
             replica.0,

@@ -52,10 +52,10 @@ impl Forms {
 
     /// The agent without what is over after `round`, and what it has committed.
     pub fn cut(self, world: &mut World, position: usize, id: AgentId, round: Round) -> (AgentId, Decided) {
-        let Agent { local, sent } = world.agents[position].agent(id).clone();
+        let Agent { local, sent, crashes } = world.agents[position].agent(id).clone();
         let live: Arc<[MessageId]> = self.live(world, &sent, round).into();
         let (local, decided) = self.cut_local(world, position, local, round);
-        (world.agent(position, local, live), decided)
+        (world.agent(position, Agent { local, sent: live, crashes }), decided)
     }
 
     /// The messages that can still make a difference after `round`.
@@ -71,7 +71,7 @@ impl Forms {
         local: LocalId,
         round: Round,
     ) -> (LocalId, Decided) {
-        let Local { replica, history } = world.tables.local(local);
+        let Local { replica, history, .. } = world.tables.local(local);
         let setup = world.tables.setup(world.correct[position]);
         let mut cut = replica.clone();
         match round.phase {
@@ -98,7 +98,7 @@ impl Forms {
                 kept = kept.without_views();
             }
         }
-        (world.tables.add_local(Local { replica: cut, history: kept }), decided)
+        (world.tables.add_local(Local { replica: cut, history: kept, stored: None }), decided)
     }
 }
 

@@ -89,6 +89,9 @@ impl Layered {
                 "worlds with checkpoints have no rounds: use --explore lazy, or no checkpoints".into()
             );
         }
+        if config.crashes.is_some() {
+            return Err("worlds with crashes have no rounds: use --explore lazy, or no --crashes".into());
+        }
         if config.clients == Clients::Actors {
             return Err("worlds with client actors have no rounds: use --explore lazy".into());
         }

@@ -57,7 +57,7 @@ pub(super) fn check(
         for new_view in new_views.get(&view).into_iter().flatten() {
             asked.in_place = Some(new_view.clone());
             for bench in [&mut scratch.one, &mut scratch.other] {
-                bench.change(|replica| replica.put_new_view(new_view.clone()));
+                bench.change(|replica| replica.put_new_view(Some(new_view.clone())));
             }
             for question in &questions {
                 asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);

@@ -84,6 +84,7 @@ impl Scratch {
         one.sends == other.sends
             && same_cells
             && after.history == other_after.history
+            && after.stored == other_after.stored
             && (one.after.is_none() && other.after.is_none()
                 || after.replica.core(setup) == other_after.replica.core(setup))
     }

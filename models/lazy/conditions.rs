@@ -105,6 +105,22 @@ impl Conditions {
         }
     }
 
+    /// Counts checks made elsewhere, with what failed first.
+    pub(crate) fn add_counted(
+        &mut self,
+        condition: &'static str,
+        checked: u64,
+        failed: u64,
+        first: Option<String>,
+    ) {
+        let (all, all_failed) = self.counts.entry(condition).or_default();
+        *all += checked;
+        *all_failed += failed;
+        if let Some(what) = first {
+            self.first.entry(condition).or_insert(Broken { what });
+        }
+    }
+
     /// Counts random walks, the last of which may show something that the exploration does not.
     pub(crate) fn add_walks(&mut self, walks: u64, missing: Option<Missing>) {
         let (checked, failed) = self.counts.entry(WALKS).or_default();
@@ -235,6 +251,10 @@ impl<'a> Case<'a> {
     ) -> Self {
         let mut subjects = Vec::new();
         for (&number, available) in occasions {
+            // Crashes forget what others remember: of them the theorem speaks.
+            if number == world.crashes() {
+                continue;
+            }
             if number == world.time_outs() {
                 subjects.push((None, vec![vec![Input::TimeOut]], [Input::TimeOut].into()));
                 continue;
@@ -276,7 +296,9 @@ impl<'a> Case<'a> {
                 let tables = &mut self.world.tables;
                 let closure = closure(tables, self.node, self.local, subject, &inputs);
                 for (end, step) in closure.fired {
-                    self.redelivery(end, &step, conditions);
+                    if step.crash.is_none() {
+                        self.redelivery(end, &step, conditions);
+                    }
                     passed.insert((end, step.sends.to_vec()));
                     ends.insert(end);
                 }
@@ -303,11 +325,7 @@ impl<'a> Case<'a> {
 
     fn failure(&self, what: &str, at: LocalId, inputs: &[Input]) -> String {
         let tables = &self.world.tables;
-        let name = |input: &Input| match input {
-            Input::Message(message) => format!("{:?}", tables.message(*message)),
-            Input::TimeOut => "a time-out".to_string(),
-        };
-        let inputs: Vec<String> = inputs.iter().map(name).collect();
+        let inputs: Vec<String> = inputs.iter().map(|&input| tables.tell(input)).collect();
         format!(
             "{:?}: {what}\n  state: {}\n  events: {}",
             self.node,

@@ -23,7 +23,7 @@ use super::conditions::{Conditions, Watch};
 use super::steps::{Onward, Steps};
 use super::theorem::FRAME;
 use crate::crypto::{Keys, Symbolic};
-use crate::world::{Input, Local, MessageId, Tables};
+use crate::world::{Local, MessageId, Tables};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::{Content, Signed};
@@ -75,6 +75,8 @@ pub(super) struct LocalSystem {
     max_view: View,
     open: VecDeque<CoreId>,
     is_open: Vec<bool>,
+    /// Whether the crash between steps has been taken at a core.
+    has_crashed: Vec<bool>,
     /// A cell turned up that was not expected: the walk is to begin again.
     pub(super) is_outgrown: bool,
 }
@@ -126,13 +128,9 @@ impl LocalSystem {
             max_view,
             open: VecDeque::new(),
             is_open: Vec::new(),
+            has_crashed: Vec::new(),
             is_outgrown: false,
         }
-    }
-
-    /// What can happen: a message, or a time-out.
-    pub(super) fn input(&self, event: u32) -> Input {
-        self.messages.get(event as usize).map_or(Input::TimeOut, |&message| Input::Message(message))
     }
 
     pub(super) fn cores(&self) -> usize {
@@ -183,6 +181,7 @@ impl LocalSystem {
         self.steps = Steps::default();
         self.open.clear();
         self.is_open.clear();
+        self.has_crashed.clear();
         self.known = self.cells.all().map(|(_, cell)| *cell).collect();
         let (start, sends) = self.start.clone();
         let first = self.add_core(tables, &start);
@@ -196,7 +195,7 @@ impl LocalSystem {
 
     pub(super) fn add_core(&mut self, tables: &Tables, state: &Local) -> CoreId {
         let replica = state.replica.core(tables.setup(self.replica));
-        let local = Local { replica, history: state.history.clone() };
+        let local = Local { replica, ..state.clone() };
         let index = match self.cores.get_index_of(&local) {
             Some(known) => known,
             None => {
@@ -208,6 +207,7 @@ impl LocalSystem {
                     sent: BTreeSet::new(),
                 };
                 self.is_open.push(false);
+                self.has_crashed.push(false);
                 self.cores.insert_full(local, core).0
             }
         };
@@ -274,6 +274,10 @@ impl LocalSystem {
         while let Some(core) = self.open.pop_front() {
             self.is_open[core as usize] = false;
             let mut scratch = self.scratch(core);
+            if tables.crashes().is_some() && !self.has_crashed[core as usize] {
+                self.has_crashed[core as usize] = true;
+                self.crash_between_steps(tables, core, &scratch, conditions);
+            }
             for event in 0..u32::try_from(self.events.len()).expect("a world has few messages") {
                 if self.is_outgrown {
                     return;

@@ -31,6 +31,7 @@ mod asked;
 mod bench;
 mod cells;
 mod conditions;
+mod crash;
 mod local;
 mod must;
 mod steps;
@@ -80,6 +81,7 @@ pub(crate) fn closure(
     let mut silent: IndexMap<LocalId, Vec<MessageId>, FixedState> = IndexMap::default();
     let mut fired = Vec::new();
     let mut found: IndexSet<(LocalId, Arc<[MessageId]>), FixedState> = IndexSet::default();
+    let mut crashed = found.clone();
     silent.insert(local, Vec::new());
     let mut next = 0;
     while let Some((&from, path)) = silent.get_index(next) {
@@ -91,14 +93,23 @@ pub(crate) fn closure(
                 continue;
             }
             let mut longer = path.clone();
-            if let Input::Message(message) = input {
-                longer.push(message);
-            }
+            longer.extend(input.message());
             let bare = tables.bare(node, step.to);
+            if let Principal::Replica(replica) = node {
+                for crash in tables.crashes_during(replica, from, input) {
+                    let (step, path) = (tables.step(node, from, crash), longer.clone());
+                    let bare = tables.bare(node, step.to);
+                    if crashed.insert((bare.alive, step.sends.clone())) {
+                        let end = Move { path, crash: crash.crash(), to: bare.normal, sends: step.sends };
+                        fired.push((step.to, end));
+                    }
+                }
+            }
             if accumulates(subject) && step.sends.is_empty() && bare.normal == local {
                 silent.entry(bare.alive).or_insert(longer);
             } else if found.insert((bare.alive, step.sends.clone())) {
-                fired.push((step.to, Move { path: longer, to: bare.normal, sends: step.sends }));
+                let end = Move { path: longer, crash: input.crash(), to: bare.normal, sends: step.sends };
+                fired.push((step.to, end));
             }
         }
     }

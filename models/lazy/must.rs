@@ -188,7 +188,7 @@ impl Sent {
     fn of(system: &LocalSystem) -> Self {
         let sends = system.steps.iter().flat_map(|(step, _)| step.sends.iter());
         let messages = system.start.1.iter().chain(sends).copied().collect();
-        Sent { after: system.messages.len() + 1, messages }
+        Sent { after: system.crash_number() as usize + 1, messages }
     }
 
     fn numbers<'a>(&'a self, sends: &'a [MessageId]) -> impl Iterator<Item = u32> + 'a {

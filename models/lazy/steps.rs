@@ -50,6 +50,8 @@ pub(super) struct Step {
     pub(super) from: CoreId,
     /// The number of the event; the number after the last stands for a time-out.
     pub(super) event: u32,
+    /// If it ends in a crash, after how many of its effects.
+    pub(super) crash: Option<u8>,
     /// What they have been told is there. Where only cells change they are not told apart by it.
     pub(super) contents: Box<[(CellId, Answer)]>,
     pub(super) to: CoreId,
@@ -82,7 +84,7 @@ impl Steps {
     /// Remembers a step, as one with those that do the same.
     pub(super) fn add(
         &mut self,
-        (from, event): (CoreId, u32),
+        (from, event, crash): (CoreId, u32, Option<u8>),
         to: CoreId,
         told: &Chosen,
         left: Vec<(CellId, ValueId)>,
@@ -92,7 +94,7 @@ impl Steps {
         let is_receipt = from == to && sends.is_empty();
         let contents = told.iter().filter(|(_, answer)| !is_receipt && answer.is_content());
         let contents = contents.copied().collect();
-        let step = Step { from, event, contents, to, left: left.into(), sends };
+        let step = Step { from, event, crash, contents, to, left: left.into(), sends };
         match self.0.entry(step) {
             Entry::Occupied(known) => {
                 let known = known.into_mut();

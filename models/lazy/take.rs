@@ -6,7 +6,7 @@ use super::conditions::Conditions;
 use super::local::{CoreId, LocalSystem};
 use super::steps::Onward;
 use super::theorem::{ANY_V, FRAME, SERVICES};
-use crate::world::{Input, Local, MessageId, Tables};
+use crate::world::{Local, MessageId, Tables};
 use pbft::replica::noted::{Cell, Part, Seen, Watched};
 use std::collections::BTreeSet;
 
@@ -31,7 +31,11 @@ impl LocalSystem {
                 let same = scratch.do_the_same(&self.cells, tables.setup(self.replica), &one, &other);
                 conditions.note(FRAME, same, || self.difference(tables, (core, event)));
                 self.try_others(tables, (core, event), scratch, &one, conditions);
-                if one.after.is_some() || !one.sends.is_empty() || self.drops(&told, &one.seen) {
+                let changes = one.after.is_some() || !one.sends.is_empty();
+                if changes && tables.crashes().is_some() {
+                    self.crash_during(tables, (core, event), scratch, &told, conditions);
+                }
+                if (changes || self.drops(&told, &one.seen)) && !self.is_outgrown {
                     self.record(tables, (core, event), &scratch.one.kept, &told, one, conditions);
                 }
                 Tried::Taken
@@ -77,10 +81,7 @@ impl LocalSystem {
     }
 
     fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {
-        let event = match self.input(event) {
-            Input::Message(message) => format!("{:?}", tables.message(message)),
-            Input::TimeOut => "a time-out".into(),
-        };
+        let event = tables.tell(self.input(event));
         let core = &self.core(core).replica;
         format!(
             "r{}: what a step does not look at makes a difference\n  core: {core:?}\n  event: {event}",
@@ -154,20 +155,7 @@ impl LocalSystem {
         if self.meets_new_cells(to, after) {
             return;
         }
-        let setup = tables.setup(self.replica);
-        let same = after.replica.normal_form(setup) == self.core(to).replica.normal_form(setup);
-        conditions
-            .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
-        // A state is its core, what is in its cells, and what serves timers: nothing else is forgotten.
-        let mut whole = self.core(to).replica.clone();
-        let single = [Part::Pool, Part::Queue, Part::Transfer].map(Cell::only);
-        for cell in after.replica.cells().chain(single) {
-            whole.put_receipt(&cell, &after.replica.receipt(&cell));
-        }
-        whole.keep_services(&after.replica);
-        conditions.note(FRAME, whole == after.replica, || {
-            format!("r{}: a state is more than its core and its cells: {:?}", self.replica.0, after.replica)
-        });
+        self.is_its_core_and_cells(tables, to, after, conditions);
         let (onward, left) = self.becomes((before, after), told, &seen, conditions);
         self.flow(core, to, &onward);
         let sent: BTreeSet<MessageId> =
@@ -177,7 +165,30 @@ impl LocalSystem {
         for &(cell, value) in &left {
             self.hold(to, cell, 1 << value);
         }
-        self.steps.add((core, event), to, told, left, &onward, sends);
+        self.steps.add((core, event, None), to, told, left, &onward, sends);
+    }
+
+    /// A state is its core, what is in its cells, and what serves timers: nothing else is forgotten.
+    pub(super) fn is_its_core_and_cells(
+        &self,
+        tables: &Tables,
+        core: CoreId,
+        state: &Local,
+        conditions: &mut Conditions,
+    ) {
+        let setup = tables.setup(self.replica);
+        let same = state.replica.normal_form(setup) == self.core(core).replica.normal_form(setup);
+        conditions
+            .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
+        let mut whole = self.core(core).replica.clone();
+        let single = [Part::Pool, Part::Queue, Part::Transfer].map(Cell::only);
+        for cell in state.replica.cells().chain(single) {
+            whole.put_receipt(&cell, &state.replica.receipt(&cell));
+        }
+        whole.keep_services(&state.replica);
+        conditions.note(FRAME, whole == state.replica, || {
+            format!("r{}: a state is more than its core and its cells: {:?}", self.replica.0, state.replica)
+        });
     }
 
     /// What becomes of the cells: what goes on as it is, and what is then in the others.
@@ -215,7 +226,7 @@ impl LocalSystem {
 
     /// Whether something is kept where nothing was expected. Then there are cells for it, and the walk is to
     /// begin again.
-    fn meets_new_cells(&mut self, core: CoreId, state: &Local) -> bool {
+    pub(super) fn meets_new_cells(&mut self, core: CoreId, state: &Local) -> bool {
         let own: Vec<_> = self.core(core).replica.cells().collect();
         for cell in state.replica.cells() {
             if !self.cells.contains(&cell) && !own.contains(&cell) {

@@ -216,7 +216,15 @@ fn everything(world: &mut World) -> Vec<MessageId> {
 }
 
 /// What is asked of the lazy exploration: from where, to where, sending what, by which messages.
-type Question = (LocalId, LocalId, Arc<[MessageId]>, Vec<MessageId>);
+#[derive(Clone, Eq, Hash, PartialEq)]
+struct Question {
+    from: LocalId,
+    to: LocalId,
+    sends: Arc<[MessageId]>,
+    messages: Vec<MessageId>,
+    /// Whether one of the moves may be a crash: if the step is one.
+    may_crash: bool,
+}
 
 /// A normal form, the number of a subject, and the messages about it.
 type Occasion = (LocalId, usize, Vec<MessageId>);
@@ -275,14 +283,14 @@ impl<'a> Simulation<'a> {
         let all: Vec<MessageId> =
             all.filter(|&(event, _)| delivered.contains(event)).map(|(_, &message)| message).collect();
         let subject = |id: &MessageId| Subject::of(self.tables.message(*id));
-        let about = match self.system.input(step.event) {
-            Input::Message(message) => subject(&message),
-            Input::TimeOut => None,
-        };
+        let about = self.system.input(step.event).message().and_then(|message| subject(&message));
         // Most are simulated by what is about the same subject.
         let few: Vec<MessageId> =
             all.iter().copied().filter(|id| about.is_some() && subject(id) == about).collect();
-        self.leads((from, to, step.sends.clone(), few)) || self.leads((from, to, step.sends.clone(), all))
+        let may_crash = step.crash.is_some();
+        let mut leads =
+            |messages| self.leads(Question { from, to, sends: step.sends.clone(), messages, may_crash });
+        leads(few) || leads(all)
     }
 
     /// Whether moves by these messages, and time-outs, lead there and send that.
@@ -290,7 +298,7 @@ impl<'a> Simulation<'a> {
         if let Some(&known) = self.answers.get(&question) {
             return known;
         }
-        let (from, to, sends, messages) = &question;
+        let Question { from, to, sends, messages, may_crash } = &question;
         let mut by_subject: Vec<Vec<MessageId>> = vec![Vec::new(); self.world.network.subjects().len()];
         for &message in messages {
             let subject = Subject::of(self.tables.message(message));
@@ -298,11 +306,11 @@ impl<'a> Simulation<'a> {
                 by_subject[number].push(message);
             }
         }
-        let mut seen: IndexSet<(LocalId, BTreeSet<MessageId>), FixedState> = IndexSet::default();
-        seen.insert((*from, BTreeSet::new()));
+        let mut seen: IndexSet<(LocalId, BTreeSet<MessageId>, bool), FixedState> = IndexSet::default();
+        seen.insert((*from, BTreeSet::new(), *may_crash));
         let (mut next, mut level, mut depth) = (0, 1, 0);
         let mut found = false;
-        while let Some((at, sent)) = seen.get_index(next).cloned() {
+        while let Some((at, sent, may_crash)) = seen.get_index(next).cloned() {
             if at == *to && sends.iter().all(|message| sent.contains(message)) {
                 found = true;
                 break;
@@ -314,19 +322,20 @@ impl<'a> Simulation<'a> {
             if depth == MOST_MOVES {
                 break;
             }
-            for step in self.moves_from(at, &by_subject) {
+            for step in self.moves_from(at, &by_subject, may_crash) {
                 let wanted = step.sends.iter().copied().filter(|message| sends.contains(message));
                 let sent = &sent | &wanted.collect();
-                seen.insert((step.to, sent));
+                seen.insert((step.to, sent, may_crash && step.crash.is_none()));
             }
         }
         self.answers.insert(question, found);
         found
     }
 
-    fn moves_from(&mut self, at: LocalId, by_subject: &[Vec<MessageId>]) -> Vec<Move> {
-        let mut all = Vec::new();
-        for number in self.world.lazily_heeded(&self.tables, self.system.replica, at) {
+    fn moves_from(&mut self, at: LocalId, by_subject: &[Vec<MessageId>], may_crash: bool) -> Vec<Move> {
+        let mut all: Vec<Move> = Vec::new();
+        let heeded = self.world.lazily_heeded(&self.tables, self.system.replica, at).into_iter();
+        for number in heeded.chain(may_crash.then(|| self.world.crashes())) {
             let inputs = match by_subject.get(number) {
                 Some(messages) if messages.is_empty() => continue,
                 Some(messages) => messages.clone(),
@@ -340,6 +349,7 @@ impl<'a> Simulation<'a> {
             let subject = self.world.network.subjects().get(number).copied();
             let inputs: Vec<Input> = match subject {
                 Some(_) => key.2.iter().copied().map(Input::Message).collect(),
+                None if number == self.world.crashes() => vec![Input::Crash],
                 None => vec![Input::TimeOut],
             };
             let node = Principal::Replica(self.system.replica);
@@ -350,22 +360,21 @@ impl<'a> Simulation<'a> {
             all.extend(moves.iter().cloned());
             self.moves.insert(key, moves);
         }
+        all.retain(|step| may_crash || step.crash.is_none());
         all
     }
 
     fn failure(&self, step: &Step, delivered: &Events) -> String {
         let tables = &self.tables;
-        let name = |event: u32| match self.system.input(event) {
-            Input::Message(message) => format!("{:?}", tables.message(message)),
-            Input::TimeOut => "a time-out".into(),
-        };
+        let name = |event: u32| tables.tell(self.system.input(event));
         let before =
             (0..).take(self.system.messages.len()).filter(|&event| delivered.contains(event as usize));
         format!(
-            "r{}: no moves do what a step does\n  core: {:?}\n  event: {}\n  to: {:?}\n  sends: {:?}\n  delivered: {}",
+            "r{}: no moves do what a step does\n  core: {:?}\n  event: {}{}\n  to: {:?}\n  sends: {:?}\n  delivered: {}",
             self.system.replica.0,
             self.system.core(step.from).replica,
             name(step.event),
+            step.crash.map(|n| format!(", crashed after {n} effects")).unwrap_or_default(),
             self.system.core(step.to).replica,
             step.sends.iter().map(|&id| tables.message(id)).collect::<Vec<_>>(),
             before.map(name).collect::<Vec<_>>().join("\n             ")
@@ -376,5 +385,5 @@ impl<'a> Simulation<'a> {
 /// The normal form of a state, as the lazy exploration keeps it.
 fn normal_form(tables: &mut Tables, replica: ReplicaId, state: &Local) -> LocalId {
     let normal = state.replica.normal_form(tables.setup(replica));
-    tables.add_local(Local { replica: normal, history: state.history.clone() })
+    tables.add_local(Local { replica: normal, ..state.clone() })
 }

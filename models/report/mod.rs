@@ -15,7 +15,7 @@ use crate::falsifiable::{self, Claim};
 use crate::lazy::{Conditions, Walked};
 use crate::mutants::Rulebook;
 use crate::trace::Execution;
-use crate::world::{Clients, Witness, Witnesses, WorldConfig};
+use crate::world::{Clients, Crashes, Witness, Witnesses, WorldConfig};
 use pbft_properties::Violation;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -125,6 +125,8 @@ pub struct Report {
     pub checkpoint_interval: Option<u64>,
     /// `L` of the paper, in sequence numbers.
     pub window: u64,
+    /// Whether correct replicas crash, and how: [`WorldConfig::crashes`].
+    pub crashes: Option<Crashes>,
     /// `pbft`, or the name of the safeguard switched off.
     pub rules: &'static str,
     /// How it was explored.
@@ -300,6 +302,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         max_batch: config.max_batch,
         checkpoint_interval: config.checkpoint_interval,
         window: parameters.window,
+        crashes: config.crashes,
         rules: config.rules.name(),
         explore: how,
         threads: options.threads,

@@ -2,7 +2,6 @@
 
 use super::words::{in_words, not_done};
 use super::{Story, StoryStep, Teller, in_short, name};
-use crate::trace::Happening;
 use crate::trace::replay::{Harmless, Replayed, Restored};
 use pbft::message::Message;
 use pbft::replica::Fact;
@@ -106,7 +105,7 @@ fn otherwise(
 /// Why a step cannot happen: what the sender says instead.
 fn cannot(replayed: &Replayed, harmless: &Harmless, index: usize, story: &Story) -> String {
     let step = &replayed.steps[index].step;
-    let Happening::Deliver(message) = &step.what else {
+    let Some(message) = step.what.message() else {
         return format!("{} has no reason to time out", name(step.node));
     };
     let Some(signer) = message.signer() else {

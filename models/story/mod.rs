@@ -44,7 +44,7 @@ pub use words::{happens, in_short, marked};
 
 use crate::crypto::Symbolic;
 use crate::trace::replay::{Harmless, Replayed, Taken};
-use crate::trace::{Configuration, Executor, Happening};
+use crate::trace::{Configuration, Executor};
 use crate::world::WorldConfig;
 use lies::Truth;
 use pbft::message::Message;
@@ -241,7 +241,7 @@ pub fn in_words(config: &WorldConfig) -> String {
 /// With names for everything that is sent or delivered.
 fn learnt(mut names: Names, executor: &Executor, taken: &[Taken]) -> Names {
     for step in taken {
-        if let Happening::Deliver(message) = &step.step.what {
+        if let Some(message) = step.step.what.message() {
             names.learn(message);
         }
         step.came.sent.iter().for_each(|message| names.learn(message));
@@ -262,9 +262,9 @@ pub(crate) struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     pub(crate) fn new(executor: &'a Executor, taken: &'a [Taken], names: &'a Names) -> Self {
-        let delivered = taken.iter().filter_map(|taken| match &taken.step.what {
-            Happening::Deliver(message) => Some((taken.number, taken.step.node, message.clone())),
-            Happening::TimeOut => None,
+        let delivered = taken.iter().filter_map(|taken| {
+            let message = taken.step.what.message()?;
+            Some((taken.number, taken.step.node, message.clone()))
         });
         Teller { executor, taken, names, delivered: delivered.collect() }
     }
@@ -312,7 +312,7 @@ impl<'a> Teller<'a> {
             violated: None,
             safely: None,
         };
-        let Happening::Deliver(message) = &step.what else { return told };
+        let Some(message) = step.what.message() else { return told };
         let truth = self.truth(at);
         told.is_delivery = true;
         told.from = message.signer();

@@ -5,8 +5,8 @@ use super::lies::listed;
 use super::{Names, name};
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
+use crate::trace::Executor;
 use crate::trace::replay::Taken;
-use crate::trace::{Executor, Happening};
 use pbft::message::Message;
 use pbft::replica::Fact;
 use pbft::rules::Rules;
@@ -72,7 +72,7 @@ impl Tally {
 /// The votes that the last of these steps adds to, or completes something with.
 pub fn tallies(executor: &Executor, taken: &[Taken], names: &Names) -> Vec<Tally> {
     let Some(last) = taken.last() else { return Vec::new() };
-    let Happening::Deliver(message) = &last.step.what else { return Vec::new() };
+    let Some(message) = last.step.what.message() else { return Vec::new() };
     if last.came.rejection.is_some() {
         return Vec::new();
     }
@@ -135,11 +135,12 @@ impl Counter<'_> {
         let node = self.last().step.node;
         let own = self.executor.sent(&self.last().came.after).into_iter();
         let own = own.filter(|message| message.signer() == Some(node)).map(|message| (None, message));
-        let arrived = self.taken.iter().enumerate().filter_map(|(at, taken)| match &taken.step.what {
-            Happening::Deliver(message) if taken.step.node == node && taken.came.rejection.is_none() => {
-                Some((Some(at + 1), message))
-            }
-            _ => None,
+        // A crash forgets what had arrived.
+        let is_crash = |taken: &Taken| taken.step.node == node && taken.step.what.crash().is_some();
+        let since = self.taken.iter().rposition(is_crash).map_or(0, |at| at + 1);
+        let arrived = self.taken.iter().enumerate().skip(since).filter_map(|(at, taken)| {
+            let is_here = taken.step.node == node && taken.came.rejection.is_none();
+            taken.step.what.message().filter(|_| is_here).map(|message| (Some(at + 1), message))
         });
         own.chain(arrived).collect()
     }
@@ -275,10 +276,7 @@ impl Counter<'_> {
     fn new_view(&self, view: View) -> Option<Tally> {
         let last = self.last();
         let sent = self.executor.sent(&last.came.after);
-        let delivered = match &last.step.what {
-            Happening::Deliver(message) => Some(message),
-            Happening::TimeOut => None,
-        };
+        let delivered = last.step.what.message();
         let found = delivered.into_iter().chain(sent).find_map(|message| match message {
             Message::NewView(m) if m.content.view == view => Some(m),
             _ => None,

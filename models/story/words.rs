@@ -3,7 +3,7 @@
 use super::Names;
 use crate::crypto::Symbolic;
 
-use crate::trace::{Happening, Step, StepResult};
+use crate::trace::{Step, StepResult};
 use crate::words::{self, name, text};
 use crate::world::WorldConfig;
 use pbft::message::Message;
@@ -14,18 +14,23 @@ type Msg = Message<Symbolic>;
 
 /// What happens at a step, in a line without its outcome.
 pub fn happens(step: &Step, names: &Names) -> String {
-    match &step.what {
-        Happening::TimeOut => format!("{} times out", name(step.node)),
-        Happening::Deliver(message) => {
+    let what = match step.what.message() {
+        None if step.what.crash() == Some(0) => return format!("{} crashes and restarts", name(step.node)),
+        None => format!("{} times out", name(step.node)),
+        Some(message) => {
             let from = message.signer().map(|from| name(from) + " ").unwrap_or_default();
             format!("{from}-> {}  {}", name(step.node), in_short(message, names))
         }
+    };
+    match step.what.crash() {
+        Some(carried_out) => format!("{what}, crashes after effect {carried_out} and restarts"),
+        None => what,
     }
 }
 
 /// The same, marked if it is signed by somebody Byzantine.
 pub fn marked(step: &Step, names: &Names, config: &WorldConfig) -> String {
-    let Happening::Deliver(message) = &step.what else { return happens(step, names) };
+    let Some(message) = step.what.message() else { return happens(step, names) };
     let is_byzantine = match message.signer() {
         Some(Principal::Replica(replica)) => {
             config.byzantine.contains(&replica) || !config.cluster.contains(replica)

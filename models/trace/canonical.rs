@@ -5,7 +5,7 @@
 //! messages are tried in the order of their contents. So the way depends on the world and its rules only, not
 //! on names that an exploration gives.
 
-use super::{Happening, Step};
+use super::{Step, single_steps};
 use crate::crypto::Symbolic;
 use crate::engine::{Judgement, Space};
 use crate::lazy;
@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 type Rank = (u64, u8, u64);
 
 /// How steps are told apart.
-type Key = (Rank, Principal, Vec<Message<Symbolic>>);
+type Key = (Rank, Principal, Vec<Message<Symbolic>>, Option<u8>);
 
 /// The states of a world by their distance from the start, up to the first at which something is violated.
 struct Levels {
@@ -43,7 +43,8 @@ pub fn shortest(world: &mut World, most: usize) -> Option<Vec<Step>> {
         let (key, to) = first_step(world, &state, &|next| {
             levels.states.get_index_of(next).filter(|index| good.contains(index))
         })?;
-        steps.extend(single_steps(key));
+        let (_, node, path, crash) = key;
+        steps.extend(single_steps(node, path, crash));
         at = to;
     }
     Some(steps)
@@ -114,6 +115,9 @@ fn first_step(
             let available = world.available(state, number);
             let subject = world.network.subjects().get(number).copied();
             for step in moves(world, position, state[position], number, available) {
+                if !world.may_take(world.agents[position].agent(state[position]), &step) {
+                    continue;
+                }
                 let mut next = state.to_vec();
                 next[position] = world.after(position, state[position], &step);
                 let Some(to) = good(&next) else { continue };
@@ -122,7 +126,7 @@ fn first_step(
                     None => time_out(world, position, state[position]),
                 };
                 let path = step.path.iter().map(|&id| world.tables.message(id).clone()).collect();
-                let key = (rank, node, path);
+                let key = (rank, node, path, step.crash);
                 if first.as_ref().is_none_or(|(known, _)| key < *known) {
                     first = Some((key, to));
                 }
@@ -138,7 +142,7 @@ fn moves(world: &mut World, position: usize, agent: AgentId, number: usize, avai
     let mut inputs = world.inputs(position, number, available);
     inputs.sort_by_cached_key(|&input| match input {
         Input::Message(id) => Some(world.tables.message(id).clone()),
-        Input::TimeOut => None,
+        _ => None,
     });
     let (node, subject) = (world.nodes()[position], world.network.subjects().get(number).copied());
     match world.delivery {
@@ -175,11 +179,4 @@ fn time_out(world: &World, position: usize, agent: AgentId) -> Rank {
         }
         Principal::Client(_) => (u64::MAX, 0, 0),
     }
-}
-
-fn single_steps((_, node, path): Key) -> Vec<Step> {
-    if path.is_empty() {
-        return vec![Step { node, what: Happening::TimeOut }];
-    }
-    path.into_iter().map(|message| Step { node, what: Happening::Deliver(message) }).collect()
 }

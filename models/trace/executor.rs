@@ -6,14 +6,14 @@ use crate::crypto::Symbolic;
 use crate::problem::Problem;
 use crate::world::{
     ClientHistory, Clients, Delivery, Input, Joint, Local, LocalId, MAX_REPLICAS, MessageId, World,
-    WorldConfig, reply_subjects,
+    WorldConfig, carried_out_of, reply_subjects,
 };
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
-use pbft::replica::{Event, Fact, Subject, Timer};
+use pbft::replica::{Effect, Event, Fact, Subject, Timer};
 use pbft::types::{Principal, View};
 use pbft_properties::{Accepted, Violation};
 use sha2::{Digest as _, Sha256};
@@ -159,11 +159,14 @@ impl Executor {
         let mut possible = Vec::new();
         for node in self.nodes().to_vec() {
             let messages = self.available(configuration, node).into_iter().map(Happening::Deliver);
-            for what in messages.chain([Happening::TimeOut]) {
-                let step = Step { node, what };
-                let came =
-                    self.take_unchecked(configuration, &step).filter(|came| came.after != *configuration);
-                possible.extend(came.map(|came| (step, came)));
+            for what in messages.chain([Happening::TimeOut, Happening::Crash]) {
+                let inside = self.crashes_during(configuration, node, &what);
+                for what in [what].into_iter().chain(inside) {
+                    let step = Step { node, what };
+                    let came =
+                        self.take_unchecked(configuration, &step).filter(|came| came.after != *configuration);
+                    possible.extend(came.map(|came| (step, came)));
+                }
             }
         }
         possible
@@ -177,7 +180,7 @@ impl Executor {
         if !self.nodes().contains(&step.node) {
             return Err(Impossible::NotHere);
         }
-        if let Happening::Deliver(message) = &step.what {
+        if let Some(message) = step.what.message() {
             let known = configuration.sent.iter().any(|&id| {
                 self.world.tables.message(id) == message && self.world.tables.reaches(id, step.node)
             });
@@ -196,10 +199,19 @@ impl Executor {
     pub fn take_unchecked(&mut self, configuration: &Configuration, step: &Step) -> Option<StepResult> {
         let position = self.nodes().iter().position(|&node| node == step.node).expect("the node is here");
         let local = configuration.locals[position];
-        let input = match &step.what {
-            Happening::TimeOut if !self.can_time_out(position, local) => return None,
-            Happening::TimeOut => Input::TimeOut,
-            Happening::Deliver(message) => Input::Message(self.world.tables.add_message(message.clone())),
+        let message = step.what.message().map(|message| self.world.tables.add_message(message.clone()));
+        let can_crash = position < self.world.correct().len() && self.config().crashes.is_some();
+        let input = match (&step.what, message) {
+            (Happening::Crash | Happening::CrashDuring(..), _) if !can_crash => return None,
+            (Happening::TimeOut | Happening::CrashDuring(None, _), _)
+                if !self.can_time_out(position, local) =>
+            {
+                return None;
+            }
+            (Happening::Crash, _) => Input::Crash,
+            (Happening::CrashDuring(_, carried_out), message) => Input::CrashDuring(message, *carried_out),
+            (_, Some(message)) => Input::Message(message),
+            (_, None) => Input::TimeOut,
         };
         let taken = self.world.tables.step(step.node, local, input);
         let mut after = configuration.clone();
@@ -218,6 +230,25 @@ impl Executor {
         Some(StepResult { after, facts, sent, rejection, accepted })
     }
 
+    /// The crashes inside of what happens at a node.
+    pub(crate) fn crashes_during(
+        &mut self,
+        configuration: &Configuration,
+        node: Principal,
+        what: &Happening,
+    ) -> Vec<Happening> {
+        let Principal::Replica(replica) = node else { return Vec::new() };
+        let position = self.nodes().iter().position(|&other| other == node).expect("the node is here");
+        let message = what.message().map(|message| self.world.tables.add_message(message.clone()));
+        let input = match (what, message) {
+            (_, Some(message)) => Input::Message(message),
+            (Happening::TimeOut, None) => Input::TimeOut,
+            _ => return Vec::new(),
+        };
+        let inside = self.world.tables.crashes_during(replica, configuration.locals[position], input);
+        inside.into_iter().map(|input| Happening::new(what.message().cloned(), input.crash())).collect()
+    }
+
     fn can_time_out(&self, position: usize, local: LocalId) -> bool {
         match self.nodes()[position] {
             Principal::Replica(_) => {
@@ -230,22 +261,33 @@ impl Executor {
 
     /// What a node says of a step, which the history keeps only in part.
     fn reported(&self, step: &Step, local: LocalId) -> (Vec<Fact>, Option<Rejection>) {
-        let replica = match (step.node, &step.what) {
+        let replica = match (step.node, step.what.message()) {
             (Principal::Replica(replica), _) => replica,
-            (Principal::Client(client), Happening::Deliver(message)) => {
+            (Principal::Client(client), Some(message)) => {
                 return (Vec::new(), self.world.tables.refusal(client, local, message));
             }
-            (Principal::Client(_), Happening::TimeOut) => return (Vec::new(), None),
+            (Principal::Client(_), None) => return (Vec::new(), None),
         };
-        let event = match &step.what {
-            Happening::TimeOut => Event::Timeout(Timer::Progress { backoff: 0 }),
-            Happening::Deliver(message) => match verify(self.world.tables.setup(replica), message.clone()) {
+        let event = match (&step.what, step.what.message()) {
+            (Happening::Crash, _) => return (Vec::new(), None),
+            (_, None) => Event::Timeout(Timer::Progress { backoff: 0 }),
+            (_, Some(message)) => match verify(self.world.tables.setup(replica), message.clone()) {
                 Ok(verified) => Event::Message(verified),
                 Err(reason) => return (Vec::new(), Some(reason)),
             },
         };
         let effects = self.world.tables.try_step(replica, local, event);
-        (effects.facts().cloned().collect(), effects.rejection())
+        match step.what.crash() {
+            None => (effects.facts().cloned().collect(), effects.rejection()),
+            Some(carried_out) => {
+                let done = carried_out_of(effects, carried_out);
+                let facts = done.into_iter().filter_map(|effect| match effect {
+                    Effect::Fact(fact) => Some(fact),
+                    _ => None,
+                });
+                (facts.collect(), None)
+            }
+        }
     }
 
     /// What is violated, if anything is.
@@ -277,7 +319,7 @@ impl Executor {
     /// The step with a correct primary's NEW-VIEW as it was sent here: explorations take one for all with the
     /// same `O`.
     pub(super) fn as_sent(&self, configuration: &Configuration, step: Step) -> Step {
-        let Happening::Deliver(Message::NewView(m)) = &step.what else { return step };
+        let Some(Message::NewView(m)) = step.what.message() else { return step };
         let primary = self.config().cluster.primary(m.content.view);
         if m.signer != Principal::Replica(primary) || self.config().byzantine.contains(&primary) {
             return step;
@@ -286,7 +328,7 @@ impl Executor {
         let mut sent =
             self.sent(configuration).into_iter().filter(|message| Subject::of(message) == Some(view));
         match sent.next() {
-            Some(message) => Step { what: Happening::Deliver(message.clone()), ..step },
+            Some(message) => Step { what: step.what.with(message.clone()), ..step },
             None => step,
         }
     }

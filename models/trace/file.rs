@@ -6,7 +6,7 @@ use super::{Execution, Step};
 use crate::crypto::{Keys, Symbolic};
 use crate::mutants::{Mutant, Rulebook};
 use crate::problem::Problem;
-use crate::world::{Clients, WorldConfig};
+use crate::world::{Clients, Crashes, WorldConfig};
 use pbft::message::Message;
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub struct StoredWorld {
     pub max_batch: usize,
     pub checkpoint_interval: Option<u64>,
     pub window: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crashes: Option<StoredCrashes>,
 }
 
 /// One step.
@@ -76,6 +78,29 @@ pub enum StoredHappening {
     Deliver(SavedMessage),
     /// The time-out fires.
     TimeOut,
+    /// The replica crashes between steps, and starts again.
+    Crash,
+    /// The replica crashes in the middle of a step, and starts again.
+    CrashDuring(StoredCrash),
+}
+
+/// A crash in the middle of a step.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StoredCrash {
+    /// The message that arrives; a time-out, if there is none.
+    pub deliver: Option<SavedMessage>,
+    /// How many effects of the step are carried out.
+    pub carried_out: u8,
+}
+
+/// The crashes that are part of a world: the fields of [`Crashes`].
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the configuration")]
+pub struct StoredCrashes {
+    pub at_most: Option<u8>,
+    pub between_steps: bool,
 }
 
 impl Stored {
@@ -99,10 +124,7 @@ impl Stored {
             let mut changed = states(&executor, &configuration);
             let now = changed.clone();
             changed.retain(|node, digest| before[node] != *digest);
-            let what = match &step.what {
-                Happening::Deliver(message) => StoredHappening::Deliver(SavedMessage::of(message, &keys)),
-                Happening::TimeOut => StoredHappening::TimeOut,
-            };
+            let what = StoredHappening::of(&step.what, &keys);
             steps.push(StoredStep { node: Name(step.node), what, states: changed });
             before = now;
         }
@@ -161,6 +183,37 @@ impl Stored {
     }
 }
 
+impl StoredHappening {
+    fn of(what: &Happening, keys: &Keys) -> Self {
+        let saved = |message| SavedMessage::of(message, keys);
+        match what {
+            Happening::Deliver(message) => StoredHappening::Deliver(saved(message)),
+            Happening::TimeOut => StoredHappening::TimeOut,
+            Happening::Crash => StoredHappening::Crash,
+            Happening::CrashDuring(message, carried_out) => {
+                let (deliver, carried_out) = (message.as_ref().map(saved), *carried_out);
+                StoredHappening::CrashDuring(StoredCrash { deliver, carried_out })
+            }
+        }
+    }
+
+    fn crash(&self) -> Option<u8> {
+        match self {
+            StoredHappening::Deliver(_) | StoredHappening::TimeOut => None,
+            StoredHappening::Crash => Some(0),
+            StoredHappening::CrashDuring(crash) => Some(crash.carried_out),
+        }
+    }
+
+    fn message(&self) -> Option<&SavedMessage> {
+        match self {
+            StoredHappening::Deliver(message) => Some(message),
+            StoredHappening::CrashDuring(crash) => crash.deliver.as_ref(),
+            StoredHappening::TimeOut | StoredHappening::Crash => None,
+        }
+    }
+}
+
 fn about(config: &WorldConfig, property: &str) -> String {
     match config.rules.without {
         Some(mutant) => format!("Without {}, {property} is violated: {}.", mutant.id(), mutant.lost()),
@@ -186,6 +239,9 @@ impl StoredWorld {
             max_batch: config.max_batch,
             checkpoint_interval: config.checkpoint_interval,
             window: config.window,
+            crashes: config
+                .crashes
+                .map(|Crashes { at_most, between_steps }| StoredCrashes { at_most, between_steps }),
         }
     }
 
@@ -200,6 +256,8 @@ impl StoredWorld {
             max_batch: self.max_batch,
             checkpoint_interval: self.checkpoint_interval,
             window: self.window,
+            crashes: (self.crashes.as_ref())
+                .map(|crashes| Crashes { at_most: crashes.at_most, between_steps: crashes.between_steps }),
             rules,
         }
     }
@@ -225,12 +283,12 @@ pub(super) fn found(
     keys: &Keys,
 ) -> Option<Step> {
     let node = stored.node.0;
-    let what = match &stored.what {
-        StoredHappening::TimeOut => Happening::TimeOut,
-        StoredHappening::Deliver(said) => {
+    let message = match stored.what.message() {
+        None => None,
+        Some(said) => {
             let says = |message: &Message<Symbolic>| SavedMessage::of(message, keys) == *said;
-            Happening::Deliver(executor.available(configuration, node).into_iter().find(says)?)
+            Some(executor.available(configuration, node).into_iter().find(says)?)
         }
     };
-    Some(Step { node, what })
+    Some(Step { node, what: Happening::new(message, stored.what.crash()) })
 }

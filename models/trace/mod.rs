@@ -36,6 +36,47 @@ pub enum Happening {
     Deliver(Message<Symbolic>),
     /// The node's time-out fires.
     TimeOut,
+    /// The replica crashes between two steps, and starts again.
+    Crash,
+    /// The replica crashes after so many effects of what this message, or else the
+    /// time-out, makes it do, and starts again.
+    CrashDuring(Option<Message<Symbolic>>, u8),
+}
+
+impl Happening {
+    /// What this message does, or else the time-out, until the crash if there is one.
+    pub fn new(message: Option<Message<Symbolic>>, crash: Option<u8>) -> Self {
+        match (message, crash) {
+            (Some(message), None) => Happening::Deliver(message),
+            (None, None) => Happening::TimeOut,
+            (None, Some(0)) => Happening::Crash,
+            (message, Some(carried_out)) => Happening::CrashDuring(message, carried_out),
+        }
+    }
+
+    /// The message that arrives, if one does.
+    pub fn message(&self) -> Option<&Message<Symbolic>> {
+        match self {
+            Happening::Deliver(message) => Some(message),
+            Happening::CrashDuring(message, _) => message.as_ref(),
+            Happening::TimeOut | Happening::Crash => None,
+        }
+    }
+
+    /// If the replica crashes, after how many effects.
+    pub fn crash(&self) -> Option<u8> {
+        match self {
+            Happening::Deliver(_) | Happening::TimeOut => None,
+            Happening::Crash => Some(0),
+            Happening::CrashDuring(_, carried_out) => Some(*carried_out),
+        }
+    }
+
+    /// The same with another message, if one arrives.
+    #[must_use]
+    pub fn with(&self, message: Message<Symbolic>) -> Self {
+        Happening::new(self.message().map(|_| message), self.crash())
+    }
 }
 
 /// One step of an execution.
@@ -81,9 +122,9 @@ impl Execution {
 
     /// The steps in words.
     pub fn told(&self) -> Vec<String> {
-        let told = |step: &Step| match &step.what {
-            Happening::Deliver(message) => in_words(step.node, std::slice::from_ref(message), &self.config),
-            Happening::TimeOut => in_words(step.node, &[], &self.config),
+        let told = |step: &Step| {
+            let messages: Vec<_> = step.what.message().cloned().into_iter().collect();
+            in_words(step.node, &messages, step.what.crash(), &self.config)
         };
         self.steps.iter().map(told).collect()
     }
@@ -95,6 +136,15 @@ impl Execution {
         steps.remove(dropped);
         violation(executor, steps).filter(|(_, violation)| violation.property == self.violation.property)
     }
+}
+
+/// The single steps of a macro step: these deliveries, or a time-out if there are none, up to a crash if it ends
+/// in one.
+pub(crate) fn single_steps(node: Principal, path: Vec<Message<Symbolic>>, crash: Option<u8>) -> Vec<Step> {
+    let mut path = path;
+    let last = Step { node, what: Happening::new(path.pop(), crash) };
+    let deliver = |message| Step { node, what: Happening::Deliver(message) };
+    path.into_iter().map(deliver).chain([last]).collect()
 }
 
 /// The steps that could be taken up to the first violation, and what is violated; none if nothing is.

@@ -3,7 +3,7 @@
 
 use super::file::{Stored, found, keys, states};
 use super::proved::Proved;
-use super::{Configuration, Executor, Happening, Step, StepResult};
+use super::{Configuration, Executor, Step, StepResult};
 use crate::mutants::Rulebook;
 use crate::problem::Problem;
 use crate::world::WorldConfig;
@@ -205,11 +205,11 @@ pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, Problem> {
 
 /// The step with its message without proofs that nobody could put together at this configuration.
 pub fn without_unproved(executor: &Executor, configuration: &Configuration, step: &Step) -> Step {
-    match &step.what {
-        Happening::TimeOut => step.clone(),
-        Happening::Deliver(message) => {
+    match step.what.message() {
+        None => step.clone(),
+        Some(message) => {
             let message = Proved::at(executor, configuration).in_message(message);
-            Step { node: step.node, what: Happening::Deliver(message) }
+            Step { node: step.node, what: step.what.with(message) }
         }
     }
 }
@@ -222,12 +222,12 @@ fn as_can_be_sent(
     configuration: &Configuration,
     step: Step,
 ) -> Option<Step> {
-    let Happening::Deliver(message) = &step.what else { return Some(step) };
+    let Some(message) = step.what.message() else { return Some(step) };
     if executor.available(configuration, step.node).contains(message) {
         return Some(step);
     }
     let same_adversary = lenient.config().byzantine == executor.config().byzantine;
     let made = same_adversary && lenient.made_of(&executor.sent(configuration)).contains(message);
     let message = Proved::at(executor, configuration).in_message(message);
-    made.then_some(Step { node: step.node, what: Happening::Deliver(message) })
+    made.then_some(Step { node: step.node, what: step.what.with(message) })
 }

@@ -16,6 +16,8 @@ pub struct Agent {
     pub local: LocalId,
     /// What it has sent, ascending.
     pub sent: Arc<[MessageId]>,
+    /// How often it has crashed, where that is bounded.
+    pub crashes: u8,
 }
 
 /// What is known of an agent.

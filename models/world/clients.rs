@@ -102,6 +102,7 @@ impl Tables {
         }
         let event = match input {
             Input::TimeOut => Some(ClientEvent::Timeout),
+            Input::Crash | Input::CrashDuring(..) => None,
             Input::Message(message) => {
                 let message = self.message(message).clone();
                 Client::verify(self.clients.setup(client), message).map(ClientEvent::Message).ok()

@@ -1,6 +1,7 @@
 //! What a world is made of.
 
 use super::Modelled;
+use super::crashes::Crashes;
 use super::witnesses::HIGHEST;
 use crate::crypto::{Keys, Symbolic};
 use crate::ledger::Ledger;
@@ -49,6 +50,8 @@ pub struct WorldConfig {
     pub checkpoint_interval: Option<u64>,
     /// `L`; as long as the sequence numbers reach, if not given.
     pub window: Option<u64>,
+    /// Which crashes of correct replicas are part of it; none, if not given.
+    pub crashes: Option<Crashes>,
     /// What correct replicas decide by.
     pub rules: Rulebook,
 }
@@ -66,13 +69,14 @@ impl WorldConfig {
             max_batch: 1,
             checkpoint_interval: None,
             window: None,
+            crashes: None,
             rules: Rulebook::default(),
         }
     }
 
     /// A name that says the bounds and who is Byzantine, not the rules: `n4f1-byz3-v2k1r2b1` has views up to
     /// 2, one sequence number, two requests and batches of at most one; `-c2w4` adds checkpoints and the
-    /// window.
+    /// window, `-x` crashes, `-x1` one of each replica at most, and `-y` those between steps alone.
     pub fn name(&self) -> String {
         let byzantine = match self.byzantine.is_empty() {
             true => "none".to_string(),
@@ -87,6 +91,10 @@ impl WorldConfig {
             Some(interval) => name.push_str(&format!("-c{interval}w{window}")),
             None if window != numbers => name.push_str(&format!("-w{window}")),
             None => {}
+        }
+        if let Some(Crashes { at_most, between_steps }) = self.crashes {
+            name.push_str(if between_steps { "-y" } else { "-x" });
+            name.push_str(&at_most.map(|most| most.to_string()).unwrap_or_default());
         }
         name
     }

@@ -3,8 +3,10 @@
 
 use super::agents::{Agent, AgentId, AgentInfo, Agents};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
+use super::crashes::RESTARTING;
 use super::judge::{ClientHistory, Joint, Judge};
 use super::network::{Network, Parts, SubjectNumber, reply_subjects, request_subjects, subjects};
+use super::resent::carries;
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use crate::adversary::{Adversary, Bounds};
 use crate::lazy::{self, Conditions, Watch};
@@ -28,11 +30,15 @@ pub enum Delivery {
     Lazy,
 }
 
-/// One step of a replica or client in a world: the deliveries, none for a time-out, and what comes of them.
+/// One step of a replica or client in a world: the deliveries, none for a time-out and for a crash between
+/// steps, and what comes of them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Move {
     /// The messages delivered, the last of which makes something happen.
     pub path: Vec<MessageId>,
+    /// If it ends in a crash, after how many effects of the last delivery, or of the
+    /// time-out; 0 between steps.
+    pub crash: Option<u8>,
     /// The local state after it.
     pub to: LocalId,
     /// What it sends, ascending.
@@ -203,9 +209,14 @@ impl World {
         self.network.subjects().len()
     }
 
+    /// The number that stands for crashes between steps among subjects.
+    pub(crate) fn crashes(&self) -> SubjectNumber {
+        self.network.subjects().len() + 1
+    }
+
     /// What is available about a subject in a state; works it out if need be.
     pub(crate) fn available(&mut self, state: &State, number: SubjectNumber) -> u32 {
-        if number == self.time_outs() {
+        if number >= self.time_outs() {
             return 0;
         }
         if let Some(known) = self.network.available(number, &self.parts(state)) {
@@ -225,9 +236,9 @@ impl World {
         available.into_iter().flat_map(|id| self.network.list(id).to_vec()).collect()
     }
 
-    /// Names the agent at `position` with this local state that has sent `sent`, ascending.
-    pub(crate) fn agent(&mut self, position: usize, local: LocalId, sent: Arc<[MessageId]>) -> AgentId {
-        let agent = Agent { local, sent };
+    /// Names the agent at `position` with this local state, that has sent this and crashed so often.
+    pub(crate) fn agent(&mut self, position: usize, agent: Agent) -> AgentId {
+        let local = agent.local;
         if let Some(known) = self.agents[position].find(&agent) {
             return known;
         }
@@ -240,7 +251,7 @@ impl World {
         };
         let parts = self.network.split(&self.tables, &agent.sent).into();
         let heeds = match self.nodes[position] {
-            Principal::Replica(replica) => self.heeds(replica, local),
+            Principal::Replica(replica) => self.heeds(replica, local, agent.crashes),
             Principal::Client(_) => self.client_heeds(self.nodes[position], local),
         };
         let heeds = heeds.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects"));
@@ -249,15 +260,23 @@ impl World {
         self.agents[position].add(agent, AgentInfo { history, behaviour, heeds, parts })
     }
 
-    fn heeds(&mut self, replica: ReplicaId, local: LocalId) -> Vec<SubjectNumber> {
-        let numbers = match self.delivery {
+    fn heeds(&mut self, replica: ReplicaId, local: LocalId, crashes: u8) -> Vec<SubjectNumber> {
+        let mut numbers = match self.delivery {
             Delivery::One => self.everything_and_time_outs(local),
             Delivery::Lazy => self.lazily_heeded(&self.tables, replica, local),
         };
         if self.config.max_view.0 > 0 && numbers.last() != Some(&self.time_outs()) {
             self.cut_time_outs += 1;
         }
+        if self.can_crash(crashes) {
+            numbers.push(self.crashes());
+        }
         numbers
+    }
+
+    /// Whether a replica that has crashed so often may crash.
+    pub(crate) fn can_crash(&self, crashes: u8) -> bool {
+        self.config.crashes.is_some_and(|all| all.at_most.is_none_or(|most| crashes < most))
     }
 
     /// Without a reduction nothing is filtered.
@@ -304,6 +323,9 @@ impl World {
     pub(crate) fn inputs(&self, position: usize, number: SubjectNumber, available: u32) -> Vec<Input> {
         if number == self.time_outs() {
             return vec![Input::TimeOut];
+        }
+        if number == self.crashes() {
+            return vec![Input::Crash];
         }
         let node = self.nodes[position];
         let reaching = self.network.list(available).iter().filter(|&&id| self.tables.reaches(id, node));
@@ -388,15 +410,43 @@ impl World {
 
     /// The agent after a step.
     pub(crate) fn after(&mut self, position: usize, agent: AgentId, step: &Move) -> AgentId {
-        let sent = union(&self.agents[position].agent(agent).sent, &step.sends);
-        self.agent(position, step.to, sent)
+        let after = self.moved(self.agents[position].agent(agent), step);
+        self.agent(position, after)
+    }
+
+    /// What an agent is after a step.
+    fn moved(&self, before: &Agent, step: &Move) -> Agent {
+        let is_bounded = self.config.crashes.is_some_and(|crashes| crashes.at_most.is_some());
+        let crashes = before.crashes + u8::from(is_bounded && step.crash.is_some());
+        let sent = match step.crash {
+            None => union(&before.sent, &step.sends),
+            Some(_) => self.sent_again(&before.sent, &step.sends),
+        };
+        Agent { local: step.to, sent, crashes }
+    }
+
+    /// What has been sent when this is sent again: but for proposals that a NEW-VIEW sent has in its `O`.
+    fn sent_again(&self, sent: &Arc<[MessageId]>, again: &Arc<[MessageId]>) -> Arc<[MessageId]> {
+        let all = union(sent, again);
+        let is_carried = |proposal: MessageId| {
+            all.iter().any(|&id| carries(self.tables.message(id), self.tables.message(proposal)))
+        };
+        let new = again.iter().copied().filter(|&id| sent.contains(&id) || !is_carried(id));
+        union(sent, &new.collect())
+    }
+
+    /// Whether an agent may take a step: it may have crashed too often.
+    pub(crate) fn may_take(&self, agent: &Agent, step: &Move) -> bool {
+        step.crash.is_none() || self.can_crash(agent.crashes)
     }
 
     /// The agent that the one at `position` becomes by one delivery or time-out; none if it stays what it is.
     pub(crate) fn agent_after(&mut self, position: usize, id: AgentId, input: Input) -> Option<AgentId> {
-        let Agent { local, sent } = self.agents[position].agent(id).clone();
-        let step = one_by_one(&mut self.tables, self.nodes[position], local, &[input]).pop()?;
-        let target = self.agent(position, step.to, union(&sent, &step.sends));
+        let agent = self.agents[position].agent(id).clone();
+        let steps = one_by_one(&mut self.tables, self.nodes[position], agent.local, &[input]);
+        let step = steps.into_iter().find(|step| self.may_take(&agent, step))?;
+        let after = self.moved(&agent, &step);
+        let target = self.agent(position, after);
         (target != id).then_some(target)
     }
 
@@ -408,6 +458,11 @@ impl World {
             Delivery::Lazy => lazy::check(self, watch),
         };
         conditions.add(&self.check_binding());
+        if self.config.crashes.is_some() {
+            let refused = self.tables.take_refusal();
+            let (checked, failed) = (self.tables.restarts(), u64::from(refused.is_some()));
+            conditions.add_counted(RESTARTING, checked, failed, refused);
+        }
         conditions
     }
 
@@ -419,10 +474,14 @@ impl World {
             if self.agents[position].moves(id, number, available).is_some() {
                 continue;
             }
-            let Agent { local, sent } = self.agents[position].agent(id).clone();
+            let agent = self.agents[position].agent(id).clone();
             let mut targets: Vec<AgentId> = Vec::new();
-            for step in self.moves(position, local, usize::from(number), available).iter() {
-                let target = self.agent(position, step.to, union(&sent, &step.sends));
+            for step in self.moves(position, agent.local, usize::from(number), available).iter() {
+                if !self.may_take(&agent, step) {
+                    continue;
+                }
+                let after = self.moved(&agent, step);
+                let target = self.agent(position, after);
                 if target != id && !targets.contains(&target) {
                     targets.push(target);
                 }
@@ -434,13 +493,13 @@ impl World {
     /// The step by which `before` leads to `after`: whose it is, and what it is.
     pub fn step_between(&mut self, before: &State, after: &State) -> Option<(Principal, Move)> {
         let position = (0..before.len()).find(|&position| before[position] != after[position])?;
-        let Agent { local, sent } = self.agents[position].agent(before[position]).clone();
+        let agent = self.agents[position].agent(before[position]).clone();
         let target = self.agents[position].agent(after[position]).clone();
         let heeds = self.agents[position].facts(before[position]).heeds.clone();
         for number in heeds {
             let available = self.available(before, usize::from(number));
-            for step in self.moves(position, local, usize::from(number), available).iter() {
-                if step.to == target.local && union(&sent, &step.sends) == target.sent {
+            for step in self.moves(position, agent.local, usize::from(number), available).iter() {
+                if self.may_take(&agent, step) && self.moved(&agent, step) == target {
                     return Some((self.nodes[position], step.clone()));
                 }
             }
@@ -461,7 +520,7 @@ impl World {
         if self.delivery == Delivery::Lazy {
             at.to = self.tables.bare(self.nodes[position], at.to).normal;
         }
-        self.agent(position, at.to, at.sends)
+        self.agent(position, Agent { local: at.to, sent: at.sends, crashes: 0 })
     }
 }
 
@@ -474,18 +533,23 @@ pub(crate) fn one_by_one(
     local: LocalId,
     inputs: &[Input],
 ) -> Vec<Move> {
-    let step = |&input: &Input| {
-        let mut step = tables.step(node, local, input);
-        if let Principal::Client(_) = node {
-            step.to = tables.bare(node, step.to).alive;
+    let mut all = Vec::new();
+    for &input in inputs {
+        let mut inside = Vec::new();
+        if let Principal::Replica(replica) = node {
+            inside.extend(tables.crashes_during(replica, local, input));
         }
-        let path = match input {
-            Input::Message(message) => vec![message],
-            Input::TimeOut => Vec::new(),
-        };
-        Move { path, to: step.to, sends: step.sends }
-    };
-    inputs.iter().map(step).filter(|step| step.to != local || !step.sends.is_empty()).collect()
+        for input in [input].into_iter().chain(inside) {
+            let mut step = tables.step(node, local, input);
+            if let Principal::Client(_) = node {
+                step.to = tables.bare(node, step.to).alive;
+            }
+            let (path, crash) = (input.message().into_iter().collect(), input.crash());
+            all.push(Move { path, crash, to: step.to, sends: step.sends });
+        }
+    }
+    all.retain(|step| step.to != local || !step.sends.is_empty());
+    all
 }
 
 /// Both, ascending.

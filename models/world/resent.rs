@@ -159,7 +159,7 @@ impl World {
 }
 
 /// Whether a PRE-PREPARE is an entry of the `O` of a NEW-VIEW.
-fn carries(new_view: &Message<Symbolic>, proposal: &Message<Symbolic>) -> bool {
+pub(super) fn carries(new_view: &Message<Symbolic>, proposal: &Message<Symbolic>) -> bool {
     match (new_view, proposal) {
         (Message::NewView(m), Message::PrePrepare(signed, _)) => m.content.pre_prepares.contains(signed),
         _ => false,

@@ -30,7 +30,7 @@ impl Space for World {
         for (position, &agent) in state.iter().enumerate() {
             targets.clear();
             for &number in &self.agents[position].facts(agent).heeds {
-                let available = if usize::from(number) == time_outs {
+                let available = if usize::from(number) >= time_outs {
                     0
                 } else {
                     self.network.available(usize::from(number), &parts).ok_or(Unlearnt)?

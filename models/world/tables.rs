@@ -1,6 +1,7 @@
 //! Local states and messages, each kept once; and the steps between them, each taken once.
 
 use super::clients::ClientTables;
+use super::crashes::{Crashes, Questions};
 use super::views::Views;
 use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
@@ -8,9 +9,10 @@ use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::message::Message;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Fact, Replica, Setup, Timer, compute_o};
+use pbft::replica::{Durable, Effect, Effects, Event, Fact, Replica, Setup, Timer, compute_o};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_properties::History;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Names a local state.
@@ -32,12 +34,25 @@ impl LocalId {
 pub struct MessageId(u32);
 
 /// A replica, and what it has done so far.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Local {
     /// The state of the real replica.
     pub replica: Replica<Modelled>,
     /// Its facts, for the properties.
     pub history: History,
+    /// What a crash leaves, where that is not what the replica takes for durable.
+    pub stored: Option<Arc<Durable<Symbolic>>>,
+}
+
+/// The names of states in stored counterexamples do not depend on what crashes alone make different.
+impl Hash for Local {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.replica.hash(state);
+        self.history.hash(state);
+        if let Some(stored) = &self.stored {
+            stored.hash(state);
+        }
+    }
 }
 
 /// What a step is taken on.
@@ -47,6 +62,11 @@ pub enum Input {
     Message(MessageId),
     /// The progress timer fires.
     TimeOut,
+    /// The replica crashes between two steps, and starts again.
+    Crash,
+    /// It crashes in the middle of what a message, or else a time-out, makes it do, and starts again: after
+    /// so many of its effects.
+    CrashDuring(Option<MessageId>, u8),
 }
 
 /// Where a step leads, and what it sends.
@@ -97,10 +117,16 @@ pub struct Tables {
     max_seq: SeqNo,
     /// Whether the clients are part of the world.
     with_clients: bool,
+    with_checkpoints: bool,
     /// Whether NEW-VIEWs that differ in `V` alone are one message.
     merge_new_views: bool,
     new_views: IndexMap<NewViewContent, Vec<MessageId>, FixedState>,
     cut_sends: u64,
+    pub(super) crashes: Option<Crashes>,
+    pub(super) questions: Vec<Questions>,
+    pub(super) restarts: u64,
+    /// The first restart that was refused.
+    pub(super) refused_to_start: Option<String>,
 }
 
 fn index(of: usize) -> u32 {
@@ -111,7 +137,7 @@ impl Tables {
     /// Empty tables for a world with these bounds. Messages about sequence numbers above the highest are not
     /// part of the world.
     pub fn new(config: &WorldConfig, merge_new_views: bool) -> Self {
-        Tables {
+        let mut tables = Tables {
             setups: config.setups(),
             clients: ClientTables::new(config),
             locals: IndexSet::default(),
@@ -120,10 +146,20 @@ impl Tables {
             bare: IndexMap::default(),
             max_seq: config.max_seq,
             with_clients: config.clients == Clients::Actors,
+            with_checkpoints: config.checkpoint_interval.is_some(),
             merge_new_views,
             new_views: IndexMap::default(),
             cut_sends: 0,
+            crashes: config.crashes,
+            questions: Vec::new(),
+            restarts: 0,
+            refused_to_start: None,
+        };
+        if config.crashes.is_some() {
+            let all = config.cluster.replicas();
+            tables.questions = all.map(|replica| tables.questions(replica, config.max_view)).collect();
         }
+        tables
     }
 
     /// Tables with the same messages under the same names, and no local states.
@@ -233,9 +269,8 @@ impl Tables {
         let local = self.local(id).clone();
         let alive = local.replica.without_dead_state(&setup);
         let normal = alive.without_receipts(&setup);
-        let history = local.history;
-        let alive = self.add_local(Local { replica: alive, history: history.clone() });
-        let normal = self.add_local(Local { replica: normal, history });
+        let alive = self.add_local(Local { replica: alive, ..local.clone() });
+        let normal = self.add_local(Local { replica: normal, ..local });
         self.bare.insert((replica, id), Bare { alive, normal });
         Bare { alive, normal }
     }
@@ -246,9 +281,10 @@ impl Tables {
         let setup = self.setups[usize::from(replica.0)].clone();
         let replica = Replica::start(&setup, None, &mut effects)
             .expect("the initial state is one the replica can start from");
-        let mut local = Local { replica, history: History::default() };
+        let mut local = Local { replica, history: History::default(), stored: None };
         let views = Views::before(&local.history, &local.replica);
-        let sends = self.settle(&mut local, views, effects);
+        let durable = local.replica.durable().clone();
+        let sends = self.settle(&mut local, durable, views, effects, false);
         Step { to: self.add_local(local), sends }
     }
 
@@ -265,20 +301,34 @@ impl Tables {
         if let Some(step) = self.steps.get(&(replica, from, input)) {
             return step.clone();
         }
-        let event = match input {
-            Input::Message(message) => {
-                verify(self.setup(replica), self.message(message).clone()).map(Event::Message).ok()
-            }
-            Input::TimeOut => Some(Event::Timeout(Timer::Progress { backoff: 0 })),
-        };
         let mut step = Step { to: from, sends: Arc::default() };
-        if let Some(event) = event {
+        let event = self.event(replica, input);
+        if event.is_some() || input == Input::Crash {
             let mut local = self.local(from).clone();
-            step.sends = self.take(replica, &mut local, event);
+            step.sends = match (event, input) {
+                (event, Input::Crash) => self.crash(replica, &mut local, event, 0),
+                (event, Input::CrashDuring(_, carried_out)) => {
+                    self.crash(replica, &mut local, event, carried_out)
+                }
+                (event, _) => self.take(replica, &mut local, event.expect("it is there")),
+            };
             step.to = self.add_local(local);
         }
         self.steps.insert((replica, from, input), step.clone());
         step
+    }
+
+    /// What a step makes the replica do; nothing if a message does not verify, and for a crash between steps.
+    pub(super) fn event(&self, replica: ReplicaId, input: Input) -> Option<Event<Symbolic>> {
+        match input {
+            Input::Message(message) | Input::CrashDuring(Some(message), _) => {
+                verify(self.setup(replica), self.message(message).clone()).map(Event::Message).ok()
+            }
+            Input::TimeOut | Input::CrashDuring(None, _) => {
+                Some(Event::Timeout(Timer::Progress { backoff: 0 }))
+            }
+            Input::Crash => None,
+        }
     }
 
     /// Takes a step of a replica, whether or not it has been taken before; returns what it sends.
@@ -290,8 +340,9 @@ impl Tables {
     ) -> Arc<[MessageId]> {
         let mut effects = Effects::new();
         let views = Views::before(&local.history, &local.replica);
+        let stored = self.crashes.map(|_| local.on_disk()).unwrap_or_default();
         local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
-        self.settle(local, views, effects)
+        self.settle(local, stored, views, effects, false)
     }
 
     /// What an event would make a replica do in this state; nothing is recorded.
@@ -302,24 +353,35 @@ impl Tables {
         effects
     }
 
+    pub(super) fn setup_of(&self, replica: ReplicaId) -> Arc<Setup<Modelled>> {
+        self.setups[usize::from(replica.0)].clone()
+    }
+
     /// The configuration of a replica.
     pub fn setup(&self, replica: ReplicaId) -> &Setup<Modelled> {
         &self.setups[usize::from(replica.0)]
     }
 
     /// Records the facts, and names the messages that are part of the world. `views` are those of before the
-    /// step.
-    fn settle(
+    /// step, and `stored` is what was durable then, records apart that are among the effects.
+    pub(super) fn settle(
         &mut self,
         local: &mut Local,
+        mut stored: Durable<Symbolic>,
         mut views: Views,
-        effects: Effects<Symbolic>,
+        effects: impl IntoIterator<Item = Effect<Symbolic>>,
+        restarted: bool,
     ) -> Arc<[MessageId]> {
         let mut sends = Vec::new();
-        let (mut cut, mut checkpoint) = (false, false);
+        let mut cut = false;
+        // From then on the blocks of a state can be fetched.
+        let mut checkpoint = restarted && self.with_checkpoints;
         let window = self.setups[0].parameters.window;
         for effect in effects {
             match effect {
+                Effect::Persist(record) if self.crashes.is_some() => {
+                    stored.apply(&record, &self.setups[0].rules);
+                }
                 Effect::Fact(fact) => {
                     checkpoint |= matches!(fact, Fact::CheckpointTaken { .. });
                     match fact {
@@ -341,8 +403,11 @@ impl Tables {
             }
         }
         views.after(&mut local.history, &local.replica);
+        if self.crashes.is_some() {
+            let same = local.replica.durable().is_but_for_new_view(&stored);
+            local.stored = (!same).then(|| Arc::new(stored));
+        }
         if checkpoint {
-            // From now on the blocks of this state can be fetched.
             let blocks = local.replica.blocks();
             sends.extend(blocks.into_iter().map(|block| self.add_message(Message::Block(block))));
         }

@@ -15,7 +15,7 @@ impl World {
         let Some((node, step)) = self.step_between(before, after) else {
             return "a step that cannot be named".into();
         };
-        let mut line = self.happens(node, &step.path);
+        let mut line = self.happens(node, &step.path, step.crash);
         line.push_str(&match node {
             Principal::Replica(replica) => self.what_came_of_it(before, replica, after),
             Principal::Client(client) => self.what_was_accepted(before, client, after),
@@ -23,10 +23,10 @@ impl World {
         line
     }
 
-    /// What happens at a node in words: these deliveries, or a time-out if there are none.
-    pub fn happens(&self, node: impl Into<Principal>, path: &[MessageId]) -> String {
+    /// What happens at a node in words: these deliveries, or a time-out if there are none, and a crash.
+    pub fn happens(&self, node: impl Into<Principal>, path: &[MessageId], crash: Option<u8>) -> String {
         let messages: Vec<_> = path.iter().map(|&message| self.tables.message(message).clone()).collect();
-        in_words(node, &messages, self.config())
+        in_words(node, &messages, crash, self.config())
     }
 
     fn what_was_accepted(&self, before: &State, client: ClientId, after: &State) -> String {
@@ -58,13 +58,24 @@ impl World {
     }
 }
 
-/// What happens at a node in words: these deliveries, or a time-out if there are none.
-pub fn in_words(node: impl Into<Principal>, messages: &[Message<Symbolic>], config: &WorldConfig) -> String {
+/// What happens at a node in words: these deliveries, or a time-out if there are none; and a crash, after how
+/// many effects.
+pub fn in_words(
+    node: impl Into<Principal>,
+    messages: &[Message<Symbolic>],
+    crash: Option<u8>,
+    config: &WorldConfig,
+) -> String {
     let names: Vec<String> = messages.iter().map(|message| signed(message, config)).collect();
     let node = name(node.into());
-    match messages {
+    let what = match messages {
+        [] if crash == Some(0) => return format!("{node} crashes and restarts"),
         [] => format!("{node} times out"),
         _ => format!("{} -> {node}", names.join(" + ")),
+    };
+    match crash {
+        Some(carried_out) => format!("{what}, crashes after effect {carried_out} and restarts"),
+        None => what,
     }
 }
 

@@ -51,7 +51,7 @@ pub enum Record<C: Crypto> {
 }
 
 /// A NEW-VIEW, if there has been one.
-type LastNewView<C> = Option<Arc<Signed<NewView<C>, C>>>;
+pub(super) type LastNewView<C> = Option<Arc<Signed<NewView<C>, C>>>;
 
 /// The durable part of a replica's state. A host that keeps records rebuilds it from `Durable::default()` by
 /// [`apply`](Durable::apply), in order; the snapshot of the initial state, which no record stands for, is

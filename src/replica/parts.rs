@@ -1,11 +1,12 @@
 //! A state taken apart into what it has received and what it is besides, for explorations.
 
+use super::durable::LastNewView;
 use super::noted::{Cell, Part};
 use super::received::Key;
 use super::state_transfer::Transfer;
-use super::{Bundle, Replica, Setup, log};
-use crate::crypto::Signed;
-use crate::message::{Checkpoint, Commit, Message, NewView, Prepare, Request, ViewChange};
+use super::{Bundle, Durable, Replica, Setup, log};
+use crate::crypto::{Crypto, Signed};
+use crate::message::{Checkpoint, Commit, Message, Prepare, Request, ViewChange};
 use crate::types::{ClientId, Digest, SeqNo, Timestamp, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
@@ -68,6 +69,29 @@ impl<B: Bundle> Receipt<B> {
             Inner::Queue(queue) => queue.is_empty(),
             Inner::Transfer(transfer) => transfer.is_none(),
         }
+    }
+}
+
+#[doc(hidden)]
+impl<C: Crypto> Durable<C> {
+    /// Whether both are the same, whatever NEW-VIEW they keep for whoever missed it.
+    pub fn is_but_for_new_view(&self, other: &Self) -> bool {
+        let Durable {
+            view,
+            view_change,
+            new_view: _,
+            log,
+            superseded,
+            batches,
+            prepared,
+            executed,
+            stable,
+            snapshot,
+        } = self;
+        (*view, view_change, log, superseded)
+            == (other.view, &other.view_change, &other.log, &other.superseded)
+            && (batches, prepared, executed) == (&other.batches, &other.prepared, &other.executed)
+            && (stable, snapshot) == (&other.stable, &other.snapshot)
     }
 }
 
@@ -158,8 +182,8 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// Puts this in the place of the NEW-VIEW by which the view was entered: for explorations.
-    pub fn put_new_view(&mut self, new_view: Arc<Signed<NewView<B::Crypto>, B::Crypto>>) {
-        self.durable.new_view.set(Some(new_view));
+    pub fn put_new_view(&mut self, new_view: LastNewView<B::Crypto>) {
+        self.durable.new_view.set(new_view);
     }
 
     /// Forgets what serves timers and retransmission.
