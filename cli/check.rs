@@ -311,6 +311,7 @@ impl Arguments {
             observables: self.observables || self.histories.is_some() || self.behaviours.is_some(),
             behaviours: self.behaviours.is_some(),
             execution: self.save.is_some(),
+            judged_by: None,
         }
     }
 }

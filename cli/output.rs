@@ -1,12 +1,12 @@
 //! Writing to standard output, being told to stop, and counting what is allocated.
 
 use cap::Cap;
-use std::alloc::System;
+use mimalloc::MiMalloc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Counts; it limits nothing by itself, because an exploration that must stop can say how far it came.
 #[global_allocator]
-static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+static ALLOCATOR: Cap<MiMalloc> = Cap::new(MiMalloc, usize::MAX);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 

@@ -1,7 +1,7 @@
 //! The worlds whose verdicts are claimed: one table, for the command line, the documents and the tests.
 
 use crate::report::Explore;
-use crate::world::WorldConfig;
+use crate::world::{Crashes, WorldConfig};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ struct Family {
     max_batch: usize,
     checkpoint_interval: Option<u64>,
     window: Option<u64>,
+    crashes: Option<Crashes>,
     explore: &'static [Explore],
     suite: Suite,
     /// For hunts, how many seconds each takes.
@@ -58,6 +59,7 @@ const FOUR: Family = Family {
     max_batch: 1,
     checkpoint_interval: None,
     window: None,
+    crashes: None,
     explore: &[Explore::Lazy],
     suite: Suite::Default,
     hunt: None,
@@ -70,6 +72,9 @@ const IN_ROUNDS_TOO: &[Explore] = &[Explore::Lazy, Explore::Layered];
 const NOBODY: &[&[u16]] = &[&[]];
 const ANYBODY: &[&[u16]] = &[&[], &[0], &[1], &[2], &[3]];
 const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
+
+/// Crashes without bound.
+const ANYWHERE: Option<Crashes> = Some(Crashes { at_most: None, between_steps: false });
 
 /// Each of three replicas, and nobody.
 const EVERY_THIRD: &[&[u16]] = &[&[], &[0], &[1], &[2]];
@@ -174,6 +179,28 @@ const FAMILIES: &[Family] = &[
         ..FOUR
     },
     Family { max_seq: 2, checkpoint_interval: Some(1), byzantine: &[&[], &[3]], ..FOUR },
+    // Correct replicas crash between any two effects of any step, any number of times, and restart.
+    Family { crashes: ANYWHERE, ..FOUR },
+    Family { max_view: 1, crashes: ANYWHERE, byzantine: &[&[3]], ..FOUR },
+    Family {
+        max_view: 1,
+        crashes: ANYWHERE,
+        byzantine: &[&[], &[0], &[1], &[2]],
+        suite: Suite::Full,
+        ..FOUR
+    },
+    Family { max_seq: 2, crashes: ANYWHERE, suite: Suite::Full, ..FOUR },
+    Family { checkpoint_interval: Some(1), crashes: ANYWHERE, suite: Suite::Full, ..FOUR },
+    Family {
+        n: 3,
+        requests: 1,
+        byzantine: &[&[0], &[1], &[2]],
+        crashes: ANYWHERE,
+        explore: BOTH_WAYS,
+        suite: Suite::Full,
+        ..FOUR
+    },
+    Family { max_view: 1, checkpoint_interval: Some(1), crashes: ANYWHERE, suite: Suite::Night, ..FOUR },
     // The second number is beyond the window until the first is stable.
     Family { max_seq: 2, checkpoint_interval: Some(1), window: Some(1), ..FOUR },
     Family { max_seq: 2, suite: Suite::Full, ..FOUR },
@@ -252,6 +279,7 @@ impl Family {
             max_batch: self.max_batch,
             checkpoint_interval: self.checkpoint_interval,
             window: self.window,
+            crashes: self.crashes,
             ..WorldConfig::new(Cluster::new(self.n, self.f), self.requests)
         }
     }

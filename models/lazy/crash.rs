@@ -2,17 +2,19 @@
 //!
 //! A crash is an event like others. Between steps it can happen at every core; inside of a step wherever that
 //! step can, after each of its effects but the last. What was received is gone, and what the
-//! replica is then depends on nothing of it but what the step was told: both states of the bench, whose cells
-//! differ, and what serves timers too, lead to the same one. Whatever was delivered before the crash was
-//! delivered, and is still available.
+//! replica is then depends on what was durable and on the records carried out, which are the same on both states
+//! of the bench, whose cells differ. Whatever was delivered before the crash was delivered, and is still
+//! available.
 
 use super::bench::Scratch;
 use super::cells::Chosen;
 use super::conditions::Conditions;
 use super::local::{CoreId, LocalSystem};
-use super::steps::Onward;
+use super::steps::{Left, Onward};
 use super::theorem::FRAME;
-use crate::world::{Input, RESTARTING, Tables};
+use crate::crypto::Symbolic;
+use crate::world::{Input, Local, RESTARTING, Tables};
+use pbft::replica::Effect;
 use std::collections::BTreeSet;
 
 impl LocalSystem {
@@ -29,7 +31,8 @@ impl LocalSystem {
         scratch: &Scratch,
         conditions: &mut Conditions,
     ) {
-        self.crash(tables, (core, self.crash_number(), 0), scratch, &Chosen::new(), conditions);
+        let at = (core, self.crash_number(), 0);
+        self.crash(tables, at, scratch, &Chosen::new(), Vec::new(), conditions);
     }
 
     /// Takes every crash inside of a step, which has been told this.
@@ -41,10 +44,16 @@ impl LocalSystem {
         told: &Chosen,
         conditions: &mut Conditions,
     ) {
-        let input = self.events[event as usize].clone();
-        let cuts = tables.cuts(&scratch.one.kept.replica, self.replica, input);
-        for carried_out in 1..=cuts {
-            self.crash(tables, (core, event, carried_out), scratch, told, conditions);
+        let units =
+            |state: &Local| tables.units(&state.replica, self.replica, self.events[event as usize].clone());
+        let (units, other) = (units(&scratch.one.kept), units(&scratch.other.kept));
+        conditions.note(FRAME, units == other, || {
+            let core = &self.core(core).replica;
+            format!("r{}: what is carried out before a crash differs\n  core: {core:?}", self.replica.0)
+        });
+        for carried_out in (1_u8..).take_while(|&carried_out| usize::from(carried_out) < units.len()) {
+            let done = units.iter().take(usize::from(carried_out)).flatten().cloned().collect();
+            self.crash(tables, (core, event, carried_out), scratch, told, done, conditions);
             if self.is_outgrown {
                 return;
             }
@@ -57,22 +66,36 @@ impl LocalSystem {
         (core, event, carried_out): (CoreId, u32, u8),
         scratch: &Scratch,
         told: &Chosen,
+        done: Vec<Effect<Symbolic>>,
         conditions: &mut Conditions,
     ) {
-        let input = self.events.get(event as usize).filter(|_| event != self.crash_number());
-        let (mut after, mut other) = (scratch.one.kept.clone(), scratch.other.kept.clone());
-        let sends = tables.crash(self.replica, &mut after, input.cloned(), carried_out);
-        let same = tables.crash(self.replica, &mut other, input.cloned(), carried_out) == sends;
+        let mut after = scratch.one.kept.clone();
+        let sends = tables.crash(self.replica, &mut after, done);
         self.taken += 1;
         let refused = tables.take_refusal();
         conditions.note(RESTARTING, refused.is_none(), || refused.unwrap_or_default());
-        conditions.note(FRAME, same && after == other, || {
-            let core = &self.core(core).replica;
-            format!("r{}: what is lost in a crash makes a difference\n  core: {core:?}", self.replica.0)
-        });
+        let Some((to, left)) = self.restarted(tables, after, conditions) else { return };
+        let sent: BTreeSet<_> = self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
+        self.send(to, &sent);
+        self.cores[core as usize].after.insert(to);
+        let at = (core, event, Some(carried_out));
+        self.steps.add(at, to, told, left, &Onward::default(), sends);
+    }
+
+    /// The core of a state after a restart, and what is in its cells; none if there is a cell that was not
+    /// expected.
+    fn restarted(
+        &mut self,
+        tables: &Tables,
+        after: Local,
+        conditions: &mut Conditions,
+    ) -> Option<(CoreId, Left)> {
+        if let Some(known) = self.restarted.get(&after) {
+            return Some(known.clone());
+        }
         let to = self.add_core(tables, &after);
         if self.meets_new_cells(to, &after) {
-            return;
+            return None;
         }
         self.is_its_core_and_cells(tables, to, &after, conditions);
         let mut left = Vec::new();
@@ -81,14 +104,12 @@ impl LocalSystem {
             conditions.note(FRAME, value.is_some(), || format!("r{}: too many values", self.replica.0));
             left.extend(value.map(|value| (cell, value)));
         }
-        let sent: BTreeSet<_> = self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
-        self.send(to, &sent);
-        self.cores[core as usize].after.insert(to);
         for &(cell, value) in &left {
             self.hold(to, cell, 1 << value);
         }
-        let at = (core, event, Some(carried_out));
-        self.steps.add(at, to, told, left, &Onward::default(), sends);
+        let left: Left = left.into();
+        self.restarted.insert(after, (to, left.clone()));
+        Some((to, left))
     }
 
     /// What an event stands for.

@@ -20,7 +20,7 @@ use super::alike::{Others, others};
 use super::bench::{Bench, Scratch};
 use super::cells::{ANY, CellId, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, Values, each};
 use super::conditions::{Conditions, Watch};
-use super::steps::{Onward, Steps};
+use super::steps::{Left, Onward, Steps};
 use super::theorem::FRAME;
 use crate::crypto::{Keys, Symbolic};
 use crate::world::{Local, MessageId, Tables};
@@ -77,6 +77,8 @@ pub(super) struct LocalSystem {
     is_open: Vec<bool>,
     /// Whether the crash between steps has been taken at a core.
     has_crashed: Vec<bool>,
+    /// The core of each state that a restart leads to, and what is in its cells.
+    pub(super) restarted: IndexMap<Local, (CoreId, Left), FixedState>,
     /// A cell turned up that was not expected: the walk is to begin again.
     pub(super) is_outgrown: bool,
 }
@@ -129,6 +131,7 @@ impl LocalSystem {
             open: VecDeque::new(),
             is_open: Vec::new(),
             has_crashed: Vec::new(),
+            restarted: IndexMap::default(),
             is_outgrown: false,
         }
     }
@@ -182,6 +185,7 @@ impl LocalSystem {
         self.open.clear();
         self.is_open.clear();
         self.has_crashed.clear();
+        self.restarted.clear();
         self.known = self.cells.all().map(|(_, cell)| *cell).collect();
         let (start, sends) = self.start.clone();
         let first = self.add_core(tables, &start);

@@ -43,6 +43,9 @@ impl Onward {
     }
 }
 
+/// What is then in cells.
+pub(super) type Left = Arc<[(CellId, ValueId)]>;
+
 /// Steps that change something or send something, and differ in nothing else than in what they were told is
 /// not there.
 #[derive(Eq, Hash, PartialEq)]
@@ -56,7 +59,7 @@ pub(super) struct Step {
     pub(super) contents: Box<[(CellId, Answer)]>,
     pub(super) to: CoreId,
     /// What is then in the cells that change.
-    pub(super) left: Box<[(CellId, ValueId)]>,
+    pub(super) left: Left,
     pub(super) sends: Arc<[MessageId]>,
 }
 
@@ -87,14 +90,14 @@ impl Steps {
         (from, event, crash): (CoreId, u32, Option<u8>),
         to: CoreId,
         told: &Chosen,
-        left: Vec<(CellId, ValueId)>,
+        left: Left,
         onward: &Onward,
         sends: Arc<[MessageId]>,
     ) {
         let is_receipt = from == to && sends.is_empty();
         let contents = told.iter().filter(|(_, answer)| !is_receipt && answer.is_content());
         let contents = contents.copied().collect();
-        let step = Step { from, event, crash, contents, to, left: left.into(), sends };
+        let step = Step { from, event, crash, contents, to, left, sends };
         match self.0.entry(step) {
             Entry::Occupied(known) => {
                 let known = known.into_mut();

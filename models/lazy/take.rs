@@ -32,7 +32,7 @@ impl LocalSystem {
                 conditions.note(FRAME, same, || self.difference(tables, (core, event)));
                 self.try_others(tables, (core, event), scratch, &one, conditions);
                 let changes = one.after.is_some() || !one.sends.is_empty();
-                if changes && tables.crashes().is_some() {
+                if changes && tables.crashes().is_some_and(|crashes| !crashes.between_steps) {
                     self.crash_during(tables, (core, event), scratch, &told, conditions);
                 }
                 if (changes || self.drops(&told, &one.seen)) && !self.is_outgrown {
@@ -165,7 +165,7 @@ impl LocalSystem {
         for &(cell, value) in &left {
             self.hold(to, cell, 1 << value);
         }
-        self.steps.add((core, event, None), to, told, left, &onward, sends);
+        self.steps.add((core, event, None), to, told, left.into(), &onward, sends);
     }
 
     /// A state is its core, what is in its cells, and what serves timers: nothing else is forgotten.

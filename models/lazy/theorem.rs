@@ -30,6 +30,16 @@
 //! step. Nothing is said of what `i` has *probably* received: only what it must have. Moves are independent
 //! of the other replicas because the network only grows.
 //!
+//! # Crashes
+//!
+//! Where they are part of the world, an execution may also have a correct replica stop after any of the effects
+//! of a step, and start again from what is durable ([`Crashes`](crate::world::Crashes)). A crash is an event
+//! of the local system like a delivery: (step, effects carried out), or a crash between steps. What is compared
+//! is what results, the normal form of what `start` makes of the durable value with the history and what was
+//! sent, and not which effects were carried out. A step that ends in a crash is simulated by moves of which one
+//! at most ends in a crash, and others by moves without any: so it holds for a bound on crashes too. What was
+//! delivered before the crash is forgotten by the replica, and is on the network still.
+//!
 //! # What a run checks
 //!
 //! *Simulation* is a statement about one replica, and is checked on the real code for every step of its
@@ -60,6 +70,7 @@
 //!   nothing at any core and are answered with nothing but what has been sent on every path to it, what others
 //!   have signed, and proofs; also where the replica still has the NEW-VIEW by which it entered its view
 //!   (`asked`). Of STATUS every combination within the bounds is asked in one name, and every view in each.
+//! - *restarting*: `start` refuses nothing that a crash leaves.
 //! - *binding*: no signature in the run is valid for a message that differs in one field
 //!   (`world::binding`).
 //! - *simulation*: for every step of the local system. What must have been delivered is worked out over all

@@ -9,7 +9,7 @@ mod run;
 pub use run::{Explored, Outcome, Ran, run};
 
 use crate::mutants::{Mutant, Rulebook};
-use crate::world::{Clients, WorldConfig};
+use crate::world::{Clients, Crashes, WorldConfig};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 
 /// A safeguard, and what shows it.
@@ -49,6 +49,8 @@ pub struct Kill {
     pub property: &'static str,
     /// Whether exploring it takes seconds and not less: left out of quick runs.
     pub slow: bool,
+    /// Whether that property alone is judged: another breaks in as few steps.
+    pub judged_alone: bool,
 }
 
 /// What a safeguard waits for.
@@ -56,8 +58,6 @@ pub struct Kill {
 pub enum Waits {
     /// Worlds in which progress is a property.
     Progress,
-    /// Worlds in which replicas crash and restart.
-    Crashes,
     /// Worlds in which clients read without ordering, and histories must be linearizable.
     Reads,
 }
@@ -67,7 +67,6 @@ impl Waits {
     pub fn what(self) -> &'static str {
         match self {
             Waits::Progress => "worlds in which progress is a property",
-            Waits::Crashes => "worlds with crashes and restarts",
             Waits::Reads => "worlds in which clients read without ordering",
         }
     }
@@ -87,11 +86,13 @@ impl Row {
         self.mutant.map_or("more than f replicas are Byzantine", Mutant::lost)
     }
 
-    /// Whether its world can be explored round by round. Worlds with checkpoints or client actors have no
+    /// Whether its world can be explored round by round. Worlds with checkpoints, crashes or client actors have no
     /// rounds, and where NEW-VIEWs are accepted over again a round has no end.
     pub fn has_rounds(&self) -> bool {
-        let bounded =
-            |world: WorldConfig| world.checkpoint_interval.is_none() && world.clients == Clients::Implicit;
+        let bounded = |world: WorldConfig| {
+            let is_plain = world.checkpoint_interval.is_none() && world.crashes.is_none();
+            is_plain && world.clients == Clients::Implicit
+        };
         self.rounds_end() && self.world().is_some_and(bounded)
     }
 
@@ -123,6 +124,7 @@ struct Bounds {
     checkpoints: Option<(u64, u64)>,
     window: Option<u64>,
     clients: Clients,
+    crashes: Option<Crashes>,
 }
 
 /// Four replicas of which this one is Byzantine; view 0, one number, one request.
@@ -136,6 +138,7 @@ const fn byzantine(byzantine: &'static [u16]) -> Bounds {
         checkpoints: None,
         window: None,
         clients: Clients::Implicit,
+        crashes: None,
     }
 }
 
@@ -160,6 +163,11 @@ impl Bounds {
         Bounds { checkpoints: Some((interval, window)), ..self }
     }
 
+    /// Replicas crash anywhere, any number of times.
+    const fn crashes(self) -> Self {
+        Bounds { crashes: Some(Crashes { at_most: None, between_steps: false }), ..self }
+    }
+
     fn config(self) -> WorldConfig {
         WorldConfig {
             byzantine: self.byzantine.iter().copied().map(ReplicaId).collect(),
@@ -168,6 +176,7 @@ impl Bounds {
             checkpoint_interval: self.checkpoints.map(|(interval, _)| interval),
             window: self.window.or(self.checkpoints.map(|(_, window)| window)),
             clients: self.clients,
+            crashes: self.crashes,
             ..WorldConfig::new(Cluster::new(self.n, 1), self.requests)
         }
     }
@@ -194,11 +203,11 @@ pub fn rows() -> Vec<Row> {
 }
 
 fn kill(world: Bounds, property: &'static str) -> Evidence {
-    Evidence::Killed(Kill { world: world.config(), property, slow: false })
+    Evidence::Killed(Kill { world: world.config(), property, slow: false, judged_alone: false })
 }
 
 fn slow(world: Bounds, property: &'static str) -> Evidence {
-    Evidence::Killed(Kill { world: world.config(), property, slow: true })
+    Evidence::Killed(Kill { world: world.config(), property, slow: true, judged_alone: false })
 }
 
 fn evidence(mutant: Mutant) -> Evidence {
@@ -266,9 +275,13 @@ fn evidence(mutant: Mutant) -> Evidence {
         | Mutant::NeverFetch
         | Mutant::PrimaryOnly
         | Mutant::ReplyOnce => Evidence::Pending(Waits::Progress),
-        Mutant::PersistNothing | Mutant::SendFirst | Mutant::RestartInViewZero => {
-            Evidence::Pending(Waits::Crashes)
+        Mutant::PersistNothing => kill(R0.two_requests().crashes(), SPLIT),
+        Mutant::SendFirst => {
+            // What was executed and not recorded is executed again in as few steps.
+            let world = R0.two_requests().crashes().config();
+            Evidence::Killed(Kill { world, property: SPLIT, slow: false, judged_alone: true })
         }
+        Mutant::RestartInViewZero => kill(R3.views(1).crashes(), VIEWS),
         Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Evidence::Pending(Waits::Reads),
     }
 }

@@ -70,7 +70,11 @@ pub fn run(
     let mut ways = vec![Explore::Lazy];
     ways.extend((layered && row.has_rounds()).then_some(Explore::Layered));
     for explore in ways {
-        let options = Options { execution: true, ..*options };
+        let judged_by = match &row.evidence {
+            Evidence::Killed(kill) if kill.judged_alone => Some(kill.property),
+            _ => None,
+        };
+        let options = Options { execution: true, judged_by, ..*options };
         let report = report::run(world.clone(), explore, &options, &mut |_| go_on())?;
         let outcome = match &row.evidence {
             Evidence::Killed(kill) => killed(kill, &report)?,

@@ -73,6 +73,8 @@ pub struct Options {
     /// Whether to work out, where something is violated, the execution that shows it
     /// ([`Findings::execution`]).
     pub execution: bool,
+    /// The only property that is judged, if not all are. Without a violation nothing is claimed then.
+    pub judged_by: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -89,6 +91,7 @@ impl Default for Options {
             observables: false,
             behaviours: false,
             execution: false,
+            judged_by: None,
         }
     }
 }
@@ -281,7 +284,7 @@ fn failing(tried: &Conditions) -> String {
 /// The report, but for the time and the memory of the whole run.
 fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findings) -> Report {
     let rests_on = RestsOn::of(how, findings.conditions.as_ref());
-    let (verdict, why) = verdict(config, rests_on, options.hunt, &findings);
+    let (verdict, why) = verdict(config, rests_on, options.hunt || options.judged_by.is_some(), &findings);
     let witnesses = findings.witnesses.named(config);
     let claim = falsifiable::of(config, how);
     let Findings { exploration, conditions, violation, observables, .. } = findings;

@@ -90,13 +90,19 @@ fn found(
     options: &Options,
     progress: &mut OnProgress<'_>,
 ) -> Result<Findings, Problem> {
+    let judged = |world: World| match options.judged_by {
+        Some(property) => world.judged_by(property),
+        None => world,
+    };
     Ok(match how {
         Explore::None => {
-            let world = World::new(config.clone(), Delivery::One)?;
+            let world = judged(World::new(config.clone(), Delivery::One)?);
             let mut world = if options.behaviours { world.recording_behaviours() } else { world };
             explored(&mut world, options, progress)
         }
-        Explore::Lazy => explored(&mut World::new(config.clone(), Delivery::Lazy)?, options, progress),
+        Explore::Lazy => {
+            explored(&mut judged(World::new(config.clone(), Delivery::Lazy)?), options, progress)
+        }
         Explore::Layered => {
             layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
         }
@@ -213,7 +219,9 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         _ => (None, Vec::new()),
     };
     let execution = match &exploration.outcome {
-        Outcome::Violated { path, .. } if options.execution => shown(world, path.len() - 1),
+        Outcome::Violated { path, .. } if options.execution => {
+            shown(world, path.len() - 1, options.judged_by)
+        }
         _ => None,
     };
     let exhausted = exploration.outcome == Outcome::Exhausted;
@@ -243,8 +251,12 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
 }
 
 /// The violation that lies this number of steps away, as an execution of whole replicas.
-fn shown(world: &mut World, steps: usize) -> Option<Execution> {
-    let mut executor = Executor::new(world.config()).ok()?;
+fn shown(world: &mut World, steps: usize, judged_by: Option<&'static str>) -> Option<Execution> {
+    let executor = Executor::new(world.config()).ok()?;
+    let mut executor = match judged_by {
+        Some(property) => executor.judged_by(property),
+        None => executor,
+    };
     Execution::new(&mut executor, canonical::shortest(world, steps)?)
 }
 

@@ -17,6 +17,8 @@ use super::Modelled;
 use super::tables::{Input, Local, LocalId, MessageId, Tables};
 use super::views::Views;
 use crate::crypto::Symbolic;
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView, Status};
 use pbft::replica::verify::verify;
@@ -56,6 +58,16 @@ impl Input {
 
 /// The name of the condition that what is durable can be started from.
 pub(crate) const RESTARTING: &str = "restarting";
+
+/// A replica that has started from what was durable; none if it does not start.
+pub(super) struct Started {
+    replica: Option<Replica<Modelled>>,
+    /// What it does at once, and what it sends when it is asked.
+    effects: Vec<Effect<Symbolic>>,
+}
+
+/// Those that have, by what was durable.
+pub(super) type AllStarted = IndexMap<(ReplicaId, Durable<Symbolic>), Arc<Started>, FixedState>;
 
 /// What a restarted replica is asked.
 pub(super) type Questions = Arc<[Event<Symbolic>]>;
@@ -104,59 +116,74 @@ impl Tables {
         let Some(event) = self.event(replica, input).filter(|_| inside && is_whole) else {
             return Vec::new();
         };
-        let cuts = self.cuts(&self.local(from).replica, replica, event);
-        (1..=cuts).map(|carried_out| Input::CrashDuring(input.message(), carried_out)).collect()
+        let units = self.units(&self.local(from).replica, replica, event).len();
+        let units = u8::try_from(units).expect("a step of a small world has few effects");
+        (1..units).map(|carried_out| Input::CrashDuring(input.message(), carried_out)).collect()
     }
 
-    /// In how many places inside of what an event makes a replica do it can crash.
-    pub(crate) fn cuts(&self, state: &Replica<Modelled>, replica: ReplicaId, event: Event<Symbolic>) -> u8 {
-        if self.crashes.is_none_or(|crashes| crashes.between_steps) {
-            return 0;
-        }
+    /// What an event makes a replica do, taken apart where a crash can come between.
+    pub(crate) fn units(
+        &self,
+        state: &Replica<Modelled>,
+        replica: ReplicaId,
+        event: Event<Symbolic>,
+    ) -> Vec<Vec<Effect<Symbolic>>> {
         let mut effects = Effects::new();
         state.clone().step(self.setup(replica), event, &mut effects);
-        u8::try_from(apart(effects).len().saturating_sub(1)).expect("a step of a small world has few effects")
+        apart(effects)
     }
 
-    /// The replica crashes after so many effects of what an event makes it do; none if it crashes
-    /// between steps. Returns what it has sent.
+    /// The replica crashes when it has carried out this, and starts again. Returns what it has sent.
     pub(crate) fn crash(
         &mut self,
         replica: ReplicaId,
         local: &mut Local,
-        event: Option<Event<Symbolic>>,
-        carried_out: u8,
+        mut done: Vec<Effect<Symbolic>>,
     ) -> Arc<[MessageId]> {
-        let setup = self.setup_of(replica);
+        let rules = self.setup(replica).rules;
         let views = Views::before(&local.history, &local.replica);
-        let mut effects = Effects::new();
         let mut durable = self.durable(local);
-        if let Some(event) = event {
-            local.replica.clone().step(&setup, event, &mut effects);
-        }
-        let mut done = carried_out_of(effects, carried_out);
         done.retain(|effect| {
             if let Effect::Persist(record) = effect {
-                durable.apply(record, &setup.rules);
+                durable.apply(record, &rules);
             }
             !matches!(effect, Effect::Persist(_))
         });
-        let mut starting = Effects::new();
-        match Replica::start(&setup, Some(durable.clone()), &mut starting) {
-            Ok(started) => local.replica = started,
+        self.restarts += 1;
+        let started = self.started(replica, &durable);
+        if let Some(replica) = &started.replica {
+            local.replica = replica.clone();
+        }
+        done.extend(started.effects.iter().cloned());
+        self.settle(local, durable, views, done, true)
+    }
+
+    /// What starts from this, which happens the first time only.
+    fn started(&mut self, replica: ReplicaId, durable: &Durable<Symbolic>) -> Arc<Started> {
+        let key = (replica, durable.clone());
+        if let Some(known) = self.started.get(&key) {
+            return known.clone();
+        }
+        let setup = self.setup(replica);
+        let mut effects = Effects::new();
+        let started = match Replica::start(setup, Some(durable.clone()), &mut effects) {
+            Ok(mut started) => {
+                let again = self.sent_again(replica, &started);
+                if started.durable().new_view.as_ref().is_some_and(is_stand_in) {
+                    started.put_new_view(None);
+                }
+                let again = again.into_iter().map(|message| Effect::Send(Destination::Replicas, message));
+                Started { replica: Some(started), effects: effects.into_iter().chain(again).collect() }
+            }
             Err(why) => {
                 let what = format!("r{} does not start again: {why}\n  {durable:?}", replica.0);
                 self.refused_to_start.get_or_insert(what);
+                Started { replica: None, effects: Vec::new() }
             }
-        }
-        self.restarts += 1;
-        done.extend(starting);
-        let again = self.sent_again(replica, &local.replica);
-        if local.replica.durable().new_view.as_ref().is_some_and(is_stand_in) {
-            local.replica.put_new_view(None);
-        }
-        done.extend(again.into_iter().map(|message| Effect::Send(Destination::Replicas, message)));
-        self.settle(local, durable, views, done, true)
+        };
+        let started = Arc::new(started);
+        self.started.insert(key, started.clone());
+        started
     }
 
     /// The crashes that are part of the world.

@@ -1,7 +1,7 @@
 //! Local states and messages, each kept once; and the steps between them, each taken once.
 
 use super::clients::ClientTables;
-use super::crashes::{Crashes, Questions};
+use super::crashes::{AllStarted, Crashes, Questions};
 use super::views::Views;
 use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
@@ -124,6 +124,7 @@ pub struct Tables {
     cut_sends: u64,
     pub(super) crashes: Option<Crashes>,
     pub(super) questions: Vec<Questions>,
+    pub(super) started: AllStarted,
     pub(super) restarts: u64,
     /// The first restart that was refused.
     pub(super) refused_to_start: Option<String>,
@@ -152,6 +153,7 @@ impl Tables {
             cut_sends: 0,
             crashes: config.crashes,
             questions: Vec::new(),
+            started: AllStarted::default(),
             restarts: 0,
             refused_to_start: None,
         };
@@ -305,12 +307,14 @@ impl Tables {
         let event = self.event(replica, input);
         if event.is_some() || input == Input::Crash {
             let mut local = self.local(from).clone();
-            step.sends = match (event, input) {
-                (event, Input::Crash) => self.crash(replica, &mut local, event, 0),
-                (event, Input::CrashDuring(_, carried_out)) => {
-                    self.crash(replica, &mut local, event, carried_out)
+            step.sends = match (event, input.crash()) {
+                (Some(event), None) => self.take(replica, &mut local, event),
+                (event, carried_out) => {
+                    let units = event.map(|event| self.units(&local.replica, replica, event));
+                    let carried_out = usize::from(carried_out.unwrap_or_default());
+                    let done = units.into_iter().flatten().take(carried_out).flatten().collect();
+                    self.crash(replica, &mut local, done)
                 }
-                (event, _) => self.take(replica, &mut local, event.expect("it is there")),
             };
             step.to = self.add_local(local);
         }
@@ -351,10 +355,6 @@ impl Tables {
         let mut effects = Effects::new();
         state.step(self.setup(replica), event, &mut effects);
         effects
-    }
-
-    pub(super) fn setup_of(&self, replica: ReplicaId) -> Arc<Setup<Modelled>> {
-        self.setups[usize::from(replica.0)].clone()
     }
 
     /// The configuration of a replica.
