@@ -41,14 +41,14 @@ pub struct Arguments {
     /// by which the same schedule is refused.
     #[arg(value_name = "FILE", conflicts_with = "world")]
     file: Option<PathBuf>,
-    /// Show what a cluster has done instead, by the journals in this directory, in which its cluster.toml is;
-    /// they are read anew each time.
+    /// Show instead what the cluster in this directory has done, by its journals, which are read anew each time;
+    /// its cluster.toml is in it.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "world", "WorldFlags"])]
     journals: Option<PathBuf>,
     /// The address to serve at; port 0 chooses one that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", value_parser = address)]
     address: SocketAddr,
-    /// Where the counterexamples are whose attacks can be looked at beside.
+    /// The directory of the counterexamples that `/attacks` replays.
     #[arg(long, value_name = "DIR", default_value = "counterexamples")]
     attacks: PathBuf,
     /// The world of this name: `pbft check --list` lists them. Only --rules goes with it.

@@ -3,7 +3,7 @@
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
 use crate::problem::Problem;
-use crate::story::{Names, Story, StoryStep, Teller};
+use crate::story::{Names, Story, StoryStep, Teller, learn_states};
 use crate::trace::replay::{Taken, without_unproved};
 use crate::trace::{Configuration, Execution, Executor, Happening, Step, StepResult, id_of};
 use crate::world::WorldConfig;
@@ -236,6 +236,8 @@ impl Session {
 
     fn add(&mut self, around: &mut Around, configuration: &Configuration, named: &Step, step: Step) {
         let Some(came) = self.executor.take_unchecked(configuration, &step) else { return };
+        learn_states(&mut self.names, &self.executor, &came.after);
+        came.sent.iter().for_each(|message| self.names.learn(message));
         let list = if came.after == *configuration { &mut around.idle } else { &mut around.steps };
         list.push((id_of(named), step, came));
     }
