@@ -107,11 +107,17 @@ fn head(page: &Page<'_>) -> Markup {
                     (view.missed.iter().map(|(place, _)| place.to_string()).collect::<Vec<_>>().join(", ")) ". The others were taken."
                 }
             }
-            (jumps(&view.story))
+            (jumps(&view.story, decisive(page)))
             (letters(&view.story))
             details { summary { "The property, and what the letters mean" } (property(&view.story)) (abbreviations()) }
         }
     }
+}
+
+/// The first step that turns out otherwise with the rule: of the file's schedule, by the rules that it was found by.
+fn decisive(page: &Page<'_>) -> Option<usize> {
+    let is_whole = page.view.path == page.shown.path && page.shown.lenient == Some(page.rules);
+    page.shown.decisive.filter(|_| is_whole)
 }
 
 /// Every property in the state that the path leads to.

@@ -217,6 +217,10 @@ fn the_explorer_says_which_rule_is_off_and_that_this_state_violates_what_it_viol
     let head = text_of(&mut window, "header");
     assert!(head.contains("highest-view-wins.json") && head.contains("without highest-view-wins"), "{head}");
     assert!(head.contains("r0 is Byzantine; views 0 to 2"), "{head}");
+    // The keys lead to the lie, to the step that the rule makes another, and to the violation.
+    let targets =
+        "[...document.querySelectorAll('.jump')].map(e => e.dataset.key + e.dataset.steps).join(' ')";
+    assert_eq!(window.text(targets), format!("l15 d{steps} v{steps}"));
     let properties = text_of(&mut window, "#properties");
     assert!(
         properties.starts_with(&format!("After step {steps}: 1 of 11 properties violated")),

@@ -148,7 +148,8 @@ impl Session {
         });
         let ends: Vec<_> =
             around.steps.iter().map(|(.., came)| self.executor.violation(&came.after)).collect();
-        let story = Story::named(&self.executor, &taken, violation.as_ref(), self.names.clone());
+        let story =
+            Story::named(&self.executor, &taken, violation.as_ref(), self.names.clone().without_claims());
         let told = |step: &Step, came: &StepResult| {
             let next = Taken {
                 number: taken.len() + 1,

@@ -51,7 +51,17 @@ impl Names {
 
     /// States that turn up from now on do so with the rule that an execution lacks.
     pub(super) fn with_the_rule(mut self) -> Self {
-        self.when = " with the rule";
+        self.when = ", with the rule";
+        self
+    }
+
+    /// Forgets who has claimed which state: what could be said is not what was said.
+    pub(crate) fn without_claims(mut self) -> Self {
+        for (_, what) in self.names.values_mut() {
+            if let What::State { claims, .. } = what {
+                claims.clear();
+            }
+        }
         self
     }
 
@@ -174,7 +184,10 @@ impl Names {
                     let initial = (letter == "S0").then(|| "the initial state".to_string());
                     let claims = claims.iter().map(|(n, by)| claimed(*n, by));
                     let claims: Vec<String> = initial.into_iter().chain(claims).collect();
-                    format!("{contents} ({}{when})", claims.join("; "))
+                    match claims.is_empty() {
+                        true => contents,
+                        false => format!("{contents} ({}{when})", claims.join("; ")),
+                    }
                 }
             };
             (letter.clone(), what)
@@ -185,12 +198,13 @@ impl Names {
     }
 }
 
-/// `the state after n1 to r1, r2`.
+/// `after n1, say r1, r2`.
 fn claimed(n: SeqNo, by: &BTreeSet<Principal>) -> String {
     let by: Vec<String> = by.iter().map(|&node| name(node)).collect();
-    match by.is_empty() {
-        true => format!("claimed for n{}", n.0),
-        false => format!("the state after n{} to {}", n.0, by.join(", ")),
+    match &by[..] {
+        [] => format!("claimed for n{}", n.0),
+        [one] => format!("after n{}, says {one}", n.0),
+        _ => format!("after n{}, say {}", n.0, by.join(", ")),
     }
 }
 

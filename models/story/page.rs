@@ -217,7 +217,7 @@ fn head(story: &Story, place: &Place) -> Markup {
                 p.safe { b { "Why the rule stops it. " } (lesson.why) }
             }
             (violation(story))
-            (jumps(story))
+            (jumps(story, story.first_difference().map(|step| step.number)))
             (letters(story))
             details {
                 summary { "The property, the rule and the world" }
@@ -247,16 +247,16 @@ pub fn property(story: &Story) -> Markup {
     }
 }
 
-/// Links to the steps that matter, which keys lead to as well.
-pub fn jumps(story: &Story) -> Markup {
+/// Links to the steps that matter, which keys lead to as well; `decisive` is the first that turns out otherwise with
+/// the rule, if that is known.
+pub fn jumps(story: &Story, decisive: Option<usize>) -> Markup {
     let numbers = |chosen: &dyn Fn(&StoryStep) -> bool| -> Vec<String> {
         story.steps.iter().filter(|step| chosen(step)).map(|step| step.number.to_string()).collect()
     };
     let lies = numbers(&StoryStep::is_lie);
-    let first = story.first_difference().map(|step| step.number);
     let targets = [
         ("l", if lies.len() == 1 { "go to the lie" } else { "go to the lies" }, lies),
-        ("d", "go to the decisive step", numbers(&|step| Some(step.number) == first)),
+        ("d", "go to the decisive step", numbers(&|step| Some(step.number) == decisive)),
         ("v", "go to the violation", numbers(&|step| step.violated.is_some())),
     ];
     html! {

@@ -33,7 +33,7 @@ fn a_name_stands_for_one_digest_and_says_what_is_in_it() {
     assert_eq!(of("transfer-verified", "S0"), "nothing executed; no last replies (the initial state)");
     assert_eq!(
         of("transfer-verified", "S1"),
-        "executed op0; last replies: c0 t1 -> 1 (the state after n1 to r0, r1, r2; the state after n2 to r3)"
+        "executed op0; last replies: c0 t1 -> 1 (after n1, say r0, r1, r2; after n2, says r3)"
     );
     assert!(of("client-table-in-checkpoint", "S1").contains("no table of last replies"));
     assert!(of("client-table-in-checkpoint", "S2").contains("last replies: c0 t1 -> 1"));
