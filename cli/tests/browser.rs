@@ -420,7 +420,8 @@ fn every_page_of_the_gallery_is_whole_at_400_pixels_in_the_dark_and_on_paper() {
             e.ownerSVGElement.getBoundingClientRect().right).length";
         window.wait_for(out, 0);
     }
-    assert_eq!(pages, 41);
+    // Of 41 counterexamples, and of what the first violation leads to in six of them.
+    assert_eq!(pages, 47);
     window.assert_no_error();
 }
 

@@ -237,8 +237,8 @@ impl Drawing<'_> {
                     @for (line, (class, text)) in notes.iter().enumerate() {
                         text class=(class) x=(left) y=(top + 17 + line * LINE) { (text) }
                     }
-                } @else if let (Some(_), Some(violation)) = (&step.violated, &self.story.violation) {
-                    text.label.violated x=(LEFT) y=(top + 49) { "VIOLATED: " (violation.property) }
+                } @else if let Some(violated) = &step.violated {
+                    text.label.violated x=(LEFT) y=(top + 49) { "VIOLATED: " (violated.split(':').next().unwrap_or_default()) }
                 }
             }
         }

@@ -183,6 +183,9 @@ impl Story {
         let names = learnt(Names::new(replayed.executor.config()), &replayed.executor, &replayed.steps);
         let names = learnt(names.with_the_rule(), &harmless.executor, &harmless.taken);
         let mut story = Story::named(&replayed.executor, &replayed.steps, Some(&replayed.violation), names);
+        for (number, violation) in &replayed.past {
+            story.steps[number - 1].violated = Some(story.names.in_text(&violation.to_string()));
+        }
         let safely = compared::compared(replayed, harmless, &story);
         for (step, counterpart) in story.steps.iter_mut().zip(safely) {
             step.safely = Some(counterpart);
@@ -201,6 +204,11 @@ impl Story {
         let violated = self.violation.as_ref()?.property;
         let all = pbft_properties::all::<crate::ledger::Ledger>();
         all.iter().find(|property| property.name == violated).map(|property| property.theorem)
+    }
+
+    /// Whether it goes past the first violation to a worse one.
+    pub fn goes_past(&self) -> bool {
+        self.steps.iter().filter(|step| step.violated.is_some()).count() > 1
     }
 
     /// What the execution shows, in one sentence.

@@ -5,7 +5,7 @@
 //! the diagram beside it is what one clicks at.
 
 use super::colours::{dark, light, print};
-use super::lessons::{Lesson, id_of, named};
+use super::lessons::{Lesson, consequence, id_of, named};
 use super::production::Range;
 use super::{How, Story, StoryStep, Tally, name, svg, svg_narrow};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -213,7 +213,7 @@ fn head(story: &Story, place: &Place) -> Markup {
             (siblings(place))
             h1 { (story.title()) }
             @if let Some(lesson) = &lesson {
-                p { b { "The attack. " } (lesson.attack) }
+                p { b { "The attack. " } (attack(story, lesson)) }
                 p.safe { b { "Why the rule stops it. " } (lesson.why) }
             }
             (violation(story))
@@ -230,6 +230,12 @@ fn head(story: &Story, place: &Place) -> Markup {
             }
         }
     }
+}
+
+/// The attack: the one that goes on past the first violation, if the story does.
+pub fn attack(story: &Story, lesson: &Lesson) -> &'static str {
+    let further = story.config.rules.without.filter(|_| story.goes_past()).and_then(consequence);
+    further.unwrap_or(lesson.attack)
 }
 
 /// What is violated at the end, if anything is.

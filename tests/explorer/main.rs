@@ -2,12 +2,14 @@
 //! no lie is left out, and nothing is claimed that was not computed.
 
 mod colours;
+mod consequences;
 mod drawn;
 
 use pbft_models::browse::{Browse, Session, path_of};
 use pbft_models::matrix::{Evidence, rows};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::story::gallery::{Exhibit, markdown, site};
+use pbft_models::story::lessons::{consequence, consequences};
 use pbft_models::story::{How, Story, StoryStep, Unheard, export, page, svg, svg_narrow};
 use pbft_models::suite;
 use pbft_models::trace::file::Stored;
@@ -16,6 +18,11 @@ use pbft_models::trace::{Execution, Executor};
 use pbft_models::world::WorldConfig;
 use stateright::Model;
 use std::collections::BTreeSet;
+
+/// What the first violation without a rule leads to.
+fn further(mutant: Mutant) -> Story {
+    story(&format!("consequences/{}", mutant.id())).0
+}
 
 fn story(id: &str) -> (Story, Execution) {
     let path = format!("{}/counterexamples/{id}.json", env!("CARGO_MANIFEST_DIR"));
@@ -292,11 +299,12 @@ fn the_gallery_has_a_page_for_each_counterexample_and_a_reason_for_each_rule_wit
         .into_iter()
         .map(|row| {
             let shown = matches!(row.evidence, Evidence::Killed(_));
-            Exhibit { story: shown.then(|| story(row.id()).0), row }
+            let consequence = row.mutant.filter(|&mutant| consequence(mutant).is_some()).map(further);
+            Exhibit { story: shown.then(|| story(row.id()).0), consequence, row }
         })
         .collect();
     let files = site(&exhibits, Some("https://example.org/pbft/"));
-    assert_eq!(files.len(), stored().len() + 1);
+    assert_eq!(files.len(), stored().len() + consequences().count() + 1);
     let names: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let index = &files[0].1;
     for mutant in Mutant::ALL {
