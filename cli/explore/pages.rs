@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 use pbft_models::browse::{Choice, Judged, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::story::lessons::{id_of, named};
-use pbft_models::story::page::{abbreviations, body, document, jumps, letters, property, violation};
+use pbft_models::story::page::{abbreviations, attack, body, document, jumps, letters, property, violation};
 use pbft_models::story::{Story, StoryStep, in_words, name};
 use std::path::PathBuf;
 
@@ -77,7 +77,7 @@ fn head(page: &Page<'_>) -> Markup {
             }
             p { b { "Rules: " } (by_rules(page.rules)) "." span.soft { " The world: " (in_words(&shown.config)) " (" code { (shown.config.name()) } ")." } }
             @if let Some(lesson) = lesson {
-                p { b { "The attack. " } (lesson.attack) }
+                p { b { "The attack. " } (attack(&view.story, &lesson)) }
                 p.safe { b { "Why the rule stops it. " } (lesson.why) }
             }
             (violation(&view.story))

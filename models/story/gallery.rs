@@ -79,13 +79,17 @@ pub fn site(exhibits: &[Exhibit], source: Option<&str>) -> Vec<File> {
         let place = Place {
             before: at.checked_sub(1).and_then(|at| order.get(at)).map(named),
             after: order.get(at + 1).map(named),
+            further: exhibit.consequence.is_some().then(|| exhibit.further()),
             index: Some("index.html".into()),
             source: source.map(|source| source.trim_end_matches('/').to_string()),
         };
         files.push((exhibit.file(), page_at(story, &place)));
         if let Some(story) = &exhibit.consequence {
             let before = Some((exhibit.file(), format!("the first violation without {}", exhibit.row.id())));
-            files.push((exhibit.further(), page_at(story, &Place { before, after: None, ..place })));
+            files.push((
+                exhibit.further(),
+                page_at(story, &Place { before, after: None, further: None, ..place }),
+            ));
         }
     }
     files

@@ -98,6 +98,8 @@ pub struct Place {
     pub before: Option<(String, String)>,
     /// The page after it.
     pub after: Option<(String, String)>,
+    /// The page of what the first violation leads to.
+    pub further: Option<String>,
     /// The page that lists all.
     pub index: Option<String>,
     /// Where the source of this program is, as a prefix of links.
@@ -289,6 +291,7 @@ fn siblings(place: &Place) -> Markup {
             nav aria-label="Counterexamples" {
                 @if let Some((file, id)) = &place.before { a rel="prev" href=(file) { "← " (id) } " · " }
                 @if let Some(index) = &place.index { a href=(index) { "all counterexamples" } }
+                @if let Some(file) = &place.further { " · " a href=(file) { "what this leads to" } }
                 @if let Some((file, id)) = &place.after { " · " a rel="next" href=(file) { (id) " →" } }
             }
         }

@@ -1,5 +1,6 @@
 //! What first violations lead to: executions that go on until somebody is hurt.
 
+use pbft_models::browse::{Session, path_of};
 use pbft_models::matrix::{Evidence, rows};
 use pbft_models::story::Story;
 use pbft_models::story::lessons::consequences;
@@ -57,6 +58,21 @@ fn no_step_of_one_can_be_dropped() {
         let mut executor = executor.judged_by(replayed.violation.property);
         let shortest = Execution::new(&mut executor, steps.clone()).expect("it is violated");
         assert_eq!(shortest.steps, steps, "{}", mutant.id());
+    }
+}
+
+#[test]
+fn the_explorer_marks_each_step_that_violates_something_new() {
+    for mutant in consequences() {
+        let replayed = replayed(mutant.id());
+        let steps: Vec<_> = replayed.steps.iter().map(|taken| taken.step.clone()).collect();
+        let config = replayed.executor.config().clone();
+        let mut session = Session::new(config, None).expect("the world makes sense");
+        let story = session.view(&path_of(&steps), false).story;
+        for (number, violation) in replayed.past.iter().chain([&(steps.len(), replayed.violation.clone())]) {
+            let said = story.steps[number - 1].violated.clone().unwrap_or_default();
+            assert!(said.contains(violation.property), "{}, step {number}: {said}", mutant.id());
+        }
     }
 }
 
