@@ -42,8 +42,8 @@ pub struct Arguments {
     /// by which the same schedule is refused.
     #[arg(value_name = "FILE", conflicts_with = "world")]
     file: Option<PathBuf>,
-    /// Show instead what the cluster in this directory has done, by its journals, which are read anew each time;
-    /// its cluster.toml is in it.
+    /// Show instead what the cluster in this directory has done, by its journals, which are read anew each
+    /// time; its cluster.toml is in it.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "world", "WorldFlags"])]
     journals: Option<PathBuf>,
     /// The address to serve at; port 0 chooses one that is free.

@@ -114,7 +114,8 @@ fn head(page: &Page<'_>) -> Markup {
     }
 }
 
-/// The first step that turns out otherwise with the rule: of the file's schedule, by the rules that it was found by.
+/// The first step that turns out otherwise with the rule: of the file's schedule, by the rules that it was
+/// found by.
 fn decisive(page: &Page<'_>) -> Option<usize> {
     let is_whole = page.view.path == page.shown.path && page.shown.lenient == Some(page.rules);
     page.shown.decisive.filter(|_| is_whole)

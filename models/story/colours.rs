@@ -1,8 +1,8 @@
 //! The colours of diagrams and pages, for light and dark surroundings and for paper.
 //!
-//! Red is for what is false or violated and for nothing else; violet for what somebody Byzantine says that is true.
-//! Quorums are blue, which everybody can tell apart from red. `tests/explorer/colours.rs` holds
-//! them to WCAG AA: 4.5 to 1 for every text on every ground.
+//! Red is for what is false or violated and for nothing else; violet for what somebody Byzantine says that is
+//! true. Quorums are blue, which everybody can tell apart from red. `tests/explorer/colours.rs` holds them to
+//! WCAG AA: 4.5 to 1 for every text on every ground.
 
 /// On a light ground, as custom properties.
 macro_rules! light {

@@ -3,9 +3,9 @@
 //!
 //! The band behind a lane is the view that the replica is in, hatched while it is leaving it. A line leads
 //! from where a message was sent to where it arrives; what somebody Byzantine makes up has no such place, and
-//! its line is level and dashed: red and with a cross if something in it is false, violet and with a ring if not.
-//! A faint stub is a message that no correct node receives in this execution, a faint arrow one that only
-//! somebody Byzantine does who uses it later.
+//! its line is level and dashed: red and with a cross if something in it is false, violet and with a ring if
+//! not. A faint stub is a message that no correct node receives in this execution, a faint arrow one that
+//! only somebody Byzantine does who uses it later.
 
 use super::colours::{dark, light, print};
 use super::{Story, StoryStep, Unheard, name, primary};
@@ -64,8 +64,8 @@ pub fn svg(story: &Story) -> String {
     drawn(story, Layout { lane: 108, notes: Some((450, 66)), fits: false })
 }
 
-/// The diagram without notes, for a place about 400 pixels wide, whose width it takes. Lies and what is violated are
-/// marked where they are.
+/// The diagram without notes, for a place about 400 pixels wide, whose width it takes. Lies and what is
+/// violated are marked where they are.
 pub fn svg_narrow(story: &Story) -> String {
     drawn(story, Layout { lane: 330 / story.nodes.len().max(4), notes: None, fits: true })
 }

@@ -13,8 +13,8 @@ pub struct Exhibit {
     pub row: Row,
     /// The story of its counterexample; none if no world shows it.
     pub story: Option<Story>,
-    /// The story of an execution that goes on past the first violation, to one that hurts somebody; none if none is
-    /// stored.
+    /// The story of an execution that goes on past the first violation, to one that hurts somebody; none if
+    /// none is stored.
     pub consequence: Option<Story>,
 }
 

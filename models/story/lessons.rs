@@ -55,8 +55,8 @@ pub fn named(id: &str) -> Option<Lesson> {
     lesson(&row)
 }
 
-/// What becomes of the first violation without a rule if the execution goes on, where a counterexample that does is
-/// stored: in `counterexamples/consequences`.
+/// What becomes of the first violation without a rule if the execution goes on, where a counterexample that
+/// does is stored: in `counterexamples/consequences`.
 #[rustfmt::skip]
 pub fn consequence(mutant: Mutant) -> Option<&'static str> {
     Some(match mutant {

@@ -222,8 +222,8 @@ impl<'a> Truth<'a> {
         lies.extend(self.says_otherwise("PRE-PREPARE", m.signer, (view, n, digest), "proposes"));
     }
 
-    /// A request in this batch that the same primary orders at a lower number of the same view, as a correct one never
-    /// does: it orders a request once, and a retransmission is answered or waits.
+    /// A request in this batch that the same primary orders at a lower number of the same view, as a correct
+    /// one never does: it orders a request once, and a retransmission is answered or waits.
     fn orders_again(&self, m: &Signed<PrePrepare, Symbolic>, batch: &Batch<Symbolic>) -> Option<String> {
         let PrePrepare { view, n, .. } = m.content;
         batch.requests.iter().find_map(|request| {

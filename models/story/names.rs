@@ -10,8 +10,8 @@ use pbft::types::{Digest, Principal, SeqNo};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What digests are called: `A` for a batch of client 0's request, `B` for client 1's, `X1` for batches that
-/// no client asked for as they are, `S0` for the initial state, `S1` for other states, `D1` for anything else, each
-/// in the order in which they turn up. One name stands for one digest, whatever claims it is in.
+/// no client asked for as they are, `S0` for the initial state, `S1` for other states, `D1` for anything
+/// else, each in the order in which they turn up. One name stands for one digest, whatever claims it is in.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     names: BTreeMap<Digest, (String, What)>,

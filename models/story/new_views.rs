@@ -112,8 +112,8 @@ struct Claim {
     digest: Digest,
 }
 
-/// Which VIEW-CHANGE of V decides what stands in O at each number, and why: a sentence for each number, and one for
-/// where O begins. The rules are those by which min-s was chosen.
+/// Which VIEW-CHANGE of V decides what stands in O at each number, and why: a sentence for each number, and
+/// one for where O begins. The rules are those by which min-s was chosen.
 pub(super) fn decided(m: &NewView<Symbolic>, rules: &Rulebook, names: &Names) -> Vec<String> {
     let (min_s, start) = start(&m.view_changes, rules);
     let certificates =

@@ -255,8 +255,8 @@ pub fn property(story: &Story) -> Markup {
     }
 }
 
-/// Links to the steps that matter, which keys lead to as well; `decisive` is the first that turns out otherwise with
-/// the rule, if that is known.
+/// Links to the steps that matter, which keys lead to as well; `decisive` is the first that turns out
+/// otherwise with the rule, if that is known.
 pub fn jumps(story: &Story, decisive: Option<usize>) -> Markup {
     let numbers = |chosen: &dyn Fn(&StoryStep) -> bool| -> Vec<String> {
         story.steps.iter().filter(|step| chosen(step)).map(|step| step.number.to_string()).collect()

@@ -8,7 +8,8 @@ use pbft::replica::{ClientTable, Snapshot};
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, Timestamp};
 
-/// The digest of what a snapshot holds. That is its root, unless blocks were believed that are not of its tree.
+/// The digest of what a snapshot holds. That is its root, unless blocks were believed that are not of its
+/// tree.
 pub(super) fn held(snapshot: &Snapshot) -> Digest {
     Tree::build::<Symbolic>(&snapshot.tree.chunks(), None).root()
 }

@@ -132,7 +132,8 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// What a state is that was taken over for another one, and the place of the fact among those of the step.
+    /// What a state is that was taken over for another one, and the place of the fact among those of the
+    /// step.
     fn believed(&self, at: usize, position: usize) -> Option<(usize, String)> {
         let came = &self.taken[at].came;
         let (place, number, digest) = came.facts.iter().enumerate().find_map(|(place, fact)| match fact {

@@ -33,7 +33,8 @@ pub struct Stored {
     pub property: String,
     /// How, in words.
     pub violation: String,
-    /// The properties that earlier steps violate and the rest goes past; none in what an exploration finds first.
+    /// The properties that earlier steps violate and the rest goes past; none in what an exploration finds
+    /// first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<String>,
     /// The digest of each node's state before the first step.

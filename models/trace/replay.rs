@@ -67,7 +67,8 @@ pub struct Replayed {
     pub steps: Vec<Taken>,
     /// What the last one violates.
     pub violation: Violation,
-    /// What is violated earlier, each property once, with the number of the step; nothing unless the file says so.
+    /// What is violated earlier, each property once, with the number of the step; nothing unless the file
+    /// says so.
     pub past: Vec<(usize, Violation)>,
 }
 
