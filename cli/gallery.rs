@@ -5,6 +5,7 @@ use crate::say;
 use pbft_models::matrix::{Evidence, rows};
 use pbft_models::story::Story;
 use pbft_models::story::gallery::{Exhibit, markdown, site};
+use pbft_models::story::lessons::consequence;
 use pbft_models::trace::replay::{replay, with_safeguard};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,18 +53,20 @@ fn write(directory: &Path, name: &str, text: &str) -> Result<(), String> {
 /// Every safeguard, with the story of its counterexample if there is one.
 fn exhibits(directory: &Path) -> Result<Vec<Exhibit>, String> {
     let exhibit = |row: pbft_models::matrix::Row| {
-        if !matches!(row.evidence, Evidence::Killed(_)) {
-            return Ok(Exhibit { row, story: None });
-        }
-        let path = directory.join(format!("{}.json", row.id()));
-        let replayed = replay(&read(&path)?).map_err(|stale| {
-            format!(
-                "{} does not reproduce: {stale}; find it again with `pbft mutants --save`",
-                path.display()
-            )
-        })?;
-        let harmless = with_safeguard(&replayed)?;
-        Ok(Exhibit { row, story: Some(Story::of(&replayed, &harmless)) })
+        let killed = matches!(row.evidence, Evidence::Killed(_));
+        let further = row.mutant.and_then(consequence).is_some();
+        let file = format!("{}.json", row.id());
+        let story = killed.then(|| told(&directory.join(&file))).transpose()?;
+        let consequence = further.then(|| told(&directory.join("consequences").join(&file))).transpose()?;
+        Ok(Exhibit { row, story, consequence })
     };
     rows().into_iter().map(exhibit).collect()
+}
+
+fn told(path: &Path) -> Result<Story, String> {
+    let replayed = replay(&read(path)?).map_err(|stale| {
+        format!("{} does not reproduce: {stale}; find it again with `pbft mutants --save`", path.display())
+    })?;
+    let harmless = with_safeguard(&replayed)?;
+    Ok(Story::of(&replayed, &harmless))
 }

@@ -3,6 +3,7 @@
 use crate::net::audit;
 use anstyle::{AnsiColor, Style};
 use pbft_models::story::lessons::{id_of, named};
+use pbft_models::story::page::attack;
 use pbft_models::story::production::Range;
 use pbft_models::story::{How, Story, StoryStep, export, name, page, svg};
 use pbft_models::trace::file::Stored;
@@ -18,11 +19,11 @@ pub struct Arguments {
     /// The counterexample: what `pbft check --save` writes, and what is in counterexamples/.
     #[arg(value_name = "FILE", required_unless_present = "journals", conflicts_with = "journals")]
     file: Option<PathBuf>,
-    /// Tell what a cluster has done instead, by the journals in this directory, in which its cluster.toml is:
-    /// needs --html.
+    /// Tell instead what the cluster in this directory has done, by its journals; its cluster.toml is in it.
+    /// Needs --html.
     #[arg(long, value_name = "DIR", requires = "html", conflicts_with_all = ["svg", "itf", "shiviz"])]
     journals: Option<PathBuf>,
-    /// Of the journals the steps about these sequence numbers, such as 10..20, and every view change.
+    /// Tell the steps about these sequence numbers, such as 10..20, and every view change.
     #[arg(long, value_name = "FROM..TO", value_parser = numbers, requires = "journals")]
     numbers: Option<std::ops::RangeInclusive<u64>>,
     /// Write a page for a browser, with a sequence diagram, to this file, and tell nothing.
@@ -43,6 +44,7 @@ pub struct Arguments {
 const FAINT: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
+const VIOLET: Style = AnsiColor::Magenta.on_default();
 const GREEN: Style = AnsiColor::Green.on_default();
 const BLUE: Style = AnsiColor::Blue.on_default();
 
@@ -129,12 +131,12 @@ fn tell(story: &Story) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{BOLD}{}{BOLD:#}", story.title());
     if let Some(lesson) = named(id_of(story.config.rules.without)) {
-        let _ = writeln!(text, "The attack: {}", lesson.attack);
+        let _ = writeln!(text, "The attack: {}", attack(story, &lesson));
         let _ = writeln!(text, "The rule (OSDI'99 §{}): {}", lesson.section, lesson.why);
     }
     let _ = writeln!(text, "World {}: {}.", story.config.name(), story.world());
-    if let Some(theorem) = story.theorem() {
-        let _ = writeln!(text, "What should hold: {theorem}");
+    if let (Some(violation), Some(theorem)) = (&story.violation, story.theorem()) {
+        let _ = writeln!(text, "The property {}: {theorem}", violation.property);
     }
     for (letter, what) in story.letters() {
         let _ = writeln!(text, "  {letter} = {what}");
@@ -154,7 +156,11 @@ fn tell(story: &Story) -> String {
 }
 
 fn tell_step(text: &mut String, step: &StoryStep, way: usize) {
-    let mark = if step.byzantine.is_some() { format!("  {RED}[Byzantine]{RED:#}") } else { String::new() };
+    let mark = match (step.byzantine.is_some(), step.is_lie()) {
+        (false, _) => String::new(),
+        (true, true) => format!("  {RED}[Byzantine]{RED:#}"),
+        (true, false) => format!("  {VIOLET}[Byzantine, but true]{VIOLET:#}"),
+    };
     let _ = writeln!(text, "{:>3}  {:<way$}  {BOLD}{}{BOLD:#}{mark}", step.number, step.way(), step.what);
     let indent = way + 7;
     let node = name(step.node);
@@ -174,8 +180,14 @@ fn tell_step(text: &mut String, step: &StoryStep, way: usize) {
         let style = if tally.is_complete() { BLUE } else { FAINT };
         let _ = writeln!(text, "{:indent$}{style}{}{style:#}", "", tally.in_words());
     }
+    for why in &step.decided {
+        let _ = writeln!(text, "{:indent$}O: {why}", "");
+    }
     for sent in &step.sends {
         let _ = writeln!(text, "{:indent$}{FAINT}sends {sent}{FAINT:#}", "");
+    }
+    for unheard in step.unheard.iter().filter(|unheard| unheard.used.is_some()) {
+        let _ = writeln!(text, "{:indent$}{FAINT}{}{FAINT:#}", "", unheard.in_words());
     }
     for (what, before, after) in &step.changes {
         let _ = writeln!(text, "{:indent$}{FAINT}{what}: {before} -> {after}{FAINT:#}", "");

@@ -19,9 +19,10 @@ use crate::replay::{range, read, reason};
 use crate::say;
 use pbft_models::browse::{Browse, path_of};
 use pbft_models::mutants::Rulebook;
+use pbft_models::story::Story;
 use pbft_models::suite;
 use pbft_models::trace::Step;
-use pbft_models::trace::replay::{Stale, replay};
+use pbft_models::trace::replay::{Stale, replay, with_safeguard};
 use pbft_models::world::WorldConfig;
 use stateright::Model;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -41,14 +42,14 @@ pub struct Arguments {
     /// by which the same schedule is refused.
     #[arg(value_name = "FILE", conflicts_with = "world")]
     file: Option<PathBuf>,
-    /// Show what a cluster has done instead, by the journals in this directory, in which its cluster.toml is;
-    /// they are read anew each time.
+    /// Show instead what the cluster in this directory has done, by its journals, which are read anew each
+    /// time; its cluster.toml is in it.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "world", "WorldFlags"])]
     journals: Option<PathBuf>,
     /// The address to serve at; port 0 chooses one that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", value_parser = address)]
     address: SocketAddr,
-    /// Where the counterexamples are whose attacks can be looked at beside.
+    /// The directory of the counterexamples that `/attacks` replays.
     #[arg(long, value_name = "DIR", default_value = "counterexamples")]
     attacks: PathBuf,
     /// The world of this name: `pbft check --list` lists them. Only --rules goes with it.
@@ -78,7 +79,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         },
         None => {
             let attacks = arguments.attacks.clone();
-            Shown { config: world(arguments)?, file: None, path: Vec::new(), lenient: None, attacks }
+            let config = world(arguments)?;
+            Shown { config, file: None, path: Vec::new(), lenient: None, decisive: None, attacks }
         }
     };
     let model = Browse::new(shown.config.clone())?;
@@ -127,6 +129,8 @@ pub(crate) struct Shown {
     pub path: Vec<String>,
     /// The rules by which the file was found.
     pub lenient: Option<Rulebook>,
+    /// The step of the file that is the first to turn out otherwise by the paper's rules.
+    pub decisive: Option<usize>,
     /// Where the counterexamples are.
     pub attacks: PathBuf,
 }
@@ -138,6 +142,8 @@ fn from_file(arguments: &Arguments, path: &Path) -> Result<Result<Shown, Stale>,
         Ok(replayed) => replayed,
         Err(stale) => return Ok(Err(stale)),
     };
+    let story = Story::of(&replayed, &with_safeguard(&replayed)?);
+    let decisive = story.first_difference().map(|step| step.number);
     let steps: Vec<Step> = replayed.steps.into_iter().map(|taken| taken.step).collect();
     let mut config = replayed.executor.config().clone();
     let lenient = Some(config.rules);
@@ -146,7 +152,7 @@ fn from_file(arguments: &Arguments, path: &Path) -> Result<Result<Shown, Stale>,
             flags.only_rules().ok_or("a counterexample says all bounds: only --rules goes with it")?;
     }
     let attacks = arguments.attacks.clone();
-    Ok(Ok(Shown { config, file: Some(path.into()), path: path_of(&steps), lenient, attacks }))
+    Ok(Ok(Shown { config, file: Some(path.into()), path: path_of(&steps), lenient, decisive, attacks }))
 }
 
 fn world(arguments: &Arguments) -> Result<WorldConfig, String> {

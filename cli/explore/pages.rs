@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 use pbft_models::browse::{Choice, Judged, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::story::lessons::{id_of, named};
-use pbft_models::story::page::{body, document, letters};
+use pbft_models::story::page::{abbreviations, attack, body, document, jumps, letters, property, violation};
 use pbft_models::story::{Story, StoryStep, in_words, name};
 use std::path::PathBuf;
 
@@ -75,12 +75,12 @@ fn head(page: &Page<'_>) -> Markup {
             h1 {
                 @if let Some(file) = &shown.file { "Counterexample " code { (file.display()) } } @else { "An execution" }
             }
-            p { b { "Rules: " } (by_rules(page.rules)) "." }
-            p.soft { "The world: " (in_words(&shown.config)) " (" code { (shown.config.name()) } ")." }
+            p { b { "Rules: " } (by_rules(page.rules)) "." span.soft { " The world: " (in_words(&shown.config)) " (" code { (shown.config.name()) } ")." } }
             @if let Some(lesson) = lesson {
-                p { b { "The attack. " } (lesson.attack) }
+                p { b { "The attack. " } (attack(&view.story, &lesson)) }
                 p.safe { b { "Why the rule stops it. " } (lesson.why) }
             }
+            (violation(&view.story))
             nav aria-label="Path" {
                 a.button href=(here(&[])) { "start" } " "
                 @if let Some((_, before)) = view.path.split_last() { a.button href=(here(before)) { "undo the last step" } " " }
@@ -107,12 +107,18 @@ fn head(page: &Page<'_>) -> Markup {
                     (view.missed.iter().map(|(place, _)| place.to_string()).collect::<Vec<_>>().join(", ")) ". The others were taken."
                 }
             }
-            @if let Some(step) = view.story.steps.last() { @if let Some(violated) = &step.violated {
-                p.violated { "Violated: " (violated) }
-            } }
+            (jumps(&view.story, decisive(page)))
             (letters(&view.story))
+            details { summary { "The property, and what the letters mean" } (property(&view.story)) (abbreviations()) }
         }
     }
+}
+
+/// The first step that turns out otherwise with the rule: of the file's schedule, by the rules that it was
+/// found by.
+fn decisive(page: &Page<'_>) -> Option<usize> {
+    let is_whole = page.view.path == page.shown.path && page.shown.lenient == Some(page.rules);
+    page.shown.decisive.filter(|_| is_whole)
 }
 
 /// Every property in the state that the path leads to.
@@ -171,7 +177,7 @@ fn link(page: &Page<'_>, choice: &Choice) -> Markup {
     let path = [&page.view.path[..], std::slice::from_ref(&choice.id)].concat();
     html! {
         a href=(address(&path, page.rules)) {
-            @if step.byzantine.is_some() { span.byzantine { (step.way()) " " (step.what) } } @else { (step.way()) " " (step.what) }
+            span.lie[step.is_lie()].byzantine[step.byzantine.is_some() && !step.is_lie()] { (step.way()) " " (step.what) }
             @if let Some(found) = &choice.violated { " " span.violated { "violates " (found.property) } }
             (small(step))
         }

@@ -217,6 +217,10 @@ fn the_explorer_says_which_rule_is_off_and_that_this_state_violates_what_it_viol
     let head = text_of(&mut window, "header");
     assert!(head.contains("highest-view-wins.json") && head.contains("without highest-view-wins"), "{head}");
     assert!(head.contains("r0 is Byzantine; views 0 to 2"), "{head}");
+    // The keys lead to the lie, to the step that the rule makes another, and to the violation.
+    let targets =
+        "[...document.querySelectorAll('.jump')].map(e => e.dataset.key + e.dataset.steps).join(' ')";
+    assert_eq!(window.text(targets), format!("l15 d{steps} v{steps}"));
     let properties = text_of(&mut window, "#properties");
     assert!(
         properties.starts_with(&format!("After step {steps}: 1 of 11 properties violated")),
@@ -316,11 +320,26 @@ fn the_page_of_a_counterexample_opens_at_its_first_step_and_is_read_by_mouse_key
         .dispatchEvent(new MouseEvent('click', {bubbles: true}))";
     window.run(click);
     window.wait_for(CHOSEN, 5);
-    assert!(text_of(&mut window, "ol.steps li.chosen").contains("v1 begins: 3 of 3 VIEW-CHANGEs needed"));
+    assert!(text_of(&mut window, "ol.steps li.chosen").contains("v1 begins: 3/3 VIEW-CHANGEs"));
     assert_eq!(window.text("location.hash"), "#step-5");
     // A quorum lights the arrows of its votes.
     window.run("document.querySelector('li.chosen .tally').click()");
     window.wait_for("document.querySelectorAll('.diagram .lit').length > 0 ? 1 : 0", 1);
+    window.go(&format!("{url}#step-{steps}"));
+    window.wait_for(CHOSEN, steps);
+    // Links and keys lead to the steps that matter.
+    window.run("document.querySelector('.jump[data-key=l]').click()");
+    window.wait_for(CHOSEN, 15);
+    assert_eq!(window.text("location.hash"), "#step-15");
+    window.run(&key("d"));
+    window.wait_for(CHOSEN, steps);
+    window.run(&key("ArrowLeft"));
+    window.run(&key("v"));
+    window.wait_for(CHOSEN, steps);
+    window.run(&key("l"));
+    window.wait_for(CHOSEN, 15);
+    window.go(&url);
+    window.wait_for(CHOSEN, 1);
     window.go(&format!("{url}#step-{steps}"));
     window.wait_for(CHOSEN, steps);
     // A page of another step is another step after a reload too.
@@ -394,8 +413,15 @@ fn every_page_of_the_gallery_is_whole_at_400_pixels_in_the_dark_and_on_paper() {
             json!({"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": false}),
         );
         window.wait_for(&over, 0);
+        // The diagram begins on the first screen, and none of its notes runs out of it.
+        let first = "[...document.querySelectorAll('svg.d .step')].find(e => e.getClientRects().length)";
+        window.wait_for(&format!("scrollY + {first}.getBoundingClientRect().bottom <= 800 ? 1 : 0"), 1);
+        let out = "[...document.querySelectorAll('.wide svg.d text')].filter(e => e.getBoundingClientRect().right > \
+            e.ownerSVGElement.getBoundingClientRect().right).length";
+        window.wait_for(out, 0);
     }
-    assert_eq!(pages, 41);
+    // Of 41 counterexamples, and of what the first violation leads to in six of them.
+    assert_eq!(pages, 47);
     window.assert_no_error();
 }
 

@@ -3,7 +3,7 @@
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
 use crate::problem::Problem;
-use crate::story::{Names, Story, StoryStep, Teller};
+use crate::story::{Names, Story, StoryStep, Teller, learn_states};
 use crate::trace::replay::{Taken, without_unproved};
 use crate::trace::{Configuration, Execution, Executor, Happening, Step, StepResult, id_of};
 use crate::world::WorldConfig;
@@ -33,6 +33,8 @@ struct Around {
     steps: Vec<(String, Step, StepResult)>,
     /// What changes nothing: refused or ignored.
     idle: Vec<(String, Step, StepResult)>,
+    /// Every property that is violated at the state.
+    violated: Vec<Violation>,
 }
 
 /// Something that can happen next.
@@ -137,7 +139,8 @@ impl Session {
         refused: bool,
     ) -> View {
         let around = self.around(configuration);
-        let violations = self.executor.all_violations(configuration);
+        let violations = &around.violated;
+        let new: Vec<Vec<Violation>> = taken.iter().map(|taken| self.newly_violated(taken)).collect();
         // A counterexample ends where something is violated for the first time.
         let first = taken.last().is_some_and(|last| self.executor.violation(&last.before).is_none());
         let violation = self.executor.violation(configuration);
@@ -148,7 +151,12 @@ impl Session {
         });
         let ends: Vec<_> =
             around.steps.iter().map(|(.., came)| self.executor.violation(&came.after)).collect();
-        let story = Story::named(&self.executor, &taken, violation.as_ref(), self.names.clone());
+        let shown = new.last().and_then(|new| new.first()).or(violation.as_ref());
+        let mut story = Story::named(&self.executor, &taken, shown, self.names.clone().without_claims());
+        for (step, new) in story.steps.iter_mut().zip(&new) {
+            let told: Vec<String> = new.iter().map(|new| story.names.in_text(&new.to_string())).collect();
+            step.violated = (!told.is_empty()).then(|| told.join("; "));
+        }
         let told = |step: &Step, came: &StepResult| {
             let next = Taken {
                 number: taken.len() + 1,
@@ -189,6 +197,13 @@ impl Session {
         }
     }
 
+    /// What is violated after a step and was not before it.
+    fn newly_violated(&mut self, taken: &Taken) -> Vec<Violation> {
+        let (before, after) = (self.around(&taken.before), self.around(&taken.came.after));
+        let is_known = |found: &&Violation| before.violated.iter().any(|old| old.property == found.property);
+        after.violated.iter().filter(|found| !is_known(found)).cloned().collect()
+    }
+
     fn around(&mut self, configuration: &Configuration) -> Arc<Around> {
         if let Some(known) = self.around.get(configuration) {
             return known.clone();
@@ -196,7 +211,8 @@ impl Session {
         if self.around.len() >= REMEMBERED {
             self.around.clear();
         }
-        let mut around = Around { steps: Vec::new(), idle: Vec::new() };
+        let violated = self.executor.all_violations(configuration);
+        let mut around = Around { steps: Vec::new(), idle: Vec::new(), violated };
         for node in self.executor.nodes().to_vec() {
             let available = self.executor.available(configuration, node);
             let more = self.made_for_the_lenient(configuration, &available);
@@ -236,6 +252,8 @@ impl Session {
 
     fn add(&mut self, around: &mut Around, configuration: &Configuration, named: &Step, step: Step) {
         let Some(came) = self.executor.take_unchecked(configuration, &step) else { return };
+        learn_states(&mut self.names, &self.executor, &came.after);
+        came.sent.iter().for_each(|message| self.names.learn(message));
         let list = if came.after == *configuration { &mut around.idle } else { &mut around.steps };
         list.push((id_of(named), step, came));
     }

@@ -3,11 +3,14 @@
 //!
 //! The band behind a lane is the view that the replica is in, hatched while it is leaving it. A line leads
 //! from where a message was sent to where it arrives; what somebody Byzantine makes up has no such place, and
-//! its line is level, red and dashed. A faint stub is a message that arrives nowhere in this execution.
+//! its line is level and dashed: red and with a cross if something in it is false, violet and with a ring if
+//! not. A faint stub is a message that no correct node receives in this execution, a faint arrow one that
+//! only somebody Byzantine does who uses it later.
 
-use super::{Story, StoryStep, name, primary};
+use super::colours::{dark, light, print};
+use super::{Story, StoryStep, Unheard, name, primary};
 use maud::{Markup, html};
-use pbft::types::{Principal, View};
+use pbft::types::{Principal, ReplicaId, View};
 
 const LEFT: usize = 30;
 const TOP: usize = 58;
@@ -30,34 +33,39 @@ struct Layout {
     fits: bool,
 }
 
-/// The colours, for light and dark surroundings. Quorums are blue and violations red, which everybody can
-/// tell apart.
-const STYLE: &str = "\
-.d{--ink:#1f2937;--soft:#6b7280;--line:#9ca3af;--paper:#fff;--bad:#b91c1c;--quorum:#1d4ed8;--wash:#fee2e2;\
---v0:#dbeafe;--v1:#fef3c7;--v2:#e9d5ff;--v3:#d1fae5;\
-font-family:system-ui,sans-serif;font-size:12px;fill:var(--ink)}\
-@media (prefers-color-scheme:dark){.d{--ink:#e5e7eb;--soft:#9ca3af;--line:#6b7280;--paper:#111827;--bad:#fca5a5;\
---quorum:#93c5fd;--wash:#4c1d1d;--v0:#1e3a5f;--v1:#4a3b12;--v2:#3b2a57;--v3:#17402f}}\
-@media print{.d{--ink:#1f2937;--soft:#4b5563;--line:#9ca3af;--paper:#fff;--bad:#b91c1c;--quorum:#1d4ed8;--wash:#fee2e2;\
---v0:#dbeafe;--v1:#fef3c7;--v2:#e9d5ff;--v3:#d1fae5}}\
+/// The style, which the diagram carries with it.
+const STYLE: &str = concat!(
+    ".d{",
+    light!(),
+    ";font-family:system-ui,sans-serif;font-size:12px;fill:var(--ink)}\
+@media (prefers-color-scheme:dark){.d{",
+    dark!(),
+    "}}@media print{.d{",
+    print!(),
+    "}}\
 .d .paper{fill:var(--paper)}.d .lane{stroke:var(--line);stroke-width:1}.d .head{font-weight:700;font-size:14px}\
-.d .small{font-size:11px;fill:var(--soft)}.d .arrow{stroke:var(--ink);stroke-width:1.5;fill:none}\
-.d .bad .arrow{stroke:var(--bad);stroke-dasharray:6 3}.d .tip{fill:var(--ink)}.d .bad .tip{fill:var(--bad)}\
+.d .small{font-size:11px;fill:var(--soft)}.d .arrow,.d .origin{stroke:var(--ink);stroke-width:1.5;fill:none}.d .tip{fill:var(--ink)}\
+.d .odd .arrow{stroke:var(--byz);stroke-dasharray:2 3}.d .odd .origin{stroke:var(--byz)}.d .odd .tip,.d .odd .label{fill:var(--byz)}\
+.d .bad .arrow{stroke:var(--bad);stroke-dasharray:6 3}.d .bad .origin{stroke:var(--bad);stroke-width:2.5}\
+.d .bad .tip,.d .bad .label{fill:var(--bad)}\
 .d .label{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round;font-weight:600}\
-.d .bad .label{fill:var(--bad)}.d .lie,.d .byzantine{fill:var(--bad)}.d .lie{font-style:italic}\
-.d .quorum{fill:var(--quorum);font-weight:600}.d .violated{fill:var(--bad);font-weight:700}\
-.d .violation-row{fill:var(--wash)}.d .row{fill:#000;fill-opacity:0}.d .step:hover .row{fill-opacity:.06}\
-.d .chosen .row{fill-opacity:.1}.d .lit .arrow{stroke:var(--quorum);stroke-width:3.5}.d .lit .tip{fill:var(--quorum)}\
-.d .number{fill:var(--soft)}.d .unheard{stroke:var(--soft);stroke-opacity:.6;fill:none}\
+.d .byzantine{fill:var(--byz)}.d .lie{fill:var(--bad);font-style:italic}.d .mark{font-weight:800;letter-spacing:.04em}\
+.d .quorum{fill:var(--quorum);font-weight:600}.d .violated,.d .label.violated{fill:var(--bad);font-weight:700}\
+.d .violation-row{fill:var(--wash)}.d .row{fill:var(--ink);fill-opacity:0}.d .step:hover .row{fill-opacity:.04}\
+.d .chosen .row{fill-opacity:.05;stroke:var(--quorum);stroke-width:2}.d .lit .arrow{stroke:var(--quorum);stroke-width:3.5}\
+.d .lit .tip{fill:var(--quorum)}.d .number{fill:var(--soft)}.d .unheard{stroke:var(--soft);fill:none}\
+.d .unheard .head-of{fill:var(--soft)}\
 .d .v0{fill:var(--v0)}.d .v1{fill:var(--v1)}.d .v2{fill:var(--v2)}.d .v3{fill:var(--v3)}\
-.d .hatch{fill:var(--line);fill-opacity:.55}.d .clock{fill:var(--paper);stroke:var(--ink);stroke-width:1.5}";
+.d .hatch{fill:var(--line);fill-opacity:.55}.d .clock{fill:var(--paper);stroke:var(--ink);stroke-width:1.5}"
+);
 
 /// The diagram as a document of its own, which can also stand inside of a page.
 pub fn svg(story: &Story) -> String {
     drawn(story, Layout { lane: 108, notes: Some((450, 66)), fits: false })
 }
 
-/// The diagram without notes, for a place about 400 pixels wide, whose width it takes.
+/// The diagram without notes, for a place about 400 pixels wide, whose width it takes. Lies and what is
+/// violated are marked where they are.
 pub fn svg_narrow(story: &Story) -> String {
     drawn(story, Layout { lane: 330 / story.nodes.len().max(4), notes: None, fits: true })
 }
@@ -75,9 +83,10 @@ fn drawn(story: &Story, layout: Layout) -> String {
     let chars = layout.notes.map_or(0, |(_, chars)| chars);
     let notes: Vec<_> = story.steps.iter().map(|step| notes_of(step, chars)).collect();
     let mut tops = vec![TOP];
-    for lines in &notes {
+    for (step, lines) in story.steps.iter().zip(&notes) {
         let last = *tops.last().expect("it begins with one");
-        tops.push(last + ROW.max(lines.len() * LINE + 12));
+        let marked = layout.notes.is_none() && step.violated.is_some();
+        tops.push(last + ROW.max(lines.len() * LINE + 12) + if marked { LINE } else { 0 });
     }
     let drawing = Drawing { story, layout, tops, notes };
     let (width, height) = (drawing.width(), drawing.end() + 24);
@@ -193,7 +202,7 @@ impl Drawing<'_> {
                 line.lane x1=(middle) x2=(middle) y1=(TOP - 8) y2=(height - 14)
                     stroke-dasharray=[is_byzantine.then_some("2 4")] {}
                 text.head.byzantine[is_byzantine] x=(middle) y="26" text-anchor="middle" { (name(node)) }
-                @if is_byzantine { text.lie x=(middle) y="12" text-anchor="middle" { (story.mark) } }
+                @if is_byzantine { text.byzantine x=(middle) y="12" text-anchor="middle" { (story.mark) } }
                 @if let Principal::Replica(replica) = node {
                     @let views: Vec<String> = (0..=story.config.max_view.0)
                         .filter(|&view| primary(&story.config, View(view)) == replica)
@@ -217,7 +226,7 @@ impl Drawing<'_> {
         let notes = &self.notes[index];
         let left = self.lanes_end() + 8;
         html! {
-            g.step.bad[step.byzantine.is_some()].violation[step.violated.is_some()] data-step=(step.number) {
+            g.step.bad[step.is_lie()].odd[step.byzantine.is_some() && !step.is_lie()].violation[step.violated.is_some()] data-step=(step.number) {
                 title { (step.way()) "  " (step.what) }
                 // Something to hover over and click at.
                 rect.row x="0" y=(top) width=(self.width()) height=(height) {}
@@ -228,20 +237,40 @@ impl Drawing<'_> {
                     @for (line, (class, text)) in notes.iter().enumerate() {
                         text class=(class) x=(left) y=(top + 17 + line * LINE) { (text) }
                     }
+                } @else if let Some(violated) = &step.violated {
+                    text.label.violated x=(LEFT) y=(top + 49) { "VIOLATED: " (violated.split(':').next().unwrap_or_default()) }
                 }
             }
         }
     }
 
-    /// What is sent here and arrives nowhere.
+    /// What is sent here and no correct node receives.
     fn stubs(&self, index: usize, step: &StoryStep) -> Markup {
         let (x, y) = (self.x(step.node), self.tops[index] + 34);
+        let lost = step.unheard.iter().filter(|unheard| unheard.used.is_none()).map(Unheard::in_words);
+        let lost = lost.collect::<Vec<_>>().join("; ");
+        let mut users: Vec<ReplicaId> =
+            step.unheard.iter().filter_map(|unheard| unheard.used).map(|(by, _)| by).collect();
+        users.sort_unstable();
+        users.dedup();
         html! {
-            @if !step.unheard.is_empty() {
+            @if !lost.is_empty() {
                 g.unheard {
-                    title { "sent, and delivered to nobody here: " (step.unheard.join("; ")) }
+                    title { (lost) }
                     path d={ "M" (x) " " (y) "l22 5" } {}
                     circle cx=(x + 24) cy=(y + 5) r="2" {}
+                }
+            }
+            @for by in users {
+                @let told: Vec<String> = step.unheard.iter()
+                    .filter(|unheard| unheard.used.is_some_and(|(used_by, _)| used_by == by))
+                    .map(Unheard::in_words).collect();
+                @let (to, end) = (self.x(by.into()), y + 5);
+                @let tip = if x < to { to - 6 } else { to + 6 };
+                g.unheard.overheard {
+                    title { (told.join("; ")) }
+                    path d={ "M" (x) " " (y) "L" (tip) " " (end) } {}
+                    path.head-of d={ "M" (to) " " (end) "L" (tip) " " (end - 3) "L" (tip) " " (end + 3) "Z" } {}
                 }
             }
         }
@@ -272,7 +301,9 @@ impl Drawing<'_> {
         };
         let tip = if start < to { to - 8 } else { to + 8 };
         let label = self.label(step);
-        let width = label.chars().count() * CHAR / 10;
+        // Beside the wide diagram the note says it.
+        let mark = if step.is_lie() && self.layout.notes.is_none() { "LIE " } else { "" };
+        let width = (mark.len() + label.chars().count()) * CHAR / 10;
         let middle = start.midpoint(to);
         let right = self.lanes_end().saturating_sub(width);
         let x = middle.saturating_sub(width / 2).clamp(4.min(right), right.max(4));
@@ -280,8 +311,13 @@ impl Drawing<'_> {
             g.delivery {
                 line.arrow x1=(start) y1=(from_y) x2=(tip) y2=(at) stroke-dasharray=[dashed] {}
                 path.tip d={ "M" (to) " " (at) "L" (tip) " " (at - 5) "L" (tip) " " (at + 5) "Z" } {}
+                @if step.is_lie() {
+                    path.origin d={ "M" (start - 5) " " (from_y - 5) "l10 10m0 -10l-10 10" } {}
+                } @else if step.byzantine.is_some() {
+                    circle.origin cx=(start) cy=(from_y) r="4" {}
+                }
             }
-            text.label x=(x) y=(at - 9) { (label) }
+            text.label x=(x) y=(at - 9) { @if !mark.is_empty() { tspan.mark { (mark) } } (label) }
         }
     }
 
@@ -306,14 +342,18 @@ fn notes_of(step: &StoryStep, chars: usize) -> Vec<(&'static str, String)> {
         let class = if tally.is_complete() { "quorum" } else { "small" };
         notes.push((class, format!("{}: {}", name(step.node), tally.in_words())));
     }
-    let told = step.tallies.iter().any(super::Tally::is_complete);
-    if !told && !step.does.is_empty() {
+    notes.extend(step.decided.iter().map(|why| ("", format!("O: {why}"))));
+    if !step.does.is_empty() {
         notes.push(("", format!("{} {}", name(step.node), step.does.join("; "))));
     }
     notes.extend(step.violated.iter().map(|what| ("violated", format!("VIOLATED: {what}"))));
     notes
         .into_iter()
-        .flat_map(|(class, text)| wrapped(&text, chars).into_iter().map(move |line| (class, line)))
+        .flat_map(|(class, text)| {
+            // What is bold is wider.
+            let chars = if matches!(class, "violated" | "quorum") { chars * 6 / 7 } else { chars };
+            wrapped(&text, chars).into_iter().map(move |line| (class, line))
+        })
         .collect()
 }
 

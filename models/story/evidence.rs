@@ -3,12 +3,13 @@
 use super::lies::{Truth, listed};
 use crate::crypto::Symbolic;
 use pbft::certificate::{PreparedCertificate, StableCertificate};
-use pbft::crypto::{Content, Crypto, Evidence};
-use pbft::message::{Checkpoint, Message, PrePrepare, Prepare};
+use pbft::crypto::{Content, Crypto, Evidence, Signed};
+use pbft::message::{Checkpoint, Message, PrePrepare, Prepare, ViewChange};
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
 use pbft::rules::Rules;
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A certificate in words, and whether its claim can be proved.
 pub(super) struct Judged {
@@ -17,7 +18,63 @@ pub(super) struct Judged {
     pub(super) votes: String,
 }
 
+/// A message of a correct replica inside of another message.
+pub(super) enum Used {
+    Vote { kind: &'static str, by: ReplicaId, view: View, n: SeqNo, digest: Digest },
+    ViewChange(Arc<Signed<ViewChange<Symbolic>, Symbolic>>),
+}
+
+impl Used {
+    /// Whether it is this message.
+    pub(super) fn is(&self, message: &Message<Symbolic>) -> bool {
+        match (self, message) {
+            (Used::ViewChange(used), Message::ViewChange(m)) => used == m,
+            (Used::Vote { kind, by, n, digest, .. }, Message::Checkpoint(m)) => {
+                *kind == message.name()
+                    && (m.content.replica, m.content.n, m.content.digest) == (*by, *n, *digest)
+            }
+            (Used::Vote { kind, by, view, n, digest }, _) => {
+                *kind == message.name()
+                    && message.signer() == Some(Principal::Replica(*by))
+                    && message.slot() == Some((*view, *n, *digest))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Truth<'_> {
+    /// What the sender of this must have received: VIEW-CHANGEs in V, and the votes in certificates.
+    pub(super) fn used(&self, message: &Message<Symbolic>) -> Vec<Used> {
+        match message {
+            Message::ViewChange(m) => self.used_votes(&m.content),
+            Message::NewView(m) => {
+                let inside = m.content.view_changes.iter();
+                let inside = inside.flat_map(|m| {
+                    self.used_votes(&m.content).into_iter().chain([Used::ViewChange(m.clone())])
+                });
+                inside.collect()
+            }
+            Message::Stable(c) => self.used_checkpoints(c),
+            _ => Vec::new(),
+        }
+    }
+
+    fn used_votes(&self, content: &ViewChange<Symbolic>) -> Vec<Used> {
+        let prepared = content.prepared.iter().flat_map(|c| {
+            let (view, n, digest) = (c.view, c.n, c.digest);
+            let vote = move |kind, by| Used::Vote { kind, by, view, n, digest };
+            let proposal = vote("PRE-PREPARE", self.config.cluster.primary(view));
+            self.preparers(c).into_iter().map(move |by| vote("PREPARE", by)).chain([proposal])
+        });
+        prepared.chain(content.stable.iter().flat_map(|c| self.used_checkpoints(c))).collect()
+    }
+
+    fn used_checkpoints(&self, c: &StableCertificate<Symbolic>) -> Vec<Used> {
+        let vote = |by| Used::Vote { kind: "CHECKPOINT", by, view: View(0), n: c.n, digest: c.digest };
+        self.checkpointers(c).into_iter().map(vote).collect()
+    }
+
     /// PREPAREs that a certificate needs by the paper's rules.
     pub(super) fn needed_votes(&self) -> usize {
         self.setup.rules.certificate_quorum(&self.config.cluster)
@@ -73,16 +130,43 @@ impl Truth<'_> {
         Judged { sound: proves(evidence), votes }
     }
 
-    pub(super) fn stable(&self, c: &StableCertificate<Symbolic>) -> Judged {
-        let needed = self.setup.rules.checkpoint_quorum(&self.config.cluster);
-        let proves = |evidence: &_| stable_evidence_proves(&self.setup, c.n, c.digest, evidence);
+    /// Whose PREPAREs are in a certificate: those that it shows, or that can be in it.
+    fn preparers(&self, c: &PreparedCertificate<Symbolic>) -> Vec<ReplicaId> {
+        match c.proof.votes() {
+            Some(evidence) => evidence.votes.iter().map(|(replica, _)| *replica).collect(),
+            None => {
+                let possible = self.possible_voters(c.view, c.n, c.digest);
+                possible.into_iter().take(self.needed_votes()).collect()
+            }
+        }
+    }
+
+    /// Whose CHECKPOINTs are in a certificate: those that it shows, or that can be in it.
+    fn checkpointers(&self, c: &StableCertificate<Symbolic>) -> Vec<ReplicaId> {
+        match c.proof.votes() {
+            Some(evidence) => evidence.votes.iter().map(|(replica, _)| *replica).collect(),
+            None => {
+                let needed = self.setup.rules.checkpoint_quorum(&self.config.cluster);
+                self.vouchers(c).into_iter().take(needed).collect()
+            }
+        }
+    }
+
+    /// Replicas that have sent CHECKPOINT for this, and Byzantine ones, who may send any.
+    fn vouchers(&self, c: &StableCertificate<Symbolic>) -> BTreeSet<ReplicaId> {
         let voted = self.sent.iter().filter_map(|message| match message {
             Message::Checkpoint(m) if (m.content.n, m.content.digest) == (c.n, c.digest) => {
                 Some(m.content.replica)
             }
             _ => None,
         });
-        let possible: BTreeSet<ReplicaId> = voted.chain(self.config.byzantine.iter().copied()).collect();
+        voted.chain(self.config.byzantine.iter().copied()).collect()
+    }
+
+    pub(super) fn stable(&self, c: &StableCertificate<Symbolic>) -> Judged {
+        let needed = self.setup.rules.checkpoint_quorum(&self.config.cluster);
+        let proves = |evidence: &_| stable_evidence_proves(&self.setup, c.n, c.digest, evidence);
+        let possible = self.vouchers(c);
         let can_be = possible.len() >= needed;
         let Some(evidence) = c.proof.votes().filter(|evidence| proves(evidence) || !can_be) else {
             let voters = listed(possible.iter().take(needed).map(|r| format!("r{}", r.0)));

@@ -1,6 +1,6 @@
 //! All counterexamples as one site, and as a page of Markdown.
 
-use super::lessons::{Lesson, SECTIONS, lesson, method};
+use super::lessons::{Lesson, SECTIONS, consequence, lesson, method};
 use super::page::{Place, document, page_at};
 use super::{Story, svg};
 use crate::matrix::{Evidence, Row};
@@ -13,6 +13,9 @@ pub struct Exhibit {
     pub row: Row,
     /// The story of its counterexample; none if no world shows it.
     pub story: Option<Story>,
+    /// The story of an execution that goes on past the first violation, to one that hurts somebody; none if
+    /// none is stored.
+    pub consequence: Option<Story>,
 }
 
 /// A file of the site: its name, and its text.
@@ -26,6 +29,11 @@ impl Exhibit {
     /// The name of its page.
     fn file(&self) -> String {
         format!("{}.html", file_name(self.row.id()))
+    }
+
+    /// The name of the page of its consequence.
+    fn further(&self) -> String {
+        format!("{}-consequence.html", file_name(self.row.id()))
     }
 }
 
@@ -71,10 +79,18 @@ pub fn site(exhibits: &[Exhibit], source: Option<&str>) -> Vec<File> {
         let place = Place {
             before: at.checked_sub(1).and_then(|at| order.get(at)).map(named),
             after: order.get(at + 1).map(named),
+            further: exhibit.consequence.is_some().then(|| exhibit.further()),
             index: Some("index.html".into()),
             source: source.map(|source| source.trim_end_matches('/').to_string()),
         };
         files.push((exhibit.file(), page_at(story, &place)));
+        if let Some(story) = &exhibit.consequence {
+            let before = Some((exhibit.file(), format!("the first violation without {}", exhibit.row.id())));
+            files.push((
+                exhibit.further(),
+                page_at(story, &Place { before, after: None, further: None, ..place }),
+            ));
+        }
     }
     files
 }
@@ -125,8 +141,17 @@ fn card(exhibit: &Exhibit, lesson: &Lesson) -> Markup {
             p style="margin:2px 0" { (lesson.attack) }
             p.safe style="margin:2px 0" { (lesson.why) }
             p.soft style="margin:2px 0" { (steps) " steps; " (property.unwrap_or_default()) " is violated" }
+            @if let Some((story, told)) = exhibit.consequence.as_ref().zip(exhibit.row.mutant.and_then(consequence)) {
+                p style="margin:2px 0" { a href=(exhibit.further()) { "What it leads to" } ". " (told) }
+                p.soft style="margin:2px 0" { (story.steps.len()) " steps; " (violated(story)) " is violated" }
+            }
         }
     }
+}
+
+/// The property that a story ends with violating.
+fn violated(story: &Story) -> &'static str {
+    story.violation.as_ref().map_or("", |violation| violation.property)
 }
 
 /// The page of Markdown that stands beside the stored counterexamples, and the diagrams that it shows.
@@ -162,14 +187,19 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
                 None => "a bound of the model, no rule of a replica".into(),
             };
             let file = format!("{}.json", lesson.id);
-            let property = story.violation.as_ref().map_or("", |violation| violation.property);
-            let _ = write!(text, "[{file}]({file}): {} steps, `{property}`; {rule}.\n\n", story.steps.len());
+            let _ = write!(
+                text,
+                "[{file}]({file}): {} steps, `{}`; {rule}.\n\n",
+                story.steps.len(),
+                violated(story)
+            );
             let _ = write!(
                 text,
                 "<details><summary>diagram</summary>\n\n![{}]({diagram})\n\n</details>\n",
                 story.title()
             );
             files.push((diagram, svg(story) + "\n"));
+            files.extend(further(&mut text, exhibit));
         }
     }
     text.push_str("\n## Rules without a counterexample\n\n");
@@ -184,6 +214,22 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
     }
     files.insert(0, ("README.md".into(), text));
     files
+}
+
+/// Writes what the first violation leads to, if that is stored; its diagram.
+fn further(text: &mut String, exhibit: &Exhibit) -> Option<File> {
+    let (story, told) = exhibit.consequence.as_ref().zip(exhibit.row.mutant.and_then(consequence))?;
+    let diagram = format!("diagrams/{}-consequence.svg", file_name(exhibit.row.id()));
+    let file = format!("consequences/{}.json", exhibit.row.id());
+    let (steps, property) = (story.steps.len(), violated(story));
+    let _ = write!(text, "\n{}\n\n", folded(&format!("What it leads to: {told}")));
+    let _ = write!(text, "[{file}]({file}): {steps} steps, `{property}`.\n\n");
+    let _ = write!(
+        text,
+        "<details><summary>diagram</summary>\n\n![{}]({diagram})\n\n</details>\n",
+        story.title()
+    );
+    Some((diagram, svg(story) + "\n"))
 }
 
 /// In lines of at most 118 characters.

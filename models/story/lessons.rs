@@ -55,6 +55,38 @@ pub fn named(id: &str) -> Option<Lesson> {
     lesson(&row)
 }
 
+/// What becomes of the first violation without a rule if the execution goes on, where a counterexample that
+/// does is stored: in `counterexamples/consequences`.
+#[rustfmt::skip]
+pub fn consequence(mutant: Mutant) -> Option<&'static str> {
+    Some(match mutant {
+        Mutant::NoLowWaterMark => {
+            "A is committed at n1 and covered by a checkpoint, with which r1 discards what it had accepted there. It accepts B at n1, and its votes let r3, which has executed nothing yet, commit and execute B where r1 executed A."
+        }
+        Mutant::ViewsGoBack => {
+            "A is committed in view 2. A replica that voted for it goes back to view 1, whose NEW-VIEW knows nothing of A, and its votes let another one commit B there."
+        }
+        Mutant::SecondNewView => {
+            "A replica that has voted for A in view 1 begins view 1 again, by a second NEW-VIEW that carries over B, and prepares B as well. Both then have certificates of view 1: view 2 carries over B, and it is committed where A was."
+        }
+        Mutant::NoClientTable => {
+            "The Byzantine primary orders one request at n1 and n2. A replica fetches the state of the checkpoint; without the table of last replies it does not know that the request has executed, and executes it again."
+        }
+        Mutant::CheckpointQuorum => {
+            "The Byzantine replica's word alone makes states stable at n1 that nobody has had there: the initial one at one replica, one in which A has executed at another. The first runs A at n2; the other, which has fetched its state, runs nothing there."
+        }
+        Mutant::UnprovedCheckpoint => {
+            "Two replicas believe a certificate each with one signature in it. One takes the initial state for that after n1 and runs B at n2; the other fetches a state in which B has executed, and runs nothing there."
+        }
+        _ => return None,
+    })
+}
+
+/// The mutants with a consequence that is stored.
+pub fn consequences() -> impl Iterator<Item = Mutant> {
+    Mutant::ALL.iter().copied().filter(|&mutant| consequence(mutant).is_some())
+}
+
 /// The name of the lesson of an execution: that of its rule, or of the bound.
 pub fn id_of(mutant: Option<Mutant>) -> &'static str {
     mutant.map_or(AT_MOST_F, Mutant::id)
@@ -177,7 +209,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::NoClientTable => (
             "4.3",
-            "The digest of a checkpoint covers the service state but not each client's last request. (Not shown: a replica that fetches this state would execute an old request again.) Nobody lies here.",
+            "The digest of a checkpoint covers the service state but not each client's last request. Nobody lies here; what a replica that fetches this state does is another counterexample.",
             "The last reply to each client is part of the state that is digested and fetched, so a replica that fetches it recognizes old requests.",
         ),
         Mutant::CheckpointQuorum => (

@@ -10,12 +10,10 @@ use crate::words::{in_short, name, text};
 use crate::world::{Modelled, WorldConfig};
 use pbft::certificate::PreparedCertificate;
 use pbft::crypto::{Content, Crypto, Signed};
-use pbft::message::{Batch, Message, NewView, PrePrepare, ViewChange};
-use pbft::replica::{Setup, compute_o};
-use pbft::rules::Rules;
-use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use pbft::message::{Batch, Message, PrePrepare, ViewChange};
+use pbft::replica::Setup;
+use pbft::types::{Digest, Principal, SeqNo, View};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 type Msg = Message<Symbolic>;
 
@@ -141,11 +139,8 @@ impl<'a> Truth<'a> {
             }
             Message::Stable(certificate) => vec![self.stable(certificate).votes],
             Message::Block(block) => {
-                vec![format!(
-                    "bytes {}, digest {}",
-                    hex::encode(&block[..]),
-                    self.names.of(Symbolic::digest(block))
-                )]
+                let digest = Symbolic::digest(block);
+                vec![format!("{}: {}", self.names.of(digest), self.names.contents(digest))]
             }
             _ => Vec::new(),
         }
@@ -178,7 +173,7 @@ impl<'a> Truth<'a> {
 
     // --- signatures ---
 
-    fn signature<T: Content>(&self, m: &Signed<T, Symbolic>) -> Option<String> {
+    pub(super) fn signature<T: Content>(&self, m: &Signed<T, Symbolic>) -> Option<String> {
         let (signer, n) = (name(m.signer), self.config.cluster.n());
         let is_member = match m.signer {
             Principal::Replica(replica) => self.config.cluster.contains(replica),
@@ -223,7 +218,29 @@ impl<'a> Truth<'a> {
             lies.push("the null request stands in the O of a NEW-VIEW only".into());
         }
         self.of_batch(batch, lies);
+        lies.extend(self.orders_again(m, batch));
         lies.extend(self.says_otherwise("PRE-PREPARE", m.signer, (view, n, digest), "proposes"));
+    }
+
+    /// A request in this batch that the same primary orders at a lower number of the same view, as a correct
+    /// one never does: it orders a request once, and a retransmission is answered or waits.
+    fn orders_again(&self, m: &Signed<PrePrepare, Symbolic>, batch: &Batch<Symbolic>) -> Option<String> {
+        let PrePrepare { view, n, .. } = m.content;
+        batch.requests.iter().find_map(|request| {
+            let (step, first) = self.delivered.iter().find_map(|(step, _, message)| {
+                let Message::PrePrepare(other, known) = message else { return None };
+                let is_rival = other.signer == m.signer && other.content.view == view && other.content.n < n;
+                (is_rival && known.requests.contains(request)).then_some((*step, other.content.n))
+            })?;
+            Some(format!(
+                "orders request t{} of c{} again, at n{}: {} orders it at n{} (step {step})",
+                request.content.timestamp.0,
+                request.content.client.0,
+                n.0,
+                name(m.signer),
+                first.0
+            ))
+        })
     }
 
     fn of_batch(&self, batch: &Batch<Symbolic>, lies: &mut Vec<String>) {
@@ -314,7 +331,7 @@ impl<'a> Truth<'a> {
 
     // --- view changes ---
 
-    fn of_view_change(&self, m: &Signed<ViewChange<Symbolic>, Symbolic>) -> Vec<String> {
+    pub(super) fn of_view_change(&self, m: &Signed<ViewChange<Symbolic>, Symbolic>) -> Vec<String> {
         let mut lies: Vec<String> = self.signature(m).into_iter().collect();
         let content = &m.content;
         let window = self.setup.parameters.window;
@@ -367,98 +384,6 @@ impl<'a> Truth<'a> {
         })
     }
 
-    fn of_new_view(&self, m: &Signed<NewView<Symbolic>, Symbolic>, lies: &mut Vec<String>) {
-        lies.extend(self.signature(m));
-        let NewView { view, view_changes, pre_prepares } = &m.content;
-        let primary = self.config.cluster.primary(*view);
-        if m.signer != Principal::Replica(primary) {
-            lies.push(format!("{} is not the primary of v{}: r{} is", name(m.signer), view.0, primary.0));
-        }
-        lies.extend(self.set_fault(*view, view_changes));
-        for inner in view_changes {
-            if self.was_sent(&Message::ViewChange(inner.clone())) {
-                continue;
-            }
-            let inside = self.of_view_change(inner);
-            lies.extend(
-                inside.into_iter().map(|lie| format!("in V, {}'s VIEW-CHANGE: {lie}", name(inner.signer))),
-            );
-        }
-        lies.extend(self.o_fault(view_changes, pre_prepares));
-        for entry in pre_prepares.iter().filter(|entry| entry.content.view != *view) {
-            lies.push(format!("an entry of O is of v{}", entry.content.view.0));
-        }
-        let other = self.delivered.iter().find_map(|(step, to, message)| match message {
-            Message::NewView(o) if o.signer == m.signer && o.content.view == *view => {
-                let o: Vec<_> = o.content.pre_prepares.iter().map(|e| &e.content).collect();
-                let mine: Vec<_> = pre_prepares.iter().map(|e| &e.content).collect();
-                (o != mine).then_some((step, to))
-            }
-            _ => None,
-        });
-        lies.extend(other.map(|(step, to)| {
-            format!(
-                "{} sends {} a NEW-VIEW for v{} with another O (step {step})",
-                name(m.signer),
-                name(*to),
-                view.0
-            )
-        }));
-    }
-
-    /// What is wrong with V as a set.
-    pub fn set_fault(
-        &self,
-        view: View,
-        view_changes: &[Arc<Signed<ViewChange<Symbolic>, Symbolic>>],
-    ) -> Option<String> {
-        let senders: BTreeSet<ReplicaId> = view_changes.iter().map(|m| m.content.replica).collect();
-        let needed = self.setup.rules.view_change_quorum(&self.config.cluster);
-        let have = senders.len();
-        let other = view_changes.iter().find(|m| m.content.view != view);
-        if let Some(other) = other {
-            return Some(format!(
-                "{}'s VIEW-CHANGE in V is for v{}",
-                name(other.signer),
-                other.content.view.0
-            ));
-        }
-        let of = match have == view_changes.len() {
-            true => String::new(),
-            false => {
-                format!(" of different replicas: {}", listed(view_changes.iter().map(|m| name(m.signer))))
-            }
-        };
-        (have < needed).then(|| format!("V has {have} VIEW-CHANGE{}{of}; {needed} are needed", plural(have)))
-    }
-
-    /// Where O is not what V determines.
-    pub fn o_fault(
-        &self,
-        view_changes: &[Arc<Signed<ViewChange<Symbolic>, Symbolic>>],
-        pre_prepares: &[Signed<PrePrepare, Symbolic>],
-    ) -> Option<String> {
-        let plan = compute_o(view_changes, &self.setup.rules).entries;
-        let said: Vec<_> = pre_prepares.iter().map(|m| (m.content.n, m.content.digest)).collect();
-        let told = |entries: &[(SeqNo, Digest)]| match entries {
-            [] => "nothing".to_string(),
-            _ => listed(entries.iter().map(|(n, digest)| format!("n{} {}", n.0, self.names.of(*digest)))),
-        };
-        (plan != said).then(|| format!("O says {}, and V determines {}", told(&said), told(&plan)))
-    }
-
-    /// Why V is refused as a set: its fault, or that of a VIEW-CHANGE in it.
-    pub fn why_bad_set(&self, content: &NewView<Symbolic>) -> String {
-        let inside = || {
-            content.view_changes.iter().find_map(|m| {
-                let why = self.of_view_change(m).into_iter().next()?;
-                Some(format!("in V, {}'s VIEW-CHANGE: {why}", name(m.signer)))
-            })
-        };
-        let why = self.set_fault(content.view, &content.view_changes).or_else(inside);
-        why.unwrap_or_else(|| "V does not prove the new view".into())
-    }
-
     /// The first thing that is wrong with a VIEW-CHANGE by itself.
     pub fn why_bad_view_change(&self, m: &Signed<ViewChange<Symbolic>, Symbolic>) -> Option<String> {
         self.of_view_change(m).into_iter().next()
@@ -471,6 +396,6 @@ pub fn listed(items: impl Iterator<Item = String>) -> String {
     if items.is_empty() { "nobody".into() } else { items.join(", ") }
 }
 
-fn plural(count: usize) -> &'static str {
+pub(super) fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }

@@ -6,18 +6,23 @@
 //! | `names` | digests by letters |
 //! | `words` | steps and facts in words |
 //! | `lies` | what is false in a message that no correct node has sent |
+//! | `new_views` | what is false in a NEW-VIEW, and what decides each number of its O |
 //! | `evidence` | certificates: who voted, and whether anybody could prove the claim |
+//! | `teller` | the steps of one execution, one by one |
 //! | `tally` | quorums as they fill |
 //! | `reasons` | why a node drops a message |
 //! | `compared` | a step beside the same step by the paper's rules |
 //! | `state` | the state of a replica in words, and what of it changes |
+//! | `states` | what is in a state that a checkpoint's digest stands for |
 //! | `lessons` | the attack and the rule, in a sentence each |
+//! | `colours` | the colours of diagrams and pages |
 //! | `diagram` | a sequence diagram, as SVG |
 //! | `page` | a page of its own for a browser, as HTML |
 //! | `gallery` | all counterexamples as one site |
 //! | `export` | the formats of other viewers |
 //! | `production` | the journals of a cluster as one story |
 
+mod colours;
 mod compared;
 mod diagram;
 mod evidence;
@@ -26,11 +31,14 @@ pub mod gallery;
 pub mod lessons;
 mod lies;
 mod names;
+mod new_views;
 pub mod page;
 pub mod production;
 mod reasons;
 mod state;
+mod states;
 mod tally;
+mod teller;
 mod words;
 
 pub use crate::words::name;
@@ -40,14 +48,12 @@ pub use names::Names;
 pub use page::page;
 pub use state::{fields, summary};
 pub use tally::{Tally, Vote};
+pub(crate) use teller::Teller;
 pub use words::{happens, in_short, marked};
 
-use crate::crypto::Symbolic;
 use crate::trace::replay::{Harmless, Replayed, Taken};
 use crate::trace::{Configuration, Executor};
 use crate::world::WorldConfig;
-use lies::Truth;
-use pbft::message::Message;
 use pbft::types::{Principal, ReplicaId, View};
 use pbft_properties::Violation;
 use std::collections::BTreeSet;
@@ -82,8 +88,10 @@ pub struct StoryStep {
     pub tallies: Vec<Tally>,
     /// What it sends.
     pub sends: Vec<String>,
-    /// Of what it sends, how many messages arrive nowhere in this execution.
-    pub unheard: Vec<String>,
+    /// Of a NEW-VIEW that arrives or is sent: what decides each number of O.
+    pub decided: Vec<String>,
+    /// Of what it sends, the messages that no correct node receives in this execution.
+    pub unheard: Vec<Unheard>,
     /// What changes in its state: what it is, before, and after.
     pub changes: Vec<(String, String, String)>,
     /// The view that each correct replica is in after the step, and the one that it is leaving for.
@@ -92,6 +100,27 @@ pub struct StoryStep {
     pub violated: Option<String>,
     /// How the step turns out by the paper's rules, if that is known.
     pub safely: Option<Counterpart>,
+}
+
+/// A message that no correct node receives in an execution.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unheard {
+    /// The message, in a few words.
+    pub what: String,
+    /// The Byzantine replica that has received it all the same, as what it says at that step shows.
+    pub used: Option<(ReplicaId, usize)>,
+}
+
+impl Unheard {
+    /// Who receives it, in words.
+    pub fn in_words(&self) -> String {
+        match self.used {
+            Some((by, step)) => {
+                format!("{}: only r{}, Byzantine, receives it, and uses it at step {step}", self.what, by.0)
+            }
+            None => format!("{}: no correct node receives it here", self.what),
+        }
+    }
 }
 
 /// An execution, told.
@@ -154,6 +183,9 @@ impl Story {
         let names = learnt(Names::new(replayed.executor.config()), &replayed.executor, &replayed.steps);
         let names = learnt(names.with_the_rule(), &harmless.executor, &harmless.taken);
         let mut story = Story::named(&replayed.executor, &replayed.steps, Some(&replayed.violation), names);
+        for (number, violation) in &replayed.past {
+            story.steps[number - 1].violated = Some(story.names.in_text(&violation.to_string()));
+        }
         let safely = compared::compared(replayed, harmless, &story);
         for (step, counterpart) in story.steps.iter_mut().zip(safely) {
             step.safely = Some(counterpart);
@@ -172,6 +204,11 @@ impl Story {
         let violated = self.violation.as_ref()?.property;
         let all = pbft_properties::all::<crate::ledger::Ledger>();
         all.iter().find(|property| property.name == violated).map(|property| property.theorem)
+    }
+
+    /// Whether it goes past the first violation to a worse one.
+    pub fn goes_past(&self) -> bool {
+        self.steps.iter().filter(|step| step.violated.is_some()).count() > 1
     }
 
     /// What the execution shows, in one sentence.
@@ -240,6 +277,12 @@ pub fn in_words(config: &WorldConfig) -> String {
 
 /// With names for everything that is sent or delivered.
 fn learnt(mut names: Names, executor: &Executor, taken: &[Taken]) -> Names {
+    if let Some(first) = taken.first() {
+        learn_states(&mut names, executor, &first.before);
+    }
+    for step in taken {
+        learn_states(&mut names, executor, &step.came.after);
+    }
     for step in taken {
         if let Some(message) = step.step.what.message() {
             names.learn(message);
@@ -252,128 +295,11 @@ fn learnt(mut names: Names, executor: &Executor, taken: &[Taken]) -> Names {
     names
 }
 
-/// Tells the steps of one execution.
-pub(crate) struct Teller<'a> {
-    executor: &'a Executor,
-    taken: &'a [Taken],
-    names: &'a Names,
-    delivered: Vec<(usize, Principal, Message<Symbolic>)>,
-}
-
-impl<'a> Teller<'a> {
-    pub(crate) fn new(executor: &'a Executor, taken: &'a [Taken], names: &'a Names) -> Self {
-        let delivered = taken.iter().filter_map(|taken| {
-            let message = taken.step.what.message()?;
-            Some((taken.number, taken.step.node, message.clone()))
-        });
-        Teller { executor, taken, names, delivered: delivered.collect() }
+/// Takes down what is in the states that correct replicas have.
+pub(crate) fn learn_states(names: &mut Names, executor: &Executor, configuration: &Configuration) {
+    for position in 0..executor.config().correct().len() {
+        names.learn_states(&executor.replica(configuration, position).replica, executor.config());
     }
-
-    /// What is known before a step.
-    fn truth(&self, at: usize) -> Truth<'_> {
-        let Taken { number, step, before, .. } = &self.taken[at];
-        let sent = self.executor.sent(before);
-        let position = self.executor.nodes().iter().position(|&node| node == step.node).unwrap_or_default();
-        let wanted = match step.node {
-            Principal::Replica(_) => self.executor.replica(before, position).replica.wanted_blocks(),
-            Principal::Client(_) => BTreeSet::new(),
-        };
-        Truth::new(self.executor.config(), self.names, sent, &self.delivered, (*number, step.node), wanted)
-    }
-
-    /// Tells the step at this place.
-    pub(crate) fn told(&self, at: usize) -> StoryStep {
-        let Taken { number, step, before, came } = &self.taken[at];
-        let (executor, names, config) = (self.executor, self.names, self.executor.config());
-        let position = executor.nodes().iter().position(|&node| node == step.node).unwrap_or_default();
-        let of = |at: &Configuration| fields(&executor.replica(at, position).replica, names);
-        let changes = match step.node {
-            Principal::Replica(_) => state::changes(&of(before), &of(&came.after)),
-            Principal::Client(_) => Vec::new(),
-        };
-        let sends = told_sends(&came.sent, names);
-        let mut told = StoryStep {
-            number: *number,
-            from: None,
-            node: step.node,
-            is_delivery: false,
-            sent_at: None,
-            what: "times out".into(),
-            contents: Vec::new(),
-            byzantine: None,
-            lies: Vec::new(),
-            refused: None,
-            does: words::does(came, names),
-            tallies: tally::tallies(executor, &self.taken[..=at], names),
-            unheard: self.unheard(&came.sent),
-            sends,
-            changes,
-            views: (0..config.correct().len()).map(|place| executor.view(&came.after, place)).collect(),
-            violated: None,
-            safely: None,
-        };
-        let Some(message) = step.what.message() else { return told };
-        let truth = self.truth(at);
-        told.is_delivery = true;
-        told.from = message.signer();
-        told.what = in_short(message, names);
-        told.contents = truth.unfolded(message);
-        if truth.was_sent(message) {
-            told.sent_at = Some(self.sent_at(message, at));
-        } else {
-            told.lies = truth.lies(message);
-            told.byzantine = Some(self.whose(message, &told.lies));
-        }
-        told.refused = came.rejection.map(|reason| {
-            let replica = match step.node {
-                Principal::Replica(_) => Some(&executor.replica(before, position).replica),
-                Principal::Client(_) => None,
-            };
-            let (window, interval) = (config.parameters().window, config.parameters().checkpoint_interval);
-            let cluster = config.cluster;
-            let receiver = reasons::Receiver { node: step.node, replica, cluster, window, interval };
-            reasons::refusal(reason, message, &receiver, &truth, names)
-        });
-        told
-    }
-
-    /// The step at which a correct node has sent it, or 0.
-    fn sent_at(&self, message: &Message<Symbolic>, at: usize) -> usize {
-        let mut earlier = self.taken[..at].iter();
-        earlier.find(|taken| taken.came.sent.contains(message)).map_or(0, |taken| taken.number)
-    }
-
-    /// Who has made a message that no correct node has sent, and whether it lies.
-    fn whose(&self, message: &Message<Symbolic>, lies: &[String]) -> String {
-        let config = self.executor.config();
-        let byzantine: Vec<String> = config.byzantine.iter().map(|r| format!("r{}", r.0)).collect();
-        let who = match message.signer() {
-            Some(Principal::Replica(replica)) if config.byzantine.contains(&replica) => "Byzantine".into(),
-            Some(Principal::Replica(replica)) if !config.cluster.contains(replica) => "an outsider".into(),
-            // Changed on its way, or made up in somebody's name.
-            _ if byzantine.is_empty() => "the network".into(),
-            _ => format!("made by {}, Byzantine", byzantine.join(" or ")),
-        };
-        match lies.first() {
-            Some(lie) => format!("{who}: {lie}"),
-            None => format!("{who}, but says what a correct replica could say"),
-        }
-    }
-
-    /// What of this arrives nowhere.
-    fn unheard(&self, sent: &[Message<Symbolic>]) -> Vec<String> {
-        let lost = sent.iter().filter(|message| {
-            !matches!(message, Message::Block(_))
-                && !self.delivered.iter().any(|(.., delivered)| delivered == *message)
-        });
-        lost.map(|message| in_short(message, self.names)).collect()
-    }
-}
-
-/// What is sent; blocks of state, which can be many, are not told one by one.
-fn told_sends(sent: &[Message<Symbolic>], names: &Names) -> Vec<String> {
-    let told = sent.iter().filter(|message| !matches!(message, Message::Block(_)));
-    told.map(|message| in_short(message, names)).collect()
 }
 
 /// Where two complete quorums of one kind and number that decide differently meet, if only in replicas of

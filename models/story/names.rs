@@ -1,18 +1,22 @@
 //! Digests by letters.
 
+use super::states;
 use crate::words::{name, text};
-use crate::world::WorldConfig;
+use crate::world::{Modelled, WorldConfig};
 use pbft::crypto::Crypto;
 use pbft::message::{Batch, Message, Wanted};
+use pbft::replica::Replica;
 use pbft::types::{Digest, Principal, SeqNo};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What digests are called: `A` for a batch of client 0's request, `B` for client 1's, `X1` for batches that
-/// no client asked for as they are, `S1` for states, `D1` for anything else, each in the order in which they
-/// turn up.
+/// no client asked for as they are, `S0` for the initial state, `S1` for other states, `D1` for anything
+/// else, each in the order in which they turn up. One name stands for one digest, whatever claims it is in.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     names: BTreeMap<Digest, (String, What)>,
+    /// What is in the states that some correct replica has had.
+    contents: BTreeMap<Digest, String>,
     batches: usize,
     states: usize,
     others: usize,
@@ -23,7 +27,11 @@ pub struct Names {
 #[derive(Clone, Debug)]
 enum What {
     Told(String),
-    State { n: SeqNo, said_by: BTreeSet<Principal>, when: &'static str },
+    /// A state, and for which numbers it is claimed, by whom.
+    State {
+        claims: BTreeMap<SeqNo, BTreeSet<Principal>>,
+        when: &'static str,
+    },
 }
 
 impl Names {
@@ -43,8 +51,33 @@ impl Names {
 
     /// States that turn up from now on do so with the rule that an execution lacks.
     pub(super) fn with_the_rule(mut self) -> Self {
-        self.when = " with the rule";
+        self.when = ", with the rule";
         self
+    }
+
+    /// Forgets who has claimed which state: what could be said is not what was said.
+    pub(crate) fn without_claims(mut self) -> Self {
+        for (_, what) in self.names.values_mut() {
+            if let What::State { claims, .. } = what {
+                claims.clear();
+            }
+        }
+        self
+    }
+
+    /// Takes down what is in the states that a replica has.
+    pub(super) fn learn_states(&mut self, replica: &Replica<Modelled>, config: &WorldConfig) {
+        for snapshot in replica.snapshots() {
+            let digest = states::held(snapshot);
+            if self.contents.contains_key(&digest) {
+                continue;
+            }
+            self.contents.insert(digest, states::contents(snapshot, &config.rules, config.requests));
+            if snapshot.n == SeqNo(0) {
+                let initial = What::State { claims: BTreeMap::new(), when: "" };
+                self.names.entry(digest).or_insert_with(|| ("S0".into(), initial));
+            }
+        }
     }
 
     /// Names everything that a message is about, if it has no name yet.
@@ -98,13 +131,13 @@ impl Names {
     }
 
     fn add_state(&mut self, digest: Digest, n: SeqNo, by: Option<Principal>) {
-        let (states, said_by, when) = (&mut self.states, BTreeSet::new(), self.when);
+        let (states, claims, when) = (&mut self.states, BTreeMap::new(), self.when);
         let (_, what) = self.names.entry(digest).or_insert_with(|| {
             *states += 1;
-            (format!("S{states}"), What::State { n, said_by, when })
+            (format!("S{states}"), What::State { claims, when })
         });
-        if let What::State { said_by, .. } = what {
-            said_by.extend(by);
+        if let What::State { claims, .. } = what {
+            claims.entry(n).or_default().extend(by);
         }
     }
 
@@ -132,25 +165,46 @@ impl Names {
         shortened(&text)
     }
 
+    /// What is in the state with this digest, or in the block.
+    pub(super) fn contents(&self, digest: Digest) -> String {
+        match (self.contents.get(&digest), self.names.get(&digest)) {
+            (Some(contents), _) => contents.clone(),
+            (None, Some((_, What::Told(what)))) => what.clone(),
+            (None, _) => "a state that no correct replica has".into(),
+        }
+    }
+
     /// Every name, with what it stands for.
     pub fn listed(&self) -> Vec<(String, String)> {
-        let told = |(letter, what): &(String, What)| {
+        let told = |(&digest, (letter, what)): (&Digest, &(String, What))| {
             let what = match what {
                 What::Told(what) => what.clone(),
-                What::State { n, said_by, when } if said_by.is_empty() => {
-                    format!("a state claimed for n{}{when}", n.0)
-                }
-                What::State { n, said_by, when } => {
-                    let by: Vec<String> = said_by.iter().map(|&node| name(node)).collect();
-                    let say = if by.len() == 1 { "says" } else { "say" };
-                    format!("a state after n{}, as {} {say}{when}", n.0, by.join(", "))
+                What::State { claims, when } => {
+                    let contents = self.contents(digest);
+                    let initial = (letter == "S0").then(|| "the initial state".to_string());
+                    let claims = claims.iter().map(|(n, by)| claimed(*n, by));
+                    let claims: Vec<String> = initial.into_iter().chain(claims).collect();
+                    match claims.is_empty() {
+                        true => contents,
+                        false => format!("{contents} ({}{when})", claims.join("; ")),
+                    }
                 }
             };
             (letter.clone(), what)
         };
-        let mut all: Vec<_> = self.names.values().filter(|(name, _)| name != "null").map(told).collect();
+        let mut all: Vec<_> = self.names.iter().filter(|(_, (name, _))| name != "null").map(told).collect();
         all.sort();
         all
+    }
+}
+
+/// `after n1, say r1, r2`.
+fn claimed(n: SeqNo, by: &BTreeSet<Principal>) -> String {
+    let by: Vec<String> = by.iter().map(|&node| name(node)).collect();
+    match &by[..] {
+        [] => format!("claimed for n{}", n.0),
+        [one] => format!("after n{}, says {one}", n.0),
+        _ => format!("after n{}, say {}", n.0, by.join(", ")),
     }
 }
 

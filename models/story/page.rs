@@ -4,22 +4,26 @@
 //! reader without a script, a screen reader and a printer get. With a script one step is shown at a time, and
 //! the diagram beside it is what one clicks at.
 
-use super::lessons::{Lesson, id_of, named};
+use super::colours::{dark, light, print};
+use super::lessons::{Lesson, consequence, id_of, named};
 use super::production::Range;
 use super::{How, Story, StoryStep, Tally, name, svg, svg_narrow};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The colours and the layout of every page; also for those that a server makes.
-pub const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1f2937;--soft:#4b5563;--paper:#fff;--ground:#f3f4f6;--edge:#d1d5db;--bad:#b91c1c;\
---quorum:#1d4ed8;--safe:#065f46;--wash:#fee2e2;--link:#1d4ed8}\
-@media (prefers-color-scheme:dark){:root{--ink:#e5e7eb;--soft:#9ca3af;--paper:#111827;--ground:#030712;--edge:#374151;\
---bad:#fca5a5;--quorum:#93c5fd;--safe:#6ee7b7;--wash:#4c1d1d;--link:#93c5fd}}\
+pub const STYLE: &str = concat!(
+    ":root{color-scheme:light dark;--link:var(--quorum);",
+    light!(),
+    "}@media (prefers-color-scheme:dark){:root{",
+    dark!(),
+    "}}@media print{:root{",
+    print!(),
+    "}}\
 *{box-sizing:border-box}body{font:15px/1.45 system-ui,sans-serif;margin:0;color:var(--ink);background:var(--ground)}\
-a{color:var(--link)}header,footer{padding:12px 16px;background:var(--paper);border-bottom:1px solid var(--edge)}\
-h1{font-size:20px;margin:0 0 6px}h2{font-size:16px;margin:8px 0 4px}h3{font-size:15px;margin:0 0 6px}\
-h4{font-size:13px;margin:8px 0 2px;color:var(--soft);font-weight:600}header p{margin:4px 0;max-width:78em}\
-.violated{color:var(--bad);font-weight:700}.lie,.byzantine{color:var(--bad)}.safe{color:var(--safe)}\
+a{color:var(--link)}header,footer{padding:8px 16px;background:var(--paper);border-bottom:1px solid var(--edge)}\
+h1{font-size:19px;margin:0 0 4px}h2{font-size:16px;margin:8px 0 4px}h3{font-size:15px;margin:0 0 6px}\
+h4{font-size:13px;margin:8px 0 2px;color:var(--soft);font-weight:600}header p{margin:3px 0;max-width:110em}\
+.violated{color:var(--bad);font-weight:700}.lie{color:var(--bad)}.byzantine{color:var(--byz)}.safe{color:var(--safe)}\
 .soft{color:var(--soft)}.quorum{color:var(--quorum)}dl{margin:4px 0;display:flex;flex-wrap:wrap;gap:2px 18px}\
 dl div{display:flex;gap:6px}dt{font-weight:700}dd{margin:0;color:var(--soft)}\
 main{display:grid;grid-template-columns:minmax(0,1fr) minmax(340px,460px);gap:12px;padding:12px;align-items:start}\
@@ -31,11 +35,14 @@ text-decoration:none;border-top:1px solid var(--edge)}.choices a:hover{backgroun
 form.inline{display:inline-flex;gap:6px;align-items:center;margin-right:12px}select,input[type=search]{font:inherit;\
 color:var(--ink);background:var(--paper);border:1px solid var(--edge);border-radius:4px;padding:3px 6px;max-width:100%}\
 table{border-collapse:collapse;width:100%}td{padding:2px 8px 2px 0;vertical-align:top;border-top:1px solid var(--edge)}\
-\
+.jumps{display:flex;flex-wrap:wrap;gap:4px 8px;align-items:center;margin:4px 0}details>summary{cursor:pointer}\
+header details{margin:3px 0}header details p{max-width:78em}kbd{font:inherit;border:1px solid var(--edge);border-radius:3px;padding:0 4px}\
+.legend{display:flex;flex-wrap:wrap;gap:1px 14px;padding:4px 12px;font-size:12px;color:var(--soft);border-bottom:1px solid var(--edge)}\
+.legend span{display:inline-flex;gap:6px;align-items:center}.legend svg{flex:none}\
 ol.steps{list-style:none;margin:0;padding:0}ol.steps>li{padding:8px 0;border-top:1px solid var(--edge);scroll-margin-top:8px}ol.steps>li:focus{outline:none}\
 .stepping ol.steps>li{display:none;border:0}.stepping ol.steps>li.chosen{display:block}\
 .sides{display:grid;grid-template-columns:1fr 1fr;gap:12px}.sides>div{min-width:0;overflow-wrap:anywhere}\
-.sides .same{opacity:.6}.first{outline:2px solid var(--safe);outline-offset:4px;border-radius:2px}\
+.sides .same{color:var(--soft)}.first{outline:2px solid var(--safe);outline-offset:4px;border-radius:2px}\
 ul{margin:0;padding-left:18px}ul.plain{list-style:none;padding:0}del{color:var(--soft)}ins{text-decoration:none;font-weight:600}\
 nav.steps{display:flex;gap:6px;align-items:center;margin-bottom:8px}nav.steps input[type=range]{flex:1;min-width:60px}\
 button,.button{font:inherit;padding:3px 10px;border:1px solid var(--edge);border-radius:4px;background:var(--ground);\
@@ -48,8 +55,8 @@ min-width:28px;text-align:center;font-size:13px}.cell.has{background:var(--quoru
 @media (max-width:820px){main{grid-template-columns:minmax(0,1fr);padding:8px}.side,.live .diagram{position:static;max-height:none}\
 .wide{display:none}.narrow{display:block}.side{order:-1}}\
 @media print{main{display:block}.side,.live .diagram{position:static;max-height:none;overflow:visible}.stepping ol.steps>li{display:block}\
-nav,button.script{display:none}:root{--ink:#111;--soft:#444;--paper:#fff;--ground:#fff;--edge:#bbb;--bad:#b91c1c;\
---quorum:#1d4ed8;--safe:#065f46}ol.steps>li{break-inside:avoid}.diagram{break-inside:auto}}";
+nav,button.script{display:none}ol.steps>li{break-inside:avoid}.diagram{break-inside:auto}}"
+);
 
 /// Choosing a step: by its row in the diagram, the slider, the arrow keys and the address.
 pub const SCRIPT: &str = "\
@@ -74,9 +81,13 @@ document.querySelectorAll('.tally').forEach(e=>e.addEventListener('click',()=>{\
 document.querySelectorAll('.lit').forEach(e=>e.classList.remove('lit'));\
 (e.dataset.votes||'').split(' ').filter(Boolean).forEach(n=>\
 document.querySelectorAll('.diagram [data-step=\"'+n+'\"]').forEach(e=>e.classList.add('lit')));}));\
+const keys={};document.querySelectorAll('.jump').forEach(e=>{const steps=e.dataset.steps.split(' ').map(Number);\
+keys[e.dataset.key]=()=>choose(steps.find(n=>n>at)||steps[0],true);\
+e.addEventListener('click',v=>{v.preventDefault();keys[e.dataset.key]();});});\
 document.addEventListener('keydown',e=>{if(e.altKey||e.ctrlKey||e.metaKey||/INPUT|SELECT|TEXTAREA/.test(e.target.tagName))return;\
 if(e.key==='ArrowLeft'||e.key==='k'){choose(at-1,true);e.preventDefault();}\
-if(e.key==='ArrowRight'||e.key==='j'){choose(at+1,true);e.preventDefault();}});\
+if(e.key==='ArrowRight'||e.key==='j'){choose(at+1,true);e.preventDefault();}\
+if(keys[e.key]){keys[e.key]();e.preventDefault();}});\
 const from=()=>Number((location.hash.match(/^#step-(\\d+)$/)||[])[1]||told.dataset.first||1);\
 addEventListener('hashchange',()=>choose(from(),false));choose(from(),false);})();";
 
@@ -87,6 +98,8 @@ pub struct Place {
     pub before: Option<(String, String)>,
     /// The page after it.
     pub after: Option<(String, String)>,
+    /// The page of what the first violation leads to.
+    pub further: Option<String>,
     /// The page that lists all.
     pub index: Option<String>,
     /// Where the source of this program is, as a prefix of links.
@@ -126,6 +139,7 @@ pub fn body(story: &Story, first: usize, more: &Markup) -> Markup {
     html! {
         main {
             div.diagram.box aria-hidden="true" {
+                (legend(story))
                 div.wide { (PreEscaped(svg(story))) }
                 div.narrow { (PreEscaped(svg_narrow(story))) }
             }
@@ -195,23 +209,78 @@ pub fn of_production(
 }
 
 fn head(story: &Story, place: &Place) -> Markup {
-    let violation = story.steps.last().and_then(|step| step.violated.as_deref());
     let lesson = story.violation.as_ref().and_then(|_| named(id_of(story.config.rules.without)));
     html! {
         header {
             (siblings(place))
             h1 { (story.title()) }
             @if let Some(lesson) = &lesson {
-                p { b { "The attack. " } (lesson.attack) }
+                p { b { "The attack. " } (attack(story, lesson)) }
                 p.safe { b { "Why the rule stops it. " } (lesson.why) }
-                p.soft { (rule(lesson, place)) }
             }
-            @if let Some(violation) = violation { p.violated { "Violated: " (violation) } }
-            @if let Some(theorem) = story.theorem() { p { b { "What should hold. " } (theorem) } }
-            @if let Some(meeting) = &story.meeting { p.quorum { b { "Where the quorums meet. " } (meeting) } }
-            @if let Some(ending) = &story.ending { p.safe { b { "With the rule. " } (ending) } }
+            (violation(story))
+            (jumps(story, story.first_difference().map(|step| step.number)))
             (letters(story))
-            p.soft { "The world: " (story.world()) " (" code { (story.config.name()) } ")." }
+            details {
+                summary { "The property, the rule and the world" }
+                (property(story))
+                @if let Some(meeting) = &story.meeting { p.quorum { b { "Where the quorums meet. " } (meeting) } }
+                @if let Some(ending) = &story.ending { p.safe { b { "The same schedule with the rule. " } (ending) } }
+                @if let Some(lesson) = &lesson { p { b { "Where the rule is. " } (rule(lesson, place)) } }
+                p { b { "The world. " } (story.world()) " (" code { (story.config.name()) } ")." }
+                (abbreviations())
+            }
+        }
+    }
+}
+
+/// The attack: the one that goes on past the first violation, if the story does.
+pub fn attack(story: &Story, lesson: &Lesson) -> &'static str {
+    let further = story.config.rules.without.filter(|_| story.goes_past()).and_then(consequence);
+    further.unwrap_or(lesson.attack)
+}
+
+/// What is violated at the end, if anything is.
+pub fn violation(story: &Story) -> Markup {
+    let last = story.steps.last().and_then(|step| Some((step.number, step.violated.as_deref()?)));
+    html! { @if let Some((number, what)) = last { p.violated { "Step " (number) " violates " (what) } } }
+}
+
+/// What the property says that is violated, if one is.
+pub fn property(story: &Story) -> Markup {
+    html! {
+        @if let (Some(violation), Some(theorem)) = (&story.violation, story.theorem()) {
+            p { b { "The property " code { (violation.property) } ". " } (theorem) }
+        }
+    }
+}
+
+/// Links to the steps that matter, which keys lead to as well; `decisive` is the first that turns out
+/// otherwise with the rule, if that is known.
+pub fn jumps(story: &Story, decisive: Option<usize>) -> Markup {
+    let numbers = |chosen: &dyn Fn(&StoryStep) -> bool| -> Vec<String> {
+        story.steps.iter().filter(|step| chosen(step)).map(|step| step.number.to_string()).collect()
+    };
+    let lies = numbers(&StoryStep::is_lie);
+    let targets = [
+        ("l", if lies.len() == 1 { "go to the lie" } else { "go to the lies" }, lies),
+        ("d", "go to the decisive step", numbers(&|step| Some(step.number) == decisive)),
+        ("v", "go to the violation", numbers(&|step| step.violated.is_some())),
+    ];
+    html! {
+        nav.jumps aria-label="Steps that matter" {
+            @for (key, what, steps) in &targets {
+                @if let Some(first) = steps.first() {
+                    a.button.jump href={ "#step-" (first) } data-steps=(steps.join(" ")) data-key=(key) aria-keyshortcuts=(key) {
+                        (what) " (" (steps.join(", ")) ")"
+                    }
+                }
+            }
+            span.soft {
+                "Keys: "
+                @for (key, _, steps) in &targets { @if !steps.is_empty() { kbd { (key) } " " } }
+                "as these, " kbd { "←" } " " kbd { "→" } " or " kbd { "k" } " " kbd { "j" } " one step"
+            }
         }
     }
 }
@@ -222,6 +291,7 @@ fn siblings(place: &Place) -> Markup {
             nav aria-label="Counterexamples" {
                 @if let Some((file, id)) = &place.before { a rel="prev" href=(file) { "← " (id) } " · " }
                 @if let Some(index) = &place.index { a href=(index) { "all counterexamples" } }
+                @if let Some(file) = &place.further { " · " a href=(file) { "what this leads to" } }
                 @if let Some((file, id)) = &place.after { " · " a rel="next" href=(file) { (id) " →" } }
             }
         }
@@ -246,15 +316,56 @@ fn rule(lesson: &Lesson, place: &Place) -> Markup {
 
 /// What digests are called, those that the page speaks of.
 pub fn letters(story: &Story) -> Markup {
+    html! { dl { @for (letter, what) in story.letters() { div { dt { (letter) } dd { (what) } } } } }
+}
+
+/// What letters other than those of digests stand for.
+pub fn abbreviations() -> Markup {
     html! {
-        dl {
-            @for (letter, what) in story.letters() { div { dt { (letter) } dd { (what) } } }
-        }
         p.soft {
-            "Red and dashed: no correct node has sent this, which need not be a lie. Bands: views, hatched while leaving. "
-            "Blue text: a complete quorum; choose one beside the diagram and its arrows light up. A faint stub: no correct "
-            "replica receives this here; a Byzantine one may. v: view, n: sequence number, h: stable checkpoint, P: what "
-            "prepared, V and O: the VIEW-CHANGEs and PRE-PREPAREs of a NEW-VIEW."
+            "v: view, n: sequence number, d: digest, t: a client's timestamp, h: stable checkpoint, P: what prepared, V and O: "
+            "the VIEW-CHANGEs and PRE-PREPAREs of a NEW-VIEW. Whatever a replica sends to all, somebody Byzantine may have "
+            "received. A quorum beside the diagram, chosen, lights up the arrows of its votes."
+        }
+    }
+}
+
+/// What the lines of the diagram mean.
+fn legend(story: &Story) -> Markup {
+    let line = |class: &str, origin: Markup| {
+        html! {
+            svg.d width="46" height="12" viewBox="0 0 46 12" {
+                g class=(class) { line.arrow x1="8" x2="38" y1="6" y2="6" {} path.tip d="M46 6L38 1L38 11Z" {} (origin) }
+            }
+        }
+    };
+    let cross = html! { path.origin d="M3 1l10 10m0 -10l-10 10" {} };
+    let ring = html! { circle.origin cx="8" cy="6" r="4" {} };
+    html! {
+        div.legend {
+            span { (line("", html! {})) "correct" }
+            @if !story.config.byzantine.is_empty() || story.steps.iter().any(|step| step.byzantine.is_some()) {
+                span { (line("bad", cross)) "lie: something in it is false" }
+                span { (line("odd", ring)) (story.mark) ", nothing false in it" }
+            }
+            @if story.steps.iter().any(|step| !step.unheard.is_empty()) {
+                span {
+                    svg.d width="26" height="12" viewBox="0 0 26 12" {
+                        g.unheard { path d="M0 2l22 5" {} circle cx="24" cy="7" r="2" {} }
+                    }
+                    "no correct node receives it"
+                }
+            }
+            @if story.steps.iter().flat_map(|step| &step.unheard).any(|unheard| unheard.used.is_some()) {
+                span {
+                    svg.d width="40" height="12" viewBox="0 0 40 12" {
+                        g.unheard { path d="M0 4L34 7" {} path.head-of d="M40 7L34 4L34 10Z" {} }
+                    }
+                    "only somebody Byzantine does, and uses it later"
+                }
+            }
+            span.quorum { "complete quorum" }
+            span { "bands: views; hatched: leaving" }
         }
     }
 }
@@ -293,7 +404,7 @@ fn item(story: &Story, step: &StoryStep) -> Markup {
 fn said(step: &StoryStep) -> Markup {
     html! {
         @if let Some(how) = &step.byzantine {
-            @if step.lies.len() < 2 { p.byzantine[step.is_lie()].soft[!step.is_lie()] { (how) } }
+            @if step.lies.len() < 2 { p.lie[step.is_lie()].byzantine[!step.is_lie()] { (how) } }
         }
         @if step.lies.len() > 1 {
             ul.lie { @for lie in &step.lies { li { "lie: " (lie) } } }
@@ -311,9 +422,16 @@ fn outcome(step: &StoryStep) -> Markup {
             ul { @for done in &step.does { li { (name(step.node)) " " (done) } } }
         }
         (tallies(step))
+        @if !step.decided.is_empty() {
+            h4 { "What decides O" }
+            ul.decided { @for why in &step.decided { li { (why) } } }
+        }
         @if !step.sends.is_empty() {
             h4 { "Sends" }
             ul { @for sent in &step.sends { li { (sent) } } }
+        }
+        @if !step.unheard.is_empty() {
+            p.soft { @for unheard in &step.unheard { (unheard.in_words()) ". " } }
         }
         @if !step.changes.is_empty() {
             h4 { "State of " (name(step.node)) }
@@ -348,7 +466,7 @@ fn cells(tally: &Tally) -> Markup {
                 @for _ in 0..missing { span.cell.lacks { "?" } " " }
                 @for vote in tally.votes.iter().filter(|vote| !vote.counts) { span.cell.not { (vote.who) } " " }
             }
-            (tally.what) ": " (tally.have()) " of " (tally.needed) " " (tally.kind) "s needed"
+            (tally.what) ": " (tally.counted())
             @if tally.is_complete() { ", complete" }
         }
     }

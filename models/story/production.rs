@@ -311,6 +311,7 @@ impl Teller {
                 .filter(|message| !matches!(message, Message::Block(_)))
                 .map(short)
                 .collect(),
+            decided: Vec::new(),
             unheard: Vec::new(),
             changes: Vec::new(),
             views: Vec::new(),

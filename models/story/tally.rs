@@ -56,7 +56,13 @@ impl Tally {
         self.have() >= self.needed
     }
 
-    /// `A prepared in v0 at n1: 1 of 2 PREPAREs needed (r1)`.
+    /// `1/2 PREPAREs`: how many count of how many are needed.
+    pub fn counted(&self) -> String {
+        let kind = if self.kind == "REPLY" { "REPLIES".into() } else { format!("{}s", self.kind) };
+        format!("{}/{} {kind}", self.have(), self.needed)
+    }
+
+    /// `A prepared in v0 at n1: 1/2 PREPAREs (r1)`.
     pub fn in_words(&self) -> String {
         let who = listed(self.votes.iter().filter(|vote| vote.counts).map(|vote| vote.who.clone()));
         let others: Vec<String> =
@@ -65,7 +71,7 @@ impl Tally {
             true => String::new(),
             false => format!("; not counted: {}", others.join(", ")),
         };
-        format!("{}: {} of {} {}s needed ({who}{others})", self.what, self.have(), self.needed, self.kind)
+        format!("{}: {} ({who}{others})", self.what, self.counted())
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::Names;
 use crate::crypto::Symbolic;
-
 use crate::trace::{Step, StepResult};
 use crate::words::{self, name, text};
 use crate::world::WorldConfig;
+use pbft::crypto::Crypto;
 use pbft::message::Message;
 use pbft::replica::Fact;
 use pbft::types::Principal;
@@ -42,7 +42,10 @@ pub fn marked(step: &Step, names: &Names, config: &WorldConfig) -> String {
 
 /// A message in a few words: `PRE-PREPARE v0 n1 d=A`.
 pub fn in_short(message: &Msg, names: &Names) -> String {
-    words::in_short(message, &|digest| names.of(digest))
+    match message {
+        Message::Block(block) => format!("BLOCK {}", names.of(Symbolic::digest(block))),
+        _ => words::in_short(message, &|digest| names.of(digest)),
+    }
 }
 
 /// What a node does at a step.
@@ -121,7 +124,7 @@ pub(super) fn in_words(fact: &Fact, names: &Names) -> String {
             )
         }
         Fact::StateTransferred { n, digest } => {
-            format!("takes over a fetched state as {} at n{}", names.of(*digest), n.0)
+            format!("takes over what it has fetched as {}, the state after n{}", names.of(*digest), n.0)
         }
     }
 }

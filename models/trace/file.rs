@@ -10,7 +10,7 @@ use crate::world::{Clients, Crashes, WorldConfig};
 use pbft::message::Message;
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the format written here, and the only one read.
 pub const SCHEMA: u32 = 1;
@@ -33,6 +33,10 @@ pub struct Stored {
     pub property: String,
     /// How, in words.
     pub violation: String,
+    /// The properties that earlier steps violate and the rest goes past; none in what an exploration finds
+    /// first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<String>,
     /// The digest of each node's state before the first step.
     pub start: BTreeMap<String, String>,
     /// The steps.
@@ -115,8 +119,10 @@ impl Stored {
         let mut configuration = executor.start();
         let start = states(&executor, &configuration);
         let mut before = start.clone();
-        let mut steps = Vec::new();
+        let (mut steps, mut past) = (Vec::new(), BTreeSet::new());
         for step in &execution.steps {
+            let violated = executor.all_violations(&configuration);
+            past.extend(violated.into_iter().map(|violation| violation.property.to_string()));
             let came = executor
                 .take(&configuration, step)
                 .map_err(|why| format!("a step is impossible: {why:?}"))?;
@@ -136,6 +142,7 @@ impl Stored {
             rules: config.rules.name().into(),
             property: execution.violation.property.into(),
             violation: execution.violation.what.clone(),
+            past: past.into_iter().collect(),
             start,
             steps,
         })

@@ -67,6 +67,9 @@ pub struct Replayed {
     pub steps: Vec<Taken>,
     /// What the last one violates.
     pub violation: Violation,
+    /// What is violated earlier, each property once, with the number of the step; nothing unless the file
+    /// says so.
+    pub past: Vec<(usize, Violation)>,
 }
 
 /// Carries out the steps by the rules that the file names.
@@ -83,7 +86,8 @@ pub fn replay(stored: &Stored) -> Result<Replayed, Stale> {
         return Err(Stale::Start(node));
     }
     let mut steps = Vec::new();
-    let mut violation = executor.violation(&configuration);
+    let mut past: Vec<(usize, Violation)> = Vec::new();
+    let mut violation = judged(&mut executor, &configuration, stored);
     for (index, step) in stored.steps.iter().enumerate() {
         if let Some(violation) = violation {
             return Err(Stale::Early(index, stored.steps.len(), violation));
@@ -101,14 +105,31 @@ pub fn replay(stored: &Stored) -> Result<Replayed, Stale> {
         }
         let before = std::mem::replace(&mut configuration, came.after.clone());
         steps.push(Taken { number, step: step_found, before, came });
-        violation = executor.violation(&configuration);
+        violation = judged(&mut executor, &configuration, stored);
+        if !stored.past.is_empty() && violation.is_none() {
+            let found = executor.all_violations(&configuration).into_iter();
+            let new: Vec<_> = found
+                .filter(|found| past.iter().all(|(_, known)| known.property != found.property))
+                .collect();
+            past.extend(new.into_iter().map(|violation| (number, violation)));
+        }
     }
     let violation = violation.ok_or_else(|| Stale::Nothing(stored.property.clone()))?;
     if violation.property != stored.property || violation.what != stored.violation {
         let said = format!("{}: {}", stored.property, stored.violation);
         return Err(Stale::Other { found: violation, said });
     }
-    Ok(Replayed { executor, steps, violation })
+    Ok(Replayed { executor, steps, violation, past })
+}
+
+/// What is violated, apart from what the file says that it goes past; of several the property that it names.
+fn judged(executor: &mut Executor, configuration: &Configuration, stored: &Stored) -> Option<Violation> {
+    if stored.past.is_empty() {
+        return executor.violation(configuration);
+    }
+    let found = executor.all_violations(configuration);
+    let named = found.iter().find(|found| found.property == stored.property).cloned();
+    named.or_else(|| found.into_iter().find(|found| !stored.past.iter().any(|past| past == found.property)))
 }
 
 fn first_difference(

@@ -196,10 +196,14 @@ impl<B: Bundle> Replica<B> {
         self.transfer.as_ref().map(|transfer| transfer.wanted.clone()).unwrap_or_default()
     }
 
+    /// The states at the stable checkpoint and at those after it that this replica keeps.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        std::iter::once(&self.durable.snapshot).chain(self.snapshots.values()).map(Arc::as_ref)
+    }
+
     /// Every block that this replica can be asked for.
     pub fn blocks(&self) -> Vec<Bytes> {
-        let stable = std::iter::once(&self.durable.snapshot);
-        stable.chain(self.snapshots.values()).flat_map(|snapshot| snapshot.tree.blocks()).cloned().collect()
+        self.snapshots().flat_map(|snapshot| snapshot.tree.blocks()).cloned().collect()
     }
 
     /// A block of a checkpoint that this replica has.

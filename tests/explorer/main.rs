@@ -1,11 +1,16 @@
 //! What is shown of worlds and counterexamples, without a browser: every world has steps, each can be drawn and told,
 //! no lie is left out, and nothing is claimed that was not computed.
 
+mod colours;
+mod consequences;
+mod drawn;
+
 use pbft_models::browse::{Browse, Session, path_of};
 use pbft_models::matrix::{Evidence, rows};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::story::gallery::{Exhibit, markdown, site};
-use pbft_models::story::{How, Story, StoryStep, export, page, svg, svg_narrow};
+use pbft_models::story::lessons::{consequence, consequences};
+use pbft_models::story::{How, Story, StoryStep, Unheard, export, page, svg, svg_narrow};
 use pbft_models::suite;
 use pbft_models::trace::file::Stored;
 use pbft_models::trace::replay::{replay, with_safeguard};
@@ -13,6 +18,11 @@ use pbft_models::trace::{Execution, Executor};
 use pbft_models::world::WorldConfig;
 use stateright::Model;
 use std::collections::BTreeSet;
+
+/// What the first violation without a rule leads to.
+fn further(mutant: Mutant) -> Story {
+    story(&format!("consequences/{}", mutant.id())).0
+}
 
 fn story(id: &str) -> (Story, Execution) {
     let path = format!("{}/counterexamples/{id}.json", env!("CARGO_MANIFEST_DIR"));
@@ -142,6 +152,8 @@ fn the_lie_that_matters_is_told() {
         ("only-primary-proposes", "is not the primary"),
         ("primary-does-not-prepare", "a primary sends no PREPARE"),
         ("first-pre-prepare-wins", "has told"),
+        ("transfer-verified", "orders request t1 of c0 again, at n2: r0 orders it at n1 (step 1)"),
+        ("at-most-once", "again, at n2: r0 orders it at n1"),
     ] {
         let (story, _) = story(id);
         let lies: Vec<&String> = story.steps.iter().flat_map(|step| &step.lies).collect();
@@ -176,7 +188,7 @@ fn no_two_counterexamples_tell_the_same_story() {
 
 #[test]
 fn every_story_says_why_the_rule_stops_it_in_words() {
-    let reasons: BTreeSet<String> = include_str!("../src/rejection.rs")
+    let reasons: BTreeSet<String> = include_str!("../../src/rejection.rs")
         .lines()
         .filter_map(|line| line.trim().split_once(" = \"")?.1.strip_suffix("\","))
         .filter(|name| name.contains('_'))
@@ -198,10 +210,9 @@ fn every_story_says_why_the_rule_stops_it_in_words() {
 
 #[test]
 fn both_thresholds_are_counted_where_a_quorum_is_what_differs() {
-    for (id, without, with) in [
-        ("prepare-quorum", "1 of 1 PREPARE", "1 of 2 PREPARE"),
-        ("commit-quorum", "2 of 2 COMMIT", "2 of 3 COMMIT"),
-    ] {
+    for (id, without, with) in
+        [("prepare-quorum", "1/1 PREPARE", "1/2 PREPARE"), ("commit-quorum", "2/2 COMMIT", "2/3 COMMIT")]
+    {
         let (story, _) = story(id);
         let shown = story.steps.iter().any(|step| {
             let count = |step: &StoryStep, words: &str| {
@@ -243,7 +254,8 @@ fn nothing_is_cut_off_in_a_diagram_and_everything_in_it_is_escaped() {
         for text in [&mut step.byzantine, &mut step.violated, &mut step.refused] {
             *text = Some(hostile.into());
         }
-        for list in [&mut step.does, &mut step.lies, &mut step.contents, &mut step.sends, &mut step.unheard] {
+        step.unheard = vec![Unheard { what: hostile.into(), used: None }];
+        for list in [&mut step.does, &mut step.lies, &mut step.contents, &mut step.sends, &mut step.decided] {
             *list = vec![hostile.into()];
         }
         step.changes = vec![(hostile.into(), hostile.into(), hostile.into())];
@@ -287,11 +299,12 @@ fn the_gallery_has_a_page_for_each_counterexample_and_a_reason_for_each_rule_wit
         .into_iter()
         .map(|row| {
             let shown = matches!(row.evidence, Evidence::Killed(_));
-            Exhibit { story: shown.then(|| story(row.id()).0), row }
+            let consequence = row.mutant.filter(|&mutant| consequence(mutant).is_some()).map(further);
+            Exhibit { story: shown.then(|| story(row.id()).0), consequence, row }
         })
         .collect();
     let files = site(&exhibits, Some("https://example.org/pbft/"));
-    assert_eq!(files.len(), stored().len() + 1);
+    assert_eq!(files.len(), stored().len() + consequences().count() + 1);
     let names: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let index = &files[0].1;
     for mutant in Mutant::ALL {
@@ -301,7 +314,9 @@ fn the_gallery_has_a_page_for_each_counterexample_and_a_reason_for_each_rule_wit
     for (name, text) in &files {
         for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             let is_source = link.starts_with("https://example.org/pbft/");
-            assert!(is_source || names.contains(link), "{name}: {link}");
+            let step = link.strip_prefix('#');
+            assert!(step.is_none_or(|step| text.contains(&format!("id=\"{step}\""))), "{name}: {link}");
+            assert!(is_source || step.is_some() || names.contains(link), "{name}: {link}");
         }
     }
     // What stands beside the counterexamples is what would be written now.
