@@ -49,7 +49,7 @@ pub struct Kill {
     pub property: &'static str,
     /// Whether exploring it takes seconds and not less: left out of quick runs.
     pub slow: bool,
-    /// Whether that property alone is judged: another breaks in as few steps.
+    /// Whether that property alone is judged: another breaks in as few steps, or in fewer.
     pub judged_alone: bool,
 }
 
@@ -206,6 +206,11 @@ fn kill(world: Bounds, property: &'static str) -> Evidence {
     Evidence::Killed(Kill { world: world.config(), property, slow: false, judged_alone: false })
 }
 
+/// Another property breaks in as few steps, or in fewer.
+fn alone(world: Bounds, property: &'static str) -> Evidence {
+    Evidence::Killed(Kill { world: world.config(), property, slow: false, judged_alone: true })
+}
+
 fn slow(world: Bounds, property: &'static str) -> Evidence {
     Evidence::Killed(Kill { world: world.config(), property, slow: true, judged_alone: false })
 }
@@ -276,12 +281,10 @@ fn evidence(mutant: Mutant) -> Evidence {
         | Mutant::PrimaryOnly
         | Mutant::ReplyOnce => Evidence::Pending(Waits::Progress),
         Mutant::PersistNothing => kill(R0.two_requests().crashes(), SPLIT),
-        Mutant::SendFirst => {
-            // What was executed and not recorded is executed again in as few steps.
-            let world = R0.two_requests().crashes().config();
-            Evidence::Killed(Kill { world, property: SPLIT, slow: false, judged_alone: true })
-        }
-        Mutant::RestartInViewZero => kill(R3.views(1).crashes(), VIEWS),
+        // What was executed and not recorded is executed again in as few steps.
+        Mutant::SendFirst => alone(R0.two_requests().crashes(), SPLIT),
+        // That it is in view 0 again shows in two steps, that its P is gone in what is lost.
+        Mutant::RestartInViewZero => alone(R1.views(1).crashes(), LOST),
         Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Evidence::Pending(Waits::Reads),
     }
 }

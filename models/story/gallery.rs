@@ -1,6 +1,6 @@
 //! All counterexamples as one site, and as a page of Markdown.
 
-use super::lessons::{Lesson, SECTIONS, consequence, lesson, method};
+use super::lessons::{Lesson, SECTIONS, consequence, heading, lesson, method};
 use super::page::{Place, document, page_at};
 use super::{Story, svg};
 use crate::matrix::{Evidence, Row};
@@ -112,7 +112,7 @@ fn index(exhibits: &[Exhibit]) -> String {
             div.sections {
                 @for (section, title, shown) in by_section(exhibits) {
                     section.box style="margin:12px" {
-                        h2 { "§" (section) " " (title) }
+                        h2 { (heading(section, title)) }
                         @for (exhibit, lesson) in shown { (card(exhibit, &lesson)) }
                     }
                 }
@@ -169,7 +169,7 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
     );
     let mut files = Vec::new();
     for (section, title, shown) in by_section(exhibits) {
-        let _ = write!(text, "\n## §{section} {title}\n");
+        let _ = write!(text, "\n## {}\n", heading(section, title));
         for (exhibit, lesson) in shown {
             let Some(story) = &exhibit.story else { continue };
             let diagram = format!("diagrams/{}.svg", file_name(lesson.id));

@@ -25,7 +25,21 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("4.2", "Normal-case operation"),
     ("4.3", "Garbage collection and state transfer"),
     ("4.4", "View changes"),
+    (BEYOND, "Crashes and stable storage"),
 ];
+
+/// What stands for a section where OSDI'99 has none: its replicas do not restart.
+const BEYOND: &str = "beyond the paper";
+
+/// A section as a source is quoted: `OSDI'99 §4.2`.
+pub fn quoted(section: &str) -> String {
+    if section == BEYOND { section.into() } else { format!("OSDI'99 §{section}") }
+}
+
+/// The heading of a section: `§4.2 Normal-case operation`.
+pub fn heading(section: &str, title: &str) -> String {
+    if section == BEYOND { format!("{title}, {section}") } else { format!("§{section} {title}") }
+}
 
 /// The lesson of a safeguard whose counterexample is stored.
 pub fn lesson(row: &Row) -> Option<Lesson> {
@@ -301,6 +315,21 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
             "4.4",
             "The Byzantine primary of the new view leaves out of O what V proves to have prepared, and the backups believe it.",
             "Every backup computes O from V by itself and accepts no other.",
+        ),
+        Mutant::PersistNothing => (
+            BEYOND,
+            "A backup prepares B, crashes, and has forgotten it: the Byzantine primary proposes A to it for the same number, and it prepares that too.",
+            "What a message promises is recorded, and a replica that starts again has accepted what it had accepted.",
+        ),
+        Mutant::SendFirst => (
+            BEYOND,
+            "A backup sends PREPARE for B and crashes before it has recorded that it accepts B. When it has started again, the Byzantine primary proposes A to it for the same number, and it votes for that too. A crash between two steps would not show it.",
+            "Nothing leaves before what it promises is durable, so no crash can come between the two the wrong way round.",
+        ),
+        Mutant::RestartInViewZero => (
+            BEYOND,
+            "A replica with whose help a batch was committed crashes, and forgets that it prepared: its VIEW-CHANGE reports nothing, and the new view starts without the batch.",
+            "Its view, the view that it is leaving for, and P are durable, and a restart goes on from them.",
         ),
         _ => return None,
     })

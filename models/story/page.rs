@@ -5,7 +5,7 @@
 //! the diagram beside it is what one clicks at.
 
 use super::colours::{dark, light, print};
-use super::lessons::{Lesson, consequence, id_of, named};
+use super::lessons::{Lesson, consequence, id_of, named, quoted};
 use super::production::Range;
 use super::{How, Story, StoryStep, Tally, name, svg, svg_narrow};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -305,7 +305,7 @@ fn rule(lesson: &Lesson, place: &Place) -> Markup {
         None => html! { code { (text) } " in " (path) },
     };
     html! {
-        "OSDI'99 §" (lesson.section)
+        (quoted(lesson.section))
         @if let Some(method) = &lesson.method {
             "; the rule: " (link("src/rules.rs", &format!("Rules::{method}")))
             "; switched off: " (link("models/mutants.rs", lesson.id))

@@ -143,7 +143,8 @@ impl Counter<'_> {
         let own = own.filter(|message| message.signer() == Some(node)).map(|message| (None, message));
         // A crash forgets what had arrived.
         let is_crash = |taken: &Taken| taken.step.node == node && taken.step.what.crash().is_some();
-        let since = self.taken.iter().rposition(is_crash).map_or(0, |at| at + 1);
+        let before = &self.taken[..self.taken.len().saturating_sub(1)];
+        let since = before.iter().rposition(is_crash).map_or(0, |at| at + 1);
         let arrived = self.taken.iter().enumerate().skip(since).filter_map(|(at, taken)| {
             let is_here = taken.step.node == node && taken.came.rejection.is_none();
             taken.step.what.message().filter(|_| is_here).map(|message| (Some(at + 1), message))

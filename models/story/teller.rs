@@ -5,7 +5,7 @@ use super::lies::Truth;
 use super::{Names, StoryStep, Unheard, fields, in_short, new_views, reasons, state, states, tally, words};
 use crate::crypto::Symbolic;
 use crate::trace::replay::Taken;
-use crate::trace::{Configuration, Executor};
+use crate::trace::{Configuration, Executor, Happening};
 use pbft::message::Message;
 use pbft::replica::Fact;
 use pbft::types::{Principal, ReplicaId};
@@ -57,7 +57,7 @@ impl<'a> Teller<'a> {
             node: step.node,
             is_delivery: false,
             sent_at: None,
-            what: "times out".into(),
+            what: if step.what == Happening::Crash { "crashes" } else { "times out" }.into(),
             contents: Vec::new(),
             byzantine: None,
             lies: Vec::new(),
@@ -74,6 +74,9 @@ impl<'a> Teller<'a> {
         };
         if let Some((place, believed)) = self.believed(at, position) {
             told.does.insert(place + 1, believed);
+        }
+        if let Some(undone) = &came.undone {
+            told.does.push(words::crash(undone, names));
         }
         let arrives = step.what.message();
         let new_views = arrives.into_iter().filter(|_| came.rejection.is_none()).chain(&came.sent);

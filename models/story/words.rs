@@ -7,7 +7,7 @@ use crate::words::{self, name, text};
 use crate::world::WorldConfig;
 use pbft::crypto::Crypto;
 use pbft::message::Message;
-use pbft::replica::Fact;
+use pbft::replica::{Effect, Fact, Record};
 use pbft::types::Principal;
 
 type Msg = Message<Symbolic>;
@@ -15,7 +15,9 @@ type Msg = Message<Symbolic>;
 /// What happens at a step, in a line without its outcome.
 pub fn happens(step: &Step, names: &Names) -> String {
     let what = match step.what.message() {
-        None if step.what.crash() == Some(0) => return format!("{} crashes and restarts", name(step.node)),
+        None if step.what.crash() == Some(0) => {
+            return format!("{} crashes and starts again", name(step.node));
+        }
         None => format!("{} times out", name(step.node)),
         Some(message) => {
             let from = message.signer().map(|from| name(from) + " ").unwrap_or_default();
@@ -23,9 +25,45 @@ pub fn happens(step: &Step, names: &Names) -> String {
         }
     };
     match step.what.crash() {
-        Some(carried_out) => format!("{what}, crashes after effect {carried_out} and restarts"),
+        Some(_) => format!("{what}, and {} crashes", name(step.node)),
         None => what,
     }
+}
+
+/// What a crash leaves undone, in words.
+pub(super) fn crash(undone: &[Effect<Symbolic>], names: &Names) -> String {
+    let told: Vec<String> = undone.iter().filter_map(|effect| told_undone(effect, names)).collect();
+    match told.split_first() {
+        None => "starts again from what is durable; what it had received is gone".into(),
+        Some((first, rest)) => {
+            let rest: String = rest.iter().map(|more| format!(", nor {more}")).collect();
+            format!("crashes before it has {first}{rest}; starts again from what is durable")
+        }
+    }
+}
+
+/// What a replica has not done, as a participle; facts only follow from it.
+fn told_undone(effect: &Effect<Symbolic>, names: &Names) -> Option<String> {
+    Some(match effect {
+        Effect::Persist(record) => match record {
+            Record::PrePrepared(m, _) => {
+                format!("recorded that it accepts {} for n{}", names.of(m.content.digest), m.content.n.0)
+            }
+            Record::Batch(batch) => format!("recorded the batch {}", names.of(batch.digest())),
+            Record::Prepared(m) => {
+                format!("recorded that {} prepared at n{}", names.of(m.digest), m.n.0)
+            }
+            Record::Executed(n, digest) => {
+                format!("recorded that it executes {} at n{}", names.of(*digest), n.0)
+            }
+            Record::ViewChange(m) => format!("recorded that it leaves for v{}", m.content.view.0),
+            Record::NewView(m) => format!("recorded that it enters v{}", m.content.view.0),
+            Record::Stable(m) => format!("recorded that the checkpoint at n{} is stable", m.n.0),
+            Record::Snapshot(snapshot) => format!("recorded the state after n{}", snapshot.n.0),
+        },
+        Effect::Send(_, message) => format!("sent {}", in_short(message, names)),
+        _ => return None,
+    })
 }
 
 /// The same, marked if it is signed by somebody Byzantine.

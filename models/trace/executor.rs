@@ -43,6 +43,8 @@ pub struct StepResult {
     pub rejection: Option<Rejection>,
     /// What the client accepts.
     pub accepted: Vec<Accepted>,
+    /// If the replica crashes, what it has then not carried out; nothing if it crashes between steps.
+    pub undone: Option<Vec<Effect<Symbolic>>>,
 }
 
 /// Why a step cannot be taken.
@@ -227,7 +229,24 @@ impl Executor {
                 self.accepted(&after, position)[before..].to_vec()
             }
         };
-        Some(StepResult { after, facts, sent, rejection, accepted })
+        let undone = step.what.crash().map(|carried_out| self.undone(step, local, carried_out));
+        Some(StepResult { after, facts, sent, rejection, accepted, undone })
+    }
+
+    /// What is not carried out when a replica crashes after so many effects of a step.
+    fn undone(&self, step: &Step, local: LocalId, carried_out: u8) -> Vec<Effect<Symbolic>> {
+        let (Principal::Replica(replica), message) = (step.node, step.what.message()) else {
+            return Vec::new();
+        };
+        let setup = self.world.tables.setup(replica);
+        let event = match message {
+            Some(message) => verify(setup, message.clone()).ok().map(Event::Message),
+            None if step.what == Happening::Crash => None,
+            None => Some(Event::Timeout(Timer::Progress { backoff: 0 })),
+        };
+        let Some(event) = event else { return Vec::new() };
+        let units = self.world.tables.units(&self.world.tables.local(local).replica, replica, event);
+        units.into_iter().skip(usize::from(carried_out)).flatten().collect()
     }
 
     /// The crashes inside of what happens at a node.
