@@ -7,6 +7,7 @@ mod check;
 mod explore;
 mod falsify;
 mod gallery;
+mod liveness;
 mod mutants;
 mod net;
 mod output;
@@ -77,6 +78,13 @@ enum Command {
     /// Examples: pbft walks --byzantine 0 --requests 2 --max-seq 1; pbft walks --max-view 1 --walks 1000000
     /// --seed 17
     Walks(walks::Arguments),
+    /// Carries on from every state of a world, with everything lost that was sent, until all requests execute.
+    ///
+    /// Exit status: 0 they do from each, 1 from one they do not, 3 the world was not exhausted.
+    ///
+    /// Examples: pbft progress --byzantine 0 --max-view 1 --max-seq 1 --requests 2; pbft progress --byzantine 3
+    /// --max-view 1 --crashes --rules view-change-retransmitted
+    Progress(liveness::Arguments),
     /// Makes keys for replicas and clients, a configuration, and empty stores.
     ///
     /// Secret keys can be read by their owner alone. Copy the directory to each machine without the others'
@@ -140,6 +148,7 @@ fn main() -> ExitCode {
         Ok(Command::Explore(arguments)) => explore::run(&arguments),
         Ok(Command::Simulate(arguments)) => simulate::run(&arguments),
         Ok(Command::Walks(arguments)) => walks::run(&arguments),
+        Ok(Command::Progress(arguments)) => liveness::run(&arguments),
         Ok(Command::Keygen(arguments)) => net::keygen::run(&arguments),
         Ok(Command::Replica(arguments)) => net::replica::run(&arguments),
         Ok(Command::Client(arguments)) => net::client::run(&arguments),

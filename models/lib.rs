@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod matrix;
 pub mod mutants;
 pub mod problem;
+pub mod progress;
 pub mod report;
 pub mod simulation;
 pub mod story;

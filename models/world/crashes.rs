@@ -13,9 +13,9 @@
 //! that only remembers, more sent allows only more, and nobody keeps a STATUS from arriving at once. The
 //! condition *resending* checks that nothing else is ever sent again.
 
-use super::Modelled;
 use super::tables::{Input, Local, LocalId, MessageId, Tables};
 use super::views::Views;
+use super::{Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
@@ -199,6 +199,19 @@ impl Tables {
     /// Why a restart was refused, if one was.
     pub(crate) fn take_refusal(&mut self) -> Option<String> {
         self.refused_to_start.take()
+    }
+
+    /// From now on a replica can be restarted, though crashes are no part of the world.
+    pub(super) fn allow_crashes(&mut self, config: &WorldConfig) {
+        if self.questions.is_empty() {
+            let all = config.cluster.replicas();
+            self.questions = all.map(|replica| self.questions(replica, config.max_view)).collect();
+        }
+    }
+
+    /// What a replica has become after a restart, if it has been restarted there.
+    pub(super) fn known_restart(&self, replica: ReplicaId, from: LocalId) -> Option<LocalId> {
+        self.known_step(replica, from, Input::Crash)
     }
 
     /// What happens, in full.

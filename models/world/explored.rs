@@ -66,6 +66,8 @@ pub struct World {
     pub(crate) stops_at_violations: bool,
     pub(super) listed_backwards: bool,
     pub(super) behaviours: Option<super::behaviours::Met>,
+    pub(super) joints: Option<std::sync::Mutex<super::joints::Joints>>,
+    pub(super) looked_for: Option<super::joints::LookedFor>,
 }
 
 impl World {
@@ -118,6 +120,8 @@ impl World {
             stops_at_violations: true,
             listed_backwards: false,
             behaviours: None,
+            joints: None,
+            looked_for: None,
             delivery,
             correct,
             config,

@@ -23,6 +23,7 @@ impl Space for World {
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
         self.note_behaviour(state);
+        self.note_joint(state);
         let parts = self.parts(state);
         let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
         let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
@@ -48,6 +49,9 @@ impl Space for World {
                 successors(&next);
             }
             next[position] = agent;
+        }
+        if let Some(found) = self.is_looked_for(state) {
+            return Ok(if found { Judgement::Unsound } else { Judgement::Sound });
         }
         let sound = self.judge.verdict(&self.joint(state)).is_ok() || !self.stops_at_violations;
         Ok(if sound { Judgement::Sound } else { Judgement::Unsound })

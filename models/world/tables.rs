@@ -158,8 +158,7 @@ impl Tables {
             refused_to_start: None,
         };
         if config.crashes.is_some() {
-            let all = config.cluster.replicas();
-            tables.questions = all.map(|replica| tables.questions(replica, config.max_view)).collect();
+            tables.allow_crashes(config);
         }
         tables
     }
@@ -320,6 +319,10 @@ impl Tables {
         }
         self.steps.insert((replica, from, input), step.clone());
         step
+    }
+
+    pub(super) fn known_step(&self, replica: ReplicaId, from: LocalId, input: Input) -> Option<LocalId> {
+        self.steps.get(&(replica, from, input)).map(|step| step.to)
     }
 
     /// What a step makes the replica do; nothing if a message does not verify, and for a crash between steps.

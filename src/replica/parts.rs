@@ -186,6 +186,11 @@ impl<B: Bundle> Replica<B> {
         self.durable.new_view.set(new_view);
     }
 
+    /// Whether the progress timer runs in this state: for whoever carries on from it.
+    pub fn runs_timer(&self, setup: &Setup<B>) -> bool {
+        self.timer_reason(setup).is_some()
+    }
+
     /// Forgets what serves timers and retransmission.
     pub fn forget_services(&mut self) {
         self.awaited.set(None);

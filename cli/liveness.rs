@@ -1,0 +1,103 @@
+//! `pbft progress`: whether requests execute from every state of a world.
+
+use crate::check::{WorldFlags, gibibytes};
+use crate::output::{allocated, interrupted};
+use crate::say;
+use pbft_models::engine::Limits;
+use pbft_models::progress::{DELAY, MOST_VIEWS, Progress, Strategy, check};
+use std::process::ExitCode;
+
+/// The options of `pbft progress`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// What the Byzantine replicas do from then on; each in turn, if not given.
+    #[arg(long, value_enum)]
+    strategy: Vec<How>,
+    /// Stop when this much memory is allocated, in GiB.
+    #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
+    memory: f64,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    json: bool,
+    // Last, because the heading in the help goes for everything that follows.
+    #[command(flatten)]
+    world: WorldFlags,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum How {
+    /// Nothing.
+    Silent,
+    /// What a correct replica does, but that they never lead.
+    Stalls,
+    /// The same, and they leave each view as soon as they hear of it.
+    Leaves,
+}
+
+impl From<How> for Strategy {
+    fn from(how: How) -> Self {
+        match how {
+            How::Silent => Strategy::Silent,
+            How::Stalls => Strategy::Stalls,
+            How::Leaves => Strategy::Leaves,
+        }
+    }
+}
+
+/// Explores the world, and carries on from each of its states.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    if arguments.world.says_how() {
+        return Err("progress looks at the states of lazy delivery: leave --explore out".into());
+    }
+    let config = arguments.world.config()?;
+    let mut strategies: Vec<Strategy> = arguments.strategy.iter().map(|&how| how.into()).collect();
+    if strategies.is_empty() {
+        strategies = vec![Strategy::Silent, Strategy::Stalls, Strategy::Leaves];
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let bytes = (arguments.memory * f64::from(1 << 30)) as usize;
+    let limits = Limits { threads, bytes, allocated, ..Limits::default() };
+    let found = match check(&config, &strategies, limits, &|| !interrupted()) {
+        Ok(found) => found,
+        Err(why) if why.to_string().contains("not exhausted") || interrupted() => {
+            eprintln!("pbft: {why}");
+            return Ok(ExitCode::from(3));
+        }
+        Err(why) => return Err(why.to_string()),
+    };
+    if arguments.json {
+        say!("{}", serde_json::to_string(&found).map_err(|error| error.to_string())?);
+    } else {
+        tell(&config.name(), config.rules.name(), &found);
+    }
+    Ok(ExitCode::from(u8::from(found.stuck.is_some())))
+}
+
+fn tell(world: &str, rules: &str, found: &Progress) {
+    let Progress { states, joints, runs, most_views, longest_ms, elapsed, stuck } = found;
+    let verdict = if stuck.is_some() { "STUCK" } else { "PROGRESS" };
+    say!(
+        "{verdict}  {world}, rules {rules}: {states} states, {joints} combinations of local states, {runs} runs, {:.1} s",
+        elapsed.as_secs_f64()
+    );
+    let Some(stuck) = stuck else {
+        say!(
+            "From each of them, everything sent before being lost and every message then taking {DELAY} ms, each request \
+             executes at f + 1 correct replicas at least: within {most_views} views above the highest, and {longest_ms} ms."
+        );
+        return;
+    };
+    let restarted = if stuck.restarted { ", and every correct replica restarts" } else { "" };
+    say!("How one gets there:");
+    for (at, step) in stuck.how.iter().enumerate() {
+        say!("{:>4}  {step}", at + 1);
+    }
+    say!(
+        "Then everything sent is lost{restarted}; the Byzantine replicas: {:?}. It is not done within {MOST_VIEWS} more views \
+         or two minutes. What happens last:",
+        stuck.strategy
+    );
+    for line in &stuck.why {
+        say!("{line}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Progress: from every state that a world can be in, the clients' requests execute.
+//!
+//! # What is decided
+//!
+//! A world is explored to its end, with lazy delivery. For each combination of local states of the correct
+//! replicas that occurs in it, let there be a moment at which *everything that was sent before is lost*, and
+//! from which on the network delivers what is sent, in [`DELAY`]; timers run, with the back-off that the
+//! replicas ask for; and each client sends its request to every replica again and again, as a client does that
+//! has no answer. What replicas send again by STATUS and time-outs is then all there is. [`run`] carries that
+//! on, with real replicas, until every client can have its answer: f + 1 correct replicas have executed its
+//! request. It must come to that within [`MOST_VIEWS`] views, and the most that were needed are reported. (Not
+//! until all have: a replica that has left a view alone waits for the others, and is brought up to date by the
+//! next checkpoint.)
+//!
+//! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
+//! with each [`Strategy`] of the Byzantine replicas.
+//!
+//! # What is not
+//!
+//! - The exploration keeps normal forms. What they leave out is part of what is lost: requests that wait and
+//!   votes of others, which arrive again or are no longer needed; how far the time-out had grown, which begins
+//!   at its base. A replica that remembers some of it is not run. The NEW-VIEW by which a replica has entered
+//!   its view is put back: one with the same `O`.
+//! - Delays are equal, so there is one schedule for each state and strategy and not all of them.
+//! - A Byzantine replica does what its strategy says, and no worse. Of what it learnt before the loss it uses
+//!   nothing.
+//! - The window is long enough for every request: worlds have shorter ones.
+
+mod run;
+
+pub use run::{DELAY, MOST_VIEWS, Ran, Strategy};
+
+use crate::engine::{Limits, Outcome, explore};
+use crate::problem::Problem;
+use crate::world::{Clients, Delivery, Joints, LocalId, MAX_REPLICAS, World, WorldConfig};
+use foldhash::fast::FixedState;
+use indexmap::IndexSet;
+use run::{Cluster, Start};
+use serde::Serialize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Progress {
+    /// States of the exploration.
+    pub states: u64,
+    /// Combinations of local states among them.
+    pub joints: usize,
+    /// Runs from them: two for each, and for each strategy, equal ones once.
+    pub runs: usize,
+    /// The most views above the highest at the start in which a run ended.
+    pub most_views: u64,
+    /// The longest that a run took, in milliseconds of its own time.
+    pub longest_ms: u64,
+    /// Wall time of the runs.
+    pub elapsed: Duration,
+    /// A run that did not come to its end, if there is one.
+    pub stuck: Option<Stuck>,
+}
+
+/// A run that did not come to its end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stuck {
+    /// What the Byzantine replicas do.
+    pub strategy: Strategy,
+    /// Whether the replicas were restarted first.
+    pub restarted: bool,
+    /// How the world gets to the state, step by step.
+    pub how: Vec<String>,
+    /// Why it stays there: what the replicas did last.
+    pub why: Vec<String>,
+}
+
+/// Explores a world, and carries on from each of its states. `go_on` is asked now and then, and false stops.
+///
+/// # Errors
+/// If the bounds make no sense, if too few replicas are correct for anything to be decided, if clients are part
+/// of the world, or if it is not exhausted within the limits.
+pub fn check(
+    config: &WorldConfig,
+    strategies: &[Strategy],
+    limits: Limits,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Result<Progress, Problem> {
+    let (n, f, quorum) = (config.cluster.n(), config.cluster.f(), config.cluster.quorum());
+    if n < 3 * f + 1 || config.correct().len() < quorum {
+        return Err(format!(
+            "progress needs n >= 3f + 1, and {quorum} correct replicas: here are {} of {n}",
+            config.correct().len()
+        )
+        .into());
+    }
+    if config.clients == Clients::Actors {
+        return Err("progress is for worlds without client actors".into());
+    }
+    let mut world = World::new(config.clone(), Delivery::Lazy)?.past_violations().recording_joints();
+    let found = explore(&mut world, limits, &mut |_| go_on());
+    if let Outcome::NotExhausted { why } = found.outcome {
+        return Err(format!("the world was not exhausted: {why}").into());
+    }
+    let joints = world.take_joints();
+    let began = Instant::now();
+    let starts = starts(&mut world, &joints, strategies);
+    let cluster = Cluster::new(config);
+    let next = AtomicUsize::new(0);
+    let best = Mutex::new((0, 0, None::<(usize, Ran)>));
+    std::thread::scope(|scope| {
+        for _ in 0..limits.threads.max(1) {
+            scope.spawn(|| {
+                while let Some(start) = starts.get_index(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !go_on() || best.lock().expect("nobody panics with it").2.is_some() {
+                        return;
+                    }
+                    let ran = cluster.run(&world, start);
+                    let mut best = best.lock().expect("nobody panics with it");
+                    best.0 = best.0.max(ran.views);
+                    best.1 = best.1.max(ran.took_ms);
+                    if ran.is_stuck {
+                        let place = starts.get_index_of(start).expect("it is there");
+                        best.2.get_or_insert((place, ran));
+                    }
+                }
+            });
+        }
+    });
+    let (most_views, longest_ms, stuck) = best.into_inner().expect("nobody panics with it");
+    if !go_on() {
+        return Err("it was interrupted".into());
+    }
+    let stuck = stuck.map(|(place, ran)| {
+        let start = starts.get_index(place).expect("it is there");
+        let how = way_to(&mut world, start, limits);
+        Stuck { strategy: start.strategy, restarted: start.restarted, how, why: ran.last }
+    });
+    Ok(Progress {
+        states: found.states,
+        joints: joints.len(),
+        runs: starts.len(),
+        most_views,
+        longest_ms,
+        elapsed: began.elapsed(),
+        stuck,
+    })
+}
+
+/// Everything that is run from.
+fn starts(world: &mut World, joints: &Joints, strategies: &[Strategy]) -> IndexSet<Start, FixedState> {
+    let mut starts = IndexSet::default();
+    let replicas = world.correct().len();
+    // Without Byzantine replicas there is nothing to choose.
+    let strategies = if world.config().byzantine.is_empty() { &[Strategy::Silent] } else { strategies };
+    for joint in joints {
+        let mut restarted = *joint;
+        for (position, local) in restarted.iter_mut().enumerate().take(replicas) {
+            *local = world.restarted(position, *local);
+        }
+        for (joint, restarted) in [(*joint, false), (restarted, true)] {
+            starts.extend(strategies.iter().map(|&strategy| Start { joint, restarted, strategy }));
+        }
+    }
+    starts
+}
+
+/// The steps to a state with these local states.
+fn way_to(world: &mut World, start: &Start, limits: Limits) -> Vec<String> {
+    let mut wanted: [Option<LocalId>; MAX_REPLICAS] = [None; MAX_REPLICAS];
+    let correct = world.correct().len();
+    for (wanted, local) in wanted.iter_mut().zip(start.joint).take(correct) {
+        *wanted = Some(local);
+    }
+    world.look_for(wanted, start.restarted);
+    match explore(world, limits, &mut |_| true).outcome {
+        Outcome::Violated { path, .. } => {
+            path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect()
+        }
+        _ => vec!["a state that was not found again".into()],
+    }
+}
