@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let config = arguments.world.config()?;
     let mut strategies: Vec<Strategy> = arguments.strategy.iter().map(|&how| how.into()).collect();
     if strategies.is_empty() {
-        strategies = vec![Strategy::Silent, Strategy::Stalls, Strategy::Leaves];
+        strategies = Strategy::ALL.to_vec();
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let bytes = (arguments.memory * f64::from(1 << 30)) as usize;

@@ -77,7 +77,7 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Row>, String> {
 fn is_slow(row: &Row) -> bool {
     match &row.evidence {
         Evidence::Killed(kill) => kill.slow,
-        Evidence::NotASafeguard { .. } => true,
+        Evidence::NotASafeguard { .. } | Evidence::Stuck(_) => true,
         Evidence::SimulationOnly(_) | Evidence::Pending(_) => false,
     }
 }
@@ -99,6 +99,7 @@ fn tell(ran: &Ran, skipped: bool, as_json: bool) {
     let lazy = of(ran, Explore::Lazy);
     let property = match &ran.row.evidence {
         Evidence::Killed(kill) => kill.property,
+        Evidence::Stuck(_) => "progress",
         _ => "",
     };
     let steps = lazy.and_then(|lazy| lazy.steps).map(|steps| steps.to_string()).unwrap_or_default();
@@ -118,7 +119,7 @@ fn tell(ran: &Ran, skipped: bool, as_json: bool) {
     match &ran.row.evidence {
         Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => say!("    {why}"),
         Evidence::Pending(waits) => say!("    waits for {}", waits.what()),
-        Evidence::Killed(_) => {}
+        Evidence::Killed(_) | Evidence::Stuck(_) => {}
     }
 }
 
@@ -130,7 +131,7 @@ fn status(ran: &Ran, skipped: bool) -> &'static str {
     match &ran.row.evidence {
         _ if !ran.is_as_expected() => "WRONG",
         _ if skipped => "not run: --all",
-        Evidence::Killed(_) => "killed",
+        Evidence::Killed(_) | Evidence::Stuck(_) => "killed",
         Evidence::NotASafeguard { .. } => "not a safeguard",
         Evidence::SimulationOnly(_) => "simulation only",
         Evidence::Pending(_) => "pending",
@@ -151,6 +152,7 @@ fn in_rounds(explored: &Explored) -> String {
 fn object(ran: &Ran, skipped: bool) -> Value {
     let (property, why) = match &ran.row.evidence {
         Evidence::Killed(kill) => (Some(kill.property), None),
+        Evidence::Stuck(_) => (Some("progress"), None),
         Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => (None, Some(*why)),
         Evidence::Pending(waits) => (None, Some(waits.what())),
     };
@@ -184,7 +186,7 @@ fn summary(rows: &[Row], done: usize, wrong: &[&str]) -> String {
     let mut text = format!(
         "{} safeguards: {} with a world that kills the mutant, {} not safeguards, {} for simulation only, {} pending.",
         rows.len(),
-        count(|status| matches!(status, Evidence::Killed(_))),
+        count(|status| matches!(status, Evidence::Killed(_) | Evidence::Stuck(_))),
         count(|status| matches!(status, Evidence::NotASafeguard { .. })),
         count(|status| matches!(status, Evidence::SimulationOnly(_))),
         count(|status| matches!(status, Evidence::Pending(_))),

@@ -1,10 +1,9 @@
 //! Crashes in a local system: what is left of a replica that starts again.
 //!
 //! A crash is an event like others. Between steps it can happen at every core; inside of a step wherever that
-//! step can, after each of its effects but the last. What was received is gone, and what the
-//! replica is then depends on what was durable and on the records carried out, which are the same on both states
-//! of the bench, whose cells differ. Whatever was delivered before the crash was delivered, and is still
-//! available.
+//! step can, after each of its effects but the last. What was received is gone, and what the replica is then
+//! depends on what was durable and on the records carried out, which are the same on both states of the
+//! bench, whose cells differ. Whatever was delivered before the crash was delivered, and is still available.
 
 use super::bench::Scratch;
 use super::cells::Chosen;

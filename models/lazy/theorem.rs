@@ -5,15 +5,14 @@
 //! Let an *execution* be any sequence of deliveries, one at a time, and time-outs, as in
 //! [`Delivery::One`](crate::world::Delivery::One): every message that correct replicas have sent or that the
 //! adversary can make of what was sent may reach any replica at any time, any number of times or never, and
-//! the timer of a replica may fire at any time until the highest view is left for. What the adversary can make
-//! is, for this claim, what [`adversary`](crate::adversary) makes and the validator of some correct replica
-//! accepts: a list of candidates that somebody thought of, and not everything that could be put together (see
-//! below). Let an execution lead to
-//! local states `x_1, x_2, ...` of the correct replicas (with what each has reported so far), and to a set
-//! `S` of messages sent. Then the lazy exploration reaches a state with the local states `nf(x_1), nf(x_2),
-//! ...`, their normal forms, in which at least `S` has been sent. A normal form has the same history as the
-//! state, and the properties look at the joint history alone, so what they say of the lazy exploration they
-//! say of every execution.
+//! the timer of a replica may fire at any time until the highest view is left for. What the adversary can
+//! make is, for this claim, what [`adversary`](crate::adversary) makes and the validator of some correct
+//! replica accepts: a list of candidates that somebody thought of, and not everything that could be put
+//! together (see below). Let an execution lead to local states `x_1, x_2, ...` of the correct replicas (with
+//! what each has reported so far), and to a set `S` of messages sent. Then the lazy exploration reaches a
+//! state with the local states `nf(x_1), nf(x_2), ...`, their normal forms, in which at least `S` has been
+//! sent. A normal form has the same history as the state, and the properties look at the joint history alone,
+//! so what they say of the lazy exploration they say of every execution.
 //!
 //! # Why
 //!
@@ -32,13 +31,13 @@
 //!
 //! # Crashes
 //!
-//! Where they are part of the world, an execution may also have a correct replica stop after any of the effects
-//! of a step, and start again from what is durable ([`Crashes`](crate::world::Crashes)). A crash is an event
-//! of the local system like a delivery: (step, effects carried out), or a crash between steps. What is compared
-//! is what results, the normal form of what `start` makes of the durable value with the history and what was
-//! sent, and not which effects were carried out. A step that ends in a crash is simulated by moves of which one
-//! at most ends in a crash, and others by moves without any: so it holds for a bound on crashes too. What was
-//! delivered before the crash is forgotten by the replica, and is on the network still.
+//! Where they are part of the world, an execution may also have a correct replica stop after any of the
+//! effects of a step, and start again from what is durable ([`Crashes`](crate::world::Crashes)). A crash is
+//! an event of the local system like a delivery: (step, effects carried out), or a crash between steps. What
+//! is compared is what results, the normal form of what `start` makes of the durable value with the history
+//! and what was sent, and not which effects were carried out. A step that ends in a crash is simulated by
+//! moves of which one at most ends in a crash, and others by moves without any: so it holds for a bound on
+//! crashes too. What was delivered before the crash is forgotten by the replica, and is on the network still.
 //!
 //! # What a run checks
 //!
@@ -67,9 +66,10 @@
 //!   something else where they can at that time, and does the same: a look that were not noted would mostly
 //!   show, not always.
 //! - *resending*: STATUS, FETCH, the status timer and REPLYs, which are no business of a replica, change
-//!   nothing at any core and are answered with nothing but what has been sent on every path to it, what others
-//!   have signed, and proofs; also where the replica still has the NEW-VIEW by which it entered its view
-//!   (`asked`). Of STATUS every combination within the bounds is asked in one name, and every view in each.
+//!   nothing at any core and are answered with nothing but what has been sent on every path to it, what
+//!   others have signed, and proofs; also where the replica still has the NEW-VIEW by which it entered its
+//!   view (`asked`). Of STATUS every combination within the bounds is asked in one name, and every view in
+//!   each.
 //! - *restarting*: `start` refuses nothing that a crash leaves.
 //! - *binding*: no signature in the run is valid for a message that differs in one field
 //!   (`world::binding`).
@@ -80,16 +80,16 @@
 //! # What is argued only
 //!
 //! - What the adversary makes is a list. That it has everything that a validator, mistaken or not, accepts is
-//!   tested by brute force (`tests/adversary`) for the paper's validator and for each mutant's, and by mistakes
-//!   put into the source (`tests/seeded`): it is no theorem, and *simulated* says nothing of messages that
-//!   nobody makes.
+//!   tested by brute force (`tests/adversary`) for the paper's validator and for each mutant's, and by
+//!   mistakes put into the source (`tests/seeded`): it is no theorem, and *simulated* says nothing of
+//!   messages that nobody makes.
 //! - The adversary makes no less of more, up to the `V` of a NEW-VIEW: each of its messages is made of
 //!   signatures and certificates that it can put together, and `tests/adversary` compares what it offers with
 //!   what can be composed. The walks of a run compare what was offered earlier with what is offered later, in
 //!   the last states of some of them.
-//! - *any V* covers what a receiver can tell of one VIEW-CHANGE of `V`, of their number and senders, and of who
-//!   of them reports anything; not every combination of contents. It is checked at cores, and not at normal
-//!   forms that are none.
+//! - *any V* covers what a receiver can tell of one VIEW-CHANGE of `V`, of their number and senders, and of
+//!   who of them reports anything; not every combination of contents. It is checked at cores, and not at
+//!   normal forms that are none.
 //! - Votes of one certificate are as good as others': `tests/certificates`.
 //! - What is worked out [apart](pbft::replica::noted) concerns timers and stores alone: its type keeps it
 //!   from anything else.

@@ -34,6 +34,9 @@ pub enum Evidence {
         /// Why nothing breaks, as far as can be seen.
         why: &'static str,
     },
+    /// Without it some request never executes, from some state of this world; with it all do, from each:
+    /// [`crate::progress`].
+    Stuck(WorldConfig),
     /// Only simulation can show it.
     SimulationOnly(&'static str),
     /// No world can show it yet.
@@ -105,7 +108,7 @@ impl Row {
     pub fn world(&self) -> Option<WorldConfig> {
         let world = match &self.evidence {
             Evidence::Killed(kill) => &kill.world,
-            Evidence::NotASafeguard { world, .. } => world,
+            Evidence::NotASafeguard { world, .. } | Evidence::Stuck(world) => world,
             Evidence::SimulationOnly(_) | Evidence::Pending(_) => return None,
         };
         Some(WorldConfig { rules: Rulebook { without: self.mutant }, ..world.clone() })
@@ -273,10 +276,6 @@ fn evidence(mutant: Mutant) -> Evidence {
         | Mutant::NullAnywhere
         | Mutant::LeaveGaps
         | Mutant::NeverJoin
-        | Mutant::OneMovesAll
-        | Mutant::ViewChangeOnce
-        | Mutant::NoTimer
-        | Mutant::LeftBehind
         | Mutant::NeverFetch
         | Mutant::PrimaryOnly
         | Mutant::ReplyOnce => Evidence::Pending(Waits::Progress),
@@ -285,6 +284,9 @@ fn evidence(mutant: Mutant) -> Evidence {
         Mutant::SendFirst => alone(R0.two_requests().crashes(), SPLIT),
         // That it is in view 0 again shows in two steps, that its P is gone in what is lost.
         Mutant::RestartInViewZero => alone(R1.views(1).crashes(), LOST),
+        Mutant::OneMovesAll | Mutant::NoTimer => Evidence::Stuck(R0.two_requests().config()),
+        Mutant::ViewChangeOnce => Evidence::Stuck(R3.views(1).config()),
+        Mutant::LeftBehind => Evidence::Stuck(byzantine(&[2]).views(1).config()),
         Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Evidence::Pending(Waits::Reads),
     }
 }

@@ -1,11 +1,15 @@
 //! Exploring the world of a row.
 
 use super::{Evidence, Kill, Row};
+use crate::engine::Limits;
 use crate::problem::Problem;
+use crate::progress::{self, Strategy};
 use crate::report::{self, Explore, Options, Report, Verdict};
 use crate::trace::replay::{replay, with_safeguard};
 use crate::trace::{Execution, file::Stored};
+use crate::world::WorldConfig;
 use pbft_properties::Violation;
+use std::time::Instant;
 
 /// How a row turned out.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,6 +71,10 @@ pub fn run(
 ) -> Result<Ran, Problem> {
     let mut ran = Ran { row: row.clone(), explored: Vec::new(), execution: None };
     let Some(world) = row.world() else { return Ok(ran) };
+    if let Evidence::Stuck(with_rule) = &row.evidence {
+        ran.explored.push(stuck(&world, with_rule, options)?);
+        return Ok(ran);
+    }
     let mut ways = vec![Explore::Lazy];
     ways.extend((layered && row.has_rounds()).then_some(Explore::Layered));
     for explore in ways {
@@ -92,6 +100,27 @@ pub fn run(
         }
     }
     Ok(ran)
+}
+
+/// A request never executes without the rule, and all do with it.
+fn stuck(without: &WorldConfig, with_rule: &WorldConfig, options: &Options) -> Result<Explored, Problem> {
+    let Options { threads, memory: bytes, time, allocated, .. } = *options;
+    let limits = Limits { threads, time, bytes, allocated, ..Limits::default() };
+    let began = Instant::now();
+    let found = progress::check(without, Strategy::ALL, limits, &|| true)?;
+    let harmless = progress::check(with_rule, Strategy::ALL, limits, &|| true)?;
+    let outcome = match (&found.stuck, harmless.stuck) {
+        (None, _) => Outcome::Wrong("every request executes from every state".into()),
+        (_, Some(_)) => Outcome::Wrong("some request never executes by the paper's rules".into()),
+        (Some(_), None) => Outcome::Killed,
+    };
+    Ok(Explored {
+        explore: Explore::Lazy,
+        outcome,
+        states: found.states,
+        steps: found.stuck.map(|stuck| stuck.how.len()),
+        seconds: began.elapsed().as_secs_f64(),
+    })
 }
 
 fn killed(kill: &Kill, report: &Report) -> Result<Outcome, Problem> {

@@ -5,12 +5,12 @@
 //! A world is explored to its end, with lazy delivery. For each combination of local states of the correct
 //! replicas that occurs in it, let there be a moment at which *everything that was sent before is lost*, and
 //! from which on the network delivers what is sent, in [`DELAY`]; timers run, with the back-off that the
-//! replicas ask for; and each client sends its request to every replica again and again, as a client does that
-//! has no answer. What replicas send again by STATUS and time-outs is then all there is. [`run`] carries that
-//! on, with real replicas, until every client can have its answer: f + 1 correct replicas have executed its
-//! request. It must come to that within [`MOST_VIEWS`] views, and the most that were needed are reported. (Not
-//! until all have: a replica that has left a view alone waits for the others, and is brought up to date by the
-//! next checkpoint.)
+//! replicas ask for; and each client sends its request to every replica again and again, as a client does
+//! that has no answer. What replicas send again by STATUS and time-outs is then all there is. [`run`] carries
+//! that on, with real replicas, until every client can have its answer: f + 1 correct replicas have executed
+//! its request. It must come to that within [`MOST_VIEWS`] views, and the most that were needed are reported.
+//! (Not until all have: a replica that has left a view alone waits for the others, and is brought up to date
+//! by the next checkpoint.)
 //!
 //! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
 //! with each [`Strategy`] of the Byzantine replicas.
@@ -18,9 +18,9 @@
 //! # What is not
 //!
 //! - The exploration keeps normal forms. What they leave out is part of what is lost: requests that wait and
-//!   votes of others, which arrive again or are no longer needed; how far the time-out had grown, which begins
-//!   at its base. A replica that remembers some of it is not run. The NEW-VIEW by which a replica has entered
-//!   its view is put back: one with the same `O`.
+//!   votes of others, which arrive again or are no longer needed; how far the time-out had grown, which
+//!   begins at its base. A replica that remembers some of it is not run. The NEW-VIEW by which a replica has
+//!   entered its view is put back: one with the same `O`.
 //! - Delays are equal, so there is one schedule for each state and strategy and not all of them.
 //! - A Byzantine replica does what its strategy says, and no worse. Of what it learnt before the loss it uses
 //!   nothing.
@@ -76,8 +76,8 @@ pub struct Stuck {
 /// Explores a world, and carries on from each of its states. `go_on` is asked now and then, and false stops.
 ///
 /// # Errors
-/// If the bounds make no sense, if too few replicas are correct for anything to be decided, if clients are part
-/// of the world, or if it is not exhausted within the limits.
+/// If the bounds make no sense, if too few replicas are correct for anything to be decided, if clients are
+/// part of the world, or if it is not exhausted within the limits.
 pub fn check(
     config: &WorldConfig,
     strategies: &[Strategy],

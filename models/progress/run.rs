@@ -48,6 +48,11 @@ pub enum Strategy {
     Leaves,
 }
 
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: &'static [Strategy] = &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves];
+}
+
 /// Where a run begins.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Start {

@@ -62,6 +62,12 @@ pub fn reason(row: &Row) -> String {
         Evidence::NotASafeguard { world, why } => {
             format!("no property of safety breaks without it, in the world {} exhausted: {why}", world.name())
         }
+        Evidence::Stuck(world) => format!(
+            "without it some request never executes, from a state of the world {}, once everything sent is lost: `pbft progress \
+             --rules {}` tells how",
+            world.name(),
+            row.id()
+        ),
         Evidence::SimulationOnly(why) => format!("only simulation shows it: {why}"),
         Evidence::Pending(waits) => format!("it waits for {}", waits.what()),
     }

@@ -1,9 +1,10 @@
 //! Crashes: a correct replica stops, and starts again from what it has made durable.
 //!
-//! It may stop between two steps, and between any two effects of a step: the records, messages and facts up to
-//! there are carried out, and those after it are not. Facts that a record makes true go with it. It starts again at once, by
-//! [`Replica::start`], as the runtime does: while it is down it is like a replica that nothing reaches. That
-//! a record was lost or torn on which nothing rests that was sent is the crash before it.
+//! It may stop between two steps, and between any two effects of a step: the records, messages and facts up
+//! to there are carried out, and those after it are not. Facts that a record makes true go with it. It starts
+//! again at once, by [`Replica::start`], as the runtime does: while it is down it is like a replica that
+//! nothing reaches. That a record was lost or torn on which nothing rests that was sent is the crash before
+//! it.
 //!
 //! What is durable is what the records that were carried out add up to, and is kept apart from the replica
 //! where that is something else than what the replica itself takes for durable.
@@ -227,8 +228,8 @@ impl Tables {
         }
     }
 
-    /// What is on the disk of a replica, and a NEW-VIEW that stands for that by which it entered its view: its
-    /// content serves retransmission alone, and local states may have forgotten it.
+    /// What is on the disk of a replica, and a NEW-VIEW that stands for that by which it entered its view:
+    /// its content serves retransmission alone, and local states may have forgotten it.
     fn durable(&self, local: &Local) -> Durable<Symbolic> {
         let mut durable = local.on_disk();
         if durable.view > View(0) && durable.new_view.is_none() {

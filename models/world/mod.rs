@@ -35,6 +35,7 @@ mod plain;
 mod resent;
 mod space;
 mod tables;
+mod taking;
 mod views;
 mod witnesses;
 mod words;
@@ -47,7 +48,6 @@ pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
 pub use crashes::Crashes;
 pub(crate) use crashes::{RESTARTING, carried_out_of};
-pub(crate) use explored::one_by_one;
 pub use explored::{Delivery, Move, State, World};
 pub use joints::{JointLocals, Joints};
 pub use judge::{ClientHistory, Joint, Judge};
@@ -55,6 +55,7 @@ pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_
 pub use plain::{Plain, PlainState};
 pub(crate) use resent::{Inquiry, RESENDING, is_old, questions};
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
+pub(crate) use taking::one_by_one;
 pub use witnesses::{HIGHEST, Numbers, Witness, Witnesses};
 
 use crate::crypto::Symbolic;

@@ -1,0 +1,66 @@
+//! From every state of a world, everything sent being lost, requests execute; and without the rules that serve
+//! progress they do not.
+
+use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+use pbft_models::engine::Limits;
+use pbft_models::mutants::{Mutant, Rulebook};
+use pbft_models::progress::{Progress, Strategy, check};
+use pbft_models::world::{Crashes, WorldConfig};
+
+fn config(byzantine: &[u16], max_view: u64, requests: u32, rules: Rulebook) -> WorldConfig {
+    WorldConfig {
+        byzantine: byzantine.iter().copied().map(ReplicaId).collect(),
+        max_view: View(max_view),
+        max_seq: SeqNo(1),
+        rules,
+        ..WorldConfig::new(Cluster::new(4, 1), requests)
+    }
+}
+
+fn checked(config: &WorldConfig, strategies: &[Strategy]) -> Progress {
+    check(config, strategies, Limits::default(), &|| true).expect("the world is exhausted")
+}
+
+#[test]
+fn requests_execute_from_every_state_of_view_0_and_1_and_after_crashes() {
+    let pbft = Rulebook::default();
+    let crashes = Some(Crashes { at_most: None, between_steps: false });
+    for (config, views) in [
+        (config(&[3], 0, 2, pbft), 0),
+        (config(&[0], 0, 2, pbft), 1),
+        (config(&[], 1, 1, pbft), 0),
+        (config(&[3], 1, 1, pbft), 0),
+        (WorldConfig { crashes, ..config(&[0], 0, 2, pbft) }, 1),
+    ] {
+        let found = checked(&config, Strategy::ALL);
+        assert!(found.stuck.is_none(), "{}: {:?}", config.name(), found.stuck);
+        assert_eq!(found.most_views, views, "{}", config.name());
+        assert!(found.runs >= 2 * found.joints && found.joints > 50, "{}", config.name());
+        assert!(found.longest_ms < 2000, "{}: {} ms", config.name(), found.longest_ms);
+    }
+}
+
+#[test]
+fn without_the_rules_that_serve_progress_some_request_never_executes() {
+    for (mutant, byzantine, max_view, steps) in [
+        (Mutant::NoTimer, 0, 0, 0),
+        (Mutant::OneMovesAll, 0, 0, 0),
+        (Mutant::ViewChangeOnce, 3, 1, 2),
+        (Mutant::LeftBehind, 2, 1, 8),
+    ] {
+        let without = Rulebook::without(mutant);
+        let found = checked(&config(&[byzantine], max_view, 1, without), Strategy::ALL);
+        let stuck = found.stuck.unwrap_or_else(|| panic!("{} is not needed", mutant.id()));
+        assert!(!stuck.why.is_empty(), "{}", mutant.id());
+        // Which of several is found depends on the order of the threads.
+        assert!(stuck.how.len() >= steps, "{}: {:?}", mutant.id(), stuck.how);
+        let with_rule = checked(&config(&[byzantine], max_view, 1, Rulebook::default()), Strategy::ALL);
+        assert!(with_rule.stuck.is_none(), "{}: {:?}", mutant.id(), with_rule.stuck);
+    }
+}
+
+#[test]
+fn too_few_correct_replicas_decide_nothing() {
+    let few = WorldConfig { cluster: Cluster::new(3, 1), ..config(&[], 0, 1, Rulebook::default()) };
+    assert!(check(&few, Strategy::ALL, Limits::default(), &|| true).is_err());
+}
