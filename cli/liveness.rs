@@ -82,8 +82,8 @@ fn tell(world: &str, rules: &str, found: &Progress) {
     );
     let Some(stuck) = stuck else {
         say!(
-            "From each of them, everything sent before being lost and every message then taking {DELAY} ms, each request \
-             executes at f + 1 correct replicas at least: within {most_views} views above the highest, and {longest_ms} ms."
+            "From each of them, everything sent before being lost and every message then taking {DELAY} ms, each client \
+             accepts a result: within {most_views} views above the highest, and {longest_ms} ms."
         );
         return;
     };

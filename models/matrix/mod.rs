@@ -59,7 +59,7 @@ pub struct Kill {
 /// What a safeguard waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Waits {
-    /// Worlds in which progress is a property.
+    /// Worlds in which more can get stuck than in those that are explored.
     Progress,
     /// Worlds in which clients read without ordering, and histories must be linearizable.
     Reads,
@@ -69,7 +69,9 @@ impl Waits {
     /// In words.
     pub fn what(self) -> &'static str {
         match self {
-            Waits::Progress => "worlds in which progress is a property",
+            Waits::Progress => {
+                "worlds in which more can get stuck: more numbers after a checkpoint, or batches that are lost"
+            }
             Waits::Reads => "worlds in which clients read without ordering",
         }
     }
@@ -272,19 +274,21 @@ fn evidence(mutant: Mutant) -> Evidence {
             why: "V holds the VIEW-CHANGE of a correct replica that prepared, so min-s bounds O",
         },
         Mutant::SameTimeout => Evidence::SimulationOnly("time is no part of a world"),
-        Mutant::PreparedWithoutBatch
-        | Mutant::NullAnywhere
-        | Mutant::LeaveGaps
-        | Mutant::NeverJoin
-        | Mutant::NeverFetch
-        | Mutant::PrimaryOnly
-        | Mutant::ReplyOnce => Evidence::Pending(Waits::Progress),
+        Mutant::PreparedWithoutBatch | Mutant::NullAnywhere | Mutant::NeverFetch => {
+            Evidence::Pending(Waits::Progress)
+        }
         Mutant::PersistNothing => kill(R0.two_requests().crashes(), SPLIT),
         // What was executed and not recorded is executed again in as few steps.
         Mutant::SendFirst => alone(R0.two_requests().crashes(), SPLIT),
         // That it is in view 0 again shows in two steps, that its P is gone in what is lost.
         Mutant::RestartInViewZero => alone(R1.views(1).crashes(), LOST),
-        Mutant::OneMovesAll | Mutant::NoTimer => Evidence::Stuck(R0.two_requests().config()),
+        Mutant::OneMovesAll
+        | Mutant::NoTimer
+        | Mutant::PrimaryOnly
+        | Mutant::ReplyOnce
+        | Mutant::NeverJoin => Evidence::Stuck(R0.config()),
+        // A request at n2, and nothing at n1.
+        Mutant::LeaveGaps => Evidence::Stuck(R0.numbers(2).config()),
         Mutant::ViewChangeOnce => Evidence::Stuck(R3.views(1).config()),
         Mutant::LeftBehind => Evidence::Stuck(byzantine(&[2]).views(1).config()),
         Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Evidence::Pending(Waits::Reads),

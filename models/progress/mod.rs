@@ -5,12 +5,11 @@
 //! A world is explored to its end, with lazy delivery. For each combination of local states of the correct
 //! replicas that occurs in it, let there be a moment at which *everything that was sent before is lost*, and
 //! from which on the network delivers what is sent, in [`DELAY`]; timers run, with the back-off that the
-//! replicas ask for; and each client sends its request to every replica again and again, as a client does
-//! that has no answer. What replicas send again by STATUS and time-outs is then all there is. [`run`] carries
-//! that on, with real replicas, until every client can have its answer: f + 1 correct replicas have executed
-//! its request. It must come to that within [`MOST_VIEWS`] views, and the most that were needed are reported.
-//! (Not until all have: a replica that has left a view alone waits for the others, and is brought up to date
-//! by the next checkpoint.)
+//! replicas ask for; and each client, production's, asks for its operation again. What replicas and clients send
+//! again by STATUS and time-outs is then all there is. [`run`] carries that on, with real replicas, until every
+//! client has accepted a result. It must come to that within [`MOST_VIEWS`] views, and the most that were needed
+//! are reported. (Not until all replicas have executed: one that has left a view alone waits for the others, and
+//! is brought up to date by the next checkpoint.)
 //!
 //! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
 //! with each [`Strategy`] of the Byzantine replicas.

@@ -1,13 +1,14 @@
 //! One run: what becomes of a combination of local states when the network works from now on.
 
 use crate::crypto::Symbolic;
+use crate::mutants::Rulebook;
 use crate::words::{in_short, name};
 use crate::world::{JointLocals, Modelled, World, WorldConfig};
-use pbft::crypto::Signed;
-use pbft::message::{Message, Request};
+use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
+use pbft::message::Message;
 use pbft::parameters::MAX_WINDOW;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer, nodes};
+use pbft::replica::{Destination, Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer, nodes};
 use pbft::types::{ClientId, Principal, ReplicaId, Timestamp};
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -24,8 +25,8 @@ pub const MOST_VIEWS: u64 = 8;
 /// A run that takes longer is stuck, in milliseconds.
 const MOST_TIME: u64 = 120_000;
 
-/// How often a client without an answer sends its request to every replica, in milliseconds.
-const CLIENT_RETRIES: u64 = 200;
+/// The base of a client's time-out, in milliseconds: production's.
+const CLIENT_TIMEOUT: u64 = 100;
 
 /// Between two STATUS messages, and the base of the progress time-out, in milliseconds: production's.
 fn milliseconds(timer: Timer) -> u64 {
@@ -79,13 +80,13 @@ pub struct Ran {
 pub(super) struct Cluster {
     config: WorldConfig,
     setups: Vec<Arc<Setup<Modelled>>>,
-    requests: Vec<Signed<Request, Symbolic>>,
+    clients: Vec<ClientSetup<Symbolic, Rulebook>>,
 }
 
 impl Cluster {
     pub(super) fn new(config: &WorldConfig) -> Self {
         let wide = WorldConfig { window: Some(MAX_WINDOW), ..config.clone() };
-        Cluster { setups: wide.setups(), requests: config.signed_requests(), config: config.clone() }
+        Cluster { setups: wide.setups(), clients: config.client_setups(), config: config.clone() }
     }
 
     pub(super) fn run(&self, world: &World, start: &Start) -> Ran {
@@ -94,6 +95,7 @@ impl Cluster {
             strategy: start.strategy,
             replicas: self.config.cluster.replicas().map(|_| None).collect(),
             generations: vec![(0, 0); self.config.cluster.n()],
+            clients: self.clients.iter().map(|_| Asking::new()).collect(),
             agenda: Agenda::default(),
             last: VecDeque::new(),
         };
@@ -118,12 +120,8 @@ impl Cluster {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Arrival {
     Message(Message<Symbolic>),
-    Timer {
-        timer: Timer,
-        generation: u64,
-    },
-    /// The clients without an answer try again.
-    Clients,
+    Timer { timer: Timer, generation: u64 },
+    ClientTimer { generation: u64 },
 }
 
 /// What is to happen, at which node, in the order of its time; ties in the order in which it was planned.
@@ -147,6 +145,20 @@ impl Agenda {
     }
 }
 
+/// A client with one request.
+struct Asking {
+    client: Client<Symbolic>,
+    /// Of its time-out.
+    generation: u64,
+    is_answered: bool,
+}
+
+impl Asking {
+    fn new() -> Self {
+        Asking { client: Client::new(ClientDurable::default()), generation: 0, is_answered: false }
+    }
+}
+
 struct Run<'a> {
     cluster: &'a Cluster,
     strategy: Strategy,
@@ -154,6 +166,8 @@ struct Run<'a> {
     replicas: Vec<Option<Replica<Modelled>>>,
     /// Of the status timer and the progress timer of each.
     generations: Vec<(u64, u64)>,
+    /// They come after the replicas in the order of nodes.
+    clients: Vec<Asking>,
     agenda: Agenda,
     last: VecDeque<String>,
 }
@@ -166,7 +180,12 @@ impl Run<'_> {
             // Whoever waits for something, waits from now on.
             self.start_progress_timer(node);
         }
-        self.agenda.plan(0, 0, Arrival::Clients);
+        for index in 0..self.clients.len() {
+            let id = ClientId(u32::try_from(index).expect("a world has few clients"));
+            let operation = WorldConfig::operation(id);
+            let clock = Timestamp(0);
+            self.step_client(index, ClientEvent::Invoke { operation, read_only: false, clock });
+        }
         let mut is_stuck = true;
         while let Some((node, arrival)) = self.agenda.next() {
             if self.is_done() {
@@ -199,31 +218,26 @@ impl Run<'_> {
         self.correct().map(|replica| replica.leaving().unwrap_or(replica.view()).0).max().unwrap_or(0)
     }
 
-    fn has_executed(replica: &Replica<Modelled>, client: ClientId) -> bool {
-        replica.clients().last_timestamp(client) >= Timestamp(1)
-    }
-
     fn is_done(&self) -> bool {
-        (0..self.cluster.config.requests).map(ClientId).all(|client| self.is_answered(client))
-    }
-
-    /// Whether f + 1 correct replicas have executed the client's request.
-    fn is_answered(&self, client: ClientId) -> bool {
-        let executed = self.correct().filter(|replica| Self::has_executed(replica, client)).count();
-        executed > self.cluster.config.cluster.f()
+        self.clients.iter().all(|client| client.is_answered)
     }
 
     fn happen(&mut self, node: usize, arrival: Arrival) {
+        if let Some(index) = node.checked_sub(self.replicas.len()) {
+            return self.happen_to_client(index, arrival);
+        }
         let setup = self.cluster.setups[node].clone();
         let event = match arrival {
-            Arrival::Clients => return self.clients_try_again(),
+            Arrival::ClientTimer { .. } => return,
             Arrival::Timer { timer, generation } => {
                 let (status, progress) = self.generations[node];
                 let current = if timer == Timer::Status { status } else { progress };
                 if generation != current {
                     return;
                 }
-                self.tell(|| format!("{}: {timer:?} fires", label(node)), timer == Timer::Status);
+                if timer != Timer::Status {
+                    self.tell(node, || "times out".into());
+                }
                 Event::Timeout(timer)
             }
             Arrival::Message(message) => match verify(&setup, message) {
@@ -252,20 +266,18 @@ impl Run<'_> {
             match effect {
                 Effect::Send(to, message) => {
                     let leads = matches!(message, Message::PrePrepare(..) | Message::NewView(_));
-                    if mutes && leads || matches!(message, Message::Reply(_)) {
+                    if mutes && leads {
                         continue;
                     }
-                    self.tell(|| format!("{}: sends {}", label(node), short(&message)), is_status(&message));
-                    for to in nodes(&self.cluster.config.cluster, node, to) {
-                        if self.replicas.get(to).is_some_and(Option::is_some) {
-                            self.agenda.plan(DELAY, to, Arrival::Message(message.clone()));
-                        }
+                    if !matches!(message, Message::Status(_)) {
+                        self.tell(node, || format!("sends {}", short(&message)));
                     }
+                    self.deliver(node, to, &message);
                 }
                 Effect::SetTimer(timer) => self.set(node, timer),
                 Effect::CancelProgressTimer => self.generations[node].1 += 1,
                 Effect::Fact(fact @ (Fact::ViewEntered { .. } | Fact::Executed { .. })) => {
-                    self.tell(|| format!("{}: {fact:?}", label(node)), false);
+                    self.tell(node, || format!("{fact:?}"));
                 }
                 _ => {}
             }
@@ -288,39 +300,69 @@ impl Run<'_> {
         }
     }
 
-    /// Every client that has no answer sends its request to all.
-    fn clients_try_again(&mut self) {
-        for request in &self.cluster.requests {
-            if self.is_answered(request.content.client) {
-                continue;
+    fn happen_to_client(&mut self, index: usize, arrival: Arrival) {
+        match arrival {
+            Arrival::Message(message) => {
+                if let Ok(verified) = Client::verify(&self.cluster.clients[index], message) {
+                    self.step_client(index, ClientEvent::Message(verified));
+                }
             }
-            for node in (0..self.replicas.len()).filter(|&node| self.replicas[node].is_some()) {
-                let message = Message::Request(request.clone());
-                self.agenda.plan(DELAY, node, Arrival::Message(message));
+            Arrival::ClientTimer { generation } if generation == self.clients[index].generation => {
+                self.step_client(index, ClientEvent::Timeout);
             }
+            _ => {}
         }
-        self.agenda.plan(CLIENT_RETRIES, 0, Arrival::Clients);
     }
 
-    fn tell(&mut self, what: impl FnOnce() -> String, is_routine: bool) {
-        if is_routine {
-            return;
+    /// A client's step: it asks, hears a reply, or its time-out runs off.
+    fn step_client(&mut self, index: usize, event: ClientEvent<Symbolic>) {
+        let mut effects = Vec::new();
+        let node = self.replicas.len() + index;
+        self.clients[index].client.step(&self.cluster.clients[index], event, &mut effects);
+        for effect in effects {
+            match effect {
+                ClientEffect::Send(to, message) => {
+                    self.tell(node, || format!("sends {}", short(&message)));
+                    self.deliver(node, to, &message);
+                }
+                ClientEffect::SetTimer { backoff } => {
+                    self.clients[index].generation += 1;
+                    let generation = self.clients[index].generation;
+                    let arrival = Arrival::ClientTimer { generation };
+                    self.agenda.plan(CLIENT_TIMEOUT << backoff, node, arrival);
+                }
+                ClientEffect::CancelTimer => self.clients[index].generation += 1,
+                ClientEffect::Completed { .. } => self.clients[index].is_answered = true,
+                _ => {}
+            }
         }
+    }
+
+    /// Puts a message under way.
+    fn deliver(&mut self, from: usize, to: Destination, message: &Message<Symbolic>) {
+        for to in nodes(&self.cluster.config.cluster, from, to) {
+            if self.replicas.get(to).is_none_or(Option::is_some) {
+                self.agenda.plan(DELAY, to, Arrival::Message(message.clone()));
+            }
+        }
+    }
+
+    fn label(&self, node: usize) -> String {
+        let small = |index: usize| u16::try_from(index).expect("a world has few nodes");
+        name(match node.checked_sub(self.replicas.len()) {
+            Some(client) => Principal::Client(ClientId(small(client).into())),
+            None => Principal::Replica(ReplicaId(small(node))),
+        })
+    }
+
+    fn tell(&mut self, node: usize, what: impl FnOnce() -> String) {
         if self.last.len() == TOLD {
             self.last.pop_front();
         }
-        self.last.push_back(format!("{:>7} ms  {}", self.agenda.now, what()));
+        self.last.push_back(format!("{:>7} ms  {}: {}", self.agenda.now, self.label(node), what()));
     }
-}
-
-fn is_status(message: &Message<Symbolic>) -> bool {
-    matches!(message, Message::Status(_))
 }
 
 fn short(message: &Message<Symbolic>) -> String {
     in_short(message, &|digest| format!("{digest:?}"))
-}
-
-fn label(node: usize) -> String {
-    name(Principal::Replica(ReplicaId(u16::try_from(node).expect("a replica's index is small"))))
 }
