@@ -31,7 +31,9 @@
 //!    [`Send`](replica::Effect::Send) leaves, and take the facts that follow a record together with it.
 //! 5. Run one timer of each kind, and never deliver the expiry of a progress timer that has been replaced or
 //!    stopped since ([`Event::Timeout`](replica::Event::Timeout)).
-//! 6. Stop if it cannot do one of these. The replica goes on from its store and has broken no promise.
+//! 6. Let a progress timer fire only once a quorum has been heard for as long as it runs
+//!    ([`presence::ProgressTimer`]); otherwise time-outs double in an outage, and clients wait long after it.
+//! 7. Stop if it cannot do one of these. The replica goes on from its store and has broken no promise.
 //!
 //! # Embedding the replica
 //!
@@ -123,6 +125,7 @@ pub mod crypto;
 pub mod kv;
 pub mod message;
 pub mod parameters;
+pub mod presence;
 pub mod rejection;
 pub mod replica;
 pub mod rules;

@@ -43,6 +43,7 @@ pub fn render(id: ReplicaId, status: &Health) -> String {
     gauge("low_water_mark", "gauge", status.watermarks.0);
     gauge("last_executed", "gauge", status.last_executed);
     gauge("waiting_requests", "gauge", status.waiting_requests);
+    gauge("heard_replicas", "gauge", status.heard);
     gauge("cpu_microseconds_total", "counter", status.cpu_us);
     for (name, value) in &status.counters {
         let kind = match name.as_str() {

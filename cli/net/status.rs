@@ -104,7 +104,11 @@ fn tell(config: &Config, replica: ReplicaId, answer: Option<&Health>) {
             None => format!("{other} never"),
         })
         .collect();
-    say!("  heard of: {}", heard.join(", "));
+    let quorum = if status.heard < config.cluster.quorum() as u64 { "not a quorum" } else { "a quorum" };
+    // One that misbehaves does not say.
+    if !heard.is_empty() {
+        say!("  heard of: {}; now of {}, itself included: {quorum}", heard.join(", "), status.heard);
+    }
     if !status.rejections.is_empty() {
         let dropped: Vec<String> = status.rejections.iter().map(|(why, n)| format!("{why} {n}")).collect();
         say!("  dropped: {}", dropped.join(", "));

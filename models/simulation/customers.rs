@@ -68,7 +68,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
             ClientEffect::SetTimer { backoff } => {
                 customer.timer += 1;
                 let generation = customer.timer;
-                let after = CLIENT << backoff.min(4);
+                let after = CLIENT << backoff.min(self.config.client_backoff);
                 self.agenda.plan(after, Happening::Timer { node, status: false, generation });
             }
             ClientEffect::CancelTimer => customer.timer += 1,

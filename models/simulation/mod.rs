@@ -12,11 +12,13 @@
 mod customers;
 mod history;
 mod network;
+mod outage;
 mod replicas;
 mod report;
 mod run;
 
 pub use crate::byzantine::Strategy;
+pub use outage::{Outage, Returned, outage};
 pub use report::{Failure, Report};
 pub use run::run;
 
@@ -24,11 +26,12 @@ use crate::crypto::{Keys, Symbolic};
 use pbft::crypto::Crypto;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::kv::KeyValue;
-use pbft::replica::Bundle;
+use pbft::replica::{Bundle, Timeouts};
 use pbft::rules::Rules;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 /// A scheme that hands out everybody's keys.
 pub trait Scheme: Crypto {
@@ -90,6 +93,16 @@ pub struct Config {
     pub partitions: bool,
     /// Whether messages travel as bytes, some of them corrupted.
     pub wire: bool,
+    /// The replicas' time-outs.
+    pub timeouts: Timeouts,
+    /// Whether progress time-outs count only while a quorum is heard, as in the runtime. Without this they
+    /// double in an outage: to compare.
+    pub presence: bool,
+    /// The shortest and the longest time that a message travels, healed or not; chosen by the seed, a
+    /// fraction of the time-outs, if not given.
+    pub delay: Option<(Duration, Duration)>,
+    /// The highest exponent of the clients' time-outs, whose base is 150 ms.
+    pub client_backoff: u8,
     /// Whether to tell on standard error what the correct replicas do.
     pub trace: bool,
 }
@@ -109,6 +122,10 @@ impl Config {
             crashes: true,
             partitions: true,
             wire: seed.is_multiple_of(4),
+            timeouts: Timeouts { progress: Duration::from_millis(120), status: Duration::from_millis(40) },
+            presence: true,
+            delay: None,
+            client_backoff: 4,
             trace: false,
         }
     }

@@ -56,6 +56,17 @@ impl<M: Ord> Agenda<M> {
         self.now = time;
         Some(happening)
     }
+
+    /// The next happening until this time; nothing, and it is this time, if there is none.
+    pub(super) fn next_until(&mut self, time: Time) -> Option<Happening<M>> {
+        match self.heap.peek() {
+            Some(&Reverse((next, ..))) if next <= time => self.next(),
+            _ => {
+                self.now = time;
+                None
+            }
+        }
+    }
 }
 
 /// How the network treats messages at the moment.
@@ -66,22 +77,26 @@ pub(super) struct Weather {
     pub(super) away: BTreeSet<usize>,
     /// Whether it has healed for good.
     pub(super) healed: bool,
+    /// The shortest and the longest time that messages travel, if they are not to be chosen here.
+    pub(super) delay: Option<(Time, Time)>,
 }
 
 impl Weather {
     /// When a message sent now arrives: never, once or several times. Delays in microseconds.
     pub(super) fn delays(&self, from: usize, to: usize, rng: &mut ChaCha8Rng) -> Vec<Time> {
         if self.healed {
-            return vec![rng.random_range(MS / 2..3 * MS)];
+            let (shortest, longest) = self.delay.unwrap_or((MS / 2, 3 * MS - 1));
+            return vec![rng.random_range(shortest..=longest)];
         }
         if self.away.contains(&from) != self.away.contains(&to) || rng.random_range(0..100) < self.loss {
             return Vec::new();
         }
         let copies = 1 + usize::from(rng.random_range(0..100) < 8);
         (0..copies)
-            .map(|_| match rng.random_range(0..20) {
-                0 => rng.random_range(20 * MS..200 * MS),
-                _ => rng.random_range(MS / 2..12 * MS),
+            .map(|_| match (self.delay, rng.random_range(0..20)) {
+                (Some((shortest, longest)), _) => rng.random_range(shortest..=longest),
+                (None, 0) => rng.random_range(20 * MS..200 * MS),
+                (None, _) => rng.random_range(MS / 2..12 * MS),
             })
             .collect()
     }

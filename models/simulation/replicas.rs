@@ -3,8 +3,11 @@
 use super::network::{Happening, MS, Time};
 use super::run::{Node, Simulation};
 use super::{Failure, Scheme};
+use pbft::crypto::Verified;
+use pbft::message::Message;
+use pbft::presence::{ProgressTimer, shows_presence};
 use pbft::replica::nodes;
-use pbft::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Replica, Setup, Timer};
+use pbft::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer};
 use pbft::rules::Rules;
 use pbft::store::{Identity, open, seal};
 use pbft::types::{Digest, ReplicaId};
@@ -12,11 +15,11 @@ use rand::RngExt;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Base of the progress time-out.
-const PROGRESS: Time = 120 * MS;
-/// Interval between STATUS messages.
-const STATUS: Time = 40 * MS;
+pub(super) fn micros(time: Duration) -> Time {
+    Time::try_from(time.as_micros()).unwrap_or(Time::MAX)
+}
 
 /// A correct replica and its machine.
 pub(super) struct Server<B: Bundle> {
@@ -25,8 +28,29 @@ pub(super) struct Server<B: Bundle> {
     pub(super) replica: Option<Replica<B>>,
     /// What its records add up to on stable storage.
     pub(super) durable: Durable<B::Crypto>,
+    pub(super) timer: ProgressTimer,
+    /// The exponent that the replica asked for last.
+    pub(super) backoff: u8,
+    /// How often it has started the progress timer.
+    pub(super) started: u64,
     pub(super) progress: u64,
     pub(super) status: u64,
+}
+
+impl<B: Bundle> Server<B> {
+    /// One that is down and has never run.
+    pub(super) fn new(setup: Arc<Setup<B>>, timeouts: Timeouts) -> Self {
+        Server {
+            replica: None,
+            durable: Durable::default(),
+            timer: ProgressTimer::new(&setup.cluster, setup.id, timeouts, Duration::ZERO),
+            backoff: 0,
+            started: 0,
+            progress: 0,
+            status: 0,
+            setup,
+        }
+    }
 }
 
 impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R> {
@@ -71,27 +95,81 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
                 }
             }
             Effect::SetTimer(timer) => {
-                let (status, generation, after) = match timer {
-                    Timer::Status => {
-                        server.status += 1;
-                        (true, server.status, STATUS)
-                    }
-                    Timer::Progress { backoff } => {
-                        server.progress += 1;
-                        (false, server.progress, PROGRESS << backoff)
-                    }
-                };
-                let after = after + self.rng.random_range(0..after / 4);
-                self.agenda.plan(after, Happening::Timer { node, status, generation });
+                if let Timer::Progress { backoff } = timer {
+                    server.backoff = backoff;
+                    server.started += 1;
+                    server.timer.set(backoff, Duration::from_micros(self.agenda.now()));
+                }
+                self.watch(node, timer);
             }
-            Effect::CancelProgressTimer => server.progress += 1,
+            Effect::CancelProgressTimer => {
+                server.timer.cancel();
+                server.progress += 1;
+            }
             Effect::Fact(fact) => self.record(node, &fact),
             Effect::Reject(reason) => self.drop_message(reason),
         }
     }
 
+    /// Plans to look at a timer when it is due.
+    pub(super) fn watch(&mut self, node: usize, timer: Timer) {
+        let now = Duration::from_micros(self.agenda.now());
+        let Node::Correct(server) = &mut self.nodes[node] else { return };
+        let (status, generation, after) = match timer {
+            Timer::Status => {
+                server.status += 1;
+                (true, server.status, Some(self.status))
+            }
+            Timer::Progress { .. } => {
+                server.progress += 1;
+                let after = match self.config.presence {
+                    true => server.timer.due(now).map(|due| due.saturating_sub(now)),
+                    false => Some(self.config.timeouts.duration(timer)),
+                };
+                (false, server.progress, after.map(micros))
+            }
+        };
+        if let Some(after) = after {
+            let after = after + self.rng.random_range(0..=after / 4);
+            self.agenda.plan(after, Happening::Timer { node, status, generation });
+        }
+    }
+
+    /// A timer is looked at: it fires, or, if time has passed that does not count, is looked at again.
+    pub(super) fn fire(&mut self, node: usize, status: bool, generation: u64) {
+        let now = Duration::from_micros(self.agenda.now());
+        let Node::Correct(server) = &mut self.nodes[node] else { return };
+        let current = if status { server.status } else { server.progress };
+        if server.replica.is_none() || current != generation {
+            return;
+        }
+        let timer = if status { Timer::Status } else { Timer::Progress { backoff: 0 } };
+        if status || !self.config.presence || server.timer.fires(now) {
+            self.step(node, Event::Timeout(timer));
+        } else {
+            self.watch(node, timer);
+        }
+    }
+
+    /// A verified message arrives.
+    pub(super) fn receive(&mut self, node: usize, message: Verified<Message<C>>) {
+        let now = Duration::from_micros(self.agenda.now());
+        let Node::Correct(server) = &mut self.nodes[node] else { return };
+        let heard = shows_presence(&message).is_some_and(|replica| server.timer.heard(replica, now));
+        if heard && self.config.presence {
+            self.watch(node, Timer::Progress { backoff: 0 });
+        }
+        self.step(node, Event::Message(message));
+    }
+
     pub(super) fn record(&mut self, node: usize, fact: &Fact) {
         match fact {
+            Fact::ViewLeft { .. } => {
+                if let Node::Correct(server) = &mut self.nodes[node] {
+                    server.timer.view_left();
+                }
+                self.report.views_left += 1;
+            }
             Fact::ViewEntered { view, .. } => {
                 self.report.highest_view = self.report.highest_view.max(view.0);
             }
@@ -115,18 +193,28 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
 
     pub(super) fn crash(&mut self, node: usize) {
         let Node::Correct(server) = &mut self.nodes[node] else { return };
-        if server.replica.take().is_some() {
-            self.trace(|| format!("r{node} crashes"));
-            self.report.crashes += 1;
+        if server.replica.is_some() {
+            self.stop(node);
             let down = self.rng.random_range(10 * MS..400 * MS);
             self.agenda.plan(down, Happening::Restart { node });
         }
+    }
+
+    /// A replica is gone until somebody restarts it.
+    pub(super) fn stop(&mut self, node: usize) {
+        let Node::Correct(server) = &mut self.nodes[node] else { return };
+        server.replica = None;
+        self.trace(|| format!("r{node} crashes"));
+        self.report.crashes += 1;
     }
 
     pub(super) fn restart(&mut self, node: usize) -> Result<(), Failure> {
         let Node::Correct(server) = &mut self.nodes[node] else { return Ok(()) };
         server.progress += 1;
         server.status += 1;
+        let now = Duration::from_micros(self.agenda.now());
+        server.timer = ProgressTimer::new(&self.cluster, server.setup.id, self.config.timeouts, now);
+        server.backoff = 0;
         let identity = Identity {
             domain: Digest::NULL,
             replica: server.setup.id,

@@ -12,6 +12,8 @@ pub struct Report {
     pub completed: usize,
     /// The highest view that a correct replica entered.
     pub highest_view: u64,
+    /// How often a correct replica left a view.
+    pub views_left: u64,
     /// How often a correct replica crashed.
     pub crashes: u64,
     /// How often a correct replica fetched a state.

@@ -3,7 +3,7 @@
 use super::customers::{Customer, workload};
 use super::history::History as ClientHistory;
 use super::network::{Agenda, Happening, MS, Time, Weather};
-use super::replicas::Server;
+use super::replicas::{Server, micros};
 use super::{Config, Failure, Report, Scheme, Simulated};
 use crate::byzantine::{Byzantine, Parcels, Strategy};
 use pbft::client::{Client, ClientDurable, ClientEvent, ClientSetup};
@@ -13,7 +13,7 @@ use pbft::message::Message;
 use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
-use pbft::replica::{Durable, Event, Setup, Timer};
+use pbft::replica::{Setup, Timer};
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
 use pbft::wire;
@@ -48,6 +48,8 @@ pub(super) enum Node<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> 
 /// One run.
 pub(super) struct Simulation<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> {
     pub(super) config: Config,
+    /// The interval between STATUS messages at the moment.
+    pub(super) status: Time,
     pub(super) cluster: Cluster,
     pub(super) parameters: Parameters,
     pub(super) rng: ChaCha8Rng,
@@ -121,9 +123,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
                 nodes.push(Node::Byzantine(Box::new(Byzantine::new(setup, strategy))));
             } else {
                 histories.insert(id, History::default());
-                let server =
-                    Server { setup, replica: None, durable: Durable::default(), progress: 0, status: 0 };
-                nodes.push(Node::Correct(Box::new(server)));
+                nodes.push(Node::Correct(Box::new(Server::new(setup, config.timeouts))));
             }
         }
         for (id, keys) in (0..config.clients).map(ClientId).zip(client_keys) {
@@ -134,8 +134,10 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
             let customer = Customer { setup, client, workload, done: 0, timer: 0, current };
             nodes.push(Node::Client(Box::new(customer)));
         }
-        let weather = Weather { loss: config.loss, away: BTreeSet::new(), healed: false };
+        let delay = config.delay.map(|(shortest, longest)| (micros(shortest), micros(longest)));
+        let weather = Weather { loss: config.loss, away: BTreeSet::new(), healed: false, delay };
         Simulation {
+            status: micros(config.timeouts.status),
             config,
             cluster,
             parameters,
@@ -183,7 +185,12 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
     pub(super) fn happen(&mut self, happening: Happening<Parcel<C>>) -> Result<(), Failure> {
         match happening {
             Happening::Arrival { to, message } => self.arrive(to, message),
-            Happening::Timer { node, status, generation } => self.fire(node, status, generation),
+            Happening::Timer { node, status, generation } => match &self.nodes[node] {
+                Node::Client(customer) if customer.timer == generation => {
+                    self.step_client(node, ClientEvent::Timeout);
+                }
+                _ => self.fire(node, status, generation),
+            },
             Happening::Crash { node } => self.crash(node),
             Happening::Restart { node } => self.restart(node)?,
             Happening::Split { away } if !self.weather.healed => self.weather.away = away,
@@ -246,7 +253,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
                     return;
                 }
                 match verify(&server.setup, message) {
-                    Ok(message) => self.step(to, Event::Message(message)),
+                    Ok(message) => self.receive(to, message),
                     Err(reason) => self.drop_message(reason),
                 }
             }
@@ -258,22 +265,6 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
                 Ok(message) => self.step_client(to, ClientEvent::Message(message)),
                 Err(reason) => self.drop_message(reason),
             },
-        }
-    }
-
-    pub(super) fn fire(&mut self, node: usize, status: bool, generation: u64) {
-        match &self.nodes[node] {
-            Node::Correct(server) => {
-                let current = if status { server.status } else { server.progress };
-                if server.replica.is_some() && current == generation {
-                    let timer = if status { Timer::Status } else { Timer::Progress { backoff: 0 } };
-                    self.step(node, Event::Timeout(timer));
-                }
-            }
-            Node::Client(customer) if customer.timer == generation => {
-                self.step_client(node, ClientEvent::Timeout);
-            }
-            _ => {}
         }
     }
 

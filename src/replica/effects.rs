@@ -12,6 +12,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Timer {
     /// The view makes no progress. Runs for the base time-out times 2^`backoff`. Source: OSDI'99 §4.4.
+    ///
+    /// Time in which a host hears fewer than a quorum does not count, nor do doublings from before such a
+    /// time: [`ProgressTimer`](crate::presence::ProgressTimer).
     Progress {
         /// The exponent, at most [`MAX_BACKOFF`](crate::rules::MAX_BACKOFF).
         backoff: u8,
@@ -30,6 +33,9 @@ pub enum Destination {
     /// A client.
     Client(ClientId),
 }
+
+/// The shortest window in which a replica must be heard to count as present, in STATUS intervals.
+const PRESENCE_STATUSES: u32 = 5;
 
 /// Time-outs of a replica on a real network. Models ignore them: any timer may fire at any time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +61,17 @@ impl Timeouts {
             Timer::Status => self.status,
         }
     }
+
+    /// How long a replica counts as heard after a message of it: the base time-out, or five STATUS intervals
+    /// if that is longer.
+    ///
+    /// No longer than the base where possible, so that who is cut off when it begins to wait does not leave
+    /// its view alone. And several intervals, as messages are lost: of five STATUS, all are lost with
+    /// probability 0.24 % where 30 % are. The runtime sends four times as many while anything waits, as it
+    /// does while a progress timer runs: then it is 0.3^20.
+    pub fn presence_window(&self) -> Duration {
+        self.progress.max(self.status * PRESENCE_STATUSES)
+    }
 }
 
 /// The node that a destination stands for; every other replica for [`Destination::Replicas`].
@@ -68,7 +85,8 @@ pub fn nodes(cluster: &Cluster, own: usize, to: Destination) -> Vec<usize> {
     }
 }
 
-/// What a replica has done, in terms that properties are stated in. Never read by the replica itself.
+/// What a replica has done, in terms that properties are stated in. Never read by the replica itself; a host
+/// reads [`Fact::ViewLeft`] for its timer.
 ///
 /// A fact that a record makes true follows that record at once, so a crash between two effects can be judged:
 /// whoever carries effects out takes the facts that follow a record together with it.

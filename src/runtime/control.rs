@@ -59,7 +59,9 @@ pub struct Health {
     pub transferring: Option<(u64, u64)>,
     /// Milliseconds since the last batch executed, or since the start.
     pub idle_ms: u64,
-    /// For each replica, milliseconds since a message of it was verified; none if there never was.
+    /// How many replicas are heard, itself included: time-outs count only while this is a quorum.
+    pub heard: u64,
+    /// For each replica, milliseconds since a message showed that it is there; none if there never was.
     pub heard_ms: Vec<Option<u64>>,
     /// Why messages were dropped, and how many.
     pub rejections: Vec<(String, u64)>,

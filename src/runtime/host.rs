@@ -10,12 +10,12 @@ use super::transport::{MAX_DATAGRAM_BYTES, Transport};
 use crate::crypto::{Signed, Verified};
 use crate::message::Message;
 use crate::parameters::ConfigError;
+use crate::presence::{ProgressTimer, shows_presence};
 use crate::rejection::Rejection;
 use crate::replica::Timeouts;
 use crate::replica::verify::verify;
 use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
 use crate::store::Identity;
-use crate::types::{Principal, ReplicaId};
 use crate::wire;
 use std::io;
 use std::net::SocketAddr;
@@ -42,7 +42,6 @@ const PROCESS_STOPPED: Duration = Duration::from_millis(200);
 /// What the lock of the replica protects.
 struct Core<B: Bundle> {
     replica: Replica<B>,
-    progress: Option<Instant>,
     status: Option<Instant>,
     executed_at: Instant,
     /// Since when something should execute, or the last execution if that is later.
@@ -67,7 +66,10 @@ struct Shared<B: Bundle> {
     keeps: bool,
     output: Mutex<Output<B::Crypto>>,
     clients: Arc<Addresses>,
-    heard: Vec<Mutex<Option<Instant>>>,
+    /// The progress timer, and who is heard. Only ever locked last.
+    progress: Mutex<ProgressTimer>,
+    /// Where the timer's time begins.
+    started: Instant,
     counters: Arc<Counters>,
     stop: AtomicBool,
     failure: Mutex<Option<String>>,
@@ -137,15 +139,16 @@ impl<B: Bundle> Host<B> {
             .map(|witness| -> CarriedOut { Box::new(move |steps| lock(&witness).carried_out(steps)) });
         let core = Core {
             replica,
-            progress: None,
             status: None,
             executed_at: Instant::now(),
             waiting_since: None,
             witness,
             steps: 0,
         };
+        let progress = ProgressTimer::new(&setup.cluster, setup.id, options.timeouts, Duration::ZERO);
         let shared = Arc::new(Shared {
-            heard: setup.cluster.replicas().map(|_| Mutex::new(None)).collect(),
+            progress: Mutex::new(progress),
+            started: Instant::now(),
             setup,
             timeouts: options.timeouts,
             transport,
@@ -279,12 +282,10 @@ impl<B: Bundle> Shared<B> {
             && !replica.has_accepted(message)
     }
 
-    /// Remembers that a replica is alive.
+    /// Remembers that a replica is there.
     fn note_sender(&self, message: &Message<B::Crypto>) {
-        if let Some(Principal::Replica(ReplicaId(replica))) = message.signer()
-            && let Some(heard) = self.heard.get(usize::from(replica))
-        {
-            *lock(heard) = Some(Instant::now());
+        if let Some(replica) = shows_presence(message) {
+            lock(&self.progress).heard(replica, self.started.elapsed());
         }
     }
 
@@ -343,14 +344,11 @@ impl<B: Bundle> Shared<B> {
                     outbox.push(Outgoing::Persist(record));
                 }
                 Effect::Send(to, message) => outbox.push(Outgoing::Send(to, message)),
-                Effect::SetTimer(timer) => {
-                    let due = Some(now + self.timeouts.duration(timer));
-                    match timer {
-                        Timer::Progress { .. } => core.progress = due,
-                        Timer::Status => core.status = due,
-                    }
+                Effect::SetTimer(Timer::Progress { backoff }) => {
+                    lock(&self.progress).set(backoff, now - self.started);
                 }
-                Effect::CancelProgressTimer => core.progress = None,
+                Effect::SetTimer(Timer::Status) => core.status = Some(now + self.timeouts.status),
+                Effect::CancelProgressTimer => lock(&self.progress).cancel(),
                 Effect::Fact(fact) => {
                     fetched |= matches!(fact, Fact::StateTransferred { .. });
                     self.note(core, &fact, now);
@@ -374,7 +372,10 @@ impl<B: Bundle> Shared<B> {
                 self.counters.batches.add(1);
                 self.counters.requests.add(requests.len() as u64);
             }
-            Fact::ViewLeft { view, to } => tracing::info!(view = view.0, to = to.0, "view left"),
+            Fact::ViewLeft { view, to } => {
+                lock(&self.progress).view_left();
+                tracing::info!(view = view.0, to = to.0, "view left");
+            }
             Fact::ViewEntered { view, .. } => {
                 self.counters.views_entered.add(1);
                 tracing::info!(view = view.0, "view entered");
@@ -419,7 +420,7 @@ impl<B: Bundle> Shared<B> {
     // --- timers ---
 
     fn watch_timers(&self) {
-        let mut slept_from = Instant::now();
+        let (mut slept_from, mut quorum) = (Instant::now(), false);
         while !self.stop.load(Relaxed) {
             std::thread::sleep(TIMER_TICK);
             let now = Instant::now();
@@ -427,13 +428,7 @@ impl<B: Bundle> Shared<B> {
             slept_from = now;
             self.transport.ask_for_lost_fragments();
             let mut core = lock(&self.core);
-            if overslept > PROCESS_STOPPED {
-                // The process was stopped: that is not the time that a timer measures, and what arrived
-                // meanwhile has not been looked at.
-                core.progress = core.progress.map(|due| due + overslept);
-            }
-            if core.progress.is_some_and(|due| due <= now) {
-                core.progress = None;
+            if self.progress_is_due(now, overslept, &mut quorum) {
                 self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
             }
             if self.status_is_due(&mut core, now) {
@@ -443,6 +438,24 @@ impl<B: Bundle> Shared<B> {
             drop(core);
             self.flush();
         }
+    }
+
+    /// Whether the progress timer fires, after a tick that took so much longer than asked for. Logs when a
+    /// quorum begins or ceases to be heard.
+    fn progress_is_due(&self, now: Instant, overslept: Duration, quorum: &mut bool) -> bool {
+        let now = now - self.started;
+        let mut progress = lock(&self.progress);
+        if overslept > PROCESS_STOPPED {
+            // The process was stopped: that is not the time that a timer measures, and what arrived
+            // meanwhile has not been looked at. If it was longer than the window, nobody counts as heard.
+            progress.stopped_for(overslept);
+        }
+        if *quorum != progress.presence().since(now).is_some() {
+            *quorum = !*quorum;
+            let heard = progress.presence().count(now);
+            tracing::info!(heard, quorum = *quorum, "time-outs count while a quorum is heard");
+        }
+        progress.fires(now)
     }
 
     /// Whether it is time to tell the others what this replica has: earlier if something should happen and
@@ -464,6 +477,8 @@ impl<B: Bundle> Shared<B> {
             |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
         let core = lock(&self.core);
         let replica = &core.replica;
+        let progress = lock(&self.progress);
+        let presence = progress.presence();
         let mut counters: Vec<(String, u64)> =
             self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
         counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
@@ -471,7 +486,10 @@ impl<B: Bundle> Shared<B> {
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Health {
             idle_ms: milliseconds(core.executed_at),
-            heard_ms: self.heard.iter().map(|heard| lock(heard).map(milliseconds)).collect(),
+            heard: presence.count(now - self.started) as u64,
+            heard_ms: (presence.last_heard().iter())
+                .map(|heard| heard.map(|at| milliseconds(self.started + at)))
+                .collect(),
             rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
             counters,
             cpu_us: usage.tv_sec.unsigned_abs() * 1_000_000 + usage.tv_nsec.unsigned_abs() / 1000,

@@ -29,6 +29,12 @@
 //! [`Witness`], if there is one, sees each step before its effects are queued, and is told when the records
 //! of a group are durable and its messages are about to leave.
 //!
+//! # Timers
+//!
+//! A thread looks at the two timers every 10 ms. The progress timer is a
+//! [`ProgressTimer`](crate::presence::ProgressTimer): it fires only once a quorum has been heard for as long as
+//! it runs. Who is heard is noted when a message has been verified, before its step.
+//!
 //! # Bounds
 //!
 //! When the queue of effects is full, workers wait, the buffer of the socket fills, and the kernel drops: the

@@ -15,6 +15,7 @@ mod crashes;
 mod journals;
 mod misbehave;
 mod network;
+mod outages;
 mod proxy;
 mod service;
 mod states;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::UdpSocket;
 
 /// Fragments of the length they would have on Ethernet, and a proxy in front of every replica.
-fn behind_proxies(replicas: usize, seed: u64) -> (Cluster, Proxy) {
+pub fn behind_proxies(replicas: usize, seed: u64) -> (Cluster, Proxy) {
     let inside = free_addresses(replicas);
     let listening = inside.clone();
     let mut proxy = None;
