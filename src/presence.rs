@@ -322,11 +322,11 @@ mod tests {
     }
 
     /// The definition: at each point of the time a quorum, itself included, was heard within the window
-    /// before.
+    /// before. Points are half milliseconds: between two milliseconds there may be nobody.
     fn naively(heard: &[(u64, u16)], quorum: usize, window: u64, from: u64, to: u64) -> bool {
         (from..=to).all(|point| {
             let is_heard = |&replica: &u16| {
-                heard.iter().any(|&(at, who)| who == replica && at <= point && point <= at + window)
+                heard.iter().any(|&(at, who)| who == replica && 2 * at <= point && point <= 2 * (at + window))
             };
             1 + (1..4).filter(is_heard).count() >= quorum
         })
@@ -342,18 +342,19 @@ mod tests {
             let (mut now, mut heard) = (0, Vec::new());
             for (pause, replica) in steps {
                 now += pause;
-                let before = naively(&heard, 3, window, now, now);
+                let before = naively(&heard, 3, window, 2 * now, 2 * now);
                 heard.push((now, replica));
                 let regained = presence.heard(ReplicaId(replica), ms(now));
-                prop_assert_eq!(regained, !before && naively(&heard, 3, window, now, now));
+                prop_assert_eq!(regained, !before && naively(&heard, 3, window, 2 * now, 2 * now));
             }
             now += after;
             match presence.since(ms(now)) {
-                None => prop_assert!(!naively(&heard, 3, window, now, now)),
+                None => prop_assert!(!naively(&heard, 3, window, 2 * now, 2 * now)),
                 Some(since) => {
                     let since = u64::try_from(since.as_millis()).expect("it is short");
-                    prop_assert!(naively(&heard, 3, window, since, now));
-                    prop_assert!(since == 0 || !naively(&heard, 3, window, since - 1, since - 1));
+                    prop_assert!(naively(&heard, 3, window, 2 * since, 2 * now));
+                    let earlier = (2 * since).saturating_sub(1);
+                    prop_assert!(since == 0 || !naively(&heard, 3, window, earlier, earlier));
                 }
             }
         }
@@ -375,7 +376,10 @@ mod tests {
                     timer.heard(ReplicaId(replica), ms(now));
                     told += 1;
                 }
-                points = if naively(&heard[..told], 3, 500, now, now) { points + 1 } else { 0 };
+                let is_heard = |point| naively(&heard[..told], 3, 500, point, point);
+                // Since the millisecond before, too.
+                let goes_on = is_heard((2 * now).saturating_sub(1));
+                points = if is_heard(2 * now) { 1 + if goes_on { points } else { 0 } } else { 0 };
                 // From 500 ms before until now, both included, there are 501 points.
                 let due = now >= set + 500 && points > 500;
                 prop_assert_eq!(timer.fires(ms(now)), due, "at {}", now);
