@@ -125,7 +125,9 @@ impl<B: Bundle> Replica<B> {
     fn join(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
         let current = self.durable.leaving().unwrap_or(self.view());
         let higher = Cells { from: current.next(), ..ViewChanges::<B::Crypto>::all() };
-        let higher: Vec<_> = self.view_changes.keys(higher).filter(|left| left.replica != setup.id).collect();
+        // After the last view there is that view again.
+        let is_higher = |left: &Left| left.replica != setup.id && left.view > current;
+        let higher: Vec<_> = self.view_changes.keys(higher).filter(is_higher).collect();
         let senders: BTreeSet<_> = higher.iter().map(|left| left.replica).collect();
         if senders.len() < setup.rules.join_threshold(&setup.cluster) {
             return;
