@@ -63,6 +63,9 @@ impl<B: Bundle> Replica<B> {
     /// it leaves for the view after that, and waits twice as long: `start_view_change`.
     pub(super) fn on_progress_timeout(&mut self, setup: &Setup<B>, effects: &mut Effects<B::Crypto>) {
         let current = self.durable.leaving().unwrap_or(self.view());
-        self.start_view_change(setup, current.next(), effects);
+        // After the last view there is no other. More than f must be faulty for a replica to be in it.
+        if current.next() > current {
+            self.start_view_change(setup, current.next(), effects);
+        }
     }
 }
