@@ -83,7 +83,8 @@ fn tell(world: &str, rules: &str, found: &Progress) {
     let Some(stuck) = stuck else {
         say!(
             "From each of them, everything sent before being lost and every message then taking {DELAY} ms, each client \
-             accepts a result: within {most_views} views above the highest, and {longest_ms} ms."
+             accepts a result: within {most_views} views above the highest, and {longest_ms} ms. One schedule for each; that these are \
+             all combinations is for `pbft check` of this world to show."
         );
         return;
     };

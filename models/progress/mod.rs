@@ -16,6 +16,7 @@
 //!
 //! # What is not
 //!
+//! - That the exploration loses no combination is not checked here: `pbft check` of the same world shows it.
 //! - The exploration keeps normal forms. What they leave out is part of what is lost: requests that wait and
 //!   votes of others, which arrive again or are no longer needed; how far the time-out had grown, which
 //!   begins at its base. A replica that remembers some of it is not run. The NEW-VIEW by which a replica has
