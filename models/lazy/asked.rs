@@ -12,7 +12,7 @@ use super::cells::Chosen;
 use super::conditions::{Conditions, Watch};
 use super::local::{CoreId, LocalSystem};
 use super::must::Must;
-use super::theorem::FRAME;
+use super::theorem::{ANY_V, FRAME};
 use crate::crypto::Symbolic;
 use crate::world::{MessageId, RESENDING, Tables, World, is_old, questions};
 use foldhash::fast::FixedState;
@@ -58,6 +58,9 @@ pub(super) fn check(
             asked.in_place = Some(new_view.clone());
             for bench in [&mut scratch.one, &mut scratch.other] {
                 bench.change(|replica| replica.put_new_view(Some(new_view.clone())));
+            }
+            if tables.crashes().is_some() {
+                asked.restart(tables, core, &scratch, conditions);
             }
             for question in &questions {
                 asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);
@@ -133,6 +136,26 @@ impl Asked<'_> {
             }
         }
         system.put_any(core, scratch, cell, known);
+    }
+
+    /// A restart does the same with this NEW-VIEW in place as with nothing in one, but that it can be sent again.
+    fn restart(&self, tables: &mut Tables, core: CoreId, scratch: &Scratch, conditions: &mut Conditions) {
+        let replica = self.system.replica;
+        let (mut with, mut without) = (scratch.one.kept.clone(), scratch.one.kept.clone());
+        without.replica.put_new_view(None);
+        let sent_with = tables.crash(replica, &mut with, Vec::new());
+        let sent_without = tables.crash(replica, &mut without, Vec::new());
+        with.replica.put_new_view(None);
+        without.replica.put_new_view(None);
+        let but_it = |sent: &[MessageId]| -> Vec<MessageId> {
+            let is_it = |&id: &MessageId| matches!(tables.message(id), Message::NewView(_));
+            sent.iter().copied().filter(|id| !is_it(id)).collect()
+        };
+        let same = with == without && but_it(&sent_with) == but_it(&sent_without);
+        conditions.note(ANY_V, same, || {
+            let core = &self.system.core(core).replica;
+            format!("r{}: a restart looks at what is in a NEW-VIEW\n  core: {core:?}", replica.0)
+        });
     }
 
     fn failure(&self, core: CoreId, question: &Event<Symbolic>, what: &str) -> String {

@@ -58,7 +58,7 @@
 //!   taken with others of the same min-s and `O` too, which have between them every set of senders, every
 //!   VIEW-CHANGE of `A`, every choice of those senders who report something prepared or a stable checkpoint,
 //!   larger `V` than a quorum, and an order turned round; every step by a time-out with other exponents
-//!   (`alike`).
+//!   (`alike`); and every restart with each NEW-VIEW in place.
 //! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; what it leads to
 //!   is its core, what is in its cells and what serves timers, and nothing else; the normal form is that of
 //!   the core. All ways to read what has been received are noted in a step, printing and comparing included

@@ -77,7 +77,8 @@ pub struct Stuck {
 ///
 /// # Errors
 /// If the bounds make no sense, if too few replicas are correct for anything to be decided, if clients are
-/// part of the world, or if it is not exhausted within the limits.
+/// part of the world, if it is not exhausted within the limits, or if a replica does not start from what a
+/// crash leaves.
 pub fn check(
     config: &WorldConfig,
     strategies: &[Strategy],
@@ -103,6 +104,9 @@ pub fn check(
     let joints = world.take_joints();
     let began = Instant::now();
     let starts = starts(&mut world, &joints, strategies);
+    if let Some(refused) = world.take_refusal() {
+        return Err(format!("what a crash leaves cannot be started from: {refused}").into());
+    }
     let cluster = Cluster::new(config);
     let next = AtomicUsize::new(0);
     let best = Mutex::new((0, 0, None::<(usize, Ran)>));

@@ -204,6 +204,7 @@ impl Tables {
 
     /// From now on a replica can be restarted, though crashes are no part of the world.
     pub(super) fn allow_crashes(&mut self, config: &WorldConfig) {
+        self.keeps_disks = true;
         if self.questions.is_empty() {
             let all = config.cluster.replicas();
             self.questions = all.map(|replica| self.questions(replica, config.max_view)).collect();

@@ -29,9 +29,12 @@ pub(super) struct LookedFor {
 }
 
 impl World {
-    /// The same world, in which combinations of local states are recorded as its states are visited.
+    /// The same world, in which combinations of local states are recorded as its states are visited, and from
+    /// whose local states replicas can be restarted.
     #[must_use]
     pub fn recording_joints(mut self) -> Self {
+        let config = self.config().clone();
+        self.tables.allow_crashes(&config);
         self.joints = Some(Mutex::default());
         self
     }
@@ -76,9 +79,12 @@ impl World {
 
     /// What the replica at this position is after a restart, whole.
     pub fn restarted(&mut self, position: usize, local: LocalId) -> LocalId {
-        let config = self.config().clone();
-        self.tables.allow_crashes(&config);
         self.tables.step(Principal::Replica(self.correct[position]), local, Input::Crash).to
+    }
+
+    /// Why a restart was refused, if one was.
+    pub fn take_refusal(&mut self) -> Option<String> {
+        self.tables.take_refusal()
     }
 
     /// From now on a state with these local states counts as one that violates something, and no other does;

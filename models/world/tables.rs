@@ -123,6 +123,8 @@ pub struct Tables {
     new_views: IndexMap<NewViewContent, Vec<MessageId>, FixedState>,
     cut_sends: u64,
     pub(super) crashes: Option<Crashes>,
+    /// Whether what is durable is kept apart from what replicas take for it: where they can be restarted.
+    pub(super) keeps_disks: bool,
     pub(super) questions: Vec<Questions>,
     pub(super) started: AllStarted,
     pub(super) restarts: u64,
@@ -152,6 +154,7 @@ impl Tables {
             new_views: IndexMap::default(),
             cut_sends: 0,
             crashes: config.crashes,
+            keeps_disks: config.crashes.is_some(),
             questions: Vec::new(),
             started: AllStarted::default(),
             restarts: 0,
@@ -347,7 +350,7 @@ impl Tables {
     ) -> Arc<[MessageId]> {
         let mut effects = Effects::new();
         let views = Views::before(&local.history, &local.replica);
-        let stored = self.crashes.map(|_| local.on_disk()).unwrap_or_default();
+        let stored = if self.keeps_disks { local.on_disk() } else { Durable::default() };
         local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
         self.settle(local, stored, views, effects, false)
     }
@@ -382,7 +385,7 @@ impl Tables {
         let window = self.setups[0].parameters.window;
         for effect in effects {
             match effect {
-                Effect::Persist(record) if self.crashes.is_some() => {
+                Effect::Persist(record) if self.keeps_disks => {
                     stored.apply(&record, &self.setups[0].rules);
                 }
                 Effect::Fact(fact) => {
@@ -406,7 +409,7 @@ impl Tables {
             }
         }
         views.after(&mut local.history, &local.replica);
-        if self.crashes.is_some() {
+        if self.keeps_disks {
             let same = local.replica.durable().is_but_for_new_view(&stored);
             local.stored = (!same).then(|| Arc::new(stored));
         }
