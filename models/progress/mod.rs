@@ -4,8 +4,8 @@
 //!
 //! A world is explored to its end, with lazy delivery. For each combination of local states of the correct
 //! replicas that occurs in it, let there be a moment at which *everything that was sent before is lost*, and
-//! from which on the network delivers what is sent, in [`DELAY`]; timers run, with the back-off that the
-//! replicas ask for; and each client, production's, asks for its operation again. What replicas and clients send
+//! from which on the network delivers what is sent, in [`DELAY`]; timers run as hosts run them, with
+//! production's time-outs and [`ProgressTimer`](pbft::presence::ProgressTimer); and each client, production's, asks for its operation again. What replicas and clients send
 //! again by STATUS and time-outs is then all there is. [`run`] carries that on, with real replicas, until every
 //! client has accepted a result. It must come to that within [`MOST_VIEWS`] views, and the most that were needed
 //! are reported. (Not until all replicas have executed: one that has left a view alone waits for the others, and

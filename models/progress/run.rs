@@ -7,6 +7,7 @@ use crate::world::{JointLocals, Modelled, World, WorldConfig};
 use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
 use pbft::message::Message;
 use pbft::parameters::MAX_WINDOW;
+use pbft::presence::{ProgressTimer, shows_presence};
 use pbft::replica::verify::verify;
 use pbft::replica::{Destination, Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer, nodes};
 use pbft::types::{ClientId, Principal, ReplicaId, Timestamp};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long every message takes, in milliseconds.
 pub const DELAY: u64 = 10;
@@ -28,9 +30,8 @@ const MOST_TIME: u64 = 120_000;
 /// The base of a client's time-out, in milliseconds: production's.
 const CLIENT_TIMEOUT: u64 = 100;
 
-/// Between two STATUS messages, and the base of the progress time-out, in milliseconds: production's.
-fn milliseconds(timer: Timer) -> u64 {
-    u64::try_from(Timeouts::default().duration(timer).as_millis()).expect("time-outs are short")
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("time-outs are short")
 }
 
 /// The last things that happened, which a stuck run tells.
@@ -90,10 +91,12 @@ impl Cluster {
     }
 
     pub(super) fn run(&self, world: &World, start: &Start) -> Ran {
+        let timer = |id| ProgressTimer::new(&self.config.cluster, id, Timeouts::default(), Duration::ZERO);
         let mut run = Run {
             cluster: self,
             strategy: start.strategy,
             replicas: self.config.cluster.replicas().map(|_| None).collect(),
+            timers: self.config.cluster.replicas().map(timer).collect(),
             generations: vec![(0, 0); self.config.cluster.n()],
             clients: self.clients.iter().map(|_| Asking::new()).collect(),
             agenda: Agenda::default(),
@@ -164,6 +167,8 @@ struct Run<'a> {
     strategy: Strategy,
     /// None for one that is silent.
     replicas: Vec<Option<Replica<Modelled>>>,
+    /// The progress timer of each, as hosts keep it; nobody has been heard at first.
+    timers: Vec<ProgressTimer>,
     /// Of the status timer and the progress timer of each.
     generations: Vec<(u64, u64)>,
     /// They come after the replicas in the order of nodes.
@@ -236,12 +241,23 @@ impl Run<'_> {
                     return;
                 }
                 if timer != Timer::Status {
+                    let now = self.now();
+                    if !self.timers[node].fires(now) {
+                        return self.watch(node);
+                    }
                     self.tell(node, || "times out".into());
                 }
                 Event::Timeout(timer)
             }
             Arrival::Message(message) => match verify(&setup, message) {
-                Ok(verified) => Event::Message(verified),
+                Ok(verified) => {
+                    let now = self.now();
+                    let heard = shows_presence(&verified);
+                    if heard.is_some_and(|replica| self.timers[node].heard(replica, now)) {
+                        self.watch(node);
+                    }
+                    Event::Message(verified)
+                }
                 Err(_) => return,
             },
         };
@@ -275,7 +291,11 @@ impl Run<'_> {
                     self.deliver(node, to, &message);
                 }
                 Effect::SetTimer(timer) => self.set(node, timer),
-                Effect::CancelProgressTimer => self.generations[node].1 += 1,
+                Effect::CancelProgressTimer => {
+                    self.timers[node].cancel();
+                    self.generations[node].1 += 1;
+                }
+                Effect::Fact(Fact::ViewLeft { .. }) => self.timers[node].view_left(),
                 Effect::Fact(fact @ (Fact::ViewEntered { .. } | Fact::Executed { .. })) => {
                     self.tell(node, || format!("{fact:?}"));
                 }
@@ -284,12 +304,35 @@ impl Run<'_> {
         }
     }
 
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.agenda.now)
+    }
+
     fn set(&mut self, node: usize, timer: Timer) {
-        let (status, progress) = &mut self.generations[node];
-        let generation = if timer == Timer::Status { status } else { progress };
+        match timer {
+            Timer::Status => {
+                let generation = &mut self.generations[node].0;
+                *generation += 1;
+                let arrival = Arrival::Timer { timer, generation: *generation };
+                self.agenda.plan(milliseconds(Timeouts::default().status), node, arrival);
+            }
+            Timer::Progress { backoff } => {
+                let now = self.now();
+                self.timers[node].set(backoff, now);
+                self.watch(node);
+            }
+        }
+    }
+
+    /// Plans to look at the progress timer when it is due, by the rule that hosts go by.
+    fn watch(&mut self, node: usize) {
+        let now = self.now();
+        let generation = &mut self.generations[node].1;
         *generation += 1;
-        let arrival = Arrival::Timer { timer, generation: *generation };
-        self.agenda.plan(milliseconds(timer), node, arrival);
+        let arrival = Arrival::Timer { timer: Timer::Progress { backoff: 0 }, generation: *generation };
+        if let Some(due) = self.timers[node].due(now) {
+            self.agenda.plan(milliseconds(due.saturating_sub(now)), node, arrival);
+        }
     }
 
     fn start_progress_timer(&mut self, node: usize) {
