@@ -2,7 +2,7 @@
 
 use crate::net::audit;
 use anstyle::{AnsiColor, Style};
-use pbft_models::story::lessons::{id_of, named, quoted};
+use pbft_models::story::lessons::{id_of, named};
 use pbft_models::story::page::attack;
 use pbft_models::story::production::Range;
 use pbft_models::story::{How, Story, StoryStep, export, name, page, svg};
@@ -131,8 +131,8 @@ fn tell(story: &Story) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{BOLD}{}{BOLD:#}", story.title());
     if let Some(lesson) = named(id_of(story.config.rules.without)) {
-        let _ = writeln!(text, "The attack: {}", attack(story, &lesson));
-        let _ = writeln!(text, "The rule ({}): {}", quoted(lesson.section), lesson.why);
+        let _ = writeln!(text, "{}: {}", story.heading(), attack(story, &lesson));
+        let _ = writeln!(text, "The rule ({}): {}", lesson.source(), lesson.why);
     }
     let _ = writeln!(text, "World {}: {}.", story.config.name(), story.world());
     if let (Some(violation), Some(theorem)) = (&story.violation, story.theorem()) {

@@ -46,7 +46,7 @@ impl<S: Service> Property<S> for CheckpointIsState {
                 let expected = tree.root();
                 if let Some((replica, digest, how)) = reported.iter().find(|(_, d, _)| *d != expected) {
                     let what = format!(
-                        "the state after n = {} is {expected:?}, and {digest:?}, {how} at replica {}",
+                        "the state after n = {} is {expected:?} by what was agreed, and {digest:?} {how} at replica {}",
                         n.0, replica.0
                     );
                     return Err(Violation { property: NAME, what });
@@ -145,7 +145,9 @@ mod tests {
     fn another_state_is_a_violation_whether_taken_stable_or_fetched() {
         let (_, _, [first, second]) = two_batches();
         let wrong = |how: &str, replica: u16| {
-            format!("the state after n = 2 is {second:?}, and {first:?}, {how} at replica {replica}")
+            format!(
+                "the state after n = 2 is {second:?} by what was agreed, and {first:?} {how} at replica {replica}"
+            )
         };
         let (stable, fetched) = (
             Fact::CheckpointStable { n: SeqNo(2), digest: first },
@@ -177,7 +179,7 @@ mod tests {
         ] {
             let (world, ..) = two_batches();
             world.with_all(0, &[facts[0].clone(), taken(1, wrong)]).violates::<CheckpointIsState>(&format!(
-                "the state after n = 1 is {first:?}, and {wrong:?}, taken at replica 0"
+                "the state after n = 1 is {first:?} by what was agreed, and {wrong:?} taken at replica 0"
             ));
         }
     }
@@ -188,7 +190,9 @@ mod tests {
         // Half of batch 2 leaves the state as it was.
         let half = executed(2, 2, &[]);
         world.with_all(0, &[facts[0].clone(), half, taken(2, first)]).violates::<CheckpointIsState>(
-            &format!("the state after n = 2 is {second:?}, and {first:?}, taken at replica 0"),
+            &format!(
+                "the state after n = 2 is {second:?} by what was agreed, and {first:?} taken at replica 0"
+            ),
         );
     }
 
@@ -221,7 +225,7 @@ mod tests {
         let genesis = root(&KeyValue::default(), &[]);
         World::new().with(0, taken(0, genesis)).satisfies::<CheckpointIsState>();
         World::new().with(3, stable(0, 9)).violates::<CheckpointIsState>(&format!(
-            "the state after n = 0 is {genesis:?}, and 09090909, stable at replica 3"
+            "the state after n = 0 is {genesis:?} by what was agreed, and 09090909 stable at replica 3"
         ));
     }
 }

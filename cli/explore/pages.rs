@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 use pbft_models::browse::{Choice, Judged, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::story::lessons::{id_of, named};
-use pbft_models::story::page::{abbreviations, attack, body, document, jumps, letters, property, violation};
+use pbft_models::story::page::{abbreviations, attack, body, document, letters, property, violation};
 use pbft_models::story::{Story, StoryStep, in_words, name};
 use std::path::PathBuf;
 
@@ -46,7 +46,7 @@ pub fn path(page: &Page<'_>) -> String {
         &title(page.shown),
         &html! {
             (head(page))
-            div.live { (body(&page.view.story, page.first, &more)) }
+            div.live { (body(&page.view.story, page.first, decisive(page), &more)) }
             script { (PreEscaped(SCRIPT)) }
         },
     )
@@ -77,7 +77,7 @@ fn head(page: &Page<'_>) -> Markup {
             }
             p { b { "Rules: " } (by_rules(page.rules)) "." span.soft { " The world: " (in_words(&shown.config)) " (" code { (shown.config.name()) } ")." } }
             @if let Some(lesson) = lesson {
-                p { b { "The attack. " } (attack(&view.story, &lesson)) }
+                p { b { (view.story.heading()) ". " } (attack(&view.story, &lesson)) }
                 p.safe { b { "Why the rule stops it. " } (lesson.why) }
             }
             (violation(&view.story))
@@ -107,7 +107,6 @@ fn head(page: &Page<'_>) -> Markup {
                     (view.missed.iter().map(|(place, _)| place.to_string()).collect::<Vec<_>>().join(", ")) ". The others were taken."
                 }
             }
-            (jumps(&view.story, decisive(page)))
             (letters(&view.story))
             details { summary { "The property, and what the letters mean" } (property(&view.story)) (abbreviations()) }
         }

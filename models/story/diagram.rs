@@ -3,9 +3,9 @@
 //!
 //! The band behind a lane is the view that the replica is in, hatched while it is leaving it. A line leads
 //! from where a message was sent to where it arrives; what somebody Byzantine makes up has no such place, and
-//! its line is level and dashed: red and with a cross if something in it is false, violet and with a ring if
-//! not. A faint stub is a message that no correct node receives in this execution, a faint arrow one that
-//! only somebody Byzantine does who uses it later.
+//! its line is level and dashed: red and with a cross if no correct node could have sent it, violet and with
+//! a ring if one could. A faint stub is a message that no correct node receives in this execution, a faint
+//! arrow one that only somebody Byzantine does who uses it later.
 
 use super::colours::{dark, light, print};
 use super::{Story, StoryStep, Unheard, name, primary};

@@ -32,8 +32,17 @@ pub const SECTIONS: &[(&str, &str)] = &[
 const BEYOND: &str = "beyond the paper";
 
 /// A section as a source is quoted: `OSDI'99 §4.2`.
-pub fn quoted(section: &str) -> String {
+fn quoted(section: &str) -> String {
     if section == BEYOND { section.into() } else { format!("OSDI'99 §{section}") }
+}
+
+impl Lesson {
+    /// The source of the rule, as it is quoted.
+    pub fn source(&self) -> String {
+        // OSDI'99 leaves open how a state is fetched.
+        let of_blocks = self.id == Mutant::UnverifiedBlocks.id();
+        if of_blocks { "Castro's thesis §5.3".into() } else { quoted(self.section) }
+    }
 }
 
 /// The heading of a section: `§4.2 Normal-case operation`.
@@ -223,7 +232,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::NoClientTable => (
             "4.3",
-            "The digest of a checkpoint covers the service state but not each client's last request. Nobody lies here; what a replica that fetches this state does is another counterexample.",
+            "The digest of a checkpoint covers the service state but not each client's last request. Nobody lies here, and nothing goes wrong yet: a replica that fetches this state later executes A again, as the execution that this leads to shows.",
             "The last reply to each client is part of the state that is digested and fetched, so a replica that fetches it recognizes old requests.",
         ),
         Mutant::CheckpointQuorum => (
@@ -238,7 +247,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::UnverifiedBlocks => (
             "4.3",
-            "The Byzantine primary orders one request twice, at n1 and n2. A replica that fetches the state at n1 accepts a block that is not the one it asked for; the client table in it is false, and the replica executes the request again at n2.",
+            "The Byzantine primary orders one request twice, at n1 and n2. That alone does no harm: whoever has executed it at n1 finds it in its table of last replies and skips it at n2. But a replica that fetches the state after n1 accepts a block that is not the one it asked for. In that block nothing has executed, so it executes the request at n2: it has the effects of A at another number than the others, and whatever stands between n1 and n2 comes in another order there.",
             "A block is accepted only if its digest is the one recorded in its parent; the root's digest is in the checkpoint's certificate.",
         ),
         Mutant::LowestMinS => (
@@ -253,7 +262,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::UnverifiedCertificates => (
             "4.4",
-            "A Byzantine primary of the new view claims that the null request prepared at n1, backed by no vote but its own. Both certificates are of view 0, its own comes first in V, and the new view carries over the lie.",
+            "A Byzantine primary of the new view claims that the null request prepared at n1, backed by no vote but its own. Its certificate is of view 0 like those for A, and comes first in V, so the new view carries over the lie.",
             "A certificate proves what prepared: the PRE-PREPARE's signature and PREPAREs of 2f different backups are in it and checked.",
         ),
         Mutant::CertificateQuorum => (

@@ -35,7 +35,8 @@ pub struct Truth<'a> {
 }
 
 impl<'a> Truth<'a> {
-    /// What is known at the step `at`, at which something arrives at `to`, when correct nodes have sent `sent`.
+    /// What is known at the step `at`, at which something arrives at `to`, when correct nodes have sent
+    /// `sent`.
     pub fn new(
         config: &'a WorldConfig,
         names: &'a Names,
@@ -361,8 +362,27 @@ impl<'a> Truth<'a> {
         if content.prepared.windows(2).any(|pair| pair[0].n >= pair[1].n) {
             lies.push("P has two certificates for one number, or has them out of order".into());
         }
-        lies.extend(self.left_out(m));
+        lies.extend(self.left_out(m).or_else(|| self.kept_back(m)));
         lies
+    }
+
+    /// What this replica has prepared, as a VIEW-CHANGE of it with a certificate shows, and does not report
+    /// here. A certificate of a view is complete before its holder leaves that view.
+    fn kept_back(&self, m: &Signed<ViewChange<Symbolic>, Symbolic>) -> Option<String> {
+        self.delivered.iter().find_map(|(step, _, message)| {
+            let Message::ViewChange(other) = message else { return None };
+            let c = other.content.prepared.iter().filter(|_| other.signer == m.signer).find(|c| {
+                let is_due = c.view < m.content.view && c.n > m.content.n && self.prepared(c).sound;
+                is_due && !m.content.prepared.iter().any(|said| said.n == c.n && said.view >= c.view)
+            })?;
+            Some(format!(
+                "leaves out {}, which {} has prepared in v{} at n{}: it shows the certificate at step {step}",
+                self.names.of(c.digest),
+                name(m.signer),
+                c.view.0,
+                c.n.0
+            ))
+        })
     }
 
     /// What a replica has sent COMMIT for and does not report.

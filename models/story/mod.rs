@@ -63,7 +63,8 @@ use std::collections::BTreeSet;
 pub struct StoryStep {
     /// Counted from 1.
     pub number: usize,
-    /// Who signed what arrives; nobody for a time-out, and for what is signed by nobody.
+    /// Who signed what arrives, or made it up without a signature; nobody for a time-out, and for what a
+    /// correct node sends unsigned.
     pub from: Option<Principal>,
     /// Where it happens.
     pub node: Principal,
@@ -223,6 +224,11 @@ impl Story {
             (None, Some(_)) => "By the paper's rules".into(),
             (None, None) => "An execution by the paper's rules".into(),
         }
+    }
+
+    /// What the account of it is called: nobody attacks where nothing that arrives is false.
+    pub fn heading(&self) -> &'static str {
+        if self.steps.iter().any(StoryStep::is_lie) { "The attack" } else { "What happens" }
     }
 
     /// The digests that the story speaks of by name, with what they are.

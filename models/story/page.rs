@@ -5,7 +5,7 @@
 //! the diagram beside it is what one clicks at.
 
 use super::colours::{dark, light, print};
-use super::lessons::{Lesson, consequence, id_of, named, quoted};
+use super::lessons::{Lesson, consequence, id_of, named};
 use super::production::Range;
 use super::{How, Story, StoryStep, Tally, name, svg, svg_narrow};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -42,9 +42,10 @@ header details{margin:3px 0}header details p{max-width:78em}kbd{font:inherit;bor
 ol.steps{list-style:none;margin:0;padding:0}ol.steps>li{padding:8px 0;border-top:1px solid var(--edge);scroll-margin-top:8px}ol.steps>li:focus{outline:none}\
 .stepping ol.steps>li{display:none;border:0}.stepping ol.steps>li.chosen{display:block}\
 .sides{display:grid;grid-template-columns:1fr 1fr;gap:12px}.sides>div{min-width:0;overflow-wrap:anywhere}\
-.sides .same{color:var(--soft)}.first{outline:2px solid var(--safe);outline-offset:4px;border-radius:2px}\
+.sides .same{color:var(--soft)}.first{border:2px solid var(--safe);border-radius:4px;padding:4px 6px;margin-top:6px}\
 ul{margin:0;padding-left:18px}ul.plain{list-style:none;padding:0}del{color:var(--soft)}ins{text-decoration:none;font-weight:600}\
-nav.steps{display:flex;gap:6px;align-items:center;margin-bottom:8px}nav.steps input[type=range]{flex:1;min-width:60px}\
+.ways{position:sticky;top:-10px;z-index:1;background:var(--paper);padding:6px 0}.ways .jumps{margin:0 0 6px}\
+nav.steps{display:flex;gap:6px;align-items:center}nav.steps input[type=range]{flex:1;min-width:60px}\
 button,.button{font:inherit;padding:3px 10px;border:1px solid var(--edge);border-radius:4px;background:var(--ground);\
 color:var(--ink);cursor:pointer;text-decoration:none}\
 .tally{display:block;width:100%;text-align:left;margin:3px 0;border:1px solid var(--edge);padding:4px 6px}\
@@ -82,7 +83,7 @@ document.querySelectorAll('.lit').forEach(e=>e.classList.remove('lit'));\
 (e.dataset.votes||'').split(' ').filter(Boolean).forEach(n=>\
 document.querySelectorAll('.diagram [data-step=\"'+n+'\"]').forEach(e=>e.classList.add('lit')));}));\
 const keys={};document.querySelectorAll('.jump').forEach(e=>{const steps=e.dataset.steps.split(' ').map(Number);\
-keys[e.dataset.key]=()=>choose(steps.find(n=>n>at)||steps[0],true);\
+keys[e.dataset.key]=()=>choose(steps[(steps.indexOf(at)+1)%steps.length],true);\
 e.addEventListener('click',v=>{v.preventDefault();keys[e.dataset.key]();});});\
 document.addEventListener('keydown',e=>{if(e.altKey||e.ctrlKey||e.metaKey||/INPUT|SELECT|TEXTAREA/.test(e.target.tagName))return;\
 if(e.key==='ArrowLeft'||e.key==='k'){choose(at-1,true);e.preventDefault();}\
@@ -113,7 +114,8 @@ pub fn page(story: &Story) -> String {
 
 /// The page of a story among others.
 pub fn page_at(story: &Story, place: &Place) -> String {
-    document(&story.title(), &html! { (head(story, place)) (body(story, 1, &html! {})) })
+    let decisive = story.first_difference().map(|step| step.number);
+    document(&story.title(), &html! { (head(story, place)) (body(story, 1, decisive, &html! {})) })
 }
 
 /// A whole document around this, with the style of all pages.
@@ -134,7 +136,9 @@ pub fn document(title: &str, inside: &Markup) -> String {
 }
 
 /// The diagram, and beside it the steps, of which the script shows `first`, and whatever else goes there.
-pub fn body(story: &Story, first: usize, more: &Markup) -> Markup {
+///
+/// `decisive` is the first step that turns out otherwise with the rule, if that is known.
+pub fn body(story: &Story, first: usize, decisive: Option<usize>, more: &Markup) -> Markup {
     let last = story.steps.len();
     html! {
         main {
@@ -144,11 +148,14 @@ pub fn body(story: &Story, first: usize, more: &Markup) -> Markup {
                 div.narrow { (PreEscaped(svg_narrow(story))) }
             }
             div.side { @if last > 0 { section.told.box data-first=(first) aria-label="Steps" {
-                nav.steps aria-label="Choose a step" {
-                    button.script id="back" type="button" { "back" }
-                    input id="slider" type="range" min="1" max=(last) value="1" aria-label="Step";
-                    button.script id="forward" type="button" { "forward" }
-                    button.script id="all" type="button" aria-pressed="false" { "all steps" }
+                div.ways {
+                    (jumps(story, decisive))
+                    nav.steps aria-label="Choose a step" {
+                        button.script id="back" type="button" { "back" }
+                        input id="slider" type="range" min="1" max=(last) value="1" aria-label="Step";
+                        button.script id="forward" type="button" { "forward" }
+                        button.script id="all" type="button" aria-pressed="false" { "all steps" }
+                    }
                 }
                 ol.steps aria-live="polite" {
                     @for step in &story.steps { (item(story, step)) }
@@ -205,7 +212,7 @@ pub fn of_production(
             }
         }
     };
-    document("PBFT: journals", &html! { (head) (body(story, 1, &html! {})) })
+    document("PBFT: journals", &html! { (head) (body(story, 1, None, &html! {})) })
 }
 
 fn head(story: &Story, place: &Place) -> Markup {
@@ -215,11 +222,10 @@ fn head(story: &Story, place: &Place) -> Markup {
             (siblings(place))
             h1 { (story.title()) }
             @if let Some(lesson) = &lesson {
-                p { b { "The attack. " } (attack(story, lesson)) }
+                p { b { (story.heading()) ". " } (attack(story, lesson)) }
                 p.safe { b { "Why the rule stops it. " } (lesson.why) }
             }
             (violation(story))
-            (jumps(story, story.first_difference().map(|step| step.number)))
             (letters(story))
             details {
                 summary { "The property, the rule and the world" }
@@ -255,16 +261,18 @@ pub fn property(story: &Story) -> Markup {
     }
 }
 
-/// Links to the steps that matter, which keys lead to as well; `decisive` is the first that turns out
-/// otherwise with the rule, if that is known.
-pub fn jumps(story: &Story, decisive: Option<usize>) -> Markup {
+/// Links to the steps that matter, which keys lead to as well. Among the lies the one that the rule stops comes
+/// first.
+fn jumps(story: &Story, decisive: Option<usize>) -> Markup {
     let numbers = |chosen: &dyn Fn(&StoryStep) -> bool| -> Vec<String> {
         story.steps.iter().filter(|step| chosen(step)).map(|step| step.number.to_string()).collect()
     };
-    let lies = numbers(&StoryStep::is_lie);
+    let mut lies = numbers(&StoryStep::is_lie);
+    let stopped = decisive.and_then(|number| lies.iter().position(|lie| *lie == number.to_string()));
+    lies.rotate_left(stopped.unwrap_or_default());
     let targets = [
         ("l", if lies.len() == 1 { "go to the lie" } else { "go to the lies" }, lies),
-        ("d", "go to the decisive step", numbers(&|step| Some(step.number) == decisive)),
+        ("d", "go to the step that the rule changes", numbers(&|step| Some(step.number) == decisive)),
         ("v", "go to the violation", numbers(&|step| step.violated.is_some())),
     ];
     html! {
@@ -305,7 +313,7 @@ fn rule(lesson: &Lesson, place: &Place) -> Markup {
         None => html! { code { (text) } " in " (path) },
     };
     html! {
-        (quoted(lesson.section))
+        (lesson.source())
         @if let Some(method) = &lesson.method {
             "; the rule: " (link("src/rules.rs", &format!("Rules::{method}")))
             "; switched off: " (link("models/mutants.rs", lesson.id))
@@ -345,8 +353,8 @@ fn legend(story: &Story) -> Markup {
         div.legend {
             span { (line("", html! {})) "correct" }
             @if !story.config.byzantine.is_empty() || story.steps.iter().any(|step| step.byzantine.is_some()) {
-                span { (line("bad", cross)) "lie: something in it is false" }
-                span { (line("odd", ring)) (story.mark) ", nothing false in it" }
+                span { (line("bad", cross)) "lie: no correct replica in its place would send it" }
+                span { (line("odd", ring)) (story.mark) ", as a correct one could send it" }
             }
             @if story.steps.iter().any(|step| !step.unheard.is_empty()) {
                 span {

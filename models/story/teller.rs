@@ -98,6 +98,7 @@ impl<'a> Teller<'a> {
         } else {
             told.lies = truth.lies(message);
             told.byzantine = Some(self.whose(message, &told.lies));
+            told.from = told.from.or_else(|| config.byzantine.first().copied().map(Principal::Replica));
         }
         told.refused = came.rejection.map(|reason| {
             let replica = match step.node {
