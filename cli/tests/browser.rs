@@ -217,10 +217,10 @@ fn the_explorer_says_which_rule_is_off_and_that_this_state_violates_what_it_viol
     let head = text_of(&mut window, "header");
     assert!(head.contains("highest-view-wins.json") && head.contains("without highest-view-wins"), "{head}");
     assert!(head.contains("r0 is Byzantine; views 0 to 2"), "{head}");
-    // The keys lead to the lie, to the step that the rule makes another, and to the violation.
+    // The keys lead to the lies, to the step that the rule makes another, and to the violation.
     let targets =
         "[...document.querySelectorAll('.jump')].map(e => e.dataset.key + e.dataset.steps).join(' ')";
-    assert_eq!(window.text(targets), format!("l15 d{steps} v{steps}"));
+    assert_eq!(window.text(targets), format!("l4 15 d{steps} v{steps}"));
     let properties = text_of(&mut window, "#properties");
     assert!(
         properties.starts_with(&format!("After step {steps}: 1 of 11 properties violated")),
@@ -329,15 +329,15 @@ fn the_page_of_a_counterexample_opens_at_its_first_step_and_is_read_by_mouse_key
     window.wait_for(CHOSEN, steps);
     // Links and keys lead to the steps that matter.
     window.run("document.querySelector('.jump[data-key=l]').click()");
-    window.wait_for(CHOSEN, 15);
-    assert_eq!(window.text("location.hash"), "#step-15");
+    window.wait_for(CHOSEN, 4);
+    assert_eq!(window.text("location.hash"), "#step-4");
     window.run(&key("d"));
     window.wait_for(CHOSEN, steps);
     window.run(&key("ArrowLeft"));
     window.run(&key("v"));
     window.wait_for(CHOSEN, steps);
     window.run(&key("l"));
-    window.wait_for(CHOSEN, 15);
+    window.wait_for(CHOSEN, 4);
     window.go(&url);
     window.wait_for(CHOSEN, 1);
     window.go(&format!("{url}#step-{steps}"));

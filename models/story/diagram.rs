@@ -13,7 +13,9 @@ use maud::{Markup, html};
 use pbft::types::{Principal, ReplicaId, View};
 
 const LEFT: usize = 30;
-const TOP: usize = 58;
+const TOP: usize = 68;
+/// Between the beginning of the bands and the first row: there is the name of the first view.
+const BEFORE: usize = 18;
 /// The least height of a row.
 const ROW: usize = 40;
 const BAND: usize = 34;
@@ -98,7 +100,7 @@ fn drawn(story: &Story, layout: Layout) -> String {
             role="img" aria-label=(story.title())
         {
             style { (maud::PreEscaped(STYLE)) }
-            (patterns())
+            (patterns(layout))
             rect.paper width=(width) height=(height) {}
             (drawing.rows())
             (drawing.bands())
@@ -109,10 +111,15 @@ fn drawn(story: &Story, layout: Layout) -> String {
     markup.into_string()
 }
 
-fn patterns() -> Markup {
+/// The name of the hatching: what a page has twice, once hidden, it may not name alike.
+fn hatching(layout: Layout) -> &'static str {
+    if layout.fits { "leaving-narrow" } else { "leaving" }
+}
+
+fn patterns(layout: Layout) -> Markup {
     html! {
         defs {
-            pattern id="leaving" width="8" height="8" patternUnits="userSpaceOnUse"
+            pattern id=(hatching(layout)) width="8" height="8" patternUnits="userSpaceOnUse"
                 patternTransform="rotate(45)" { rect.hatch width="3" height="8" {} }
         }
     }
@@ -179,12 +186,12 @@ impl Drawing<'_> {
                 @let left = self.x(node) - band / 2;
                 @for (index, (from, to, view, leaving)) in self.stretches(position).into_iter().enumerate() {
                     // A view changes where the arrow is that changes it.
-                    @let top = if index == 0 { TOP - 8 } else { self.y(from + 1) };
+                    @let top = if index == 0 { TOP - BEFORE } else { self.y(from + 1) };
                     @let end = if to == self.story.steps.len() { self.end() + 10 } else { self.y(to + 1) };
                     @let height = end.saturating_sub(top);
                     rect class={ "v" (view.0 % 4) } x=(left) y=(top) width=(band) height=(height) {}
                     @if leaving {
-                        rect x=(left) y=(top) width=(band) height=(height) fill="url(#leaving)" {}
+                        rect x=(left) y=(top) width=(band) height=(height) fill={ "url(#" (hatching(self.layout)) ")" } {}
                     } @else if height > 20 {
                         text.small x=(left + 3) y=(top + 13) { "v" (view.0) }
                     }
@@ -199,7 +206,7 @@ impl Drawing<'_> {
             @for &node in &story.nodes {
                 @let middle = self.x(node);
                 @let is_byzantine = story.is_byzantine(node);
-                line.lane x1=(middle) x2=(middle) y1=(TOP - 8) y2=(height - 14)
+                line.lane x1=(middle) x2=(middle) y1=(TOP - BEFORE) y2=(height - 14)
                     stroke-dasharray=[is_byzantine.then_some("2 4")] {}
                 text.head.byzantine[is_byzantine] x=(middle) y="26" text-anchor="middle" { (name(node)) }
                 @if is_byzantine { text.byzantine x=(middle) y="12" text-anchor="middle" { (story.mark) } }

@@ -39,9 +39,12 @@ fn quoted(section: &str) -> String {
 impl Lesson {
     /// The source of the rule, as it is quoted.
     pub fn source(&self) -> String {
-        // OSDI'99 leaves open how a state is fetched.
-        let of_blocks = self.id == Mutant::UnverifiedBlocks.id();
-        if of_blocks { "Castro's thesis §5.3".into() } else { quoted(self.section) }
+        // OSDI'99 leaves open how a state is fetched, and what of a replica is part of it.
+        match self.id {
+            id if id == Mutant::UnverifiedBlocks.id() => "Castro's thesis §5.3".into(),
+            id if id == Mutant::NoClientTable.id() => "OSDI'99 §4.1, Castro's thesis §2.4".into(),
+            _ => quoted(self.section),
+        }
     }
 }
 
@@ -232,7 +235,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::NoClientTable => (
             "4.3",
-            "The digest of a checkpoint covers the service state but not each client's last request. Nobody lies here, and nothing goes wrong yet: a replica that fetches this state later executes A again, as the execution that this leads to shows.",
+            "The digest of a checkpoint covers the service state but not each client's last request. Nobody lies here and no client is harmed yet, but the checkpoint is already wrong: if A is ordered a second time, a replica that has fetched this state executes it again. The page of what this leads to shows that.",
             "The last reply to each client is part of the state that is digested and fetched, so a replica that fetches it recognizes old requests.",
         ),
         Mutant::CheckpointQuorum => (
@@ -247,7 +250,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::UnverifiedBlocks => (
             "4.3",
-            "The Byzantine primary orders one request twice, at n1 and n2. That alone does no harm: whoever has executed it at n1 finds it in its table of last replies and skips it at n2. But a replica that fetches the state after n1 accepts a block that is not the one it asked for. In that block nothing has executed, so it executes the request at n2: it has the effects of A at another number than the others, and whatever stands between n1 and n2 comes in another order there.",
+            "The Byzantine primary orders one request twice, at n1 and n2. That alone does no harm: whoever has executed it at n1 finds it in its table of last replies and skips it at n2. But a replica that fetches the state after n1 accepts a block that is not the one it asked for. In that block nothing has executed: it takes the initial state for the one after n1, and executes at n2 what all others have executed at n1.",
             "A block is accepted only if its digest is the one recorded in its parent; the root's digest is in the checkpoint's certificate.",
         ),
         Mutant::LowestMinS => (
@@ -262,7 +265,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::UnverifiedCertificates => (
             "4.4",
-            "A Byzantine primary of the new view claims that the null request prepared at n1, backed by no vote but its own. Its certificate is of view 0 like those for A, and comes first in V, so the new view carries over the lie.",
+            "A Byzantine primary of the new view claims that the null request prepared at n1, backed by no vote but its own. Its certificate is of view 0 like those for A, and comes first in V, which is how this replica chooses among equals; so the new view carries over the lie, and n1 is null where A has executed.",
             "A certificate proves what prepared: the PRE-PREPARE's signature and PREPAREs of 2f different backups are in it and checked.",
         ),
         Mutant::CertificateQuorum => (
@@ -307,8 +310,8 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::LowestViewWins => (
             "4.4",
-            "The Byzantine replica holds a certificate for B from view 0; then A commits in view 1. It reports only B, and the new primary prefers that certificate because its view is lower.",
-            "If A committed in a view, every certificate for another request at that number is of a lower view, so the highest one is that of A.",
+            "The Byzantine replica holds a certificate for B from view 0; then A commits in view 1. It holds that certificate back when view 1 begins, so that nothing is carried over there, and shows it when view 2 begins; the new primary prefers it because its view is lower. B can now execute where A has.",
+            "If A committed in a view, some correct replica of every V holds its certificate, and every certificate for another request at that number is of a lower view; so the highest one is that of A.",
         ),
         Mutant::ForgetPrepared => (
             "4.4",

@@ -234,7 +234,7 @@ impl<'a> Truth<'a> {
                 (is_rival && known.requests.contains(request)).then_some((*step, other.content.n))
             })?;
             Some(format!(
-                "orders request t{} of c{} again, at n{}: {} orders it at n{} (step {step})",
+                "orders request t{} of c{} at n{}, and {} orders it at n{} too (step {step})",
                 request.content.timestamp.0,
                 request.content.client.0,
                 n.0,
@@ -376,11 +376,12 @@ impl<'a> Truth<'a> {
                 is_due && !m.content.prepared.iter().any(|said| said.n == c.n && said.view >= c.view)
             })?;
             Some(format!(
-                "leaves out {}, which {} has prepared in v{} at n{}: it shows the certificate at step {step}",
+                "leaves out {}, which {} has prepared in v{} at n{}, as the certificate proves that it {} at step {step}",
                 self.names.of(c.digest),
                 name(m.signer),
                 c.view.0,
-                c.n.0
+                c.n.0,
+                if *step < self.at { "has shown" } else { "shows" },
             ))
         })
     }
@@ -394,9 +395,10 @@ impl<'a> Truth<'a> {
             let reported = m.content.prepared.iter().any(|c| c.n == vote.n && c.view >= vote.view);
             (is_of && !reported).then(|| {
                 format!(
-                    "leaves out {}, though {} sends COMMIT for it in v{} at n{} (step {step})",
+                    "leaves out {}, though {} {} COMMIT for it in v{} at n{} (step {step})",
                     self.names.of(vote.digest),
                     name(m.signer),
+                    if *step < self.at { "has sent" } else { "sends" },
                     vote.view.0,
                     vote.n.0
                 )

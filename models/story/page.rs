@@ -39,7 +39,7 @@ table{border-collapse:collapse;width:100%}td{padding:2px 8px 2px 0;vertical-alig
 header details{margin:3px 0}header details p{max-width:78em}kbd{font:inherit;border:1px solid var(--edge);border-radius:3px;padding:0 4px}\
 .legend{display:flex;flex-wrap:wrap;gap:1px 14px;padding:4px 12px;font-size:12px;color:var(--soft);border-bottom:1px solid var(--edge)}\
 .legend span{display:inline-flex;gap:6px;align-items:center}.legend svg{flex:none}\
-ol.steps{list-style:none;margin:0;padding:0}ol.steps>li{padding:8px 0;border-top:1px solid var(--edge);scroll-margin-top:8px}ol.steps>li:focus{outline:none}\
+ol.steps{list-style:none;margin:0;padding:0}ol.steps>li{padding:8px 0;border-top:1px solid var(--edge);scroll-margin-top:11em}ol.steps>li:focus{outline:none}\
 .stepping ol.steps>li{display:none;border:0}.stepping ol.steps>li.chosen{display:block}\
 .sides{display:grid;grid-template-columns:1fr 1fr;gap:12px}.sides>div{min-width:0;overflow-wrap:anywhere}\
 .sides .same{color:var(--soft)}.first{border:2px solid var(--safe);border-radius:4px;padding:4px 6px;margin-top:6px}\
@@ -280,7 +280,7 @@ fn jumps(story: &Story, decisive: Option<usize>) -> Markup {
             @for (key, what, steps) in &targets {
                 @if let Some(first) = steps.first() {
                     a.button.jump href={ "#step-" (first) } data-steps=(steps.join(" ")) data-key=(key) aria-keyshortcuts=(key) {
-                        (what) " (" (steps.join(", ")) ")"
+                        (what) " (" (in_turn(steps)) ")"
                     }
                 }
             }
@@ -291,6 +291,20 @@ fn jumps(story: &Story, decisive: Option<usize>) -> Markup {
             }
         }
     }
+}
+
+/// The numbers of steps, in the order in which one comes to them: `18, then 3, 4`.
+fn in_turn(steps: &[String]) -> String {
+    match steps {
+        [first, others @ ..] if others.first().is_some_and(|next| number(next) < number(first)) => {
+            format!("{first}, then {}", others.join(", "))
+        }
+        _ => steps.join(", "),
+    }
+}
+
+fn number(step: &str) -> usize {
+    step.parse().unwrap_or_default()
 }
 
 fn siblings(place: &Place) -> Markup {
@@ -369,7 +383,7 @@ fn legend(story: &Story) -> Markup {
                     svg.d width="40" height="12" viewBox="0 0 40 12" {
                         g.unheard { path d="M0 4L34 7" {} path.head-of d="M40 7L34 4L34 10Z" {} }
                     }
-                    "only somebody Byzantine does, and uses it later"
+                    "only a Byzantine replica receives it, and uses it later"
                 }
             }
             span.quorum { "complete quorum" }

@@ -152,8 +152,8 @@ fn the_lie_that_matters_is_told() {
         ("only-primary-proposes", "is not the primary"),
         ("primary-does-not-prepare", "a primary sends no PREPARE"),
         ("first-pre-prepare-wins", "has told"),
-        ("transfer-verified", "orders request t1 of c0 again, at n2: r0 orders it at n1 (step 1)"),
-        ("at-most-once", "again, at n2: r0 orders it at n1"),
+        ("transfer-verified", "orders request t1 of c0 at n2, and r0 orders it at n1 too (step 1)"),
+        ("at-most-once", "at n2, and r0 orders it at n1 too"),
     ] {
         let (story, _) = story(id);
         let lies: Vec<&String> = story.steps.iter().flat_map(|step| &step.lies).collect();
