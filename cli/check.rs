@@ -8,7 +8,7 @@ use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{self, Explore, Lines, Options, Report, Verdict};
 use pbft_models::suite::{self, Entry};
 use pbft_models::trace::{Execution, file::Stored};
-use pbft_models::world::{Clients, Crashes, WorldConfig};
+use pbft_models::world::{Application, Clients, Crashes, WorldConfig};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -96,6 +96,11 @@ pub struct WorldFlags {
     /// Clients with one request each, which a replica may hear of at any time or never; 1, if not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4))]
     requests: Option<u32>,
+    /// Clients that are part of the world instead, and what they call for one after the other: wr.w is one
+    /// that writes and then reads, and one that writes; wr.w-g lets them give up a call at any time, wr.w-z
+    /// has a Byzantine client besides.
+    #[arg(long, value_name = "CALLS", conflicts_with = "requests", value_parser = Application::parse)]
+    calls: Option<Application>,
     /// The most requests in a batch; 1, if not given.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
     max_batch: Option<u8>,
@@ -232,7 +237,7 @@ impl WorldFlags {
         let numbers = self.n.is_some() || self.f.is_some() || self.byzantine.is_some();
         let bounds = self.max_view.is_some() || self.max_seq.is_some() || self.requests.is_some();
         let more = self.max_batch.is_some() || self.checkpoint_interval.is_some() || self.window.is_some();
-        let more = more || self.crashes.is_some();
+        let more = more || self.crashes.is_some() || self.calls.is_some();
         let other = numbers || bounds || more || self.explore.is_some();
         self.rules.filter(|_| !other)
     }
@@ -240,11 +245,12 @@ impl WorldFlags {
     /// The world that they describe.
     pub fn config(&self) -> Result<WorldConfig, String> {
         let requests = self.requests.unwrap_or(1);
-        Ok(WorldConfig {
+        let calls = self.calls.as_ref().map(|calls| calls.calls.iter().flatten().count() as u64);
+        let config = WorldConfig {
             cluster: cluster(self.n.unwrap_or(4), self.f.unwrap_or(1))?,
             byzantine: self.byzantine.clone().unwrap_or_default().0,
             max_view: View(self.max_view.unwrap_or(0)),
-            max_seq: SeqNo(self.max_seq.unwrap_or(u64::from(requests))),
+            max_seq: SeqNo(self.max_seq.or(calls).unwrap_or(u64::from(requests))),
             requests,
             max_batch: usize::from(self.max_batch.unwrap_or(1)),
             checkpoint_interval: self.checkpoint_interval,
@@ -252,6 +258,11 @@ impl WorldFlags {
             crashes: self.crashes.map(|at_most| Crashes { at_most, between_steps: self.between_steps }),
             rules: self.rules.unwrap_or_default(),
             clients: Clients::Implicit,
+            application: None,
+        };
+        Ok(match &self.calls {
+            Some(calls) => config.with_application(calls.clone()),
+            None => config,
         })
     }
 

@@ -3,7 +3,7 @@
 use pbft_models::falsifiable;
 use pbft_models::report::{Lines, Report, Verdict};
 use pbft_models::suite::{Entry, Suite};
-use pbft_models::world::Crashes;
+use pbft_models::world::{Application, Crashes};
 use std::fmt::Write;
 
 /// The names of the columns of [`line`].
@@ -192,10 +192,14 @@ fn bounds(report: &Report) -> String {
             format!("correct replicas crash {anywhere} and restart, {often}, ")
         }
     };
+    let clients = match report.calls.as_deref().map(Application::parse) {
+        Some(Ok(calls)) => calls.in_words(),
+        _ => format!("{} request(s) to be heard of", report.requests),
+    };
     format!(
-        "n={} f={}, {byzantine}, {views}, sequence numbers 1 to {}, window {}, {} request(s) to be heard of, batches \
-         of at most {}, {checkpoints}, {crashes}{rules}.",
-        report.n, report.f, report.max_seq, report.window, report.requests, report.max_batch,
+        "n={} f={}, {byzantine}, {views}, sequence numbers 1 to {}, window {}, {clients}, batches of at most {}, \
+         {checkpoints}, {crashes}{rules}.",
+        report.n, report.f, report.max_seq, report.window, report.max_batch,
     )
 }
 

@@ -1,9 +1,14 @@
-//! The service of the worlds: a list of everything executed. Two different orders are two different states.
+//! The service of the worlds: a list of everything executed but reads. Two different orders are two different
+//! states.
 
 use pbft::service::{RestoreError, Service};
 use pbft::types::{Bytes, ClientId};
 
-/// The operations executed so far, in order. The result of an operation is its position.
+/// The operation that changes nothing, and returns how many others there have been.
+pub const READ: &[u8] = b"read";
+
+/// The operations executed so far, in order, reads left out. The result of an operation is its position, and
+/// of a read that of the last one.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Ledger {
     entries: Vec<Bytes>,
@@ -11,7 +16,9 @@ pub struct Ledger {
 
 impl Service for Ledger {
     fn execute(&mut self, _client: ClientId, operation: &[u8]) -> Bytes {
-        self.entries.push(Bytes::from(operation));
+        if operation != READ {
+            self.entries.push(Bytes::from(operation));
+        }
         Bytes::from(self.entries.len().to_string().into_bytes())
     }
 

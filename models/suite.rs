@@ -1,7 +1,7 @@
 //! The worlds whose verdicts are claimed: one table, for the command line, the documents and the tests.
 
 use crate::report::Explore;
-use crate::world::{Crashes, WorldConfig};
+use crate::world::{Application, Crashes, WorldConfig};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ struct Family {
     checkpoint_interval: Option<u64>,
     window: Option<u64>,
     crashes: Option<Crashes>,
+    /// Clients that call for this, in the place of requests.
+    calls: Option<&'static str>,
     explore: &'static [Explore],
     suite: Suite,
     /// For hunts, how many seconds each takes.
@@ -60,6 +62,7 @@ const FOUR: Family = Family {
     checkpoint_interval: None,
     window: None,
     crashes: None,
+    calls: None,
     explore: &[Explore::Lazy],
     suite: Suite::Default,
     hunt: None,
@@ -201,6 +204,14 @@ const FAMILIES: &[Family] = &[
         ..FOUR
     },
     Family { max_view: 1, checkpoint_interval: Some(1), crashes: ANYWHERE, suite: Suite::Night, ..FOUR },
+    // Clients that wait for each other and read without order: what they see is linearizable.
+    Family { calls: Some("w.r"), byzantine: &[&[0], &[3]], ..FOUR },
+    Family { calls: Some("w.r"), max_seq: 2, suite: Suite::Full, ..FOUR },
+    Family { calls: Some("wr.w"), max_seq: 2, byzantine: &[&[0], &[3]], suite: Suite::Full, ..FOUR },
+    Family { calls: Some("w.r"), max_view: 1, byzantine: &[&[3]], suite: Suite::Full, ..FOUR },
+    Family { calls: Some("w.r"), max_view: 1, byzantine: &[&[0], &[1]], suite: Suite::Night, ..FOUR },
+    Family { calls: Some("wr.w-g"), max_seq: 2, byzantine: &[&[3]], suite: Suite::Night, ..FOUR },
+    Family { calls: Some("wr.w"), max_seq: 2, byzantine: NOBODY, suite: Suite::Night, ..FOUR },
     // The second number is beyond the window until the first is stable.
     Family { max_seq: 2, checkpoint_interval: Some(1), window: Some(1), ..FOUR },
     Family { max_seq: 2, suite: Suite::Full, ..FOUR },
@@ -272,7 +283,7 @@ impl Family {
     }
 
     fn config(&self, byzantine: &[u16]) -> WorldConfig {
-        WorldConfig {
+        let config = WorldConfig {
             byzantine: byzantine.iter().copied().map(ReplicaId).collect(),
             max_view: View(self.max_view),
             max_seq: SeqNo(self.max_seq),
@@ -281,6 +292,12 @@ impl Family {
             window: self.window,
             crashes: self.crashes,
             ..WorldConfig::new(Cluster::new(self.n, self.f), self.requests)
+        };
+        match self.calls {
+            Some(calls) => {
+                config.with_application(Application::parse(calls).expect("the table is well-formed"))
+            }
+            None => config,
         }
     }
 }

@@ -17,8 +17,17 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// Writes a message as `PRE-PREPARE v0 n1 d=A`, with digests as `of` names them.
 pub fn in_short<C: Crypto>(message: &Message<C>, of: &dyn Fn(Digest) -> String) -> String {
+    // What a client of a world says to the others outside of the system.
+    if let Message::Reply(m) = message
+        && let Principal::Client(client) = m.signer
+    {
+        return format!("call {} of c{} has ended", m.content.timestamp.0, client.0);
+    }
     let what = match message {
-        Message::Request(m) => format!("c{} t{}", m.content.client.0, m.content.timestamp.0),
+        Message::Request(m) => {
+            let read_only = if m.content.read_only { " read-only" } else { "" };
+            format!("c{} t{}{read_only}", m.content.client.0, m.content.timestamp.0)
+        }
         Message::PrePrepare(..) | Message::Prepare(_) | Message::Commit(_) => match message.slot() {
             Some((view, n, digest)) => format!("v{} n{} d={}", view.0, n.0, of(digest)),
             None => String::new(),

@@ -1,6 +1,6 @@
 //! Histories for tests, written as facts.
 
-use crate::{Accepted, Catalogue, History, Property, Snapshot};
+use crate::{Accepted, Call, Catalogue, History, Property, Snapshot};
 use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::KeyValue;
 use pbft::parameters::Parameters;
@@ -16,6 +16,7 @@ pub struct World {
     authentic: BTreeSet<(ClientId, Timestamp, Bytes)>,
     catalogue: Catalogue,
     accepted: Vec<Accepted>,
+    calls: Vec<Call>,
 }
 
 impl World {
@@ -26,6 +27,7 @@ impl World {
             authentic: BTreeSet::new(),
             catalogue: Catalogue::new::<Ed25519>(),
             accepted: Vec::new(),
+            calls: Vec::new(),
         }
     }
 
@@ -60,6 +62,12 @@ impl World {
         self
     }
 
+    /// A client made this call.
+    pub fn call(mut self, call: Call) -> Self {
+        self.calls.push(call);
+        self
+    }
+
     pub fn snapshot(&self) -> Snapshot<'_, KeyValue> {
         Snapshot {
             cluster: Cluster::new(4, 1),
@@ -69,6 +77,7 @@ impl World {
             authentic: &self.authentic,
             catalogue: &self.catalogue,
             accepted: &self.accepted,
+            calls: &self.calls,
         }
     }
 

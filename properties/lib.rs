@@ -26,6 +26,7 @@
 //!     authentic: &BTreeSet::new(),
 //!     catalogue: &Catalogue::new::<Ed25519>(),
 //!     accepted: &[],
+//!     calls: &[],
 //! };
 //! let violation = PreparedUniqueness::check(&snapshot).unwrap_err();
 //! assert_eq!(check_all(&snapshot), Err(violation.clone()));
@@ -45,6 +46,7 @@ mod executes_agreed_batch;
 #[cfg(test)]
 mod fixture;
 mod history;
+mod linearizable;
 mod new_view_preserves_committed;
 mod prepared_uniqueness;
 mod replies_never_conflict;
@@ -60,10 +62,11 @@ pub use checkpoint_is_state::CheckpointIsState;
 pub use checkpoints_agree::CheckpointsAgree;
 pub use executes_agreed_batch::ExecutesAgreedBatch;
 pub use history::{Entry, Execution, History, ServiceStep, Slots, StaleVote, ViewStep};
+pub use linearizable::Linearizable;
 pub use new_view_preserves_committed::NewViewPreservesCommitted;
 pub use prepared_uniqueness::PreparedUniqueness;
 pub use replies_never_conflict::RepliesNeverConflict;
-pub use snapshot::{Accepted, Property, Snapshot, Violation};
+pub use snapshot::{Accepted, Call, Property, Snapshot, Violation};
 pub use validity::Validity;
 pub use view_monotonic::ViewMonotonic;
 pub use watermarks::Watermarks;
@@ -91,7 +94,7 @@ impl<S: Service> Listed<S> {
 
 /// Every property, causes before consequences: what breaks an earlier one tends to break later ones.
 /// Those which run the service again from the beginning, and so cost most, are last.
-pub fn all<S: Service>() -> [Listed<S>; 11] {
+pub fn all<S: Service>() -> [Listed<S>; 12] {
     [
         Listed::of::<ViewMonotonic>(),
         Listed::of::<Watermarks>(),
@@ -104,6 +107,7 @@ pub fn all<S: Service>() -> [Listed<S>; 11] {
         Listed::of::<Validity>(),
         Listed::of::<ExecutesAgreedBatch>(),
         Listed::of::<CheckpointIsState>(),
+        Listed::of::<Linearizable>(),
     ]
 }
 

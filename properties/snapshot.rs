@@ -21,6 +21,23 @@ pub struct Accepted {
     pub read_only: bool,
 }
 
+/// A call that a correct client's application made.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Call {
+    /// The client.
+    pub client: ClientId,
+    /// Which of its calls, from 1.
+    pub number: usize,
+    /// What is asked for.
+    pub operation: Bytes,
+    /// The timestamps of the requests to be ordered that were made for it.
+    pub ordered: Vec<Timestamp>,
+    /// If it has ended, its result, and whether that came without being ordered.
+    pub result: Option<(Bytes, bool)>,
+    /// The places, in the list of calls, of some that had ended when it began.
+    pub after: Vec<usize>,
+}
+
 /// What correct replicas and clients have done until now. Byzantine ones are judged by nobody.
 #[derive(Debug)]
 pub struct Snapshot<'a, S: Service> {
@@ -39,6 +56,8 @@ pub struct Snapshot<'a, S: Service> {
     pub catalogue: &'a Catalogue,
     /// What correct clients accepted, in any order.
     pub accepted: &'a [Accepted],
+    /// The calls of correct clients, in any order; none where nobody knows which ended before which began.
+    pub calls: &'a [Call],
 }
 
 /// How a property is broken.

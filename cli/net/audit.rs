@@ -201,6 +201,7 @@ fn judge(
         authentic: &seen.authentic,
         catalogue: &seen.catalogue,
         accepted: &accepted,
+        calls: &[],
     };
     let verdicts: Vec<Verdict> =
         all::<KeyValue>().iter().map(|property| (property.name, (property.check)(&snapshot))).collect();

@@ -99,6 +99,10 @@ pub struct Adversary {
     genesis: Digest,
     /// What depends on nothing that was sent: PRE-PREPAREs, PREPAREs, COMMITs, batches, blocks and requests.
     always: Vec<Msg>,
+    /// Whether clients read.
+    reads: bool,
+    /// Requests that can be in a batch once their clients have sent them, and not before.
+    when_sent: BTreeSet<Signed<Request, Symbolic>>,
     /// Batches that go with a PRE-PREPARE.
     batches: Vec<Arc<Batch<Symbolic>>>,
     /// They depend on what is known alone.
@@ -137,6 +141,8 @@ impl Adversary {
             names: (0..=n).map(ReplicaId).collect(),
             digests: NOBODYS.into_iter().chain([Digest::NULL]).collect(),
             always: Vec::new(),
+            when_sent: BTreeSet::new(),
+            reads: requests.iter().any(|request| request.content.read_only),
             batches: Vec::new(),
             made_view_changes: views::MadeViewChanges::default(),
             lets_through: AtomicBool::new(false),
@@ -176,6 +182,19 @@ impl Adversary {
         self.always = always;
     }
 
+    /// From now on none of these requests is used before it has been sent.
+    pub fn knows_when_sent(&mut self, requests: impl IntoIterator<Item = Signed<Request, Symbolic>>) {
+        self.when_sent.extend(requests);
+    }
+
+    /// Whether everything that clients have signed in a batch has been sent.
+    fn is_known(&self, message: &Msg, sent: &[&Msg]) -> bool {
+        let (Message::PrePrepare(_, batch) | Message::Batch(batch)) = message else { return true };
+        let is_sent =
+            |request| sent.iter().any(|message| matches!(message, Message::Request(m) if m == request));
+        batch.requests.iter().all(|request| !self.when_sent.contains(request) || is_sent(request))
+    }
+
     /// Whether the primary of `view` is Byzantine.
     pub fn is_primary(&self, view: View) -> bool {
         self.holds(self.primary(view)).is_some()
@@ -196,7 +215,10 @@ impl Adversary {
     pub fn rests_on(subject: Subject, other: Subject) -> bool {
         other == subject
             || match subject {
-                Subject::PrePrepare(view, _) => other == Subject::NewView(view),
+                Subject::PrePrepare(view, _) => {
+                    other == Subject::NewView(view) || matches!(other, Subject::Request(..))
+                }
+                Subject::Batch => matches!(other, Subject::Request(..)),
                 // What was signed as the one may be shown as the other.
                 Subject::Prepare(view, n) => other == Subject::Commit(view, n),
                 Subject::Commit(view, n) => other == Subject::Prepare(view, n),
@@ -227,6 +249,9 @@ impl Adversary {
         };
         let always = self.always.iter().filter(|message| Subject::of(message) == Some(subject));
         offered.extend(always.cloned());
+        if !self.when_sent.is_empty() {
+            offered.retain(|message| self.is_known(message, sent));
+        }
         offered
     }
 

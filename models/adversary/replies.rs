@@ -2,6 +2,7 @@
 
 use super::{Adversary, Msg};
 use crate::crypto::Symbolic;
+use crate::ledger::READ;
 use crate::mutants::Rulebook;
 use pbft::client::{Client, ClientSetup};
 use pbft::message::{Message, Reply};
@@ -34,9 +35,10 @@ impl Adversary {
     /// The results of this service do not depend on the operations, only on how many there were.
     fn results(&self) -> Vec<Bytes> {
         let numbers = usize::try_from(self.bounds.max_seq.0).unwrap_or(usize::MAX);
-        let mut service = self.judge.genesis.clone();
+        let (mut service, mut service_before) = (self.judge.genesis.clone(), self.judge.genesis.clone());
         let mut results: Vec<_> =
             (0..numbers * self.bounds.max_batch).map(|_| service.execute(ClientId(0), &[])).collect();
+        results.extend(self.reads.then(|| service_before.execute(ClientId(0), READ)));
         results.push(Bytes::from(&b"forged"[..]));
         results
     }

@@ -102,7 +102,8 @@ pub fn all() -> Vec<Claim> {
 
 /// What can fail in this world; none if nothing is known of it, or if it does not run by the paper's rules.
 pub fn of(config: &WorldConfig, explore: Explore) -> Option<Claim> {
-    if config.rules.without.is_some() || config.clients == Clients::Actors {
+    let unnamed = config.clients == Clients::Actors && config.application.is_none();
+    if config.rules.without.is_some() || unnamed {
         return None;
     }
     let (name, all) = (config.name(), all());

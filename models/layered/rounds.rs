@@ -48,7 +48,7 @@ pub fn round_of(subject: Subject) -> Option<Round> {
         Subject::Prepare(view, _) => (view, Phase::Prepare),
         Subject::Commit(view, _) => (view, Phase::Commit),
         Subject::Batch | Subject::Block | Subject::Checkpoint(_) | Subject::Stable(_) => return None,
-        Subject::Request(..) | Subject::Reply(..) => return None,
+        Subject::Request(..) | Subject::Read(..) | Subject::Reply(..) => return None,
     };
     Some(Round { view, phase })
 }

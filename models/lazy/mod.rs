@@ -30,6 +30,7 @@ mod alike;
 mod asked;
 mod bench;
 mod cells;
+mod clients;
 mod conditions;
 mod crash;
 mod local;
@@ -55,7 +56,7 @@ fn accumulates(subject: Option<Subject>) -> bool {
         Some(Subject::Prepare(..) | Subject::Commit(..) | Subject::Checkpoint(_)) => true,
         Some(Subject::ViewChange(_) | Subject::Block | Subject::Reply(..)) => true,
         Some(Subject::PrePrepare(..) | Subject::NewView(_) | Subject::Stable(_) | Subject::Batch) => false,
-        Some(Subject::Request(..)) => true,
+        Some(Subject::Request(..) | Subject::Read(..)) => true,
         None => false,
     }
 }

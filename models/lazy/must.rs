@@ -18,15 +18,15 @@ use indexmap::{IndexMap, IndexSet};
 pub(super) struct Events(Box<[u64]>);
 
 impl Events {
-    fn none(of: usize) -> Self {
+    pub(super) fn none(of: usize) -> Self {
         Events(vec![0; of.div_ceil(64)].into())
     }
 
-    fn all(of: usize) -> Self {
+    pub(super) fn all(of: usize) -> Self {
         Events(vec![u64::MAX; of.div_ceil(64)].into())
     }
 
-    fn insert(&mut self, event: usize) {
+    pub(super) fn insert(&mut self, event: usize) {
         self.0[event / 64] |= 1 << (event % 64);
     }
 
@@ -39,7 +39,7 @@ impl Events {
     }
 
     /// Keeps what is in both; whether that is less.
-    fn meet(&mut self, other: &Events) -> bool {
+    pub(super) fn meet(&mut self, other: &Events) -> bool {
         let mut less = false;
         for (one, other) in self.0.iter_mut().zip(&other.0) {
             less |= *one & !other != 0;

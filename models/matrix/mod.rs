@@ -9,7 +9,7 @@ mod run;
 pub use run::{Explored, Outcome, Ran, run};
 
 use crate::mutants::{Mutant, Rulebook};
-use crate::world::{Clients, Crashes, WorldConfig};
+use crate::world::{Application, Clients, Crashes, WorldConfig};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 
 /// A safeguard, and what shows it.
@@ -61,8 +61,6 @@ pub struct Kill {
 pub enum Waits {
     /// Worlds in which more can get stuck than in those that are explored.
     Progress,
-    /// Worlds in which clients read without ordering, and histories must be linearizable.
-    Reads,
 }
 
 impl Waits {
@@ -72,7 +70,6 @@ impl Waits {
             Waits::Progress => {
                 "worlds in which more can get stuck: more numbers after a checkpoint, or batches that are lost"
             }
-            Waits::Reads => "worlds in which clients read without ordering",
         }
     }
 }
@@ -129,6 +126,8 @@ struct Bounds {
     checkpoints: Option<(u64, u64)>,
     window: Option<u64>,
     clients: Clients,
+    /// What they call for.
+    calls: Option<&'static str>,
     crashes: Option<Crashes>,
 }
 
@@ -143,6 +142,7 @@ const fn byzantine(byzantine: &'static [u16]) -> Bounds {
         checkpoints: None,
         window: None,
         clients: Clients::Implicit,
+        calls: None,
         crashes: None,
     }
 }
@@ -173,8 +173,14 @@ impl Bounds {
         Bounds { crashes: Some(Crashes { at_most: None, between_steps: false }), ..self }
     }
 
+    /// Clients that call for this.
+    const fn calls(self, calls: &'static str) -> Self {
+        Bounds { calls: Some(calls), ..self }
+    }
+
     fn config(self) -> WorldConfig {
-        WorldConfig {
+        let application = self.calls.map(|calls| Application::parse(calls).expect("it is well-formed"));
+        let config = WorldConfig {
             byzantine: self.byzantine.iter().copied().map(ReplicaId).collect(),
             max_view: View(self.views),
             max_seq: SeqNo(self.numbers),
@@ -183,6 +189,10 @@ impl Bounds {
             clients: self.clients,
             crashes: self.crashes,
             ..WorldConfig::new(Cluster::new(self.n, 1), self.requests)
+        };
+        match application {
+            Some(application) => config.with_application(application),
+            None => config,
         }
     }
 }
@@ -197,6 +207,7 @@ const STATES: &str = "checkpoints-agree";
 const LIES: &str = "replies-never-conflict";
 const BATCH: &str = "executes-agreed-batch";
 const STATE: &str = "checkpoint-is-state";
+const STALE: &str = "linearizable";
 
 /// Every safeguard, in the order of the mutants.
 pub fn rows() -> Vec<Row> {
@@ -291,6 +302,6 @@ fn evidence(mutant: Mutant) -> Evidence {
         Mutant::LeaveGaps => Evidence::Stuck(R0.numbers(2).config()),
         Mutant::ViewChangeOnce => Evidence::Stuck(R3.views(1).config()),
         Mutant::LeftBehind => Evidence::Stuck(byzantine(&[2]).views(1).config()),
-        Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => Evidence::Pending(Waits::Reads),
+        Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => kill(R3.numbers(1).calls("w.r"), STALE),
     }
 }

@@ -5,11 +5,12 @@
 //! A world is explored to its end, with lazy delivery. For each combination of local states of the correct
 //! replicas that occurs in it, let there be a moment at which *everything that was sent before is lost*, and
 //! from which on the network delivers what is sent, in [`DELAY`]; timers run as hosts run them, with
-//! production's time-outs and [`ProgressTimer`](pbft::presence::ProgressTimer); and each client, production's, asks for its operation again. What replicas and clients send
-//! again by STATUS and time-outs is then all there is. [`run`] carries that on, with real replicas, until every
-//! client has accepted a result. It must come to that within [`MOST_VIEWS`] views, and the most that were needed
-//! are reported. (Not until all replicas have executed: one that has left a view alone waits for the others, and
-//! is brought up to date by the next checkpoint.)
+//! production's time-outs and [`ProgressTimer`](pbft::presence::ProgressTimer); and each client,
+//! production's, asks for its operation again. What replicas and clients send again by STATUS and time-outs
+//! is then all there is. [`run`] carries that on, with real replicas, until every client has accepted a
+//! result. It must come to that within [`MOST_VIEWS`] views, and the most that were needed are reported. (Not
+//! until all replicas have executed: one that has left a view alone waits for the others, and is brought up
+//! to date by the next checkpoint.)
 //!
 //! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
 //! with each [`Strategy`] of the Byzantine replicas.
@@ -24,7 +25,8 @@
 //! - Delays are equal, so there is one schedule for each state and strategy and not all of them.
 //! - A Byzantine replica does what its strategy says, and no worse. Of what it learnt before the loss it uses
 //!   nothing.
-//! - The window is long enough for every request: worlds have shorter ones.
+//! - Without checkpoints the window is long enough for every request: worlds have shorter ones. With them it
+//!   is that of the world, and moves.
 
 mod run;
 

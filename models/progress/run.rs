@@ -86,7 +86,8 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(config: &WorldConfig) -> Self {
-        let wide = WorldConfig { window: Some(MAX_WINDOW), ..config.clone() };
+        let window = if config.checkpoint_interval.is_some() { config.window } else { Some(MAX_WINDOW) };
+        let wide = WorldConfig { window, ..config.clone() };
         Cluster { setups: wide.setups(), clients: config.client_setups(), config: config.clone() }
     }
 

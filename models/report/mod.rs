@@ -15,7 +15,7 @@ use crate::falsifiable::{self, Claim};
 use crate::lazy::{Conditions, Walked};
 use crate::mutants::Rulebook;
 use crate::trace::Execution;
-use crate::world::{Clients, Crashes, Witness, Witnesses, WorldConfig};
+use crate::world::{Application, Clients, Crashes, Witness, Witnesses, WorldConfig};
 use pbft_properties::Violation;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -122,6 +122,8 @@ pub struct Report {
     pub max_seq: u64,
     /// Clients with one request each.
     pub requests: u32,
+    /// What clients call for that are part of the world: [`WorldConfig::application`].
+    pub calls: Option<String>,
     /// The most requests in a batch.
     pub max_batch: usize,
     /// `K` of the paper; none without checkpoints.
@@ -302,6 +304,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         max_view: config.max_view.0,
         max_seq: config.max_seq.0,
         requests: config.requests,
+        calls: config.application.as_ref().map(Application::name),
         max_batch: config.max_batch,
         checkpoint_interval: config.checkpoint_interval,
         window: parameters.window,
@@ -352,8 +355,8 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
 /// The counts that docs/WORLDS.md has, if an exhausted exploration by the paper's rules has others.
 fn expected(config: &WorldConfig, how: Explore, found: &Exploration) -> Option<(u64, u64)> {
     let is_whole = found.outcome == Outcome::Exhausted && config.rules == Rulebook::default();
-    let row =
-        expected::of(&config.name(), how).filter(|_| is_whole && config.clients == Clients::Implicit)?;
+    let row = expected::of(&config.name(), how)
+        .filter(|_| is_whole && (config.clients == Clients::Implicit || config.application.is_some()))?;
     ((row.states, row.transitions) != (found.states, found.transitions))
         .then_some((row.states, row.transitions))
 }

@@ -305,6 +305,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
             authentic: &self.authentic,
             catalogue: &self.catalogue,
             accepted: &self.accepted,
+            calls: &[],
         };
         check_all(&snapshot).map_err(|violation| Failure::Violation(violation.to_string()))
     }

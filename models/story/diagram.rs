@@ -286,14 +286,14 @@ impl Drawing<'_> {
     fn shape(&self, index: usize, step: &StoryStep) -> Markup {
         let (at, to) = (self.tops[index] + 26, self.x(step.node));
         if !step.is_delivery {
-            let (start, anchor) = match to + 14 + 9 * CHAR / 10 < self.lanes_end() {
+            let (start, anchor) = match to + 14 + step.what.len() * CHAR / 10 < self.lanes_end() {
                 true => (to + 14, "start"),
                 false => (to - 14, "end"),
             };
             return html! {
                 circle.clock cx=(to) cy=(at) r="9" {}
                 path.arrow d={ "M" (to) " " (at - 5) "V" (at) "H" (to + 4) } {}
-                text.label x=(start) y=(at + 4) text-anchor=(anchor) { "times out" }
+                text.label x=(start) y=(at + 4) text-anchor=(anchor) { (step.what) }
             };
         }
         let from = step.from.filter(|from| self.story.nodes.contains(from)).map(|from| self.x(from));

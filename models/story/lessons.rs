@@ -25,6 +25,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("4.2", "Normal-case operation"),
     ("4.3", "Garbage collection and state transfer"),
     ("4.4", "View changes"),
+    ("5.1", "Reducing communication: reads that are not ordered"),
     (BEYOND, "Crashes and stable storage"),
 ];
 
@@ -327,6 +328,16 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
             "4.4",
             "The Byzantine primary of the new view leaves out of O what V proves to have prepared, and the backups believe it.",
             "Every backup computes O from V by itself and accepts no other.",
+        ),
+        Mutant::SmallReadQuorum => (
+            "5.1",
+            "A write has ended, on the replies of two replicas. A replica that has not executed it and the Byzantine one beside it answer a read that begins then, and the client takes their two replies for a result: it is older than the write.",
+            "A write that has ended has prepared at f + 1 correct replicas, and of 2f + 1 replies to a read one is of one of them.",
+        ),
+        Mutant::ReadsDoNotWait => (
+            "5.1",
+            "A write has ended, on the replies of one correct replica and the Byzantine one. A replica that has prepared it and not executed it yet answers a read that begins then from the state before, as one does that knows nothing of it: with the Byzantine one they are 2f + 1, and the result is older than the write.",
+            "Of the 2f + 1 that answer a read one is correct and has prepared every write that had ended; it answers once it has executed what it had prepared.",
         ),
         Mutant::PersistNothing => (
             BEYOND,

@@ -277,7 +277,10 @@ pub fn in_words(config: &WorldConfig) -> String {
         counted(config.cluster.n() as u64, "replica"),
         config.cluster.f(),
         counted(config.max_seq.0, "sequence number"),
-        counted(config.requests.into(), "request"),
+        match &config.application {
+            Some(application) => application.in_words(),
+            None => counted(config.requests.into(), "request"),
+        },
     )
 }
 

@@ -40,7 +40,8 @@ impl Names {
         let mut names = Names::default();
         let null = ("null".into(), What::Told("the null request".into()));
         names.names.insert(Digest::NULL, null);
-        for (request, letter) in config.signed_requests().into_iter().zip('A'..='Z') {
+        let ordered = config.all_signed().into_iter().filter(|request| !request.content.read_only);
+        for (request, letter) in ordered.zip('A'..='Z') {
             let (t, client) = (request.content.timestamp.0, request.content.client.0);
             let what = format!("request t{t} of c{client}, {}", text(&request.content.operation));
             let digest = Batch { requests: vec![request] }.digest();

@@ -111,7 +111,9 @@ pub fn tallies(executor: &Executor, taken: &[Taken], names: &Names) -> Vec<Tally
             tallies.extend(counter.new_view(m.content.view).filter(|_| entered));
         }
         Message::NewView(m) => tallies.extend(counter.new_view(m.content.view)),
-        Message::Reply(_) => tallies.push(counter.replies(message)),
+        Message::Reply(m) if matches!(m.signer, Principal::Replica(_)) => {
+            tallies.push(counter.replies(message));
+        }
         _ => {}
     }
     // What a new view carries over is voted on like any proposal.
@@ -315,8 +317,17 @@ impl Counter<'_> {
         let Message::Reply(reply) = last else { unreachable!("only replies are counted here") };
         let (t, result) = (reply.content.timestamp, &reply.content.result);
         let what = format!("the result {} of t{}", crate::words::text(result), t.0);
-        let needed = self.rules.reply_quorum(&self.executor.config().cluster);
-        self.count((what, "REPLY", "f+1-replies"), needed, None, |message| {
+        let cluster = &self.executor.config().cluster;
+        let is_read = self.executor.sent(&self.last().came.after).into_iter().any(|message| {
+            let Message::Request(m) = message else { return false };
+            let about = (m.content.client, m.content.timestamp);
+            m.content.read_only && about == (reply.content.client, t)
+        });
+        let (rule, needed) = match is_read {
+            true => ("read-quorum", self.rules.read_quorum(cluster)),
+            false => ("f+1-replies", self.rules.reply_quorum(cluster)),
+        };
+        self.count((what, "REPLY", rule), needed, None, |message| {
             let Message::Reply(m) = message else { return None };
             let same =
                 m.content.result == *result && self.rules.reply_bound_to_request(m.content.timestamp == t);

@@ -57,7 +57,11 @@ impl<'a> Teller<'a> {
             node: step.node,
             is_delivery: false,
             sent_at: None,
-            what: if step.what == Happening::Crash { "crashes" } else { "times out" }.into(),
+            what: match step.node {
+                Principal::Client(_) => executor.told_of_client(before, position, &step.what),
+                Principal::Replica(_) if step.what == Happening::Crash => "crashes".into(),
+                Principal::Replica(_) => "times out".into(),
+            },
             contents: Vec::new(),
             byzantine: None,
             lies: Vec::new(),

@@ -115,7 +115,7 @@ fn first_step(
             let available = world.available(state, number);
             let subject = world.network.subjects().get(number).copied();
             for step in moves(world, position, state[position], number, available) {
-                if !world.may_take(world.agents[position].agent(state[position]), &step) {
+                if !world.may_take(position, world.agents[position].agent(state[position]), &step) {
                     continue;
                 }
                 let mut next = state.to_vec();
@@ -156,7 +156,7 @@ fn moves(world: &mut World, position: usize, agent: AgentId, number: usize, avai
 
 fn rank(subject: Subject) -> Rank {
     match subject {
-        Subject::Request(..) => (0, 0, 0),
+        Subject::Request(..) | Subject::Read(..) => (0, 0, 0),
         Subject::ViewChange(view) => (view.0, 1, 0),
         Subject::NewView(view) => (view.0, 2, 0),
         Subject::PrePrepare(view, n) => (view.0, 3, n.0),

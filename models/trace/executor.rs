@@ -5,8 +5,8 @@ use crate::adversary::Known;
 use crate::crypto::Symbolic;
 use crate::problem::Problem;
 use crate::world::{
-    ClientHistory, Clients, Delivery, Input, Joint, Local, LocalId, MAX_REPLICAS, MessageId, World,
-    WorldConfig, carried_out_of, reply_subjects,
+    Call, Clients, Delivery, Input, Joint, Local, LocalId, MAX_REPLICAS, MessageId, World, WorldConfig,
+    carried_out_of, reply_subjects,
 };
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
@@ -119,6 +119,17 @@ impl Executor {
         &self.world.tables.local_client(configuration.locals[position]).accepted
     }
 
+    /// What a client does by itself in this state, in words: its next call, a time-out, or giving up.
+    pub fn told_of_client(&self, configuration: &Configuration, position: usize, what: &Happening) -> String {
+        let Principal::Client(client) = self.nodes()[position] else { return String::new() };
+        match self.world.tables.idle_call(client, configuration.locals[position]) {
+            _ if *what == Happening::Crash => "gives up its call".into(),
+            Some((number, Call::Write)) => format!("begins call {number}: a write"),
+            Some((number, Call::Read)) => format!("begins call {number}: a read"),
+            None => "times out".into(),
+        }
+    }
+
     /// Everything that can be delivered to a node, in the order of contents.
     pub fn available(&mut self, configuration: &Configuration, node: Principal) -> Vec<Msg> {
         let derived = self.derived(configuration);
@@ -150,7 +161,7 @@ impl Executor {
         let adversary = self.world.network.adversary();
         let mut made = adversary.derive(sent);
         if self.config().clients == Clients::Actors {
-            let replies = reply_subjects(self.config().requests).into_iter();
+            let replies = reply_subjects(self.config()).into_iter();
             made.extend(replies.flat_map(|subject| adversary.about(subject, &[], None)));
         }
         made
@@ -202,7 +213,10 @@ impl Executor {
         let position = self.nodes().iter().position(|&node| node == step.node).expect("the node is here");
         let local = configuration.locals[position];
         let message = step.what.message().map(|message| self.world.tables.add_message(message.clone()));
-        let can_crash = position < self.world.correct().len() && self.config().crashes.is_some();
+        let can_crash = match step.node {
+            Principal::Replica(_) => self.config().crashes.is_some(),
+            Principal::Client(_) => self.world.tables.client_gives_up(local),
+        };
         let input = match (&step.what, message) {
             (Happening::Crash | Happening::CrashDuring(..), _) if !can_crash => return None,
             (Happening::TimeOut | Happening::CrashDuring(None, _), _)
@@ -274,7 +288,7 @@ impl Executor {
                 let replica = &self.world.tables.local(local).replica;
                 replica.leaving().unwrap_or(replica.view()) < self.config().max_view
             }
-            Principal::Client(_) => self.world.tables.local_client(local).client.is_waiting(),
+            Principal::Client(client) => self.world.tables.client_goes_on(client, local),
         }
     }
 
@@ -327,8 +341,8 @@ impl Executor {
             joint[position] = match self.world.nodes()[position] {
                 Principal::Replica(_) => self.world.judge.name(&self.world.tables.local(local).history),
                 Principal::Client(_) => {
-                    let accepted = self.world.tables.local_client(local).accepted.clone();
-                    self.world.judge.name_client(ClientHistory { accepted, retransmitted: false })
+                    let history = self.world.tables.client_history(local, &[]);
+                    self.world.judge.name_client(history)
                 }
             };
         }

@@ -6,7 +6,7 @@ use super::{Execution, Step};
 use crate::crypto::{Keys, Symbolic};
 use crate::mutants::{Mutant, Rulebook};
 use crate::problem::Problem;
-use crate::world::{Clients, Crashes, WorldConfig};
+use crate::world::{Application, Clients, Crashes, WorldConfig};
 use pbft::message::Message;
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ pub struct StoredWorld {
     pub max_seq: u64,
     pub requests: u32,
     pub client_actors: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<String>,
     pub max_batch: usize,
     pub checkpoint_interval: Option<u64>,
     pub window: Option<u64>,
@@ -243,6 +245,7 @@ impl StoredWorld {
             max_seq: config.max_seq.0,
             requests: config.requests,
             client_actors: config.clients == Clients::Actors,
+            calls: config.application.as_ref().map(Application::name),
             max_batch: config.max_batch,
             checkpoint_interval: config.checkpoint_interval,
             window: config.window,
@@ -260,6 +263,7 @@ impl StoredWorld {
             max_seq: SeqNo(self.max_seq),
             requests: self.requests,
             clients: if self.client_actors { Clients::Actors } else { Clients::Implicit },
+            application: self.calls.as_deref().and_then(|calls| Application::parse(calls).ok()),
             max_batch: self.max_batch,
             checkpoint_interval: self.checkpoint_interval,
             window: self.window,
@@ -273,7 +277,7 @@ impl StoredWorld {
 /// The keys that tell whose signatures are genuine.
 pub(super) fn keys(config: &WorldConfig) -> Keys {
     let n = u16::try_from(config.cluster.n()).expect("a cluster's size fits in 16 bits");
-    Keys::all(n, config.requests).0[0]
+    Keys::all(n, config.members()).0[0]
 }
 
 /// The digest of each node's state, by its name.

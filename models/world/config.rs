@@ -1,6 +1,7 @@
 //! What a world is made of.
 
 use super::Modelled;
+use super::application::Application;
 use super::crashes::Crashes;
 use super::witnesses::HIGHEST;
 use crate::crypto::{Keys, Symbolic};
@@ -25,7 +26,8 @@ pub enum Clients {
     /// at any time, or never. What a client accepts is derived.
     #[default]
     Implicit,
-    /// Each client is production's, with one request to make: see [`super::clients`].
+    /// Each client is production's, with one request to make, or with the calls of an
+    /// [`Application`]: see [`super::clients`].
     Actors,
 }
 
@@ -44,6 +46,8 @@ pub struct WorldConfig {
     pub requests: u32,
     /// Whether the clients themselves are part of the world.
     pub clients: Clients,
+    /// What they ask for if they are, and not just for one thing each at the start.
+    pub application: Option<Application>,
     /// The most requests in one batch.
     pub max_batch: usize,
     /// `K` of the paper; none if no checkpoint is within reach.
@@ -66,6 +70,7 @@ impl WorldConfig {
             max_seq: SeqNo(1),
             requests,
             clients: Clients::default(),
+            application: None,
             max_batch: 1,
             checkpoint_interval: None,
             window: None,
@@ -76,7 +81,8 @@ impl WorldConfig {
 
     /// A name that says the bounds and who is Byzantine, not the rules: `n4f1-byz3-v2k1r2b1` has views up to
     /// 2, one sequence number, two requests and batches of at most one; `-c2w4` adds checkpoints and the
-    /// window, `-x` crashes, `-x1` one of each replica at most, and `-y` those between steps alone.
+    /// window, `-x` crashes, `-x1` one of each replica at most, and `-y` those between steps alone; `-awr.w`
+    /// has clients with these calls ([`Application::parse`]).
     pub fn name(&self) -> String {
         let byzantine = match self.byzantine.is_empty() {
             true => "none".to_string(),
@@ -96,7 +102,23 @@ impl WorldConfig {
             name.push_str(if between_steps { "-y" } else { "-x" });
             name.push_str(&at_most.map(|most| most.to_string()).unwrap_or_default());
         }
+        if let Some(application) = &self.application {
+            name.push_str("-a");
+            name.push_str(&application.name());
+        }
         name
+    }
+
+    /// The same world with clients that call in this way.
+    #[must_use]
+    pub fn with_application(self, application: Application) -> Self {
+        let requests = application.clients();
+        WorldConfig { requests, clients: Clients::Actors, application: Some(application), ..self }
+    }
+
+    /// How many clients are registered: the correct ones, and a Byzantine one if there is one.
+    pub fn members(&self) -> u32 {
+        self.requests + u32::from(self.application.as_ref().is_some_and(|application| application.rogue))
     }
 
     /// What makes no sense, in words, or nothing.
@@ -107,6 +129,11 @@ impl WorldConfig {
         }
         if self.clients == Clients::Actors && n + self.requests as usize > MAX_REPLICAS {
             return Some(format!("a world has at most {MAX_REPLICAS} replicas and client actors together"));
+        }
+        if let Some(application) = &self.application
+            && (self.clients != Clients::Actors || self.requests != application.clients())
+        {
+            return Some("calls are made by client actors, as many as they name".into());
         }
         if quorum > n {
             return Some(format!(
@@ -156,14 +183,14 @@ impl WorldConfig {
     /// The configuration of every replica, Byzantine ones included: that is where their keys are.
     pub fn setups(&self) -> Vec<Arc<Setup<Modelled>>> {
         let n = u16::try_from(self.cluster.n()).expect("a cluster's size fits in 16 bits");
-        let (keys, _) = Keys::all(n, self.requests);
+        let (keys, _) = Keys::all(n, self.members());
         let setup = |(id, keys)| {
             Arc::new(Setup {
                 id,
                 cluster: self.cluster,
                 parameters: self.parameters(),
                 keys: Arc::new(keys),
-                clients: self.requests,
+                clients: self.members(),
                 rules: self.rules,
                 genesis: Ledger::default(),
             })
@@ -174,7 +201,7 @@ impl WorldConfig {
     /// The configuration of every client.
     pub fn client_setups(&self) -> Vec<ClientSetup<Symbolic, Rulebook>> {
         let n = u16::try_from(self.cluster.n()).expect("a cluster's size fits in 16 bits");
-        let (_, keys) = Keys::all(n, self.requests);
+        let (_, keys) = Keys::all(n, self.members());
         let setup = |(id, keys)| {
             let (cluster, keys, rules) = (self.cluster, Arc::new(keys), self.rules);
             ClientSetup { id, cluster, keys, rules }

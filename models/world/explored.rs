@@ -4,7 +4,7 @@
 use super::agents::{Agent, AgentId, AgentInfo, Agents};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::crashes::RESTARTING;
-use super::judge::{ClientHistory, Joint, Judge};
+use super::judge::{Joint, Judge};
 use super::network::{Network, Parts, SubjectNumber, reply_subjects, request_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use super::taking::one_by_one;
@@ -65,6 +65,9 @@ pub struct World {
     cut_time_outs: u64,
     pub(crate) stops_at_violations: bool,
     pub(super) listed_backwards: bool,
+    /// Whether a step that only sends something comes before all others: what is on the network more allows
+    /// no less, so whatever can happen can happen after it.
+    pub(super) adds_first: bool,
     pub(super) behaviours: Option<super::behaviours::Met>,
     pub(super) joints: Option<std::sync::Mutex<super::joints::Joints>>,
     pub(super) looked_for: Option<super::joints::LookedFor>,
@@ -79,19 +82,24 @@ impl World {
         if let Some(problem) = config.problem() {
             return Err(problem.into());
         }
-        let (setups, requests, correct) = (config.setups(), config.signed_requests(), config.correct());
+        let (setups, requests, correct) = (config.setups(), config.all_signed(), config.correct());
         let own = |replica: &ReplicaId| setups[usize::from(replica.0)].clone();
         let bounds =
             Bounds { max_view: config.max_view, max_seq: config.max_seq, max_batch: config.max_batch };
         let byzantine = config.byzantine.iter().map(own).collect();
-        let adversary =
-            Adversary::new(byzantine, &correct.iter().map(own).collect::<Vec<_>>(), &requests, bounds);
+        let judges: Vec<_> = correct.iter().map(own).collect();
+        let mut adversary = Adversary::new(byzantine, &judges, &requests, bounds);
+        let from_the_start = match config.application {
+            Some(_) => config.signed_by_rogue(),
+            None => requests.clone(),
+        };
+        adversary.knows_when_sent(requests.iter().filter(|m| !from_the_start.contains(m)).cloned());
         let interval = config.parameters().checkpoint_interval;
         let mut subjects = subjects(config.max_view, config.max_seq, interval);
-        subjects.extend(request_subjects(config.requests));
+        subjects.extend(request_subjects(&config));
         let mut nodes: Vec<Principal> = correct.iter().copied().map(Principal::Replica).collect();
         if config.clients == Clients::Actors {
-            subjects.extend(reply_subjects(config.requests));
+            subjects.extend(reply_subjects(&config));
             nodes.extend((0..config.requests).map(|client| Principal::Client(ClientId(client))));
         }
         // The adversary may speak of what no correct replica speaks of.
@@ -100,11 +108,9 @@ impl World {
             subjects.extend(more.filter(|subject| !subjects.contains(subject)));
         }
         let mut tables = Tables::new(&config, delivery == Delivery::Lazy);
-        let given = match config.clients {
-            Clients::Implicit => {
-                requests.into_iter().map(|m| tables.add_message(Message::Request(m))).collect()
-            }
-            Clients::Actors => Vec::new(),
+        let given: Vec<MessageId> = match (config.clients, &config.application) {
+            (Clients::Actors, None) => Vec::new(),
+            _ => from_the_start.into_iter().map(|m| tables.add_message(Message::Request(m))).collect(),
         };
         let made_up = adversary.derive(&[]).into_iter().filter(|m| matches!(m, Message::Request(_)));
         let made_up: Vec<MessageId> = made_up.map(|m| tables.add_message(m)).collect();
@@ -119,6 +125,7 @@ impl World {
             cut_time_outs: 0,
             stops_at_violations: true,
             listed_backwards: false,
+            adds_first: delivery == Delivery::Lazy && config.application.is_some(),
             behaviours: None,
             joints: None,
             looked_for: None,
@@ -249,14 +256,14 @@ impl World {
         let history = match self.nodes[position] {
             Principal::Replica(_) => self.judge.name(&self.tables.local(local).history),
             Principal::Client(_) => {
-                let accepted = self.tables.local_client(local).accepted.clone();
-                self.judge.name_client(ClientHistory { accepted, retransmitted: agent.sent.len() > 1 })
+                let history = self.tables.client_history(local, &agent.sent);
+                self.judge.name_client(history)
             }
         };
         let parts = self.network.split(&self.tables, &agent.sent).into();
         let heeds = match self.nodes[position] {
             Principal::Replica(replica) => self.heeds(replica, local, agent.crashes),
-            Principal::Client(_) => self.client_heeds(self.nodes[position], local),
+            Principal::Client(_) => self.heeded_by_client(&self.tables, self.nodes[position], local),
         };
         let heeds = heeds.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects"));
         let heeds = heeds.collect();
@@ -313,12 +320,22 @@ impl World {
         state.leaving().unwrap_or(state.view()) < self.config.max_view
     }
 
-    fn client_heeds(&self, node: Principal, local: LocalId) -> Vec<SubjectNumber> {
+    /// The subjects whose messages a client heeds in this state, what can happen to it by itself, and giving up.
+    pub(crate) fn heeded_by_client(
+        &self,
+        tables: &Tables,
+        node: Principal,
+        local: LocalId,
+    ) -> Vec<SubjectNumber> {
         let subjects = self.network.subjects().iter().enumerate();
-        let heeded = subjects.filter(|&(_, &subject)| self.tables.heeds(node, local, subject));
+        let heeded = subjects.filter(|&(_, &subject)| tables.heeds(node, local, subject));
         let mut numbers: Vec<_> = heeded.map(|(number, _)| number).collect();
-        if self.tables.local_client(local).client.is_waiting() {
+        let Principal::Client(client) = node else { return numbers };
+        if tables.client_goes_on(client, local) {
             numbers.push(self.time_outs());
+        }
+        if tables.client_gives_up(local) {
+            numbers.push(self.crashes());
         }
         numbers
     }

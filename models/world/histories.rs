@@ -4,7 +4,7 @@
 use super::judge::{ClientHistory, Joint};
 use super::witnesses::Witnesses;
 use super::{State, World};
-use pbft_properties::{History, Violation};
+use pbft_properties::{Call, History, Violation};
 use std::collections::BTreeSet;
 
 impl World {
@@ -43,6 +43,14 @@ impl World {
     /// combination that occurs.
     pub fn all_histories(&self) -> impl Iterator<Item = (Vec<&History>, Vec<&ClientHistory>)> {
         self.judge.joints().map(|joint| self.joint_histories(joint))
+    }
+
+    /// The same, with the calls of the clients in each and whether it is sound.
+    pub fn all_verdicts(&self) -> impl Iterator<Item = (Vec<&History>, Vec<Call>, bool)> {
+        self.judge.joints().map(|joint| {
+            let (replicas, clients) = self.joint_histories(joint);
+            (replicas, self.judge.calls(&clients), self.judge.verdict(&joint).is_ok())
+        })
     }
 
     /// What this combination of histories stands for.

@@ -1,5 +1,7 @@
 //! Judging a state by what its replicas have done.
 
+use super::application::operation;
+use super::clients::Begun;
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::witnesses::Witnesses;
 use crate::crypto::Symbolic;
@@ -11,7 +13,7 @@ use pbft::parameters::Parameters;
 use pbft::replica::Fact;
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
-use pbft_properties::{Accepted, Catalogue, History, Listed, Snapshot, Violation, all};
+use pbft_properties::{Accepted, Call, Catalogue, History, Listed, Snapshot, Violation, all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::sync::Mutex;
@@ -23,12 +25,15 @@ pub struct ClientHistory {
     pub accepted: Vec<Accepted>,
     /// Whether it has sent its request to more replicas than at first.
     pub retransmitted: bool,
+    /// The calls of its application that have begun.
+    pub calls: Vec<Begun>,
 }
 
 /// What the properties are told.
 struct Scene {
     replicas: BTreeMap<ReplicaId, History>,
     accepted: Vec<Accepted>,
+    calls: Vec<Call>,
     retransmitted: bool,
 }
 
@@ -59,7 +64,7 @@ pub struct Judge {
 impl Judge {
     /// The judge of a world.
     pub fn new(config: &WorldConfig) -> Self {
-        let authentic = config.signed_requests().into_iter();
+        let authentic = config.all_signed().into_iter().filter(|m| !m.content.read_only);
         let authentic = authentic.map(|m| (m.content.client, m.content.timestamp, m.content.operation));
         Judge {
             correct: config.correct(),
@@ -168,24 +173,24 @@ impl Judge {
     /// Judges these histories, when some correct replicas have committed `decided` besides.
     pub(crate) fn look_at(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Verdict {
         let scene = self.scene(joint, decided);
-        self.check(&scene.replicas, &scene.accepted)?;
-        let happened = Witnesses::of(&self.config, &scene.replicas, &scene.accepted);
+        self.check(&scene)?;
+        let happened = Witnesses::of(&self.config, &scene.replicas, &scene.accepted, &scene.calls);
         Ok(Witnesses { retransmitted: scene.retransmitted, ..happened })
     }
 
     /// Every property that these histories violate, when some correct replicas have committed `decided`
     /// besides.
     fn violated(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Vec<&'static str> {
-        let Scene { replicas, accepted, .. } = self.scene(joint, decided);
-        let snapshot = self.snapshot(&replicas, &accepted);
+        let scene = self.scene(joint, decided);
+        let snapshot = self.snapshot(&scene);
         let broken = |property: &Listed<Ledger>| (property.check)(&snapshot).is_err();
         all().iter().filter(|property| broken(property)).map(|property| property.name).collect()
     }
 
     /// What these histories violate, each property by itself.
     pub(crate) fn all_violations(&self, joint: &Joint) -> Vec<Violation> {
-        let Scene { replicas, accepted, .. } = self.scene(joint, &[]);
-        let snapshot = self.snapshot(&replicas, &accepted);
+        let scene = self.scene(joint, &[]);
+        let snapshot = self.snapshot(&scene);
         all().iter().filter_map(|property: &Listed<Ledger>| (property.check)(&snapshot).err()).collect()
     }
 
@@ -218,35 +223,68 @@ impl Judge {
             Clients::Actors => clients.iter().flat_map(|client| client.accepted.clone()).collect(),
         };
         let retransmitted = clients.iter().any(|c| c.retransmitted && !c.accepted.is_empty());
-        Scene { replicas, accepted, retransmitted }
+        Scene { replicas, accepted, calls: self.calls(&clients), retransmitted }
+    }
+
+    /// The calls that these clients have begun.
+    pub(super) fn calls(&self, clients: &[&ClientHistory]) -> Vec<Call> {
+        let Some(application) = &self.config.application else { return Vec::new() };
+        let firsts: Vec<usize> = clients
+            .iter()
+            .scan(0, |next, client| Some(std::mem::replace(next, *next + client.calls.len())))
+            .collect();
+        // Those of a client that have ended among its first so many.
+        let ended = |client: usize, among: usize| {
+            let calls = clients[client].calls.iter().take(among).enumerate();
+            calls.filter(|(_, call)| call.result.is_some()).map(move |(number, _)| (client, number))
+        };
+        let mut all = Vec::new();
+        for (client, history) in clients.iter().enumerate() {
+            let id = ClientId(u32::try_from(client).expect("a world has few clients"));
+            for (number, begun) in history.calls.iter().enumerate() {
+                let called = application.calls[client][number];
+                let unordered = usize::from(called == super::Call::Read);
+                let heard =
+                    begun.heard.iter().flat_map(|(other, &of)| ended(other.0 as usize, usize::from(of)));
+                let before = ended(client, number).chain(heard);
+                all.push(Call {
+                    client: id,
+                    number: number + 1,
+                    operation: operation(id, number, called),
+                    ordered: begun.timestamps.iter().skip(unordered).copied().collect(),
+                    result: begun.result.clone(),
+                    after: before.map(|(client, number)| firsts[client] + number).collect(),
+                });
+            }
+        }
+        all
     }
 
     /// Whether one replica's history violates something by itself.
     pub(crate) fn is_unsound_alone(&self, position: usize, history: &History) -> bool {
-        self.check(&[(self.correct[position], history.clone())].into(), &[]).is_err()
+        let replicas = [(self.correct[position], history.clone())].into();
+        let scene = Scene { replicas, accepted: Vec::new(), calls: Vec::new(), retransmitted: false };
+        self.check(&scene).is_err()
     }
 
-    fn check(&self, replicas: &BTreeMap<ReplicaId, History>, accepted: &[Accepted]) -> Result<(), Violation> {
-        let snapshot = self.snapshot(replicas, accepted);
+    fn check(&self, scene: &Scene) -> Result<(), Violation> {
+        let snapshot = self.snapshot(scene);
         let properties = all::<Ledger>();
         let mut wanted =
             properties.iter().filter(|property| self.only.is_none_or(|only| only == property.name));
         wanted.try_for_each(|property| (property.check)(&snapshot))
     }
 
-    fn snapshot<'a>(
-        &'a self,
-        replicas: &'a BTreeMap<ReplicaId, History>,
-        accepted: &'a [Accepted],
-    ) -> Snapshot<'a, Ledger> {
+    fn snapshot<'a>(&'a self, scene: &'a Scene) -> Snapshot<'a, Ledger> {
         Snapshot {
             cluster: self.config.cluster,
             parameters: self.parameters,
             genesis: &self.genesis,
-            replicas,
+            replicas: &scene.replicas,
             authentic: &self.authentic,
             catalogue: &self.catalogue,
-            accepted,
+            accepted: &scene.accepted,
+            calls: &scene.calls,
         }
     }
 
@@ -281,7 +319,8 @@ impl Judge {
 /// Every batch that can be proposed in a world: each list, repetitions included, of requests that clients
 /// have signed. A digest that names none of them executes against the rules, whoever proposed it.
 fn catalogue(config: &WorldConfig) -> Catalogue {
-    let requests = config.signed_requests();
+    let requests = config.all_signed();
+    let requests: Vec<_> = requests.into_iter().filter(|m| !m.content.read_only).collect();
     let mut catalogue = Catalogue::new::<Symbolic>();
     let mut batches = vec![Batch::default()];
     for _ in 0..config.max_batch {

@@ -20,6 +20,7 @@
 //! - REPLYs, unless the clients are part of the world: what they say is in the histories.
 
 mod agents;
+mod application;
 mod behaviours;
 mod binding;
 pub mod clients;
@@ -43,6 +44,7 @@ mod words;
 pub use words::in_words;
 
 pub use agents::{Agent, AgentId, AgentInfo, Agents};
+pub use application::{Application, Call};
 pub use behaviours::Behaviour;
 pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;

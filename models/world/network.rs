@@ -6,13 +6,14 @@
 //! put together. So a replica's messages are split accordingly, each part is named once, and the messages
 //! available are worked out once for each combination of parts.
 
-use super::config::MAX_REPLICAS;
+use super::config::{MAX_REPLICAS, WorldConfig};
 use super::tables::{MessageId, Tables};
 use crate::adversary::{Adversary, Known};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
+use pbft::message::Message;
 use pbft::replica::Subject;
-use pbft::types::{ClientId, SeqNo, Timestamp, View};
+use pbft::types::{SeqNo, View};
 use std::collections::BTreeSet;
 
 /// Names a set of messages about one subject; 0 is the empty one.
@@ -53,13 +54,15 @@ pub fn subjects(max_view: View, max_seq: SeqNo, checkpoint_interval: u64) -> Vec
 }
 
 /// The requests of the clients, as subjects.
-pub fn request_subjects(clients: u32) -> Vec<Subject> {
-    (0..clients).map(|client| Subject::Request(ClientId(client), Timestamp(1))).collect()
+pub fn request_subjects(config: &WorldConfig) -> BTreeSet<Subject> {
+    config.all_signed().into_iter().filter_map(|m| Subject::of(&Message::Request(m))).collect()
 }
 
 /// The replies to them, which are messages where the clients are part of the world.
-pub fn reply_subjects(clients: u32) -> Vec<Subject> {
-    (0..clients).map(|client| Subject::Reply(ClientId(client), Timestamp(1))).collect()
+pub fn reply_subjects(config: &WorldConfig) -> BTreeSet<Subject> {
+    let signed = config.all_signed().into_iter().map(|m| m.content);
+    let correct = signed.filter(|request| request.client.0 < config.requests);
+    correct.map(|request| Subject::Reply(request.client, request.timestamp)).collect()
 }
 
 /// The messages of a world, and who can make what of them.

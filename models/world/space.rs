@@ -3,8 +3,59 @@
 use super::World;
 use super::agents::AgentId;
 use super::config::MAX_REPLICAS;
+use super::network::{Parts, SubjectNumber};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use smallvec::SmallVec;
+
+/// Where a node can go.
+type Targets = SmallVec<[AgentId; 32]>;
+
+impl World {
+    /// Where the node at a position can go, ascending.
+    fn targets(
+        &self,
+        position: usize,
+        agent: AgentId,
+        parts: &impl Fn(SubjectNumber) -> Parts,
+        targets: &mut Targets,
+    ) -> Result<(), Unlearnt> {
+        targets.clear();
+        let time_outs = self.time_outs();
+        for &number in &self.agents[position].facts(agent).heeds {
+            let available = if usize::from(number) >= time_outs {
+                0
+            } else {
+                self.network.available(usize::from(number), parts).ok_or(Unlearnt)?
+            };
+            let moves = self.agents[position].moves(agent, number, available).ok_or(Unlearnt)?;
+            targets.extend_from_slice(moves);
+        }
+        targets.sort_unstable();
+        targets.dedup();
+        Ok(())
+    }
+
+    /// A step that sends something and otherwise changes nothing, if there is one, with its position.
+    fn addition(
+        &self,
+        state: &[u32],
+        parts: &impl Fn(SubjectNumber) -> Parts,
+        targets: &mut Targets,
+    ) -> Result<Option<(usize, AgentId)>, Unlearnt> {
+        for (position, &agent) in state.iter().enumerate() {
+            self.targets(position, agent, parts, targets)?;
+            let agents = &self.agents[position];
+            let is_same = |target: &AgentId| {
+                let (before, after) = (agents.agent(agent), agents.agent(*target));
+                *target != agent && (before.local, before.crashes) == (after.local, after.crashes)
+            };
+            if let Some(target) = targets.iter().copied().find(is_same) {
+                return Ok(Some((position, target)));
+            }
+        }
+        Ok(None)
+    }
+}
 
 impl Space for World {
     fn width(&self) -> usize {
@@ -25,22 +76,17 @@ impl Space for World {
         self.note_behaviour(state);
         self.note_joint(state);
         let parts = self.parts(state);
-        let mut targets: SmallVec<[AgentId; 32]> = SmallVec::new();
+        let mut targets = Targets::new();
         let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
-        let time_outs = self.time_outs();
+        let added = if self.adds_first { self.addition(state, &parts, &mut targets)? } else { None };
         for (position, &agent) in state.iter().enumerate() {
-            targets.clear();
-            for &number in &self.agents[position].facts(agent).heeds {
-                let available = if usize::from(number) >= time_outs {
-                    0
-                } else {
-                    self.network.available(usize::from(number), &parts).ok_or(Unlearnt)?
-                };
-                let moves = self.agents[position].moves(agent, number, available).ok_or(Unlearnt)?;
-                targets.extend_from_slice(moves);
+            if added.is_some_and(|(at, _)| at != position) {
+                continue;
             }
-            targets.sort_unstable();
-            targets.dedup();
+            match added {
+                Some((_, target)) => targets = Targets::from_slice(&[target]),
+                None => self.targets(position, agent, &parts, &mut targets)?,
+            }
             if self.listed_backwards {
                 targets.reverse();
             }

@@ -36,16 +36,17 @@ impl World {
         union(sent, &new.collect())
     }
 
-    /// Whether an agent may take a step: it may have crashed too often.
-    pub(crate) fn may_take(&self, agent: &Agent, step: &Move) -> bool {
-        step.crash.is_none() || self.can_crash(agent.crashes)
+    /// Whether an agent may take a step: a replica may have crashed too often.
+    pub(crate) fn may_take(&self, position: usize, agent: &Agent, step: &Move) -> bool {
+        let is_client = matches!(self.nodes[position], Principal::Client(_));
+        step.crash.is_none() || is_client || self.can_crash(agent.crashes)
     }
 
     /// The agent that the one at `position` becomes by one delivery or time-out; none if it stays what it is.
     pub(crate) fn agent_after(&mut self, position: usize, id: AgentId, input: Input) -> Option<AgentId> {
         let agent = self.agents[position].agent(id).clone();
         let steps = one_by_one(&mut self.tables, self.nodes[position], agent.local, &[input]);
-        let step = steps.into_iter().find(|step| self.may_take(&agent, step))?;
+        let step = steps.into_iter().find(|step| self.may_take(position, &agent, step))?;
         let after = self.moved(&agent, &step);
         let target = self.agent(position, after);
         (target != id).then_some(target)
@@ -62,7 +63,7 @@ impl World {
             let agent = self.agents[position].agent(id).clone();
             let mut targets: Vec<AgentId> = Vec::new();
             for step in self.moves(position, agent.local, usize::from(number), available).iter() {
-                if !self.may_take(&agent, step) {
+                if !self.may_take(position, &agent, step) {
                     continue;
                 }
                 let after = self.moved(&agent, step);
@@ -84,7 +85,7 @@ impl World {
         for number in heeds {
             let available = self.available(before, usize::from(number));
             for step in self.moves(position, agent.local, usize::from(number), available).iter() {
-                if self.may_take(&agent, step) && self.moved(&agent, step) == target {
+                if self.may_take(position, &agent, step) && self.moved(&agent, step) == target {
                     return Some((self.nodes[position], step.clone()));
                 }
             }

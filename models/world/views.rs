@@ -158,6 +158,7 @@ mod tests {
             authentic: &BTreeSet::new(),
             catalogue: &Catalogue::new::<Symbolic>(),
             accepted: &[],
+            calls: &[],
         };
         ViewMonotonic::check(&snapshot).err().map(|violation| violation.what)
     }

@@ -5,8 +5,9 @@
 //! without one of them there is no verdict.
 
 use super::config::{Clients, WorldConfig};
+use crate::ledger::READ;
 use pbft::types::{ClientId, Digest, ReplicaId, SeqNo, View};
-use pbft_properties::{Accepted, Entry, History};
+use pbft_properties::{Accepted, Call, Entry, History};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The highest view, sequence number, client or size of a batch that a [`Numbers`] can hold.
@@ -63,6 +64,14 @@ pub struct Witnesses {
     pub all_accepted: bool,
     /// A client has sent its request to all, and accepted a result after that or before.
     pub retransmitted: bool,
+    /// A read has ended without being ordered.
+    pub reads: bool,
+    /// A read has ended that had to be ordered.
+    pub ordered_reads: bool,
+    /// A call has begun after another client's had ended.
+    pub follows: bool,
+    /// A call has begun after one that its client had given up.
+    pub gives_up: bool,
     /// Every correct replica has executed up to the highest sequence number.
     pub complete: bool,
     /// The views that some correct replica has entered by a NEW-VIEW.
@@ -102,6 +111,7 @@ impl Witnesses {
         config: &WorldConfig,
         replicas: &BTreeMap<ReplicaId, History>,
         accepted: &[Accepted],
+        calls: &[Call],
     ) -> Self {
         let all = || replicas.values();
         let last = |history: &History| history.executions().map(|execution| execution.n).max();
@@ -124,6 +134,17 @@ impl Witnesses {
             accepted: !accepted.is_empty(),
             all_accepted: served.len() == config.requests as usize,
             retransmitted: false,
+            reads: calls.iter().any(|call| matches!(call.result, Some((_, true)))),
+            ordered_reads: calls
+                .iter()
+                .any(|call| call.operation[..] == *READ && matches!(call.result, Some((_, false)))),
+            follows: calls
+                .iter()
+                .any(|call| call.after.iter().any(|&before| calls[before].client != call.client)),
+            gives_up: calls.iter().any(|call| {
+                let next = |other: &&Call| other.client == call.client && other.number == call.number + 1;
+                call.result.is_none() && calls.iter().any(|other| next(&other))
+            }),
             complete: all().all(|history| last(history) == Some(config.max_seq)),
             entered: all().flat_map(|history| history.entries()).map(|entry| entry.view.0).collect(),
             nulls: all().any(|history| history.entries().any(null)),
@@ -152,6 +173,10 @@ impl Witnesses {
         self.accepted |= other.accepted;
         self.all_accepted |= other.all_accepted;
         self.retransmitted |= other.retransmitted;
+        self.reads |= other.reads;
+        self.ordered_reads |= other.ordered_reads;
+        self.follows |= other.follows;
+        self.gives_up |= other.gives_up;
         self.complete |= other.complete;
         self.nulls |= other.nulls;
         self.stable |= other.stable;
@@ -221,7 +246,23 @@ impl Witnesses {
             Clients::Actors => Witness::needed(name, self.accepted, "no client ever accepts a result".into()),
         });
         all.push(Witness::new("every client accepts a result", self.all_accepted));
-        if config.clients == Clients::Actors {
+        if let Some(application) = &config.application {
+            if application.reads() {
+                let name = "a read ends without being ordered".to_string();
+                all.push(Witness::needed(name, self.reads, "no read ever ends without being ordered".into()));
+                all.push(Witness::new("a read that had to be ordered ends", self.ordered_reads));
+            }
+            if application.gives_up && application.calls.iter().any(|calls| calls.len() > 1) {
+                let name = "a call begins after one that was given up".to_string();
+                let without = "no call ever begins after one that was given up".into();
+                all.push(Witness::needed(name, self.gives_up, without));
+            }
+            if application.clients() > 1 {
+                let name = "a call begins after another client's has ended".to_string();
+                let without = "no call ever begins after another client's has ended".into();
+                all.push(Witness::needed(name, self.follows, without));
+            }
+        } else if config.clients == Clients::Actors {
             all.push(Witness::new("a client that retransmits accepts a result", self.retransmitted));
         }
         all

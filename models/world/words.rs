@@ -67,8 +67,12 @@ pub fn in_words(
     config: &WorldConfig,
 ) -> String {
     let names: Vec<String> = messages.iter().map(|message| signed(message, config)).collect();
-    let node = name(node.into());
+    let node = node.into();
+    let is_client = matches!(node, Principal::Client(_));
+    let node = name(node);
     let what = match messages {
+        [] if is_client && crash.is_some() => return format!("{node} gives up its call"),
+        [] if is_client => format!("{node} calls, or times out"),
         [] if crash == Some(0) => return format!("{node} crashes and restarts"),
         [] => format!("{node} times out"),
         _ => format!("{} -> {node}", names.join(" + ")),

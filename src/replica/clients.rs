@@ -148,6 +148,11 @@ impl<B: Bundle> Replica<B> {
         prepared.max(self.durable.h())
     }
 
+    /// Whether this read is not waiting here, nor a later one of the same client.
+    pub(super) fn heeds_read(&self, client: ClientId, timestamp: Timestamp) -> bool {
+        self.reads.get(&client).is_none_or(|(waiting, _)| waiting.content.timestamp < timestamp)
+    }
+
     /// Handles a read-only REQUEST. OSDI'99 §5.1: it is answered from the state once everything that had
     /// prepared when it came has executed (`reads_wait_for_prepared`); the service says whether it is
     /// read-only.
@@ -158,8 +163,7 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) -> Result<(), Rejection> {
         let client = signed.content.client;
-        let known = self.reads.get(&client).map(|(request, _)| request.content.timestamp);
-        if known.is_some_and(|known| known >= signed.content.timestamp) {
+        if !self.heeds_read(client, signed.content.timestamp) {
             return Err(Rejection::Duplicate);
         }
         if self.service.read(client, &signed.content.operation).is_none() {

@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::rules::Rules;
 use crate::types::{ClientId, SeqNo, Timestamp, View};
 
-/// What a message is about. STATUS, FETCH and read-only REQUESTs are about none of these.
+/// What a message is about. STATUS and FETCH are about none of these.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Subject {
     /// A PRE-PREPARE for this view and number.
@@ -32,7 +32,9 @@ pub enum Subject {
     Block,
     /// The REQUEST of this client with this timestamp, to be ordered.
     Request(ClientId, Timestamp),
-    /// REPLYs to it: only a client heeds them ([`Client::heeds`](crate::client::Client::heeds)).
+    /// The read-only REQUEST of this client with this timestamp.
+    Read(ClientId, Timestamp),
+    /// REPLYs to either: only a client heeds them ([`Client::heeds`](crate::client::Client::heeds)).
     Reply(ClientId, Timestamp),
 }
 
@@ -49,7 +51,9 @@ impl Subject {
             Message::NewView(m) => Subject::NewView(m.content.view),
             Message::Batch(_) => Subject::Batch,
             Message::Block(_) => Subject::Block,
-            Message::Request(m) if m.content.read_only => return None,
+            Message::Request(m) if m.content.read_only => {
+                Subject::Read(m.content.client, m.content.timestamp)
+            }
             Message::Request(m) => Subject::Request(m.content.client, m.content.timestamp),
             Message::Reply(m) => Subject::Reply(m.content.client, m.content.timestamp),
             Message::Status(_) | Message::Fetch(_) => return None,
@@ -76,6 +80,7 @@ impl<B: Bundle> Replica<B> {
             Subject::Batch => !self.missing_batches().is_empty(),
             Subject::Block => self.transfer.is_some(),
             Subject::Request(client, timestamp) => self.heeds_request(setup, client, timestamp),
+            Subject::Read(client, timestamp) => self.heeds_read(client, timestamp),
             Subject::Reply(..) => false,
         }
     }
