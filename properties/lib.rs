@@ -82,13 +82,16 @@ pub struct Listed<S: Service> {
     pub source: &'static str,
     /// The [`Property::THEOREM`].
     pub theorem: &'static str,
+    /// Whether it says nothing where nobody knows the calls of clients: [`Snapshot::calls`].
+    pub is_of_calls: bool,
     /// The [`Property::check`].
     pub check: fn(&Snapshot<'_, S>) -> Result<(), Violation>,
 }
 
 impl<S: Service> Listed<S> {
     fn of<P: Property<S>>() -> Self {
-        Listed { name: P::NAME, source: P::SOURCE, theorem: P::THEOREM, check: P::check }
+        let is_of_calls = false;
+        Listed { name: P::NAME, source: P::SOURCE, theorem: P::THEOREM, is_of_calls, check: P::check }
     }
 }
 
@@ -107,7 +110,7 @@ pub fn all<S: Service>() -> [Listed<S>; 12] {
         Listed::of::<Validity>(),
         Listed::of::<ExecutesAgreedBatch>(),
         Listed::of::<CheckpointIsState>(),
-        Listed::of::<Linearizable>(),
+        Listed { is_of_calls: true, ..Listed::of::<Linearizable>() },
     ]
 }
 

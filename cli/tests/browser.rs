@@ -223,7 +223,7 @@ fn the_explorer_says_which_rule_is_off_and_that_this_state_violates_what_it_viol
     assert_eq!(window.text(targets), format!("l4 15 d{steps} v{steps}"));
     let properties = text_of(&mut window, "#properties");
     assert!(
-        properties.starts_with(&format!("After step {steps}: 1 of 12 properties violated")),
+        properties.starts_with(&format!("After step {steps}: 1 of 11 properties violated")),
         "{properties}"
     );
     assert_eq!(properties.matches("VIOLATED").count(), 1, "{properties}");

@@ -20,7 +20,7 @@
 //! | vote, PRE-PREPARE | for a digest below or above all that name something; number 0; a PRE-PREPARE taken out of an `O`; a COMMIT with the signature of a PREPARE, or the other way round |
 //! | certificate | voters repeated, an outsider's vote, the primary's, a vote not signed or signed for something else, too few; without the primary's signature |
 //! | VIEW-CHANGE | a forged certificate beside sound ones; of the view changed to or above; outside of the window; two for one number; out of order; `h` without its proof |
-//! | NEW-VIEW | too few VIEW-CHANGEs; one that is forged, repeated, for another view, or refused for what it carries; `O` other than `V` leads to; an entry not signed, or of another view |
+//! | NEW-VIEW | too few VIEW-CHANGEs, never more than a quorum; one that is forged, repeated beside itself or apart, for another view, or refused for what it carries; `O` other than `V` leads to; an entry not signed, or of another view |
 //! | BLOCK | of a state that is over, and of one that never was |
 //!
 //! Of messages that differ only in what no receiver's step depends on (which replicas signed a certificate,

@@ -20,6 +20,8 @@ pub(super) enum Flaw {
     Few(usize),
     /// A replica's VIEW-CHANGE is there more than once.
     Repeated,
+    /// The same, with another one's in between.
+    RepeatedApart,
     /// Some are for another view.
     Foreign,
     /// One is not signed by this replica, in whose name it is.
@@ -206,6 +208,18 @@ impl Choice<'_> {
         }
         let distinct: Vec<SignedViewChange> = distinct.into_values().cloned().collect();
         self.multisets(&distinct, size, &mut Vec::new());
+        // Not beside each other either: another one's in between.
+        for m in &distinct {
+            let others = sound.values().filter_map(|all| all.first());
+            let Some(other) = others.into_iter().find(|other| other.content.replica != m.content.replica)
+            else {
+                continue;
+            };
+            let chosen: Vec<SignedViewChange> = [m, other].into_iter().cycle().take(size).cloned().collect();
+            if size > 2 {
+                self.note(Some(Flaw::RepeatedApart), &chosen);
+            }
+        }
     }
 
     fn multisets(&mut self, all: &[SignedViewChange], more: usize, chosen: &mut Vec<SignedViewChange>) {

@@ -178,7 +178,10 @@ impl Session {
             let why = step.refused.clone().unwrap_or_else(|| ignored(&step));
             Refused { id: id.clone(), step, why }
         });
-        let judged = all::<crate::ledger::Ledger>().into_iter().map(|property| Judged {
+        let has_calls = self.config.application.is_some();
+        let judging = all::<crate::ledger::Ledger>().into_iter();
+        let judging = judging.filter(|property| has_calls || !property.is_of_calls);
+        let judged = judging.map(|property| Judged {
             name: property.name,
             theorem: property.theorem,
             violated: (violations.iter().find(|violation| violation.property == property.name))

@@ -5,8 +5,8 @@
 //! nothing else from `V`: not how many VIEW-CHANGEs there are, from whom, in which order, nor what else they
 //! say. For each NEW-VIEW that can reach a replica others are made, of all VIEW-CHANGEs that can reach it, in
 //! each size that its validator accepts: among them are, for each min-s and `O`, every set of senders, every
-//! VIEW-CHANGE, every choice of those senders whose P is empty and of those who have a stable checkpoint, and
-//! an order turned round. Each step that a NEW-VIEW leads to in the local system is taken with each of the
+//! VIEW-CHANGE, every choice of those senders whose P is empty and of those who have a stable checkpoint; and
+//! of one list every order. Each step that a NEW-VIEW leads to in the local system is taken with each of the
 //! others too.
 
 use crate::crypto::Symbolic;
@@ -66,6 +66,19 @@ pub(super) fn others(tables: &Tables, replica: ReplicaId, messages: &[MessageId]
     messages.iter().map(others).chain([time_out]).collect()
 }
 
+/// Every order of a list but its own.
+fn orders(list: &[SignedViewChange]) -> Vec<Vec<SignedViewChange>> {
+    let mut all = vec![Vec::new()];
+    for m in list {
+        let longer = all.iter().flat_map(|order: &Vec<SignedViewChange>| {
+            (0..=order.len()).map(move |at| [&order[..at], std::slice::from_ref(m), &order[at..]].concat())
+        });
+        all = longer.collect();
+    }
+    all.retain(|order| order != list);
+    all
+}
+
 fn outcome(setup: &Setup<Modelled>, view_changes: &[SignedViewChange]) -> Outcome {
     let plan = compute_o(view_changes, &setup.rules);
     (plan.stable.map(|stable| (stable.n, stable.digest)), plan.entries)
@@ -101,8 +114,8 @@ impl ByOutcome {
             }
         }
         for list in all.chosen.values_mut() {
-            let turned = list.first().map(|first| first.iter().rev().cloned().collect());
-            list.extend(turned);
+            let orders = list.first().map(|first| orders(first)).unwrap_or_default();
+            list.extend(orders);
         }
         all
     }

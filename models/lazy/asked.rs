@@ -1,27 +1,28 @@
 //! What STATUS, FETCH and the status timer make a replica do, wherever its local system can be.
 //!
-//! Each question that there is within the bounds is asked at each core, with every answer of the cells that
-//! answering looks at: the replica stays as it is, but for what no step reads again, and sends nothing but
+//! Each of the questions of [`questions`] is asked at each core, with every answer of the cells that answering
+//! looks at: the replica records nothing, stays as it is but for what serves timers, and sends nothing but
 //! what it has sent on every path to this core, what others have signed and can have sent to it, and proofs.
-//! A core knows no NEW-VIEW. Whatever it is asked it is asked once more with each one in place by which it
-//! can have entered its view, and may then send that one again: what was its own has been sent, and what was
-//! not has arrived.
+//! A core knows no NEW-VIEW. Whatever it is asked it is asked once more with one in place by which it can have
+//! entered its view, one for each `O`, and may then send that one again: what was its own has been sent, and
+//! what was not has arrived. With every other one that is known it is asked in short: by the status timer, and
+//! by every STATUS that says no more than a view.
 
 use super::bench::Scratch;
 use super::cells::Chosen;
 use super::conditions::{Conditions, Watch};
 use super::local::{CoreId, LocalSystem};
 use super::must::Must;
-use super::theorem::{ANY_V, FRAME};
+use super::theorem::FRAME;
 use crate::crypto::Symbolic;
-use crate::world::{MessageId, RESENDING, Tables, World, is_old, questions};
+use crate::world::{Local, MessageId, RESENDING, Tables, World, is_old, questions};
 use foldhash::fast::FixedState;
 use indexmap::IndexSet;
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
 use pbft::replica::Event;
 use pbft::replica::noted::{Look, Watched};
-use pbft::types::View;
+use pbft::types::{SeqNo, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,7 +47,11 @@ pub(super) fn check(
 ) {
     let available = system.messages.iter().copied().collect();
     let mut asked = Asked { system, must, available, in_place: None };
-    let new_views = entered_by(tables, system);
+    let firsts = entered_by(tables, system);
+    let mut new_views: BTreeMap<View, Vec<SignedNewView>> = BTreeMap::new();
+    for new_view in system.new_views(tables) {
+        new_views.entry(new_view.content.view).or_default().push(new_view);
+    }
     let questions = questions(world, system.replica);
     for core in (0..).take(system.cores()) {
         let mut scratch = system.scratch(core);
@@ -59,10 +64,8 @@ pub(super) fn check(
             for bench in [&mut scratch.one, &mut scratch.other] {
                 bench.change(|replica| replica.put_new_view(Some(new_view.clone())));
             }
-            if tables.crashes().is_some() {
-                asked.restart(tables, core, &scratch, conditions);
-            }
-            for question in &questions {
+            let is_first = firsts.get(&view).is_some_and(|firsts| firsts.contains(new_view));
+            for question in questions.iter().filter(|question| is_first || is_short(question)) {
                 asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);
             }
         }
@@ -108,13 +111,17 @@ impl Asked<'_> {
             conditions
                 .note(FRAME, same, || format!("{question:?}: what is not looked at makes a difference"));
             let stays = one.after.as_ref().is_none_or(|after| {
-                let alive = |state: &crate::world::Local| state.replica.without_dead_state(setup);
-                after.history == scratch.one.kept.history && alive(after) == alive(&scratch.one.kept)
+                let whole = |state: &Local| state.replica.without_services(setup);
+                let kept = &scratch.one.kept;
+                after.history == kept.history && after.stored == kept.stored && whole(after) == whole(kept)
             });
             conditions.note(RESENDING, stays, || self.failure(core, question, "changes"));
+            conditions.note(RESENDING, one.records == 0, || self.failure(core, question, "makes a record"));
             for &message in one.sends.iter() {
-                if matches!(tables.message(message), Message::NewView(m) if Some(m) == self.in_place.as_ref())
-                {
+                // NEW-VIEWs that differ in `V` alone have one name.
+                let of = |m: &SignedNewView| (m.content.view, m.signer, m.content.pre_prepares.clone());
+                let in_place = self.in_place.as_ref().map(of);
+                if matches!(tables.message(message), Message::NewView(m) if Some(of(m)) == in_place) {
                     continue;
                 }
                 let sent = self.must.sent(core);
@@ -138,29 +145,49 @@ impl Asked<'_> {
         system.put_any(core, scratch, cell, known);
     }
 
-    /// A restart does the same with this NEW-VIEW in place as with nothing in one, but that it can be sent again.
-    fn restart(&self, tables: &mut Tables, core: CoreId, scratch: &Scratch, conditions: &mut Conditions) {
-        let replica = self.system.replica;
-        let (mut with, mut without) = (scratch.one.kept.clone(), scratch.one.kept.clone());
-        without.replica.put_new_view(None);
-        let sent_with = tables.crash(replica, &mut with, Vec::new());
-        let sent_without = tables.crash(replica, &mut without, Vec::new());
-        with.replica.put_new_view(None);
-        without.replica.put_new_view(None);
-        let but_it = |sent: &[MessageId]| -> Vec<MessageId> {
-            let is_it = |&id: &MessageId| matches!(tables.message(id), Message::NewView(_));
-            sent.iter().copied().filter(|id| !is_it(id)).collect()
-        };
-        let same = with == without && but_it(&sent_with) == but_it(&sent_without);
-        conditions.note(ANY_V, same, || {
-            let core = &self.system.core(core).replica;
-            format!("r{}: a restart looks at what is in a NEW-VIEW\n  core: {core:?}", replica.0)
-        });
-    }
-
     fn failure(&self, core: CoreId, question: &Event<Symbolic>, what: &str) -> String {
         let core = &self.system.core(core).replica;
         format!("r{}: {question:?} {what}\n  core: {core:?}", self.system.replica.0)
+    }
+}
+
+/// Whether a question says no more than a view.
+fn is_short(question: &Event<Symbolic>) -> bool {
+    match question {
+        Event::Timeout(_) => true,
+        Event::Message(message) => match &**message {
+            Message::Status(m) => {
+                let says = &m.content;
+                (says.stable, says.executed) == (SeqNo(0), SeqNo(0))
+                    && says.pre_prepared.is_empty()
+                    && says.prepared.is_empty()
+            }
+            _ => false,
+        },
+    }
+}
+
+impl LocalSystem {
+    /// Every NEW-VIEW that can have arrived, and those made up that differ from one in `V` alone.
+    pub(super) fn new_views(&self, tables: &Tables) -> Vec<SignedNewView> {
+        let sent = self.messages.iter().filter_map(|&id| match tables.message(id) {
+            Message::NewView(m) => Some(m.clone()),
+            _ => None,
+        });
+        let made_up = self.others.iter().flat_map(|others| others.iter()).filter_map(|event| match event {
+            Event::Message(message) => match &**message {
+                Message::NewView(m) => Some(m.clone()),
+                _ => None,
+            },
+            Event::Timeout(_) => None,
+        });
+        let mut all: Vec<SignedNewView> = Vec::new();
+        for new_view in sent.chain(made_up) {
+            if !all.contains(&new_view) {
+                all.push(new_view);
+            }
+        }
+        all
     }
 }
 

@@ -41,10 +41,12 @@ impl Bench {
         event: &Event<Symbolic>,
         known: &Rc<[Cell]>,
     ) -> Taken {
+        let before = tables.recorded();
         let (sends, seen) = watch(known, || tables.take(replica, &mut self.work, event.clone()));
+        let records = tables.recorded() - before;
         self.work.replica.keep_services(&self.kept.replica);
         let after = (self.work != self.kept).then(|| std::mem::replace(&mut self.work, self.kept.clone()));
-        Taken { after, sends, seen }
+        Taken { after, sends, records, seen }
     }
 }
 
@@ -54,6 +56,8 @@ pub(super) struct Taken {
     /// What it leads to, if that is another state.
     pub(super) after: Option<Local>,
     pub(super) sends: Arc<[MessageId]>,
+    /// How many records and facts it has among its effects.
+    pub(super) records: u64,
     pub(super) seen: Watched,
 }
 

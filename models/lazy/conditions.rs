@@ -26,7 +26,7 @@
 //!    is tried.
 //! 5. *NEW-VIEWs that differ in `V` alone* lead to the same `alive` state, with the same messages and facts.
 //! 6. *Heeding.* A message about a subject that is not heeded changes nothing and is not answered.
-//! 7. *Resending.* Whatever a STATUS or a FETCH says, it changes nothing and is answered with nothing new:
+//! 7. *Resending.* The STATUSes and FETCHes that are tried change nothing and are answered with nothing new:
 //!    see [`crate::world`]. In every state `x` and in every state in which a macro step ends.
 //!
 //! And random walks of the unreduced world show nothing that the exploration has not shown: *walks*,

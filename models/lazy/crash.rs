@@ -1,16 +1,19 @@
 //! Crashes in a local system: what is left of a replica that starts again.
 //!
 //! A crash is an event like others. Between steps it can happen at every core; inside of a step wherever that
-//! step can, after each of its effects but the last. What was received is gone, and what the replica is then
-//! depends on what was durable and on the records carried out, which are the same on both states of the
-//! bench, whose cells differ. Whatever was delivered before the crash was delivered, and is still available.
+//! step can, after each of its effects but the last, though the step changes nothing in the end. A step by
+//! another NEW-VIEW with the same `O` has the same effects in the same order (*any V*), and whatever NEW-VIEW
+//! of the view is on the disk, a restart comes to the same. What was received is gone, and what the replica
+//! is then depends on what was durable and on the records carried out, which are the same on both states of
+//! the bench, whose cells differ. Whatever was delivered before the crash was delivered, and is still
+//! available.
 
 use super::bench::Scratch;
 use super::cells::Chosen;
 use super::conditions::Conditions;
 use super::local::{CoreId, LocalSystem};
 use super::steps::{Left, Onward};
-use super::theorem::FRAME;
+use super::theorem::{ANY_V, FRAME};
 use crate::crypto::Symbolic;
 use crate::world::{Input, Local, RESTARTING, Tables};
 use pbft::replica::Effect;
@@ -73,6 +76,8 @@ impl LocalSystem {
         self.taken += 1;
         let refused = tables.take_refusal();
         conditions.note(RESTARTING, refused.is_none(), || refused.unwrap_or_default());
+        let differs = tables.take_difference();
+        conditions.note(ANY_V, differs.is_none(), || differs.unwrap_or_default());
         let Some((to, left)) = self.restarted(tables, after, conditions) else { return };
         let sent: BTreeSet<_> = self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
         self.send(to, &sent);

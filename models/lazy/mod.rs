@@ -89,13 +89,9 @@ pub(crate) fn closure(
         let path = path.clone();
         next += 1;
         for &input in inputs {
-            let step = tables.step(node, from, input);
-            if step.to == from && step.sends.is_empty() {
-                continue;
-            }
             let mut longer = path.clone();
             longer.extend(input.message());
-            let bare = tables.bare(node, step.to);
+            // Records that cancel out change nothing in the end, and something halfway.
             if let Principal::Replica(replica) = node {
                 for crash in tables.crashes_during(replica, from, input) {
                     let (step, path) = (tables.step(node, from, crash), longer.clone());
@@ -106,6 +102,11 @@ pub(crate) fn closure(
                     }
                 }
             }
+            let step = tables.step(node, from, input);
+            if step.to == from && step.sends.is_empty() {
+                continue;
+            }
+            let bare = tables.bare(node, step.to);
             if accumulates(subject) && step.sends.is_empty() && bare.normal == local {
                 silent.entry(bare.alive).or_insert(longer);
             } else if found.insert((bare.alive, step.sends.clone())) {

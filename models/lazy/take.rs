@@ -6,7 +6,9 @@ use super::conditions::Conditions;
 use super::local::{CoreId, LocalSystem};
 use super::steps::Onward;
 use super::theorem::{ANY_V, FRAME, SERVICES};
+use crate::crypto::Symbolic;
 use crate::world::{Local, MessageId, Tables};
+use pbft::replica::Event;
 use pbft::replica::noted::{Cell, Part, Seen, Watched};
 use std::collections::BTreeSet;
 
@@ -32,7 +34,8 @@ impl LocalSystem {
                 conditions.note(FRAME, same, || self.difference(tables, (core, event)));
                 self.try_others(tables, (core, event), scratch, &one, conditions);
                 let changes = one.after.is_some() || !one.sends.is_empty();
-                if changes && tables.crashes().is_some_and(|crashes| !crashes.between_steps) {
+                let has_effects = changes || one.records > 0;
+                if has_effects && tables.crashes().is_some_and(|crashes| !crashes.between_steps) {
                     self.crash_during(tables, (core, event), scratch, &told, conditions);
                 }
                 if (changes || self.drops(&told, &one.seen)) && !self.is_outgrown {
@@ -67,9 +70,17 @@ impl LocalSystem {
         conditions: &mut Conditions,
     ) {
         let Some(others) = self.others.get(event as usize) else { return };
+        let inside = tables.crashes().is_some_and(|crashes| !crashes.between_steps);
+        let kept = scratch.one.kept.replica.clone();
+        let units = |tables: &Tables, event: &Event<Symbolic>| {
+            inside.then(|| tables.units_but_new_views(&kept, self.replica, event.clone()))
+        };
+        let expected = units(tables, &self.events[event as usize]);
         for other in others.iter() {
             let taken = scratch.one.run(tables, self.replica, other, &self.known);
-            conditions.note(ANY_V, taken == *one, || {
+            // In the same order, so that a crash in the middle leaves the same.
+            let same = taken == *one && units(tables, other) == expected;
+            conditions.note(ANY_V, same, || {
                 format!(
                     "r{}: NEW-VIEWs that differ in V alone, or time-outs in their exponent, do not do the same\n  core: {:?}\n  event: {:?}\n  other: {other:?}",
                     self.replica.0,
@@ -149,7 +160,7 @@ impl LocalSystem {
         taken: Taken,
         conditions: &mut Conditions,
     ) {
-        let Taken { after, sends, seen } = taken;
+        let Taken { after, sends, seen, .. } = taken;
         let after = after.as_ref().unwrap_or(before);
         let to = self.add_core(tables, after);
         if self.meets_new_cells(to, after) {

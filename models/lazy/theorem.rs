@@ -31,10 +31,10 @@
 //!
 //! # Steps that only send
 //!
-//! Where clients have calls to make, a step that sends something and otherwise changes nothing (a replica that
-//! answers a read, say) is taken before all others, and alone. A state with more sent allows no less, and the
-//! claim asks for at least `S`; so the move that the induction needs is taken after such steps instead of
-//! before them, and leads to where it did.
+//! Where clients have calls to make, a step that sends something and otherwise changes nothing (a replica
+//! that answers a read, say) is taken before all others, and alone. A state with more sent allows no less,
+//! and the claim asks for at least `S`; so the move that the induction needs is taken after such steps
+//! instead of before them, and leads to where it did.
 //!
 //! # Clients
 //!
@@ -66,11 +66,13 @@
 //!   system, and it does not matter which of several NEW-VIEWs that differ in `V` alone a replica has
 //!   received: what else a receiver takes from a NEW-VIEW, its view, signer, min-s and `O`, is what tells
 //!   NEW-VIEWs apart here.
-//! - *any V*: nor does anything else in `V` make a difference when it arrives. Every step by a NEW-VIEW is
-//!   taken with others of the same min-s and `O` too, which have between them every set of senders, every
-//!   VIEW-CHANGE of `A`, every choice of those senders who report something prepared or a stable checkpoint,
-//!   larger `V` than a quorum, and an order turned round; every step by a time-out with other exponents
-//!   (`alike`); and every restart with each NEW-VIEW in place.
+//! - *any V*: nor does anything else in `V` that was tried make a difference when it arrives. Every step by a
+//!   NEW-VIEW is taken with others of the same min-s and `O` too, which have between them every set of
+//!   senders, every VIEW-CHANGE of `A`, every choice of those senders who report something prepared or a
+//!   stable checkpoint, larger `V` than a quorum, and one `V` in every order; and every step by a time-out
+//!   with the exponent 1 and the highest too (`alike`). Where crashes are part of the world the effects are
+//!   the same in the same order, so that a crash in the middle leaves the same; and every restart, wherever
+//!   the crash was, comes to the same with each of these NEW-VIEWs of the view on the disk.
 //! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; what it leads to
 //!   is its core, what is in its cells and what serves timers, and nothing else; the normal form is that of
 //!   the core. All ways to read what has been received are noted in a step, printing and comparing included
@@ -78,10 +80,10 @@
 //!   something else where they can at that time, and does the same: a look that were not noted would mostly
 //!   show, not always.
 //! - *resending*: STATUS, FETCH, the status timer and REPLYs, which are no business of a replica, change
-//!   nothing at any core and are answered with nothing but what has been sent on every path to it, what
-//!   others have signed, and proofs; also where the replica still has the NEW-VIEW by which it entered its
-//!   view (`asked`). Of STATUS every combination within the bounds is asked in one name, and every view in
-//!   each.
+//!   nothing at any core but what serves timers, record nothing, and are answered with nothing but what has
+//!   been sent on every path to it, what others have signed, and proofs; also where the replica still has the
+//!   NEW-VIEW by which it entered its view (`asked`). Of STATUS every combination within the bounds is asked
+//!   in one name, and every view in each; a FETCH asks for whatever there is, and for something that is not.
 //! - *restarting*: `start` refuses nothing that a crash leaves.
 //! - *binding*: no signature in the run is valid for a message that differs in one field
 //!   (`world::binding`).
@@ -104,7 +106,9 @@
 //!   normal forms that are none.
 //! - Votes of one certificate are as good as others': `tests/certificates`.
 //! - What is worked out [apart](pbft::replica::noted) concerns timers and stores alone: its type keeps it
-//!   from anything else.
+//!   from anything else, as long as nobody hides it in a static, a lock or an atomic; nor does a step have
+//!   any other state than the replica.
+//! - A crash does not come while a replica starts: `start`, and what it then sends, is one step.
 //! - The normal form of a state is that of its core: it takes each cell by itself, and *frame* compares the
 //!   two on what each step leads to.
 //! - The exploration takes every move that a replica has in a state, and the network offers all that was
@@ -141,8 +145,8 @@ pub(super) const ANY_V: &str = "any V";
 /// The name of the condition that implies that lazy delivery loses nothing.
 pub const SIMULATION: &str = "simulation";
 
-/// Whether the local systems of a world are walked: with two numbers and a checkpoint or a view change, with a checkpoint and three views, and with many replicas and a
-/// view change they are too large.
+/// Whether the local systems of a world are walked: with two numbers and a checkpoint or a view change, with
+/// a checkpoint and three views, and with many replicas and a view change they are too large.
 pub(super) fn is_walked(config: &WorldConfig) -> bool {
     let views = config.max_view.0;
     let numbers = config.max_seq.0;
@@ -215,6 +219,7 @@ fn of_replica(
     let reaching: Vec<MessageId> =
         available.iter().copied().filter(|&id| world.tables.reaches(id, replica.into())).collect();
     let mut system = LocalSystem::new(&mut tables, replica, &reaching, world.config().max_view);
+    tables.put_in_place(system.new_views(&tables));
     system.walk(&mut tables, conditions, watch);
     conditions.walked = Some(Walked {
         cores: system.cores() as u64,

@@ -61,7 +61,7 @@ impl RestsOn {
         match self {
             RestsOn::Exhausted => "Every reachable state was visited.",
             RestsOn::Simulation => {
-                "Every state of the reduced exploration was visited, and it was shown to simulate every execution."
+                "Every state of the reduced exploration was visited, and it was shown to simulate every execution: single deliveries of what the modelled adversary makes, time-outs and crashes."
             }
             RestsOn::Conditions => {
                 "Every state of the reduced exploration was visited, and no violation found. That the reduction loses \

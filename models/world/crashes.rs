@@ -23,7 +23,7 @@ use indexmap::IndexMap;
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView, Status};
 use pbft::replica::verify::verify;
-use pbft::replica::{Destination, Durable, Effect, Effects, Event, Replica, Timer};
+use pbft::replica::{Destination, Durable, Effect, Effects, Event, Record, Replica, Timer};
 use pbft::types::{Principal, ReplicaId, SeqNo, View};
 use serde::Serialize;
 use std::sync::Arc;
@@ -134,6 +134,24 @@ impl Tables {
         apart(effects)
     }
 
+    /// The same but for what is in a NEW-VIEW that is recorded or sent.
+    pub(crate) fn units_but_new_views(
+        &self,
+        state: &Replica<Modelled>,
+        replica: ReplicaId,
+        event: Event<Symbolic>,
+    ) -> Vec<Vec<Effect<Symbolic>>> {
+        let mut units = self.units(state, replica, event);
+        for effect in units.iter_mut().flatten() {
+            let of = match effect {
+                Effect::Persist(Record::NewView(m)) | Effect::Send(_, Message::NewView(m)) => m,
+                _ => continue,
+            };
+            *of = self.stand_in(of.content.view);
+        }
+        units
+    }
+
     /// The replica crashes when it has carried out this, and starts again. Returns what it has sent.
     pub(crate) fn crash(
         &mut self,
@@ -165,9 +183,17 @@ impl Tables {
         if let Some(known) = self.started.get(&key) {
             return known.clone();
         }
+        let started = self.start_from(replica, durable);
+        let started = Arc::new(started);
+        self.compare_in_place(replica, durable, &started);
+        self.started.insert(key, started.clone());
+        started
+    }
+
+    fn start_from(&mut self, replica: ReplicaId, durable: &Durable<Symbolic>) -> Started {
         let setup = self.setup(replica);
         let mut effects = Effects::new();
-        let started = match Replica::start(setup, Some(durable.clone()), &mut effects) {
+        match Replica::start(setup, Some(durable.clone()), &mut effects) {
             Ok(mut started) => {
                 let again = self.sent_again(replica, &started);
                 if started.durable().new_view.as_ref().is_some_and(is_stand_in) {
@@ -181,10 +207,48 @@ impl Tables {
                 self.refused_to_start.get_or_insert(what);
                 Started { replica: None, effects: Vec::new() }
             }
+        }
+    }
+
+    /// Starts from the same with each NEW-VIEW by which the replica can have entered its view: of the same `O`,
+    /// if it is known. It must come to the same, but for that NEW-VIEW, which it can send again.
+    fn compare_in_place(&mut self, replica: ReplicaId, durable: &Durable<Symbolic>, started: &Started) {
+        let Some(known) = durable.new_view.as_ref().filter(|m| m.content.view == durable.view).cloned()
+        else {
+            return;
         };
-        let started = Arc::new(started);
-        self.started.insert(key, started.clone());
-        started
+        let can_be = |m: &&Arc<Signed<NewView<Symbolic>, Symbolic>>| {
+            m.content.view == durable.view
+                && (is_stand_in(&known) || m.content.pre_prepares == known.content.pre_prepares)
+        };
+        let without = |started: &Started| {
+            let replica = started.replica.clone().map(|mut replica| {
+                replica.put_new_view(None);
+                replica
+            });
+            let is_it = |effect: &&Effect<Symbolic>| matches!(effect, Effect::Send(_, Message::NewView(m)) if m.content.view == durable.view);
+            (replica, started.effects.iter().filter(|effect| !is_it(effect)).cloned().collect::<Vec<_>>())
+        };
+        let expected = without(started);
+        for other in self.in_place.iter().filter(can_be).cloned().collect::<Vec<_>>() {
+            let mut durable = durable.clone();
+            durable.new_view.set(Some(other));
+            if without(&self.start_from(replica, &durable)) != expected {
+                self.differs.get_or_insert_with(|| {
+                    format!("r{}: a restart looks at what is in a NEW-VIEW\n  {durable:?}", replica.0)
+                });
+            }
+        }
+    }
+
+    /// These NEW-VIEWs may be on a disk.
+    pub(crate) fn put_in_place(&mut self, new_views: Vec<Arc<Signed<NewView<Symbolic>, Symbolic>>>) {
+        self.in_place = new_views;
+    }
+
+    /// The first restart that depends on what is in a NEW-VIEW, if one does.
+    pub(crate) fn take_difference(&mut self) -> Option<String> {
+        self.differs.take()
     }
 
     /// The crashes that are part of the world.

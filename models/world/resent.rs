@@ -73,7 +73,7 @@ impl Inquiry {
             let mut effects = Effects::new();
             state.step(setup, question.clone(), &mut effects);
             if state != *before {
-                let changed = state.without_dead_state(setup) != before.without_dead_state(setup);
+                let changed = state.without_services(setup) != before.without_services(setup);
                 conditions.note(RESENDING, !changed, || {
                     format!("r{}: {question:?} changes\n  {before:?}", replica.0)
                 });
@@ -166,8 +166,8 @@ pub(super) fn carries(new_view: &Message<Symbolic>, proposal: &Message<Symbolic>
     }
 }
 
-/// Everything that can be asked of a replica: the status timer, every STATUS, and a FETCH for everything
-/// there is.
+/// What can be asked of a replica: the status timer, STATUSes, and a FETCH for everything there is and for
+/// something that is not.
 pub(crate) fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic>> {
     let cluster = world.config().cluster;
     let others: Vec<ReplicaId> = cluster.replicas().filter(|&other| other != replica).collect();
@@ -179,7 +179,10 @@ pub(crate) fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic
         Message::Block(block) => Some(Wanted::Block(Symbolic::digest(block))),
         _ => None,
     });
-    let wanted: BTreeSet<Wanted> = wanted.chain([Wanted::Batch(Digest::NULL)]).collect();
+    // And for what nobody has.
+    let unknown = Digest([7; 32]);
+    let nobodys = [Digest::NULL, unknown].into_iter().flat_map(|d| [Wanted::Batch(d), Wanted::Block(d)]);
+    let wanted: BTreeSet<Wanted> = wanted.chain(nobodys).collect();
     let mut asked = Vec::new();
     for (place, &other) in others.iter().enumerate() {
         let by = world.tables.setup(other);

@@ -7,7 +7,8 @@ use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
-use pbft::message::Message;
+use pbft::crypto::Signed;
+use pbft::message::{Message, NewView};
 use pbft::replica::verify::verify;
 use pbft::replica::{Durable, Effect, Effects, Event, Fact, Replica, Setup, Timer, compute_o};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
@@ -105,6 +106,8 @@ impl Mark {
 /// What a NEW-VIEW says to whoever receives it: the view, who signed it, min-s with its state, and `O`.
 type NewViewContent = (View, Principal, Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
 
+type SignedNewView = Arc<Signed<NewView<Symbolic>, Symbolic>>;
+
 /// The tables of one world.
 pub struct Tables {
     setups: Vec<Arc<Setup<Modelled>>>,
@@ -122,6 +125,12 @@ pub struct Tables {
     merge_new_views: bool,
     new_views: IndexMap<NewViewContent, Vec<MessageId>, FixedState>,
     cut_sends: u64,
+    /// Records and facts among the effects of all steps taken.
+    recorded: u64,
+    /// The NEW-VIEWs that may be on a disk, by their views: with each a restart is to come to the same.
+    pub(super) in_place: Vec<SignedNewView>,
+    /// The first restart that does not.
+    pub(super) differs: Option<String>,
     pub(super) crashes: Option<Crashes>,
     /// Whether what is durable is kept apart from what replicas take for it: where they can be restarted.
     pub(super) keeps_disks: bool,
@@ -153,6 +162,9 @@ impl Tables {
             merge_new_views,
             new_views: IndexMap::default(),
             cut_sends: 0,
+            recorded: 0,
+            in_place: Vec::new(),
+            differs: None,
             crashes: config.crashes,
             keeps_disks: config.crashes.is_some(),
             questions: Vec::new(),
@@ -213,6 +225,11 @@ impl Tables {
     /// How many distinct steps sent something about a sequence number beyond the highest.
     pub fn cut_sends(&self) -> u64 {
         self.cut_sends
+    }
+
+    /// How many records and facts there were among the effects of all steps taken so far.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorded
     }
 
     /// Names a local state.
@@ -384,6 +401,7 @@ impl Tables {
         let mut checkpoint = restarted && self.with_checkpoints;
         let window = self.setups[0].parameters.window;
         for effect in effects {
+            self.recorded += u64::from(matches!(effect, Effect::Persist(_) | Effect::Fact(_)));
             match effect {
                 Effect::Persist(record) if self.keeps_disks => {
                     stored.apply(&record, &self.setups[0].rules);

@@ -93,7 +93,7 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// Forgets votes that can no longer form anything.
-    pub(super) fn forget_votes(&mut self, keep: impl Fn(Voted, Phase) -> bool) {
+    pub(super) fn forget_votes(&mut self, keep: impl Fn(Voted, Phase) -> bool + Sync) {
         self.prepares.retain(|voted| keep(voted, Phase::Prepare));
         self.commits.retain(|voted| keep(voted, Phase::Commit));
     }

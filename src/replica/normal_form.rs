@@ -19,13 +19,8 @@ impl<B: Bundle> Replica<B> {
     /// to ask for the state being fetched, and, between two views, the votes of the old one and what was
     /// queued and proposed in it.
     pub fn without_dead_state(&self, setup: &Setup<B>) -> Self {
-        let mut alive = self.clone();
-        alive.durable.new_view.set(None);
-        alive.backoff.set(0);
-        alive.awaited.set(None);
+        let mut alive = self.without_services(setup);
         alive.awaited.set(alive.next_awaited());
-        let transfer = alive.transfer.take().map(|transfer| transfer.without_requests(setup));
-        alive.transfer.set(transfer);
         if !self.is_active(setup) {
             alive.forget_votes(|_, _| false);
             alive.committed.clear();
@@ -33,6 +28,18 @@ impl<B: Bundle> Replica<B> {
             alive.proposed.clear();
         }
         alive
+    }
+
+    /// This state without what serves timers and retransmission alone: the last NEW-VIEW, the exponent of the
+    /// time-out, the request waited for, and whom to ask for the state being fetched.
+    pub fn without_services(&self, setup: &Setup<B>) -> Self {
+        let mut without = self.clone();
+        without.durable.new_view.set(None);
+        without.backoff.set(0);
+        without.awaited.set(None);
+        let transfer = without.transfer.take().map(|transfer| transfer.without_requests(setup));
+        without.transfer.set(transfer);
+        without
     }
 
     /// This state without receipts: requests that wait, votes, checkpoints and view changes of others, and

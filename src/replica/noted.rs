@@ -190,17 +190,17 @@ pub fn watch<T>(cells: &Rc<[Cell]>, work: impl FnOnce() -> T) -> (T, Watched) {
 pub struct Apart<T>(T);
 
 /// Works something out for timers and stores, by looks that are not noted. `work` cannot change what it
-/// captures.
-pub(super) fn apart<T>(work: impl Fn() -> T) -> Apart<T> {
+/// captures, and being `Sync` captures no `Cell`; locks, atomics and statics it is not to use.
+pub(super) fn apart<T>(work: impl Fn() -> T + Sync) -> Apart<T> {
     let watched = WATCHED.replace(false);
     let result = work();
     WATCHED.set(watched);
     Apart(result)
 }
 
-impl<T> Apart<T> {
+impl<T: Sync> Apart<T> {
     /// Works out something else from it.
-    pub(super) fn map<U>(self, work: impl Fn(&T) -> U) -> Apart<U> {
+    pub(super) fn map<U>(self, work: impl Fn(&T) -> U + Sync) -> Apart<U> {
         apart(|| work(&self.0))
     }
 }

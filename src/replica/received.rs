@@ -166,8 +166,8 @@ impl<K: Key, V: Clone + Ord, const PART: u8> Received<K, V, PART> {
     }
 
     /// Empties the cells whose key is not to be kept, whatever is in them. Which cells hold anything is
-    /// nothing that `keep` may tell anybody.
-    pub(super) fn retain(&mut self, keep: impl Fn(K) -> bool) {
+    /// nothing that `keep` may tell anybody: being `Sync` it captures no `Cell`.
+    pub(super) fn retain(&mut self, keep: impl Fn(K) -> bool + Sync) {
         note_drops(part(PART), |cell| keep(K::of(cell)));
         self.0.retain(|&key, _| keep(key));
     }
