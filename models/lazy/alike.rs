@@ -6,8 +6,8 @@
 //! say. For each NEW-VIEW that can reach a replica others are made, of all VIEW-CHANGEs that can reach it, in
 //! each size that its validator accepts: among them are, for each min-s and `O`, every set of senders, every
 //! VIEW-CHANGE, every choice of those senders whose P is empty and of those who have a stable checkpoint; and
-//! of one list every order. Each step that a NEW-VIEW leads to in the local system is taken with each of the
-//! others too.
+//! of one list the order turned round and turned on. Each step that a NEW-VIEW leads to in the local system
+//! is taken with each of the others too.
 
 use crate::crypto::Symbolic;
 use crate::world::{MessageId, Modelled, Tables};
@@ -66,17 +66,12 @@ pub(super) fn others(tables: &Tables, replica: ReplicaId, messages: &[MessageId]
     messages.iter().map(others).chain([time_out]).collect()
 }
 
-/// Every order of a list but its own.
-fn orders(list: &[SignedViewChange]) -> Vec<Vec<SignedViewChange>> {
-    let mut all = vec![Vec::new()];
-    for m in list {
-        let longer = all.iter().flat_map(|order: &Vec<SignedViewChange>| {
-            (0..=order.len()).map(move |at| [&order[..at], std::slice::from_ref(m), &order[at..]].concat())
-        });
-        all = longer.collect();
-    }
-    all.retain(|order| order != list);
-    all
+/// A list turned round, and turned on: neither ascending nor descending.
+fn orders(list: &[SignedViewChange]) -> [Vec<SignedViewChange>; 2] {
+    let round = list.iter().rev().cloned().collect();
+    let mut on = list.to_vec();
+    on.rotate_left(1);
+    [round, on]
 }
 
 fn outcome(setup: &Setup<Modelled>, view_changes: &[SignedViewChange]) -> Outcome {
@@ -114,8 +109,8 @@ impl ByOutcome {
             }
         }
         for list in all.chosen.values_mut() {
-            let orders = list.first().map(|first| orders(first)).unwrap_or_default();
-            list.extend(orders);
+            let orders = list.first().map(|first| orders(first));
+            list.extend(orders.into_iter().flatten());
         }
         all
     }

@@ -1,12 +1,12 @@
 //! What STATUS, FETCH and the status timer make a replica do, wherever its local system can be.
 //!
-//! Each of the questions of [`questions`] is asked at each core, with every answer of the cells that answering
-//! looks at: the replica records nothing, stays as it is but for what serves timers, and sends nothing but
-//! what it has sent on every path to this core, what others have signed and can have sent to it, and proofs.
-//! A core knows no NEW-VIEW. Whatever it is asked it is asked once more with one in place by which it can have
-//! entered its view, one for each `O`, and may then send that one again: what was its own has been sent, and
-//! what was not has arrived. With every other one that is known it is asked in short: by the status timer, and
-//! by every STATUS that says no more than a view.
+//! Each of the questions of [`questions`] is asked at each core, with every answer of the cells that
+//! answering looks at: the replica records nothing, stays as it is but for what serves timers, and sends
+//! nothing but what it has sent on every path to this core, what others have signed and can have sent to it,
+//! and proofs. A core knows no NEW-VIEW. Whatever it is asked it is asked once more with one in place by
+//! which it can have entered its view, one for each `O`, and may then send that one again: what was its own
+//! has been sent, and what was not has arrived. With every other one that is known it is asked in short: by
+//! the status timer, and by every STATUS that says no more than a view which its sender is in.
 
 use super::bench::Scratch;
 use super::cells::Chosen;
@@ -151,7 +151,7 @@ impl Asked<'_> {
     }
 }
 
-/// Whether a question says no more than a view.
+/// Whether a question says no more than a view that somebody is in.
 fn is_short(question: &Event<Symbolic>) -> bool {
     match question {
         Event::Timeout(_) => true,
@@ -159,6 +159,7 @@ fn is_short(question: &Event<Symbolic>) -> bool {
             Message::Status(m) => {
                 let says = &m.content;
                 (says.stable, says.executed) == (SeqNo(0), SeqNo(0))
+                    && says.leaving.is_none()
                     && says.pre_prepared.is_empty()
                     && says.prepared.is_empty()
             }

@@ -25,6 +25,9 @@ struct Taken {
     step: Step,
 }
 
+/// From where, to where, by which messages, whether the client may give up, and sending what.
+type Question = (LocalId, LocalId, Vec<MessageId>, bool, Vec<MessageId>);
+
 /// The unreduced local system of one client.
 struct Walk<'a> {
     world: &'a World,
@@ -128,11 +131,7 @@ impl<'a> Walk<'a> {
     }
 
     fn simulate(&mut self, must: &[Events], conditions: &mut Conditions, watch: &mut Watch<'_>) {
-        let mut answers: IndexMap<
-            (LocalId, LocalId, Vec<MessageId>, bool, Vec<MessageId>),
-            bool,
-            FixedState,
-        > = IndexMap::default();
+        let mut answers: IndexMap<Question, bool, FixedState> = IndexMap::default();
         for number in 0..self.steps.len() {
             if !conditions.goes_on(watch) {
                 return;

@@ -39,7 +39,7 @@
 //! # Clients
 //!
 //! A client that is part of the world is a node like a replica, with a local system of its own, which is
-//! walked whole ([`clients`](super::clients)).
+//! walked whole: [`clients`].
 //!
 //! # Crashes
 //!
@@ -69,10 +69,10 @@
 //! - *any V*: nor does anything else in `V` that was tried make a difference when it arrives. Every step by a
 //!   NEW-VIEW is taken with others of the same min-s and `O` too, which have between them every set of
 //!   senders, every VIEW-CHANGE of `A`, every choice of those senders who report something prepared or a
-//!   stable checkpoint, larger `V` than a quorum, and one `V` in every order; and every step by a time-out
-//!   with the exponent 1 and the highest too (`alike`). Where crashes are part of the world the effects are
-//!   the same in the same order, so that a crash in the middle leaves the same; and every restart, wherever
-//!   the crash was, comes to the same with each of these NEW-VIEWs of the view on the disk.
+//!   stable checkpoint, larger `V` than a quorum, and one `V` turned round and turned on; and every step by a
+//!   time-out with the exponent 1 and the highest too (`alike`). Where crashes are part of the world the
+//!   effects are the same in the same order, so that a crash in the middle leaves the same; and every
+//!   restart, wherever the crash was, comes to the same with each of these NEW-VIEWs of the view on the disk.
 //! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; what it leads to
 //!   is its core, what is in its cells and what serves timers, and nothing else; the normal form is that of
 //!   the core. All ways to read what has been received are noted in a step, printing and comparing included
