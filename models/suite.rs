@@ -212,6 +212,7 @@ const FAMILIES: &[Family] = &[
     Family { calls: Some("w.r"), max_view: 1, byzantine: &[&[0], &[1]], suite: Suite::Night, ..FOUR },
     Family { calls: Some("wr.w-g"), max_seq: 2, byzantine: &[&[3]], suite: Suite::Night, ..FOUR },
     Family { calls: Some("wr.w"), max_seq: 2, byzantine: NOBODY, suite: Suite::Night, ..FOUR },
+    Family { calls: Some("w.r-z"), max_seq: 2, byzantine: &[&[3]], suite: Suite::Night, ..FOUR },
     // The second number is beyond the window until the first is stable.
     Family { max_seq: 2, checkpoint_interval: Some(1), window: Some(1), ..FOUR },
     Family { max_seq: 2, suite: Suite::Full, ..FOUR },
