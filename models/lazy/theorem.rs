@@ -87,6 +87,8 @@
 //! - *restarting*: `start` refuses nothing that a crash leaves.
 //! - *binding*: no signature in the run is valid for a message that differs in one field
 //!   (`world::binding`).
+//! - *carried*: every message that a node has sent is about a subject that the network delivers by, and every
+//!   request one that the adversary and the properties know of (`world::carried`).
 //! - *simulation*: for every step of the local system. What must have been delivered is worked out over all
 //!   its paths ([`must`](super::must)). The moves looked for use that, the event, what is available from the
 //!   start (requests), and time-outs.

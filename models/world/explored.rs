@@ -430,13 +430,14 @@ impl World {
     }
 
     /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to
-    /// stop. Without a reduction those are *resending* and *binding* alone.
+    /// stop. Without a reduction those are *resending*, *binding* and *carried* alone.
     pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
         let mut conditions = match self.delivery {
             Delivery::One => self.check_resending(watch),
             Delivery::Lazy => lazy::check(self, watch),
         };
         conditions.add(&self.check_binding());
+        conditions.add(&self.check_carried());
         if self.config.crashes.is_some() {
             let refused = self.tables.take_refusal();
             let (checked, failed) = (self.tables.restarts(), u64::from(refused.is_some()));

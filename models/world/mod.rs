@@ -23,6 +23,7 @@ mod agents;
 mod application;
 mod behaviours;
 mod binding;
+mod carried;
 pub mod clients;
 mod config;
 mod count;
