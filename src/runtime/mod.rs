@@ -11,6 +11,7 @@
 //! | `clients` | any number of clients over one socket |
 //! | `transport` | messages over datagrams: fragments, and lost ones sent again |
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
+//! | `sessions` | authenticated, encrypted sessions of datagrams; not yet used by `transport` |
 //! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
 //! | `store` | the directory of a replica |
 //! | `journal` | what a replica was given and asked for, written down and replayed |
@@ -54,6 +55,7 @@ pub mod journal;
 mod options;
 mod output;
 mod reassembly;
+pub mod sessions;
 pub mod store;
 #[doc(hidden)]
 pub mod transport;
