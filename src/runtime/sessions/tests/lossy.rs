@@ -1,5 +1,6 @@
 //! Networks that lose, double and delay datagrams, and hosts that restart.
 
+use super::super::limits::MAX_SESSIONS;
 use super::*;
 use proptest::prelude::*;
 
@@ -65,8 +66,6 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-
     /// Two hosts, the first of them a client that moves. Whatever has happened, ten seconds after the network
     /// has healed each hears the other again, every payload arrives at most once, and under the right name.
     #[test]

@@ -1,6 +1,7 @@
 //! Two or more hosts on a network that the test controls.
 
 mod addresses;
+mod cookies;
 mod handshakes;
 mod hostile;
 mod lossy;
