@@ -54,7 +54,7 @@
 //!
 //! | threat | promise |
 //! |---|---|
-//! | reading, altering, forging | nobody but the owners of the two static keys; sessions have forward secrecy |
+//! | reading, altering, forging | a datagram of a session is made and read at its two ends only; who gets the static keys later reads nothing recorded |
 //! | replay of a datagram | dropped: a window of [`WINDOW`] counters a session, told apart by counter alone |
 //! | replay of a first message | one answer, 73 bytes for 117; one pending session for two seconds, none if it is already pending; no effect on any session or on its owner's handshakes |
 //! | a stolen static key | lets its thief pose as the owner, not as others to the owner, and opens no session that was recorded; it shows who asked the owner for sessions |
@@ -77,12 +77,13 @@
 //! # What is not promised
 //!
 //! - Who can drop datagrams can drop all of them. Who reads them can also spoil handshakes by forged cookies,
-//!   make a host compute by forged answers (two multiplications on the curve each), use up an address's cookie share, and hold back the
-//!   newest datagram of a peer to send it from elsewhere: replies then wait for the peer's next datagram.
+//!   make a host compute by forged answers (two multiplications on the curve each), use up an address's share
+//!   of handshakes with its cookie, and hold back the newest datagram of a peer to send it from elsewhere:
+//!   replies then wait for the peer's next datagram.
 //! - With more attacking addresses than [`Limits::proven`] allows handshakes for, clients without a session
 //!   get one late or never; those that have one, and configured addresses, are not touched.
-//! - Clients behind one address, or one IPv6 /64, share its handshakes; two sources in a thousand may share a
-//!   slot by chance.
+//! - Clients behind one address, or one IPv6 /64, share its handshakes; and so do
+//!   two sources whose hashes meet, one pair in 1,024.
 //! - Lengths, times, addresses and indices are visible. Nothing is padded.
 //! - Order and delivery: what the network loses is lost. A peer may send anything; it is known only who.
 //! - A peer with a key may keep this host busy with payloads. Quotas of payloads are not made here.
@@ -91,7 +92,8 @@
 //! # Cost
 //!
 //! A payload grows by [`OVERHEAD`] bytes, 30. Sealing and opening one take 3.6 us together for 100 bytes and
-//! 5.3 us for 1,200 (measured by a test on the machine of the benchmark, without a socket). The tables are
+//! 5.3 us for 1,200, both ends on one processor and without a socket; the ignored test in `tests/timing.rs`
+//! measures it (here in the development profile, on a busy machine). The tables are
 //! locked two or three times for each datagram, for look-ups; curve, cipher and window work is done without.
 
 pub mod binding;

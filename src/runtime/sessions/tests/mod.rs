@@ -5,6 +5,7 @@ mod cookies;
 mod handshakes;
 mod hostile;
 mod lossy;
+mod silence;
 mod timing;
 
 use super::*;
