@@ -113,3 +113,18 @@ fn an_echo_of_nothing_is_counted() {
     let flight = Flight { bytes, ..flight };
     assert_eq!(net.deliver(&flight), Some(Received::Dropped(Why::Malformed)));
 }
+
+#[test]
+fn a_datagram_of_a_replaced_session_moves_nobody() {
+    let mut net = client();
+    net.say(0, 1, b"held back");
+    let (_, held) = net.flying.pop_first().unwrap();
+    net.run(ms(1000));
+    net.restart(0);
+    net.say(0, 1, b"in another session");
+    net.run(ms(100));
+    assert_eq!(net.take(1).len(), 1);
+    let moved = Flight { from: elsewhere(1), ..held };
+    assert_eq!(net.deliver(&moved), Some(Received::Payload { peer: Peer(0) }));
+    assert_eq!(net.say(1, 0, &[1; 100]), Sealed::Ready(address(0)));
+}

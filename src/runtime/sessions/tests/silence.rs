@@ -57,3 +57,38 @@ fn a_session_in_which_nothing_comes_back_yields_whatever_its_rank() {
     }
     assert!((4..=16).contains(&yielded), "about half of them: {yielded}");
 }
+
+#[test]
+fn a_lost_confirmation_is_sent_again_soon() {
+    let mut net = Net::pair(Limits::default());
+    net.latency = ms(5);
+    net.say(0, 1, b"lost");
+    net.run(ms(9));
+    net.faults[0] = 100;
+    net.run(ms(2));
+    net.faults[0] = 0;
+    assert_eq!((net.links(0, 1), net.links(1, 0), net.pending(1)), (1, 0, 1));
+    net.run(ms(120));
+    assert_eq!((net.links(1, 0), net.pending(1), net.tapped(0, FIRST_BYTES)), (1, 0, 1));
+}
+
+#[test]
+fn a_handshake_that_the_peers_own_has_made_needless_is_given_up() {
+    let mut net = Net::pair(Limits::default());
+    net.say(0, 1, b"waits");
+    net.flying.clear();
+    net.run(ms(100));
+    net.say(1, 0, b"comes");
+    net.run(ms(5000));
+    assert_eq!((net.take(0).len(), net.take(1).len()), (1, 1));
+    assert_eq!((net.tapped(0, FIRST_BYTES), net.tapped(1, FIRST_BYTES)), (1, 1));
+}
+
+#[test]
+fn a_session_that_has_ended_opens_nothing_even_if_nobody_ticks() {
+    let mut net = Net::connected(Limits::default());
+    net.say(0, 1, b"late");
+    let (_, late) = net.flying.pop_last().unwrap();
+    net.now += Duration::from_secs(180);
+    assert_eq!(net.deliver(&late), Some(Received::Dropped(Why::Expired)));
+}
