@@ -12,7 +12,8 @@ use pbft::parameters::Parameters;
 use pbft::replica::Setup;
 use pbft::replica::Timeouts;
 use pbft::rules::Pbft;
-use pbft::runtime::{Clients, Host, Options};
+use pbft::runtime::sessions::HostKey;
+use pbft::runtime::{Clients, Host, Hosts, Options};
 use pbft::service::{RestoreError, Service};
 use pbft::types::{Bytes, ClientId, Cluster, Digest};
 use std::error::Error;
@@ -54,6 +55,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<Result<Vec<SocketAddr>, _>>()?;
     drop(sockets); // the ports are free again
     let (replica_keys, client_keys) = KeyRing::insecure(0, 4, 1);
+    // Keys for an example: anybody can make them.
+    let host_key = |number: u8| HostKey::from_secret([number; 32]);
+    let bound = (0..4).map(|id| (addresses[usize::from(id)], host_key(id).public())).collect();
+    let cluster_hosts = Hosts::new(Digest::NULL, bound, &[host_key(4).public()]);
     let mut hosts = Vec::new();
     for (id, keys) in cluster.replicas().zip(replica_keys) {
         let setup = Setup::<Standard<Counter>> {
@@ -67,7 +72,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let options = Options {
             listen: addresses[usize::from(id.0)],
-            replicas: addresses.clone(),
+            hosts: cluster_hosts.clone(),
+            host_key: host_key(u8::try_from(id.0)?),
             domain: Digest::NULL,
             timeouts: Timeouts::default(),
             store: None,
@@ -80,7 +86,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let keys = Arc::new(client_keys.into_iter().next().ok_or("one key was asked for")?);
     let setup = ClientSetup::<Ed25519, _> { id: ClientId(0), cluster, keys, rules: Pbft };
-    let mut clients = Clients::open(addresses, vec![setup], Duration::from_millis(250), 1400)?;
+    let mut clients =
+        Clients::open(&cluster_hosts, host_key(4), vec![setup], Duration::from_millis(250), 1400)?;
     for (operation, read_only) in [(&b"add"[..], false), (b"add", false), (b"read", true)] {
         clients.invoke(ClientId(0), Bytes::from(operation), read_only)?;
         let completed = clients.wait(Instant::now() + Duration::from_secs(10))?;

@@ -6,16 +6,16 @@ use pbft::crypto::ed25519::Ed25519;
 use pbft::message::Message;
 use pbft::replica::Timeouts;
 use pbft::replica::{Effect, Setup, Timer};
-use pbft::runtime::addresses::Addresses;
+use pbft::runtime::Hosts;
 use pbft::runtime::control::{self, Answer, CONTROL, Control, Health};
 use pbft::runtime::counters::Counters;
-use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, Transport};
-use pbft::types::{ClientId, ReplicaId};
+use pbft::runtime::sessions::Peer;
+use pbft::runtime::transport::{Buffers, Transport};
+use pbft::types::{ClientId, Principal, ReplicaId};
 use pbft::wire;
 use pbft_models::byzantine::{Byzantine, Reaction, Strategy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,15 +36,15 @@ pub struct Impostor {
     rng: ChaCha8Rng,
     timeouts: Timeouts,
     transport: Transport,
-    replicas: Vec<SocketAddr>,
-    clients: Addresses,
+    replicas: Vec<Peer>,
+    hosts: Hosts,
     counters: Arc<Counters>,
     progress: Option<Instant>,
     status: Option<Instant>,
     mischief: Instant,
     leaving_since: Option<Instant>,
-    received: Vec<u8>,
-    datagram: Vec<u8>,
+    received: Buffers,
+    buffers: Buffers,
 }
 
 impl Impostor {
@@ -57,11 +57,16 @@ impl Impostor {
         setup.check_servable().map_err(|problem| problem.to_string())?;
         let entry = &config.file.replicas[usize::from(id.0)];
         let listen = entry.listen.unwrap_or(entry.address);
-        let replicas = config.addresses();
+        let hosts = config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?;
+        let sessions = hosts
+            .sessions_of_replica(id, config.host_key(Principal::Replica(id))?)
+            .map_err(|error| error.to_string())?;
+        let replicas = hosts.replicas();
         let counters = Arc::new(Counters::default());
         let transport = Transport::bind(
             listen,
             config.file.datagram_bytes,
+            sessions,
             replicas.clone(),
             RECEIVE_WAIT,
             counters.clone(),
@@ -76,14 +81,14 @@ impl Impostor {
             timeouts: config.timeouts(),
             transport,
             replicas,
-            clients: Addresses::default(),
+            hosts,
             counters,
             progress: None,
             status: None,
             mischief: Instant::now(),
             leaving_since: None,
-            received: vec![0; MAX_DATAGRAM_BYTES],
-            datagram: Vec::new(),
+            received: Buffers::default(),
+            buffers: Buffers::default(),
         };
         impostor.start_again();
         Ok(impostor)
@@ -99,8 +104,8 @@ impl Impostor {
     /// # Errors
     /// If the socket fails; the impostor is of no more use then.
     pub fn turn(&mut self) -> Result<(), String> {
-        let mut buffer = std::mem::take(&mut self.received);
-        let received = self.transport.receive(&mut buffer);
+        let mut buffers = std::mem::take(&mut self.received);
+        let received = self.transport.receive(&mut buffers);
         match received.map_err(|error| format!("cannot receive: {error}; see to the machine"))? {
             Some((from, bytes)) if bytes.first() == Some(&CONTROL) => self.on_control(from, &bytes),
             Some((_, bytes)) => match wire::decode::<Ed25519>(&bytes) {
@@ -112,7 +117,7 @@ impl Impostor {
             },
             None => {}
         }
-        self.received = buffer;
+        self.received = buffers;
         self.fire(Instant::now());
         Ok(())
     }
@@ -130,7 +135,7 @@ impl Impostor {
             return;
         }
         self.mischief = now + Duration::from_millis(self.rng.random_range(PAUSE_MS));
-        self.transport.ask_for_lost_fragments();
+        self.transport.tick(&mut self.buffers);
         if self.rng.random_range(0..IMPATIENCE) == 0 {
             self.time_out(Timer::Progress { backoff: 0 });
         }
@@ -180,26 +185,21 @@ impl Impostor {
             return;
         }
         let client = || Some(ClientId(u32::try_from(node - self.replicas.len()).ok()?));
-        let address = self.replicas.get(node).copied();
-        match address.or_else(|| self.clients.get(client()?)) {
-            Some(to) => self.transport.send(&[to], &wire::encode(message), &mut self.datagram),
-            None => self.counters.no_address.add(1),
+        let replica = self.replicas.get(node).copied();
+        match replica.or_else(|| self.hosts.of_client(client()?)) {
+            Some(to) => self.transport.send(&[to], &wire::encode(message), &mut self.buffers),
+            None => self.counters.no_host.add(1),
         }
     }
 
-    fn on_control(&mut self, from: SocketAddr, bytes: &[u8]) {
+    fn on_control(&mut self, from: Peer, bytes: &[u8]) {
         let members = self.setup.membership();
         match control::decode::<Ed25519>(bytes) {
-            Some(Control::Hello(hello)) => {
-                if let Err(reason) = self.clients.hear(&members, from, &hello) {
-                    self.counters.reject(reason);
-                }
-            }
             Some(Control::Query(query)) if members.check(&query).is_ok() => {
                 let answer =
                     Answer { replica: self.setup.id, clock: query.content.clock, health: self.health() };
                 let answer = Control::<Ed25519>::Answer(Signed::new(answer, &*self.setup.keys));
-                self.transport.send(&[from], &control::encode(&answer), &mut self.datagram);
+                self.transport.send(&[from], &control::encode(&answer), &mut self.buffers);
             }
             _ => {}
         }

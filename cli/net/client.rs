@@ -256,14 +256,7 @@ pub struct Connection {
 impl Connection {
     /// Opens a socket for a client.
     pub fn open(config: &Config, id: ClientId, kept: Kept) -> Result<Self, String> {
-        let setup = config.client_setup(id)?;
-        let open = Clients::open(
-            config.addresses(),
-            vec![setup],
-            config.client_timeout(),
-            config.file.datagram_bytes,
-        );
-        let mut clients = open.map_err(|error| format!("cannot open a socket: {error}"))?;
+        let mut clients = config.open(&[id], config.client_timeout(), config.file.datagram_bytes)?;
         let Kept { file, last } = kept;
         let keep = move |_, durable: ClientDurable| {
             file.write_all_at(format!("{:020}\n", durable.last.0).as_bytes(), 0)?;

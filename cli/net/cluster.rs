@@ -7,7 +7,6 @@ use super::keygen::{Size, blank, config_path, generate};
 use super::status::ask;
 use crate::output::interrupted;
 use crate::say;
-use pbft::runtime::Clients;
 use pbft::runtime::control::Health;
 use pbft::types::ReplicaId;
 use std::fs::File;
@@ -55,7 +54,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         }
         config
     } else {
-        generate(directory, blank(arguments.size, &free_addresses(arguments.size.replicas)?))?
+        {
+            let file = blank(arguments.size, &free_addresses(arguments.size.replicas)?);
+            generate(directory, file, arguments.size.clients_per_host)?
+        }
     };
     let mut processes = Processes::start(directory, &config)?;
     processes.wait_until_ready(&config)?;
@@ -141,8 +143,7 @@ impl Processes {
     /// If fewer than a quorum are left.
     pub fn wait_until_ready(&mut self, config: &Config) -> Result<(), String> {
         let (id, _kept) = claim(config, None)?;
-        let mut clients = Clients::open(config.addresses(), vec![config.client_setup(id)?], START, 1400)
-            .map_err(|error| format!("cannot open a socket: {error}"))?;
+        let mut clients = config.open(&[id], START, 1400)?;
         let deadline = Instant::now() + START;
         loop {
             let answers = ask(&mut clients, config, Duration::from_millis(500))?;

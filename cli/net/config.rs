@@ -1,13 +1,18 @@
 //! The configuration of a cluster: one TOML file for replicas and clients alike.
 
 use pbft::client::ClientSetup;
-use pbft::crypto::ed25519::{Ed25519, KeyRing};
+use pbft::crypto::Signed;
+use pbft::crypto::ed25519::{Ed25519, KeyRing, Signature};
 use pbft::parameters::Parameters;
 use pbft::replica::Timeouts;
+use pbft::replica::verify::Membership;
 use pbft::replica::{Bundle, Setup};
 use pbft::rules::Pbft;
 use pbft::runtime::journal::Header;
+use pbft::runtime::sessions::HostKey;
+use pbft::runtime::sessions::binding::{self, Binding};
 use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES};
+use pbft::runtime::{Clients, Hosts};
 use pbft::store::Identity;
 use pbft::types::{ClientId, Cluster, Digest, Principal, ReplicaId};
 use serde::{Deserialize, Serialize};
@@ -93,6 +98,9 @@ pub struct ReplicaEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     pub public_key: String,
+    /// The static key of the host that speaks for it, and its signature that says so, in hex.
+    pub host_key: String,
+    pub host_signature: String,
     /// Relative to the file; `keys/replica-N.key` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key: Option<PathBuf>,
@@ -109,6 +117,10 @@ pub struct ReplicaEntry {
 #[serde(deny_unknown_fields)]
 pub struct ClientEntry {
     pub public_key: String,
+    /// The static key of the host that speaks for it, which may speak for others too, and its signature that
+    /// says so, in hex.
+    pub host_key: String,
+    pub host_signature: String,
     /// Relative to the file; `keys/client-N.key` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key: Option<PathBuf>,
@@ -260,6 +272,91 @@ impl Config {
         Ok(Config { file, directory, cluster, parameters, domain: Digest(domain), public })
     }
 
+    /// Which host speaks for whom, as replicas have signed it, and these clients.
+    ///
+    /// # Errors
+    /// One sentence that says whose statement is wrong.
+    pub fn hosts(
+        &self,
+        keys: &KeyRing,
+        clients: impl IntoIterator<Item = ClientId>,
+    ) -> Result<Hosts, String> {
+        let entry = |who: Principal| match who {
+            Principal::Replica(id) => {
+                let entry = &self.file.replicas[usize::from(id.0)];
+                (&entry.host_key, &entry.host_signature)
+            }
+            Principal::Client(id) => {
+                let entry = &self.file.clients[id.0 as usize];
+                (&entry.host_key, &entry.host_signature)
+            }
+        };
+        let host = |who: Principal| {
+            key(entry(who).0).ok_or_else(|| {
+                format!("host_key of {who} must be 64 hex digits, as `pbft keygen` writes them")
+            })
+        };
+        let listed = u32::try_from(self.file.clients.len()).unwrap_or(u32::MAX);
+        let members = Membership { cluster: &self.cluster, clients: listed, keys, rules: &Pbft };
+        let replicas: Vec<_> = self.cluster.replicas().map(Principal::Replica).collect();
+        for who in replicas.iter().copied().chain(clients.into_iter().map(Principal::Client)) {
+            let signature = hex::decode(entry(who).1.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+            let signature = Signature(signature.ok_or_else(|| {
+                format!("host_signature of {who} must be 128 hex digits, as `pbft keygen` writes them")
+            })?);
+            let content = Binding { owner: who, host: host(who)? };
+            binding::verify::<Ed25519, Pbft>(&members, &Signed { content, signer: who, signature }).map_err(
+                |_| format!("{who} has not signed its host_key: take both from where it was made"),
+            )?;
+        }
+        let hosts = replicas.into_iter().map(host).collect::<Result<Vec<_>, _>>()?;
+        let replicas = self.addresses().into_iter().zip(hosts);
+        let clients =
+            (0..listed).map(|id| host(Principal::Client(ClientId(id)))).collect::<Result<Vec<_>, _>>()?;
+        Ok(Hosts::new(self.domain, replicas.collect(), &clients))
+    }
+
+    /// The static key of the host that speaks for a replica, or for a client: its own, or that of another client
+    /// whose secret key is here too.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing.
+    pub fn host_key(&self, who: Principal) -> Result<HostKey, String> {
+        let own = HostKey::of_identity(&self.secret(who)?);
+        let Principal::Client(id) = who else { return Ok(own) };
+        let listed = |id: ClientId| self.file.clients.get(id.0 as usize).map(|entry| entry.host_key.clone());
+        let wanted = listed(id).unwrap_or_default();
+        let fits = |key: &HostKey| hex::encode(key.public()) == wanted;
+        if fits(&own) {
+            return Ok(own);
+        }
+        let all = (0..self.file.clients.len()).filter_map(|id| u32::try_from(id).ok()).map(ClientId);
+        let sharing = all.filter(|&other| listed(other).as_deref() == Some(&wanted));
+        let keys = sharing.filter_map(|other| self.secret(Principal::Client(other)).ok());
+        let mut keys = keys.map(|secret| HostKey::of_identity(&secret));
+        keys.find(fits).ok_or_else(|| {
+            format!("the host that speaks for {who} is another one: run it there, or bind {who} to a host of its own")
+        })
+    }
+
+    /// Opens a socket for these clients, for all of whom one host speaks.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong.
+    pub fn open(
+        &self,
+        ids: &[ClientId],
+        timeout: Duration,
+        datagram_bytes: usize,
+    ) -> Result<Clients<Ed25519, Pbft>, String> {
+        let setups = ids.iter().map(|&id| self.client_setup(id)).collect::<Result<Vec<_>, _>>()?;
+        let first = setups.first().ok_or("somebody must ask")?;
+        let hosts = self.hosts(&first.keys, ids.iter().copied())?;
+        let key = self.host_key(Principal::Client(first.id))?;
+        Clients::open(&hosts, key, setups, timeout, datagram_bytes)
+            .map_err(|error| format!("cannot open a socket: {error}"))
+    }
+
     /// The addresses of the replicas.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.file.replicas.iter().map(|entry| entry.address).collect()
@@ -317,8 +414,8 @@ impl Config {
         self.directory.join(named.unwrap_or_else(|| default.into()))
     }
 
-    /// The keys of a replica or a client.
-    pub fn keys(&self, who: Principal) -> Result<KeyRing, String> {
+    /// The secret key of a replica or a client.
+    fn secret(&self, who: Principal) -> Result<[u8; 32], String> {
         let path = self.secret_path(who);
         let shown = path.display();
         let problem =
@@ -328,9 +425,14 @@ impl Config {
             return Err(format!("others may read the secret key {shown}: run `chmod 600 {shown}`"));
         }
         let text = fs::read_to_string(&path).map_err(problem)?;
-        let secret =
-            key(&text).ok_or_else(|| format!("{shown} must hold 64 hex digits, as `pbft keygen` writes"))?;
-        KeyRing::new(self.domain, who, &secret, &self.public).map_err(|error| format!("{shown}: {error}"))
+        key(&text).ok_or_else(|| format!("{shown} must hold 64 hex digits, as `pbft keygen` writes"))
+    }
+
+    /// The keys of a replica or a client.
+    pub fn keys(&self, who: Principal) -> Result<KeyRing, String> {
+        let secret = self.secret(who)?;
+        KeyRing::new(self.domain, who, &secret, &self.public)
+            .map_err(|error| format!("{}: {error}", self.secret_path(who).display()))
     }
 
     /// What a replica is set up with.

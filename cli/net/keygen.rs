@@ -2,9 +2,13 @@
 
 use super::config::{ClientEntry, Config, File, FileParameters, ReplicaEntry, Served, StoreKind};
 use crate::say;
-use pbft::crypto::ed25519::KeyRing;
+use pbft::crypto::Signed;
+use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::replica::Bundle;
+use pbft::runtime::sessions::HostKey;
+use pbft::runtime::sessions::binding::Binding;
 use pbft::runtime::store::{OpenError, Store};
+use pbft::types::{ClientId, Digest, Principal, ReplicaId};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -40,6 +44,9 @@ pub struct Size {
     /// The number of clients.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub clients: u32,
+    /// How many of them, one after the other, share a host: one socket asks for all of these.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub clients_per_host: u32,
 }
 
 /// Makes a cluster's files.
@@ -51,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let addresses: Vec<SocketAddr> =
         (0..arguments.size.replicas).map(|i| SocketAddr::new(arguments.host, arguments.port + i)).collect();
     let file = blank(arguments.size, &addresses);
-    let config = generate(&arguments.dir, file)?;
+    let config = generate(&arguments.dir, file, arguments.size.clients_per_host)?;
     say!(
         "{} replicas, {} clients: {}",
         config.cluster.n(),
@@ -76,11 +83,18 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
         address,
         listen: None,
         public_key: String::new(),
+        host_key: String::new(),
+        host_signature: String::new(),
         secret_key: None,
         data: None,
         metrics: None,
     };
-    let client = || ClientEntry { public_key: String::new(), secret_key: None };
+    let client = || ClientEntry {
+        public_key: String::new(),
+        host_key: String::new(),
+        host_signature: String::new(),
+        secret_key: None,
+    };
     File {
         domain: String::new(),
         f: size.f.unwrap_or((size.replicas - 1) / 3),
@@ -98,8 +112,9 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
     }
 }
 
-/// Fills in keys and writes everything: the configuration last.
-pub fn generate(directory: &Path, mut file: File) -> Result<Config, String> {
+/// Fills in keys and writes everything: the configuration last. So many clients share the host of the first of
+/// them.
+pub fn generate(directory: &Path, mut file: File, clients_per_host: u32) -> Result<Config, String> {
     let path = config_path(directory);
     if path.exists() {
         return Err(format!(
@@ -122,20 +137,33 @@ pub fn generate(directory: &Path, mut file: File) -> Result<Config, String> {
             .map_err(|error| format!("the machine gives no random numbers: {error}"))?;
         Ok(bytes)
     };
-    file.domain = hex::encode(random()?);
-    let new_key = |name: String| -> Result<String, String> {
+    let domain = random()?;
+    file.domain = hex::encode(domain);
+    let new_key = |name: String| -> Result<[u8; 32], String> {
         let path = keys.join(name);
         let secret = random()?;
         let mut output =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(at(&path))?;
         writeln!(output, "{}", hex::encode(secret)).map_err(at(&path))?;
-        Ok(hex::encode(KeyRing::public_key(&secret)))
+        Ok(secret)
     };
     for (i, entry) in file.replicas.iter_mut().enumerate() {
-        entry.public_key = new_key(format!("replica-{i}.key"))?;
+        let secret = new_key(format!("replica-{i}.key"))?;
+        let owner = Principal::Replica(ReplicaId(i as u16));
+        let host = HostKey::of_identity(&secret);
+        (entry.public_key, entry.host_key, entry.host_signature) =
+            bound(Digest(domain), owner, &secret, &host)?;
     }
+    let mut shared = None;
     for (i, entry) in file.clients.iter_mut().enumerate() {
-        entry.public_key = new_key(format!("client-{i}.key"))?;
+        let secret = new_key(format!("client-{i}.key"))?;
+        let owner = Principal::Client(ClientId(i as u32));
+        if (i as u32).is_multiple_of(clients_per_host) {
+            shared = Some(HostKey::of_identity(&secret));
+        }
+        let host = shared.as_ref().expect("the first of them has one");
+        (entry.public_key, entry.host_key, entry.host_signature) =
+            bound(Digest(domain), owner, &secret, host)?;
     }
     let text = toml::to_string(&file).map_err(|error| error.to_string())?;
     let config = Config::check(file, directory.to_path_buf())?;
@@ -146,8 +174,23 @@ pub fn generate(directory: &Path, mut file: File) -> Result<Config, String> {
     Ok(config)
 }
 
+/// The public key of whoever has this secret one, the key of the host that speaks for it, and its signature that
+/// says so, in hex.
+fn bound(
+    domain: Digest,
+    owner: Principal,
+    secret: &[u8; 32],
+    host: &HostKey,
+) -> Result<(String, String, String), String> {
+    let public = KeyRing::public_key(secret);
+    let keys = KeyRing::new(domain, owner, secret, &[(owner, public)].into())
+        .map_err(|error| format!("a key was made that is none: {error}"))?;
+    let signed = Signed::<_, Ed25519>::new(Binding { owner, host: host.public() }, &keys);
+    Ok((hex::encode(public), hex::encode(host.public()), hex::encode(signed.signature.0)))
+}
+
 /// An empty store for a replica that has never run.
-pub fn create_store(config: &Config, id: pbft::types::ReplicaId) -> Result<(), String> {
+pub fn create_store(config: &Config, id: ReplicaId) -> Result<(), String> {
     if config.file.store == StoreKind::Memory {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use crate::say;
 use pbft::runtime::journal::{Journal, JournalError};
 use pbft::runtime::store::OpenError;
 use pbft::runtime::{Host, Options, StartError, Witness};
-use pbft::types::ReplicaId;
+use pbft::types::{ClientId, Principal, ReplicaId};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -69,7 +69,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let journal = journal.map(|path| Journal::new(path, config.journal_header(id), arguments.replacement));
     let options = Options::<Served> {
         listen: entry.listen.unwrap_or(entry.address),
-        replicas: config.addresses(),
+        hosts: config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?,
+        host_key: config.host_key(Principal::Replica(id))?,
         domain: config.domain,
         timeouts: config.timeouts(),
         store: on_disk.then(|| config.data(id)),

@@ -28,9 +28,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let config = Config::read(&arguments.identity.config)?;
     let (id, _kept) = claim(&config, arguments.identity.client)?;
-    let setup = config.client_setup(id)?;
-    let mut clients = Clients::open(config.addresses(), vec![setup], config.client_timeout(), 1400)
-        .map_err(|error| format!("cannot open a socket: {error}"))?;
+    let mut clients = config.open(&[id], config.client_timeout(), 1400)?;
     let answers = ask(&mut clients, &config, Duration::from_secs(1))?;
     for (replica, answer) in config.cluster.replicas().zip(&answers) {
         if arguments.json {

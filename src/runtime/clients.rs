@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! # use pbft::{client::ClientSetup, crypto::ed25519::Ed25519, kv::Operation, rules::Pbft, types::{Bytes, ClientId}};
-//! # use pbft::runtime::Clients;
-//! # use std::{net::SocketAddr, time::{Duration, Instant}};
-//! # fn example(setup: ClientSetup<Ed25519, Pbft>, replicas: Vec<SocketAddr>) -> std::io::Result<()> {
+//! # use pbft::runtime::{Clients, Hosts, sessions::HostKey};
+//! # use std::time::{Duration, Instant};
+//! # fn example(setup: ClientSetup<Ed25519, Pbft>, hosts: &Hosts, key: HostKey) -> std::io::Result<()> {
 //! let client = setup.id;
-//! let mut clients = Clients::open(replicas, vec![setup], Duration::from_millis(250), 1400)?;
+//! let mut clients = Clients::open(hosts, key, vec![setup], Duration::from_millis(250), 1400)?;
 //! let get = Operation::Get { key: Bytes::from(&b"k"[..]) };
 //! clients.invoke(client, get.to_bytes(), true);
 //! let completed = clients.wait(Instant::now() + Duration::from_secs(5))?;
@@ -14,9 +14,11 @@
 //! # }
 //! ```
 
-use super::control::{self, Answer, Control, Hello, Query};
+use super::control::{self, Answer, Control, Query};
 use super::counters::Counters;
-use super::transport::{MAX_DATAGRAM_BYTES, Transport};
+use super::hosts::Hosts;
+use super::sessions::{HostKey, Peer};
+use super::transport::{Buffers, Transport};
 use crate::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
 use crate::crypto::{Crypto, Signed};
 use crate::message::Message;
@@ -32,7 +34,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often a waiting client says again where it is, in case a replica has restarted.
+/// How often a waiting client's host shows itself again, in case a replica has restarted.
 const HELLO_INTERVAL: Duration = Duration::from_secs(2);
 /// A client waits this multiple of the time that operations take, if that is more than its time-out.
 const TIMEOUT_FACTOR: u32 = 4;
@@ -54,7 +56,6 @@ struct Entry<C: Crypto, R: Rules> {
     setup: ClientSetup<C, R>,
     client: Client<C>,
     deadline: Option<Instant>,
-    said_hello: Option<Instant>,
     invoked: Instant,
     /// Whether it has asked every replica since.
     asked_all: bool,
@@ -69,7 +70,7 @@ pub type Keep = Box<dyn FnMut(ClientId, ClientDurable) -> io::Result<()> + Send>
 /// the clock must not go back between two processes that use one key.
 pub struct Clients<C: Crypto, R: Rules> {
     transport: Transport,
-    replicas: Vec<SocketAddr>,
+    replicas: Vec<Peer>,
     clients: BTreeMap<ClientId, Entry<C, R>>,
     deadlines: BTreeSet<(Instant, ClientId)>,
     timeout: Duration,
@@ -79,37 +80,40 @@ pub struct Clients<C: Crypto, R: Rules> {
     answers: Vec<Answer>,
     keep: Option<Keep>,
     counters: Arc<Counters>,
-    datagram: Vec<u8>,
-    buffer: Vec<u8>,
-    asked_again: Instant,
+    buffers: Buffers,
+    ticked: Instant,
+    said_hello: Option<Instant>,
 }
 
 impl<C: Crypto, R: Rules> Clients<C, R> {
-    /// Opens a socket for these clients. `timeout` is how long a client waits, at least, before it asks
-    /// every replica.
+    /// Opens a socket for these clients. `key` is that of the host that speaks for all of them, and only one
+    /// socket may use it at a time: replies go to the one that was heard last. `timeout` is how long a client
+    /// waits, at least, before it asks every replica.
     ///
     /// # Errors
-    /// If no socket can be had.
+    /// If no socket can be had, or the key is not that of their host.
     pub fn open(
-        replicas: Vec<SocketAddr>,
+        hosts: &Hosts,
+        key: HostKey,
         setups: Vec<ClientSetup<C, R>>,
         timeout: Duration,
         datagram_bytes: usize,
     ) -> io::Result<Self> {
-        let any = match replicas.first() {
+        let any = match hosts.addresses().first() {
             Some(SocketAddr::V6(_)) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         };
         let counters = Arc::new(Counters::default());
+        let sessions = hosts
+            .sessions_of_clients(setups.iter().map(|setup| setup.id), key)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let replicas = hosts.replicas();
         let transport =
-            Transport::bind(any, datagram_bytes, replicas.clone(), RECEIVE_WAIT, counters.clone())?;
+            Transport::bind(any, datagram_bytes, sessions, replicas.clone(), RECEIVE_WAIT, counters.clone())?;
         let now = Instant::now();
         let entry = |setup: ClientSetup<C, R>| {
             let client = Client::new(ClientDurable::default());
-            (
-                setup.id,
-                Entry { setup, client, deadline: None, said_hello: None, invoked: now, asked_all: false },
-            )
+            (setup.id, Entry { setup, client, deadline: None, invoked: now, asked_all: false })
         };
         Ok(Clients {
             transport,
@@ -122,9 +126,9 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             answers: Vec::new(),
             keep: None,
             counters,
-            datagram: Vec::new(),
-            buffer: vec![0; MAX_DATAGRAM_BYTES],
-            asked_again: now,
+            buffers: Buffers::default(),
+            ticked: now,
+            said_hello: None,
         })
     }
 
@@ -159,7 +163,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         if self.is_waiting(client) {
             return Ok(());
         }
-        self.say_hello(client);
+        self.say_hello();
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.invoked = Instant::now();
         }
@@ -179,10 +183,10 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
     /// Asks a replica how it does. The answer comes with [`Clients::answers`].
     pub fn ask_status(&mut self, client: ClientId, replica: ReplicaId) {
         let Some(entry) = self.clients.get(&client) else { return };
-        let Some(&address) = self.replicas.get(usize::from(replica.0)) else { return };
+        let Some(&host) = self.replicas.get(usize::from(replica.0)) else { return };
         let query = Signed::new(Query { client, clock: clock() }, &*entry.setup.keys);
         let bytes = control::encode(&Control::<C>::Query(query));
-        self.transport.send(&[address], &bytes, &mut self.datagram);
+        self.transport.send(&[host], &bytes, &mut self.buffers);
     }
 
     /// The answers of replicas since the last call.
@@ -205,14 +209,11 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
 
     /// Waits for one datagram, a few milliseconds at most, and handles it and what is due.
     fn poll(&mut self) -> io::Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let outcome = self.receive(&mut buffer);
-        self.buffer = buffer;
-        outcome?;
+        self.receive()?;
         let now = Instant::now();
-        if now.duration_since(self.asked_again) > RECEIVE_WAIT {
-            self.asked_again = now;
-            self.transport.ask_for_lost_fragments();
+        if now.duration_since(self.ticked) > RECEIVE_WAIT {
+            self.ticked = now;
+            self.transport.tick(&mut self.buffers);
         }
         while let Some(&(deadline, client)) = self.deadlines.first()
             && deadline <= now
@@ -221,17 +222,15 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             if let Some(entry) = self.clients.get_mut(&client) {
                 entry.deadline = None;
             }
-            if let Some(entry) = self.clients.get_mut(&client) {
-                entry.said_hello = None;
-            }
-            self.say_hello(client);
+            self.say_hello();
             self.step(client, ClientEvent::Timeout)?;
         }
         Ok(())
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let Some((_, bytes)) = self.transport.receive(buffer)? else { return Ok(()) };
+    fn receive(&mut self) -> io::Result<()> {
+        let Some((_, bytes)) = self.transport.receive(&mut self.buffers)? else { return Ok(()) };
+        let bytes = bytes.into_owned();
         if bytes.first() == Some(&control::CONTROL) {
             self.on_control(&bytes);
             return Ok(());
@@ -286,11 +285,11 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                     }
                 }
                 ClientEffect::Send(to, message) => {
-                    let receivers: Vec<SocketAddr> = nodes(&entry.setup.cluster, usize::MAX, to)
+                    let receivers: Vec<Peer> = nodes(&entry.setup.cluster, usize::MAX, to)
                         .into_iter()
                         .filter_map(|node| self.replicas.get(node).copied())
                         .collect();
-                    self.transport.send(&receivers, &wire::encode(&message), &mut self.datagram);
+                    self.transport.send(&receivers, &wire::encode(&message), &mut self.buffers);
                 }
                 ClientEffect::SetTimer { backoff } => {
                     entry.asked_all = backoff > 0;
@@ -317,16 +316,15 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         Ok(())
     }
 
-    /// Tells every replica where this client is, unless it has done so just now.
-    fn say_hello(&mut self, client: ClientId) {
-        let Some(entry) = self.clients.get_mut(&client) else { return };
-        if entry.said_hello.is_some_and(|at| at.elapsed() < HELLO_INTERVAL) {
+    /// Shows every replica that this host is there, unless it has done so just now: replies come from all of
+    /// them, each in a session.
+    fn say_hello(&mut self) {
+        if self.said_hello.is_some_and(|at| at.elapsed() < HELLO_INTERVAL) {
             return;
         }
-        entry.said_hello = Some(Instant::now());
-        let hello = Signed::new(Hello { client, clock: clock() }, &*entry.setup.keys);
-        let bytes = control::encode(&Control::<C>::Hello(hello));
-        self.transport.send(&self.replicas, &bytes, &mut self.datagram);
+        self.said_hello = Some(Instant::now());
+        let bytes = control::encode(&Control::<C>::Hello);
+        self.transport.send(&self.replicas, &bytes, &mut self.buffers);
     }
 }
 

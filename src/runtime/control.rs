@@ -1,7 +1,7 @@
-//! What nodes tell each other outside of the protocol: where a client is, and how a replica does.
+//! What nodes tell each other outside of the protocol: that a client's host is there, and how a replica does.
 //!
-//! Signed like everything else. A replica answers a client at the address of its last [`Hello`]: an older
-//! one, sent again by somebody else, changes nothing.
+//! Signed like everything else, but for [`Control::Hello`], which says nothing: that it comes in a session is
+//! enough, and where the session's host is, the session knows.
 
 use crate::crypto::{Content, Crypto, Signed};
 use crate::replica::{Bundle, Replica, Setup};
@@ -10,15 +10,6 @@ use serde::{Deserialize, Serialize};
 
 /// What a control message begins with; a message of the protocol begins with its version.
 pub const CONTROL: u8 = 0xc0;
-
-/// A client says that replies are to go where this came from.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub struct Hello {
-    /// The client.
-    pub client: ClientId,
-    /// The time; each is later than the one before.
-    pub clock: Timestamp,
-}
 
 /// A client asks how a replica does.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -95,13 +86,6 @@ impl Health {
     }
 }
 
-impl Content for Hello {
-    const TAG: u8 = 32;
-    fn sender(&self) -> Option<Principal> {
-        Some(Principal::Client(self.client))
-    }
-}
-
 impl Content for Query {
     const TAG: u8 = 33;
     fn sender(&self) -> Option<Principal> {
@@ -120,8 +104,8 @@ impl Content for Answer {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub enum Control<C: Crypto> {
-    /// To every replica.
-    Hello(Signed<Hello, C>),
+    /// To every replica, from the host of a client that is about to ask for something.
+    Hello,
     /// To one replica.
     Query(Signed<Query, C>),
     /// To whoever asked.

@@ -1,5 +1,6 @@
 //! What happened how often; for `pbft status`, metrics and the benchmark, never for decisions.
 
+use super::sessions::Why;
 use crate::rejection::Rejection;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -32,6 +33,7 @@ macro_rules! counters {
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: Counter,)*
             rejected: [Counter; Rejection::ALL.len()],
+            dropped: [Counter; Why::ALL.len()],
             timed: Counter,
             longest_step_ns: AtomicU64,
         }
@@ -52,7 +54,9 @@ counters! {
     datagrams_sent,
     /// Datagrams that the kernel did not take.
     not_sent,
-    /// Datagrams that are no frame.
+    /// Datagrams that found no session, and no room to wait for one.
+    no_session,
+    /// What came in sessions and is no frame.
     no_frame,
     /// Fragments asked for again.
     fragments_asked,
@@ -62,8 +66,8 @@ counters! {
     unheeded,
     /// Messages verified.
     verified,
-    /// Replies to clients whose address is not known.
-    no_address,
+    /// Replies to clients that no host speaks for.
+    no_host,
     /// Steps of the replica.
     steps,
     /// Messages signed.
@@ -125,10 +129,19 @@ impl Counters {
         }
     }
 
-    /// The reasons for which messages were dropped, and how many.
+    /// Counts a datagram that no session took, for this reason.
+    pub fn drop_datagram(&self, why: Why) {
+        if let Some(index) = Why::ALL.iter().position(|&other| other == why) {
+            self.dropped[index].add(1);
+        }
+    }
+
+    /// The reasons for which messages and datagrams were dropped, and how many.
     pub fn rejections(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.rejected.iter().map(Counter::get);
-        Rejection::ALL.iter().map(|reason| reason.as_str()).zip(counts).filter(|&(_, n)| n > 0).collect()
+        let messages = Rejection::ALL.iter().map(|reason| reason.as_str());
+        let datagrams = Why::ALL.iter().map(|why| why.as_str());
+        let counts = self.rejected.iter().chain(&self.dropped).map(Counter::get);
+        messages.chain(datagrams).zip(counts).filter(|&(_, n)| n > 0).collect()
     }
 }
 

@@ -1,12 +1,12 @@
 //! One replica on a machine: threads, timers, the store and the socket around [`Replica::step`].
 
-use super::addresses::Addresses;
 use super::control::{self, Answer, Control, Health};
 use super::counters::Counters;
 use super::options::{Options, StartError, StopError, Witness};
 use super::output::{CarriedOut, Outgoing, Output};
+use super::sessions::Peer;
 use super::store::Store;
-use super::transport::{MAX_DATAGRAM_BYTES, Transport};
+use super::transport::{Buffers, Transport};
 use crate::crypto::{Signed, Verified};
 use crate::message::Message;
 use crate::parameters::ConfigError;
@@ -65,7 +65,6 @@ struct Shared<B: Bundle> {
     must_sync: AtomicBool,
     keeps: bool,
     output: Mutex<Output<B::Crypto>>,
-    clients: Arc<Addresses>,
     /// The progress timer, and who is heard. Only ever locked last.
     progress: Mutex<ProgressTimer>,
     /// Where the timer's time begins.
@@ -94,7 +93,8 @@ impl<B: Bundle> Host<B> {
     /// fails.
     pub fn start(setup: Setup<B>, options: Options<B>) -> Result<Self, StartError> {
         setup.check_servable().map_err(StartError::Configuration)?;
-        if options.replicas.len() != setup.cluster.n() {
+        let replicas = options.hosts.replicas();
+        if replicas.len() != setup.cluster.n() {
             return Err(StartError::Configuration(ConfigError::Addresses));
         }
         let identity = Identity {
@@ -111,12 +111,16 @@ impl<B: Bundle> Host<B> {
             None => (None, None),
         };
         let counters = Arc::new(Counters::default());
-        let mut others = options.replicas.clone();
-        others.remove(usize::from(setup.id.0));
-        let transport =
-            Transport::bind(options.listen, options.datagram_bytes, others, RECEIVE_WAIT, counters.clone())
-                .map_err(|error| StartError::Bind(options.listen, error))?;
-        let transport = Arc::new(transport);
+        let sessions = options.hosts.sessions_of_replica(setup.id, options.host_key)?;
+        let transport = Transport::bind(
+            options.listen,
+            options.datagram_bytes,
+            sessions,
+            replicas,
+            RECEIVE_WAIT,
+            counters.clone(),
+        );
+        let transport = Arc::new(transport.map_err(|error| StartError::Bind(options.listen, error))?);
 
         let mut effects = Effects::new();
         let replica = Replica::start(&setup, stored.clone(), &mut effects)?;
@@ -124,16 +128,8 @@ impl<B: Bundle> Host<B> {
         if let Some(witness) = &witness {
             lock(witness).started(stored.as_ref(), &effects)?;
         }
-        let clients = Arc::new(Addresses::default());
-        let mut output = Output::new(
-            setup.id,
-            setup.cluster,
-            options.replicas.clone(),
-            store,
-            transport.clone(),
-            clients.clone(),
-            counters.clone(),
-        );
+        let mut output =
+            Output::new(setup.id, setup.cluster, options.hosts, store, transport.clone(), counters.clone());
         output.carried_out = witness
             .clone()
             .map(|witness| -> CarriedOut { Box::new(move |steps| lock(&witness).carried_out(steps)) });
@@ -157,7 +153,6 @@ impl<B: Bundle> Host<B> {
             must_sync: AtomicBool::new(false),
             keeps: options.store.is_some(),
             output: Mutex::new(output),
-            clients,
             counters,
             stop: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -233,17 +228,17 @@ impl<B: Bundle> Shared<B> {
     /// Receives until told to stop. While more datagrams wait, effects that must be made durable are left in
     /// the outbox: one sync serves many steps.
     fn work(&self) {
-        let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
+        let (mut buffers, mut answers) = (Buffers::default(), Buffers::default());
         let mut since = Instant::now();
         let mut steps = 0;
         while !self.stop.load(Relaxed) {
             if steps == 0 {
                 since = Instant::now();
             }
-            match self.transport.receive(&mut buffer) {
+            match self.transport.receive(&mut buffers) {
                 Ok(None) => {}
                 Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
-                    self.on_control(from, &bytes);
+                    self.on_control(from, &bytes, &mut answers);
                 }
                 Ok(Some((_, bytes))) => {
                     if let Some(message) = self.checked(&bytes) {
@@ -289,20 +284,17 @@ impl<B: Bundle> Shared<B> {
         }
     }
 
-    fn on_control(&self, from: SocketAddr, bytes: &[u8]) {
+    fn on_control(&self, from: Peer, bytes: &[u8], buffers: &mut Buffers) {
         let members = self.setup.membership();
         match control::decode::<B::Crypto>(bytes) {
-            Some(Control::Hello(hello)) => {
-                if let Err(reason) = self.clients.hear(&members, from, &hello) {
-                    self.counters.reject(reason);
-                }
-            }
+            // That it came is all: now there is a session.
+            Some(Control::Hello) => {}
             Some(Control::Query(query)) => match members.check(&query) {
                 Ok(()) => {
                     let clock = query.content.clock;
                     let answer = Answer { replica: self.setup.id, clock, health: self.health() };
                     let answer = Control::<B::Crypto>::Answer(Signed::new(answer, &*self.setup.keys));
-                    self.transport.send(&[from], &control::encode(&answer), &mut Vec::new());
+                    self.transport.send(&[from], &control::encode(&answer), buffers);
                 }
                 Err(reason) => self.counters.reject(reason),
             },
@@ -421,12 +413,13 @@ impl<B: Bundle> Shared<B> {
 
     fn watch_timers(&self) {
         let (mut slept_from, mut quorum) = (Instant::now(), false);
+        let mut buffers = Buffers::default();
         while !self.stop.load(Relaxed) {
             std::thread::sleep(TIMER_TICK);
             let now = Instant::now();
             let overslept = now.duration_since(slept_from).saturating_sub(TIMER_TICK);
             slept_from = now;
-            self.transport.ask_for_lost_fragments();
+            self.transport.tick(&mut buffers);
             let mut core = lock(&self.core);
             if self.progress_is_due(now, overslept, &mut quorum) {
                 self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
@@ -482,6 +475,7 @@ impl<B: Bundle> Shared<B> {
         let mut counters: Vec<(String, u64)> =
             self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
         counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
+        counters.push(("session_bytes".into(), self.transport.session_bytes() as u64));
         counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Health {

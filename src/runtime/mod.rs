@@ -7,11 +7,11 @@
 //! | `host` | one replica: receives, verifies, steps, makes durable, sends |
 //! | `options` | what it is given, and why it may not start |
 //! | `output` | records durable, then messages sent |
-//! | `addresses` | where replies to clients go |
+//! | `hosts` | which host speaks for whom |
+//! | `sessions` | datagrams between hosts, authenticated and encrypted |
 //! | `clients` | any number of clients over one socket |
 //! | `transport` | messages over datagrams: fragments, and lost ones sent again |
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
-//! | `sessions` | authenticated, encrypted sessions of datagrams; not yet used by `transport` |
 //! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
 //! | `store` | the directory of a replica |
 //! | `journal` | what a replica was given and asked for, written down and replayed |
@@ -43,14 +43,13 @@
 //! kept to send fragments again by number and bytes ([`transport`]), addresses of clients by the registered
 //! clients.
 
-#[doc(hidden)]
-pub mod addresses;
 pub mod clients;
 pub mod control;
 #[doc(hidden)]
 pub mod counters;
 mod frame;
 pub mod host;
+mod hosts;
 pub mod journal;
 mod options;
 mod output;
@@ -62,4 +61,5 @@ pub mod transport;
 
 pub use clients::{Clients, Completion};
 pub use host::Host;
+pub use hosts::{Hosts, HostsError};
 pub use options::{Options, StartError, StopError, Witness};

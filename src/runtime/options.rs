@@ -1,5 +1,7 @@
 //! What a host is given, and why it may not start.
 
+use super::hosts::{Hosts, HostsError};
+use super::sessions::HostKey;
 use super::store::OpenError;
 use crate::parameters::ConfigError;
 use crate::replica::Timeouts;
@@ -13,8 +15,10 @@ use std::path::PathBuf;
 pub struct Options<B: Bundle> {
     /// The address to bind.
     pub listen: SocketAddr,
-    /// The address of each replica, this one too.
-    pub replicas: Vec<SocketAddr>,
+    /// Where each replica is, this one too, and which host speaks for whom.
+    pub hosts: Hosts,
+    /// The static key of this replica's host.
+    pub host_key: HostKey,
     /// The domain of the cluster's signatures: part of the store's identity.
     pub domain: Digest,
     /// How long the timers run.
@@ -75,6 +79,9 @@ pub enum StartError {
     /// The configuration must not serve.
     #[error("{0}")]
     Configuration(ConfigError),
+    /// No sessions can be had with this key and these hosts.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     /// The store is refused.
     #[error(transparent)]
     Store(#[from] OpenError),

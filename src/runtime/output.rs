@@ -1,16 +1,16 @@
 //! Carrying out effects: records become durable, and only then do messages leave.
 
-use super::addresses::Addresses;
 use super::counters::{Counters, nanoseconds};
+use super::hosts::Hosts;
+use super::sessions::Peer;
 use super::store::Store;
-use super::transport::Transport;
+use super::transport::{Buffers, Transport};
 use crate::crypto::Crypto;
 use crate::message::Message;
 use crate::replica::{Destination, Durable, Record};
 use crate::types::{Cluster, ReplicaId};
 use crate::wire;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,12 +48,12 @@ pub(super) enum OutputError {
 pub(super) struct Output<C: Crypto> {
     own: ReplicaId,
     cluster: Cluster,
-    replicas: Vec<SocketAddr>,
+    replicas: Vec<Peer>,
+    hosts: Hosts,
     store: Option<Store<C>>,
     transport: Arc<Transport>,
-    clients: Arc<Addresses>,
     counters: Arc<Counters>,
-    datagram: Vec<u8>,
+    buffers: Buffers,
     failed: bool,
     pub(super) carried_out: Option<CarriedOut>,
 }
@@ -62,21 +62,20 @@ impl<C: Crypto> Output<C> {
     pub(super) fn new(
         own: ReplicaId,
         cluster: Cluster,
-        replicas: Vec<SocketAddr>,
+        hosts: Hosts,
         store: Option<Store<C>>,
         transport: Arc<Transport>,
-        clients: Arc<Addresses>,
         counters: Arc<Counters>,
     ) -> Self {
         Output {
             own,
             cluster,
-            replicas,
+            replicas: hosts.replicas(),
+            hosts,
             store,
             transport,
-            clients,
             counters,
-            datagram: Vec::new(),
+            buffers: Buffers::default(),
             failed: false,
             carried_out: None,
         }
@@ -151,16 +150,16 @@ impl<C: Crypto> Output<C> {
             Destination::Replicas => {
                 let own = usize::from(self.own.0);
                 let (before, after) = self.replicas.split_at(own.min(self.cluster.n() - 1));
-                self.transport.send(&[before, &after[1..]].concat(), &bytes, &mut self.datagram);
+                self.transport.send(&[before, &after[1..]].concat(), &bytes, &mut self.buffers);
             }
             Destination::Replica(replica) => {
-                if let Some(&address) = self.replicas.get(usize::from(replica.0)) {
-                    self.transport.send(&[address], &bytes, &mut self.datagram);
+                if let Some(&host) = self.replicas.get(usize::from(replica.0)) {
+                    self.transport.send(&[host], &bytes, &mut self.buffers);
                 }
             }
-            Destination::Client(client) => match self.clients.get(client) {
-                Some(address) => self.transport.send(&[address], &bytes, &mut self.datagram),
-                None => self.counters.no_address.add(1),
+            Destination::Client(client) => match self.hosts.of_client(client) {
+                Some(host) => self.transport.send(&[host], &bytes, &mut self.buffers),
+                None => self.counters.no_host.add(1),
             },
         }
     }
@@ -174,8 +173,10 @@ mod tests {
     use crate::message::{Fetch, Wanted};
     use crate::parameters::Parameters;
     use crate::replica::Durable;
+    use crate::runtime::sessions::HostKey;
     use crate::store::Identity;
     use crate::types::Digest;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     /// A store that cannot be written is found out before the messages of the same group leave, in whatever
@@ -183,9 +184,19 @@ mod tests {
     #[test]
     fn nothing_is_sent_that_relies_on_what_could_not_be_stored() {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let bind =
-            || Transport::bind(local, 1400, Vec::new(), Duration::from_millis(50), Arc::default()).unwrap();
-        let (from, to) = (Arc::new(bind()), bind());
+        let key = |number: u8| HostKey::from_secret([number + 1; 32]);
+        let bind = |id: u8, hosts: &Hosts| {
+            let sessions = hosts.sessions_of_replica(ReplicaId(id.into()), key(id)).unwrap();
+            let patience = Duration::from_millis(50);
+            Transport::bind(local, 1400, sessions, Vec::new(), patience, Arc::default()).unwrap()
+        };
+        let hosts_at = |address| {
+            let replica = |number| (if number == 1 { address } else { local }, key(number).public());
+            Hosts::new(Digest::NULL, (0..4).map(replica).collect(), &[])
+        };
+        let to = bind(1, &hosts_at(local));
+        let hosts = hosts_at(to.address().unwrap());
+        let from = Arc::new(bind(0, &hosts));
         let cluster = Cluster::new(4, 1);
         let own = ReplicaId(0);
         let identity =
@@ -193,16 +204,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         Store::<Ed25519>::create(directory.path(), &identity).unwrap();
         let (store, durable) = Store::<Ed25519>::open(directory.path(), &identity).unwrap();
-        let replicas = vec![to.address().unwrap(); 4];
-        let mut output =
-            Output::new(own, cluster, replicas, Some(store), from, Arc::default(), Arc::default());
+        let mut output = Output::new(own, cluster, hosts, Some(store), from.clone(), Arc::default());
         let (keys, _) = KeyRing::insecure(0, 4, 0);
         let send = || {
             let fetch = Fetch { what: Wanted::Batch(Digest::NULL), replica: own };
             Outgoing::Send(Destination::Replica(ReplicaId(1)), Message::Fetch(Signed::new(fetch, &keys[0])))
         };
-        let mut buffer = vec![0; 2000];
-        let mut arrives = || to.receive(&mut buffer).unwrap().is_some();
+        let mut buffers = Buffers::default();
+        let mut arrives = || {
+            (0..10).any(|_| {
+                let is_there = to.receive(&mut buffers).unwrap().is_some();
+                // The answer to the handshake is for the sender.
+                drop(from.receive(&mut buffers).unwrap());
+                is_there
+            })
+        };
         let state = || Outgoing::Checkpoint { durable: Box::new(Durable::clone(&durable)), fetched: true };
         output.carry_out(vec![send(), state()]).unwrap();
         assert!(arrives(), "the store works");

@@ -1,12 +1,12 @@
 //! Putting messages together from fragments, within bounds.
 //!
-//! Each sender has room of its own, so nobody can crowd out another; senders that are not configured share
-//! the room of a few. A source address can be forged, so this bounds memory and no more: what is put together
-//! is believed only if its signatures are valid.
+//! Each sender has room of its own, so nobody can crowd out another; hosts of clients share the room of a few.
+//! Who sent a fragment is certain, as it came in a session; what is put together is believed only if its
+//! signatures are valid.
 
 use super::frame::{Fragment, MAX_MISSING};
+use super::sessions::Peer;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The bytes of incomplete messages kept for a configured replica.
@@ -44,20 +44,20 @@ struct Sender {
 
 /// Incomplete messages by sender.
 pub struct Reassembly {
-    replicas: Vec<SocketAddr>,
-    senders: BTreeMap<SocketAddr, Sender>,
+    replicas: Vec<Peer>,
+    senders: BTreeMap<Peer, Sender>,
     /// Senders that are not replicas, the one that came first first.
-    strangers: VecDeque<SocketAddr>,
+    strangers: VecDeque<Peer>,
 }
 
 impl Reassembly {
     /// Room for these replicas and a few others.
-    pub fn new(replicas: Vec<SocketAddr>) -> Self {
+    pub fn new(replicas: Vec<Peer>) -> Self {
         Reassembly { replicas, senders: BTreeMap::new(), strangers: VecDeque::new() }
     }
 
     /// Takes a piece in; the message, if it was the last one missing.
-    pub fn take(&mut self, from: SocketAddr, fragment: &Fragment<'_>, now: Instant) -> Option<Vec<u8>> {
+    pub fn take(&mut self, from: Peer, fragment: &Fragment<'_>, now: Instant) -> Option<Vec<u8>> {
         let bound = self.admit(from);
         let sender = self.senders.entry(from).or_default();
         if sender.complete.contains(&fragment.id) {
@@ -106,7 +106,7 @@ impl Reassembly {
     }
 
     /// The room of a sender in bytes; a new stranger may take the place of the oldest.
-    fn admit(&mut self, from: SocketAddr) -> usize {
+    fn admit(&mut self, from: Peer) -> usize {
         if self.replicas.contains(&from) {
             return REPLICA_BYTES;
         }
@@ -122,7 +122,7 @@ impl Reassembly {
     }
 
     /// Which pieces to ask for now, of which messages of whom.
-    pub fn lost(&mut self, now: Instant) -> Vec<(SocketAddr, u64, Vec<u16>)> {
+    pub fn lost(&mut self, now: Instant) -> Vec<(Peer, u64, Vec<u16>)> {
         let mut lost = Vec::new();
         for (&from, sender) in &mut self.senders {
             let due: Vec<u64> = sender
@@ -165,8 +165,8 @@ impl Sender {
 mod tests {
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn host(number: u32) -> Peer {
+        Peer(number)
     }
 
     fn pieces(id: u64, message: &[u8]) -> Vec<Fragment<'_>> {
@@ -179,12 +179,11 @@ mod tests {
     #[test]
     fn pieces_in_any_order_and_twice_make_the_message_once() {
         let message: Vec<u8> = (0..1000u32).map(|i| i as u8).collect();
-        let mut reassembly = Reassembly::new(vec![address(1)]);
+        let mut reassembly = Reassembly::new(vec![host(1)]);
         let now = Instant::now();
         let pieces = pieces(5, &message);
         let order = [3, 1, 1, 0, 2, 2, 3];
-        let got: Vec<_> =
-            order.iter().filter_map(|&i| reassembly.take(address(1), &pieces[i], now)).collect();
+        let got: Vec<_> = order.iter().filter_map(|&i| reassembly.take(host(1), &pieces[i], now)).collect();
         assert_eq!(got, [message]);
         assert_eq!(reassembly.reserved(), 0);
     }
@@ -192,15 +191,15 @@ mod tests {
     #[test]
     fn lost_pieces_are_asked_for_one_by_one_and_given_up_in_the_end() {
         let message = vec![1; 1000];
-        let mut reassembly = Reassembly::new(vec![address(1)]);
+        let mut reassembly = Reassembly::new(vec![host(1)]);
         let mut now = Instant::now();
         for index in [0, 2] {
-            reassembly.take(address(1), &pieces(5, &message)[index], now);
+            reassembly.take(host(1), &pieces(5, &message)[index], now);
         }
         assert_eq!(reassembly.lost(now), []);
         for _ in 0..MAX_TRIES {
             now += ASK_AGAIN * 2u32.pow(MAX_TRIES);
-            assert_eq!(reassembly.lost(now), [(address(1), 5, vec![1, 3])]);
+            assert_eq!(reassembly.lost(now), [(host(1), 5, vec![1, 3])]);
         }
         now += ASK_AGAIN * 2u32.pow(MAX_TRIES);
         assert_eq!(reassembly.lost(now), []);
@@ -210,30 +209,30 @@ mod tests {
     #[test]
     fn one_sender_takes_room_from_itself_alone_and_all_together_have_a_bound() {
         let message = vec![1; 200_000];
-        let mut reassembly = Reassembly::new(vec![address(1)]);
+        let mut reassembly = Reassembly::new(vec![host(1)]);
         let now = Instant::now();
         let first = pieces(1, &message)[0];
-        reassembly.take(address(1), &first, now);
-        for port in 2..500 {
+        reassembly.take(host(1), &first, now);
+        for number in 2..500 {
             for id in 0..20 {
-                reassembly.take(address(port), &Fragment { id, ..first }, now);
+                reassembly.take(host(number), &Fragment { id, ..first }, now);
             }
         }
         assert!(reassembly.reserved() <= MAX_STRANGERS * STRANGER_BYTES + 200_000);
         let rest: Vec<_> =
-            pieces(1, &message)[1..].iter().filter_map(|p| reassembly.take(address(1), p, now)).collect();
+            pieces(1, &message)[1..].iter().filter_map(|p| reassembly.take(host(1), p, now)).collect();
         assert_eq!(rest, [message], "the replica's message was not crowded out");
     }
 
     #[test]
     fn pieces_that_contradict_each_other_make_nothing() {
         let message = vec![1; 1000];
-        let mut reassembly = Reassembly::new(vec![address(1)]);
+        let mut reassembly = Reassembly::new(vec![host(1)]);
         let now = Instant::now();
         let sound = pieces(1, &message);
-        reassembly.take(address(1), &sound[0], now);
-        assert_eq!(reassembly.take(address(1), &Fragment { total: 999, ..sound[1] }, now), None);
-        assert_eq!(reassembly.take(address(1), &Fragment { count: 3, ..sound[1] }, now), None);
+        reassembly.take(host(1), &sound[0], now);
+        assert_eq!(reassembly.take(host(1), &Fragment { total: 999, ..sound[1] }, now), None);
+        assert_eq!(reassembly.take(host(1), &Fragment { count: 3, ..sound[1] }, now), None);
         assert_eq!(reassembly.reserved(), 1000);
     }
 }

@@ -1,8 +1,12 @@
 //! Messages over UDP: whole in one datagram or in fragments, of which lost ones are sent again one by one.
+//!
+//! Every datagram belongs to a session ([`super::sessions`]): what comes from outside of one reaches nothing in
+//! here. So senders and receivers are hosts, and not addresses.
 
 use super::counters::Counters;
 use super::frame::{self, Fragment, Frame, OVERHEAD};
 use super::reassembly::Reassembly;
+use super::sessions::{self, Outgoing, Peer, Received, Sealed, Sessions};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +31,28 @@ const MAX_RESENDS: u32 = 16;
 struct Sent {
     bytes: Arc<[u8]>,
     /// Who may ask for it again, and how often they have.
-    receivers: Vec<(SocketAddr, u32)>,
+    receivers: Vec<(Peer, u32)>,
+}
+
+/// What a thread needs to receive and to send.
+pub struct Buffers {
+    datagram: Vec<u8>,
+    plaintext: Vec<u8>,
+    frame: Vec<u8>,
+    sealed: Vec<u8>,
+    send: Vec<Outgoing>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Buffers {
+            datagram: vec![0; MAX_DATAGRAM_BYTES],
+            plaintext: Vec::new(),
+            frame: Vec::new(),
+            sealed: Vec::new(),
+            send: Vec::new(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -40,8 +65,11 @@ struct Kept {
 /// One socket. Any number of threads may send and receive.
 pub struct Transport {
     socket: UdpSocket,
-    /// The longest datagram sent, in bytes.
-    datagram_bytes: usize,
+    sessions: Sessions,
+    /// Where the time of the sessions begins.
+    started: Instant,
+    /// The longest frame, in bytes: a session makes it the longest datagram.
+    frame_bytes: usize,
     reassembly: Mutex<Reassembly>,
     kept: Mutex<Kept>,
     next_id: AtomicU64,
@@ -49,15 +77,16 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Binds a socket. `replicas` are the senders that have room of their own for incomplete messages, and
-    /// `patience` is how long [`Transport::receive`] waits.
+    /// Binds a socket for these sessions. `replicas` are the senders that have room of their own for incomplete
+    /// messages, and `patience` is how long [`Transport::receive`] waits.
     ///
     /// # Errors
     /// If the address cannot be bound.
     pub fn bind(
         address: SocketAddr,
         datagram_bytes: usize,
-        replicas: Vec<SocketAddr>,
+        sessions: Sessions,
+        replicas: Vec<Peer>,
         patience: Duration,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
@@ -73,7 +102,9 @@ impl Transport {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         Ok(Transport {
             socket: socket.into(),
-            datagram_bytes: datagram_bytes.clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES),
+            sessions,
+            started: Instant::now(),
+            frame_bytes: datagram_bytes.clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES) - sessions::OVERHEAD,
             reassembly: Mutex::new(Reassembly::new(replicas)),
             kept: Mutex::default(),
             next_id: AtomicU64::new(start as u64),
@@ -89,14 +120,15 @@ impl Transport {
         self.socket.local_addr()
     }
 
-    /// Waits for a datagram; the message, if it completes one. `buffer` takes the longest datagram.
+    /// Waits for a datagram; the message, if it completes one, and whose host sent it.
     ///
     /// # Errors
     /// If the socket fails for another reason than a datagram that could not be delivered; nothing is lost by
     /// calling again.
-    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(SocketAddr, Cow<'b, [u8]>)>> {
+    pub fn receive<'b>(&self, buffers: &'b mut Buffers) -> io::Result<Option<(Peer, Cow<'b, [u8]>)>> {
         use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
-        let (length, from) = match self.socket.recv_from(buffer) {
+        let Buffers { datagram, plaintext, send, .. } = buffers;
+        let (length, from) = match self.socket.recv_from(datagram) {
             Ok(received) => received,
             Err(error) => match error.kind() {
                 WouldBlock | TimedOut | Interrupted | ConnectionRefused | ConnectionReset => return Ok(None),
@@ -104,7 +136,23 @@ impl Transport {
             },
         };
         self.counters.datagrams_received.add(1);
-        match frame::read(buffer.get(..length).unwrap_or_default()) {
+        let datagram = datagram.get(..length).unwrap_or_default();
+        let received = self.sessions.receive(from, datagram, self.now(), plaintext, send);
+        for (to, datagram) in send.drain(..) {
+            self.send_datagram(to, &datagram);
+        }
+        match received {
+            Received::Payload { peer } => self.on_frame(peer, plaintext),
+            Received::Nothing => Ok(None),
+            Received::Dropped(why) => {
+                self.counters.drop_datagram(why);
+                Ok(None)
+            }
+        }
+    }
+
+    fn on_frame<'b>(&self, from: Peer, frame: &'b [u8]) -> io::Result<Option<(Peer, Cow<'b, [u8]>)>> {
+        match frame::read(frame) {
             None => {
                 self.counters.no_frame.add(1);
                 Ok(None)
@@ -127,36 +175,59 @@ impl Transport {
         rustix::io::ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0)
     }
 
-    /// Sends a message to each of the receivers. What the kernel does not take is lost, as on any network.
-    pub fn send(&self, to: &[SocketAddr], message: &[u8], datagram: &mut Vec<u8>) {
-        if message.len() + OVERHEAD <= self.datagram_bytes {
-            frame::write(&Frame::Whole(message), datagram);
-            to.iter().for_each(|&to| self.send_datagram(to, datagram));
+    /// Sends a message to each of these hosts. What the kernel does not take, or finds no session and no room
+    /// to wait for one, is lost, as on any network.
+    pub fn send(&self, to: &[Peer], message: &[u8], buffers: &mut Buffers) {
+        let Buffers { frame, sealed, .. } = buffers;
+        if message.len() + OVERHEAD <= self.frame_bytes {
+            frame::write(&Frame::Whole(message), frame);
+            to.iter().for_each(|&to| self.send_frame(to, frame, sealed));
             return;
         }
         let id = self.next_id.fetch_add(1, Relaxed);
         let bytes: Arc<[u8]> = Arc::from(message);
         self.keep(id, &bytes, to);
-        for fragment in fragments(id, &bytes, self.datagram_bytes) {
-            frame::write(&Frame::Fragment(fragment), datagram);
-            to.iter().for_each(|&to| self.send_datagram(to, datagram));
+        for fragment in fragments(id, &bytes, self.frame_bytes) {
+            frame::write(&Frame::Fragment(fragment), frame);
+            to.iter().for_each(|&to| self.send_frame(to, frame, sealed));
         }
     }
 
-    /// Asks for fragments that seem to be lost; to be called every few milliseconds.
-    pub fn ask_for_lost_fragments(&self) {
+    /// Asks for fragments that seem to be lost, and does what sessions need as time passes; to be called
+    /// every few milliseconds.
+    pub fn tick(&self, buffers: &mut Buffers) {
+        for (to, datagram) in self.sessions.tick(self.now()) {
+            self.send_datagram(to, &datagram);
+        }
         let lost = self.reassembly.lock().unwrap_or_else(PoisonError::into_inner).lost(Instant::now());
-        let mut datagram = Vec::new();
+        let Buffers { frame, sealed, .. } = buffers;
         for (from, id, missing) in lost {
             self.counters.fragments_asked.add(missing.len() as u64);
-            frame::write(&Frame::Resend { id, missing }, &mut datagram);
-            self.send_datagram(from, &datagram);
+            frame::write(&Frame::Resend { id, missing }, frame);
+            self.send_frame(from, frame, sealed);
         }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The bytes that sessions take up, without the keys of established ones.
+    pub fn session_bytes(&self) -> usize {
+        self.sessions.memory()
     }
 
     /// The bytes reserved for incomplete messages.
     pub fn incomplete_bytes(&self) -> usize {
         self.reassembly.lock().unwrap_or_else(PoisonError::into_inner).reserved()
+    }
+
+    fn send_frame(&self, to: Peer, frame: &[u8], sealed: &mut Vec<u8>) {
+        match self.sessions.seal(to, frame, self.now(), sealed) {
+            Sealed::Ready(address) | Sealed::Asked(address) => self.send_datagram(address, sealed),
+            Sealed::Queued => {}
+            Sealed::Dropped(_) => self.counters.no_session.add(1),
+        }
     }
 
     fn send_datagram(&self, to: SocketAddr, datagram: &[u8]) {
@@ -166,7 +237,7 @@ impl Transport {
         }
     }
 
-    fn keep(&self, id: u64, bytes: &Arc<[u8]>, to: &[SocketAddr]) {
+    fn keep(&self, id: u64, bytes: &Arc<[u8]>, to: &[Peer]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let receivers = to.iter().map(|&to| (to, 0)).collect();
         kept.messages.insert(id, Sent { bytes: bytes.clone(), receivers });
@@ -183,7 +254,7 @@ impl Transport {
 
     /// Only whom the message was sent to gets a part of it again, and only so often: nobody can make this
     /// replica flood somebody else.
-    fn send_again(&self, from: SocketAddr, id: u64, missing: &[u16]) {
+    fn send_again(&self, from: Peer, id: u64, missing: &[u16]) {
         let bytes = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(sent) = kept.messages.get_mut(&id) else { return };
@@ -194,17 +265,17 @@ impl Transport {
             *asked += 1;
             sent.bytes.clone()
         };
-        let mut datagram = Vec::new();
-        for fragment in fragments(id, &bytes, self.datagram_bytes).filter(|f| missing.contains(&f.index)) {
+        let (mut frame, mut sealed) = (Vec::new(), Vec::new());
+        for fragment in fragments(id, &bytes, self.frame_bytes).filter(|f| missing.contains(&f.index)) {
             self.counters.fragments_resent.add(1);
-            frame::write(&Frame::Fragment(fragment), &mut datagram);
-            self.send_datagram(from, &datagram);
+            frame::write(&Frame::Fragment(fragment), &mut frame);
+            self.send_frame(from, &frame, &mut sealed);
         }
     }
 }
 
-fn fragments(id: u64, message: &[u8], datagram_bytes: usize) -> impl Iterator<Item = Fragment<'_>> {
-    let pieces = message.chunks(datagram_bytes - OVERHEAD);
+fn fragments(id: u64, message: &[u8], frame_bytes: usize) -> impl Iterator<Item = Fragment<'_>> {
+    let pieces = message.chunks(frame_bytes - OVERHEAD);
     let count = u16::try_from(pieces.len()).expect("4 MiB are fewer than 65536 fragments");
     let total = u32::try_from(message.len()).expect("a message is at most 4 MiB");
     pieces.zip(0..).map(move |(bytes, index)| Fragment { id, index, count, total, bytes })
@@ -213,48 +284,104 @@ fn fragments(id: u64, message: &[u8], datagram_bytes: usize) -> impl Iterator<It
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::sessions::{HostKey, Limits, PeerEntry, Random};
 
-    fn transport(datagram_bytes: usize) -> Transport {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let patience = Duration::from_millis(50);
-        Transport::bind(any, datagram_bytes, Vec::new(), patience, Arc::default()).unwrap()
+    const LOCAL: [u8; 4] = [127, 0, 0, 1];
+
+    /// Three sockets of one cluster; the first is at an address that the others know.
+    fn transports() -> [Transport; 3] {
+        let key = |number: u8| HostKey::from_secret([number + 1; 32]);
+        let mut first = None;
+        [0, 1, 2].map(|number: u8| {
+            let others = (0..3).filter(|&other| other != number);
+            let entry = |other: u8| PeerEntry {
+                peer: Peer(other.into()),
+                public_key: key(other).public(),
+                address: first.filter(|_| other == 0),
+                fixed: first.is_some() && other == 0,
+            };
+            let entries: Vec<_> = others.map(entry).collect();
+            let sessions = Sessions::new(
+                key(number),
+                [0; 32],
+                &entries,
+                Limits::default(),
+                Random::seeded(number.into()),
+            );
+            let any = SocketAddr::from((LOCAL, 0));
+            let patience = Duration::from_millis(20);
+            let transport =
+                Transport::bind(any, 1400, sessions.unwrap(), Vec::new(), patience, Arc::default()).unwrap();
+            first.get_or_insert(transport.address().unwrap());
+            transport
+        })
     }
 
     fn receive(transport: &Transport) -> Option<Vec<u8>> {
-        let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
-        transport.receive(&mut buffer).unwrap().map(|(_, bytes)| bytes.into_owned())
+        let mut buffers = Buffers::default();
+        let received = transport.receive(&mut buffers).unwrap().map(|(_, bytes)| bytes.into_owned());
+        transport.tick(&mut buffers);
+        received
+    }
+
+    /// Sends something and waits until it is there.
+    fn meet(from: &Transport, first: &Transport) {
+        from.send(&[Peer(0)], b"here I am", &mut Buffers::default());
+        let got = (0..100).find_map(|_| receive(first).or_else(|| receive(from)));
+        assert_eq!(got.as_deref(), Some(&b"here I am"[..]));
+        assert_eq!(receive(from), None);
     }
 
     #[test]
     fn messages_of_any_length_arrive() {
-        let (from, to) = (transport(1400), transport(1400));
-        for length in [0, 1, 1382, 1383, 200_000] {
+        let [first, from, _] = transports();
+        for length in [0, 1, 1352, 1353, 200_000] {
             let message: Vec<u8> = (0..length).map(|i: usize| i as u8).collect();
-            from.send(&[to.address().unwrap()], &message, &mut Vec::new());
-            let got = (0..1000).find_map(|_| receive(&to));
+            from.send(&[Peer(0)], &message, &mut Buffers::default());
+            let got = (0..1000).find_map(|_| receive(&first).or_else(|| receive(&from)));
             assert_eq!(got, Some(message));
         }
+        first.send(&[Peer(1)], b"back", &mut Buffers::default());
+        assert_eq!((0..100).find_map(|_| receive(&from)).as_deref(), Some(&b"back"[..]));
     }
 
     #[test]
     fn a_lost_fragment_is_sent_again_and_only_to_whom_the_message_went() {
-        let (from, to, other) = (transport(1400), transport(1400), transport(1400));
+        let [first, to, other] = transports();
+        meet(&to, &first);
+        meet(&other, &first);
         let message = vec![3; 10_000];
         let id = 7;
-        from.keep(id, &Arc::from(&message[..]), &[to.address().unwrap()]);
-        let mut datagram = Vec::new();
-        for fragment in fragments(id, &message, 1400).filter(|fragment| fragment.index != 2) {
-            frame::write(&Frame::Fragment(fragment), &mut datagram);
-            from.send_datagram(to.address().unwrap(), &datagram);
+        first.keep(id, &Arc::from(&message[..]), &[Peer(1)]);
+        let (mut frame, mut sealed) = (Vec::new(), Vec::new());
+        for fragment in fragments(id, &message, first.frame_bytes).filter(|fragment| fragment.index != 2) {
+            frame::write(&Frame::Fragment(fragment), &mut frame);
+            first.send_frame(Peer(1), &frame, &mut sealed);
             assert_eq!(receive(&to), None);
         }
-        frame::write(&Frame::Resend { id, missing: vec![2] }, &mut datagram);
-        other.send_datagram(from.address().unwrap(), &datagram);
-        assert_eq!((receive(&from), receive(&other)), (None, None));
-        std::thread::sleep(Duration::from_millis(15));
-        to.ask_for_lost_fragments();
-        assert_eq!(receive(&from), None, "a request for fragments is no message");
-        assert_eq!(receive(&to), Some(message));
-        assert_eq!((to.counters.fragments_asked.get(), from.counters.fragments_resent.get()), (1, 1));
+        frame::write(&Frame::Resend { id, missing: vec![2] }, &mut frame);
+        other.send_frame(Peer(0), &frame, &mut sealed);
+        assert_eq!((receive(&first), receive(&other)), (None, None));
+        let got = (0..100).find_map(|_| receive(&first).or_else(|| receive(&to)));
+        assert_eq!(got, Some(message));
+        assert_eq!((other.counters.no_frame.get(), first.counters.fragments_resent.get()), (0, 1));
+    }
+
+    #[test]
+    fn what_comes_from_outside_of_a_session_goes_nowhere_and_is_not_answered() {
+        let [first, ..] = transports();
+        let stranger = UdpSocket::bind(SocketAddr::from((LOCAL, 0))).unwrap();
+        stranger.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut frame = Vec::new();
+        let piece = Fragment { id: 1, index: 512, count: 513, total: 131_073, bytes: b"x" };
+        for read in
+            [Frame::Whole(b"message"), Frame::Fragment(piece), Frame::Resend { id: 1, missing: vec![0] }]
+        {
+            frame::write(&read, &mut frame);
+            stranger.send_to(&frame, first.address().unwrap()).unwrap();
+            assert_eq!(receive(&first), None);
+        }
+        assert!(stranger.recv(&mut [0; 2000]).is_err(), "nobody has answered");
+        assert_eq!((first.incomplete_bytes(), first.counters.datagrams_sent.get()), (0, 0));
     }
 }

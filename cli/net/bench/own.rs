@@ -34,8 +34,12 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         .tempdir()
         .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
     let keys = arguments.clients * arguments.outstanding;
-    // One key more, to ask for the status with.
-    let size = Size { replicas: arguments.replicas, f: None, clients: keys + 1 };
+    let threads = keys.div_ceil(CLIENTS_PER_THREAD);
+    let of_each = keys.div_ceil(threads);
+    // One key more, to ask for the status with, on a host of its own.
+    let asker = ClientId(threads * of_each);
+    let size =
+        Size { replicas: arguments.replicas, f: None, clients: asker.0 + 1, clients_per_host: of_each };
     let mut file = blank(size, &free_addresses(arguments.replicas)?);
     file.store = arguments.store;
     file.journal = arguments.journal;
@@ -44,22 +48,18 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     file.workers = usize::from(arguments.workers);
     file.parameters.max_in_flight = arguments.max_in_flight;
     file.parameters.max_batch_requests = arguments.max_batch as usize;
-    let config = generate(directory.path(), file)?;
+    let config = generate(directory.path(), file, of_each)?;
     let mut processes = Processes::start(directory.path(), &config)?;
     processes.wait_until_ready(&config)?;
 
-    let asker = config.client_setup(ClientId(keys))?;
-    let mut asker = Clients::open(config.addresses(), vec![asker], ANSWER_WAIT, 1400)
-        .map_err(|error| format!("cannot open a socket: {error}"))?;
+    let mut asker = config.open(&[asker], ANSWER_WAIT, 1400)?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + Duration::from_secs(arguments.seconds);
-    let threads = keys.div_ceil(CLIENTS_PER_THREAD);
     let mut drivers = Vec::new();
     for thread in 0..threads {
-        let ids = (0..keys).filter(|id| id % threads == thread).map(ClientId);
-        let setups = ids.map(|id| config.client_setup(id)).collect::<Result<Vec<_>, _>>()?;
-        let clients = Clients::open(config.addresses(), setups, config.client_timeout(), 1400)
-            .map_err(|error| format!("cannot open a socket: {error}"))?;
+        let ids = thread * of_each..keys.min((thread + 1) * of_each);
+        let ids: Vec<ClientId> = ids.map(ClientId).collect();
+        let clients = config.open(&ids, config.client_timeout(), 1400)?;
         let interval =
             arguments.rate.map(|rate| Duration::from_secs_f64(f64::from(threads) / f64::from(rate)));
         let driver = Driver { clients, size: arguments.size as usize, interval, begin, end };

@@ -2,7 +2,6 @@
 
 use crate::support::Cluster;
 use pbft::kv::Operation;
-use pbft::runtime::Clients;
 use pbft::types::{Bytes, ClientId};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -25,9 +24,8 @@ fn put(key: String, value: Bytes) -> Bytes {
 
 /// Puts as many values as fill the given number of MiB, by eight clients at a time.
 fn fill(cluster: &Cluster, mib: u64) -> u64 {
-    let setups = (0..8).map(|id| cluster.config.client_setup(ClientId(id)).unwrap()).collect();
-    let mut clients =
-        Clients::open(cluster.config.addresses(), setups, Duration::from_secs(2), 60_000).unwrap();
+    let ids: Vec<ClientId> = (0..8).map(ClientId).collect();
+    let mut clients = cluster.config.open(&ids, Duration::from_secs(2), 60_000).unwrap();
     let count = (mib << 20) / VALUE_BYTES as u64;
     let mut idle: Vec<ClientId> = clients.ids().collect();
     let (mut begun, mut done) = (0, 0);

@@ -112,9 +112,7 @@ impl Cluster {
     }
 
     pub fn client(&self, id: u32) -> Client {
-        let setup = self.config.client_setup(ClientId(id)).unwrap();
-        let timeout = self.config.client_timeout();
-        let clients = Clients::open(self.config.addresses(), vec![setup], timeout, 1400).unwrap();
+        let clients = self.config.open(&[ClientId(id)], self.config.client_timeout(), 1400).unwrap();
         Client { id: ClientId(id), clients }
     }
 

@@ -122,29 +122,29 @@ macro_rules! reasons {
 
 reasons! {
     /// No datagram of this version, or of a wrong length.
-    Malformed = "malformed",
+    Malformed = "session_malformed",
     /// Of no session or handshake known here; nothing is answered.
-    UnknownIndex = "unknown_index",
+    UnknownIndex = "session_unknown_index",
     /// A handshake message that was not made for this host, or is damaged.
-    BadHandshake = "bad_handshake",
+    BadHandshake = "session_bad_handshake",
     /// A first message whose static key is in no table.
-    UnknownKey = "unknown_key",
+    UnknownKey = "session_unknown_key",
     /// A first message that was answered with a cookie only.
-    CookieDemanded = "cookie_demanded",
+    CookieDemanded = "session_cookie_demanded",
     /// A first message with a cookie, from a source that has too many handshakes, or among too many.
-    RateLimited = "rate_limited",
+    RateLimited = "session_rate_limited",
     /// A first message for which there is no room.
-    PendingFull = "pending_full",
+    PendingFull = "session_pending_full",
     /// A cookie that answers no question of this host, or one too many.
-    UnexpectedCookie = "unexpected_cookie",
+    UnexpectedCookie = "session_unexpected_cookie",
     /// A datagram of a session that was received before, or too long ago to tell.
-    Replayed = "replayed",
+    Replayed = "session_replayed",
     /// A datagram that its session did not seal.
-    Forged = "forged",
+    Forged = "session_forged",
     /// A datagram of a session that has ended.
-    Expired = "expired",
+    Expired = "session_expired",
     /// The echo of no challenge, or from another address.
-    BadEcho = "bad_echo",
+    BadEcho = "session_bad_echo",
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! [`Sessions`] stands between a socket and what is sent over it. It is given datagrams and the time, and says
 //! what they hold, for certain from whom, and what is to be sent. It draws random bytes from a [`Random`] and
-//! does nothing else that two runs could do differently. `transport` does not use it yet.
+//! does nothing else that two runs could do differently.
 //!
 //! | file | holds |
 //! |---|---|

@@ -37,6 +37,15 @@ impl HostKey {
         HostKey { secret, public }
     }
 
+    /// The key of the host of whoever has this ed25519 seed: another secret, so that neither is used for both,
+    /// and none more to keep.
+    pub fn of_identity(seed: &[u8; 32]) -> Self {
+        let mut hash = <sha2::Sha256 as sha2::Digest>::new();
+        sha2::Digest::update(&mut hash, b"pbft host key 1");
+        sha2::Digest::update(&mut hash, seed);
+        Self::from_secret(sha2::Digest::finalize(hash).into())
+    }
+
     /// A new one.
     pub fn generate(random: &mut Random) -> Self {
         Self::from_secret(random.bytes())
