@@ -26,9 +26,8 @@ fn views_left(cluster: &Cluster, id: usize) -> usize {
 const DEAD: usize = 1;
 const FLAPS: usize = 0;
 
-/// [`FLAPS`] is cut off but for up to 300 ms at a time, no longer than until it has told the others once what
-/// helps them to execute a request or to change the view, and before it says COMMIT. Returns how often there
-/// was a quorum.
+/// [`FLAPS`] is cut off but for up to 300 ms at a time, in which the others hear it and it hears nobody: so there
+/// seems to be a quorum, and nothing can execute. Returns how often.
 fn flap(proxy: &Proxy, rng: &mut ChaCha8Rng, time: Duration) -> u32 {
     let begin = Instant::now();
     let mut flaps = 0;
@@ -39,7 +38,7 @@ fn flap(proxy: &Proxy, rng: &mut ChaCha8Rng, time: Duration) -> u32 {
             return flaps;
         }
         flaps += 1;
-        proxy.set(Weather { leaves_after: Some((FLAPS, 3)), ..Weather::default() });
+        proxy.set(Weather { deaf: Some(FLAPS), ..Weather::default() });
         std::thread::sleep(ms(rng.random_range(50..300)));
     }
 }

@@ -4,9 +4,6 @@
 //! sender; what comes back to that socket goes back to the sender. So both directions pass through the
 //! weather.
 
-use pbft::crypto::ed25519::Ed25519;
-use pbft::message::Message;
-use pbft::wire;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +24,8 @@ pub struct Weather {
     pub corruption: u32,
     /// These replicas hear only each other; the rest and the clients only each other.
     pub away: BTreeSet<usize>,
-    /// This replica is cut off too as soon as so many votes, proposals and VIEW-CHANGEs of it have passed, or
-    /// before it says COMMIT.
-    pub leaves_after: Option<(usize, u32)>,
+    /// This replica is heard and hears nothing.
+    pub deaf: Option<usize>,
 }
 
 /// By which socket, to whom, what.
@@ -85,13 +81,6 @@ fn open(address: SocketAddr) -> Arc<UdpSocket> {
     Arc::new(socket)
 }
 
-/// The message that a datagram is, if it is a whole one that orders requests or changes the view.
-fn part_taken(datagram: &[u8]) -> Option<Message<Ed25519>> {
-    use Message::{Commit, NewView, PrePrepare, Prepare, ViewChange};
-    let message = wire::decode(datagram.strip_prefix(&[0xb5, 1])?).ok()?;
-    matches!(message, PrePrepare(..) | Prepare(_) | Commit(_) | ViewChange(_) | NewView(_)).then_some(message)
-}
-
 impl Shared {
     /// Passes on to a replica, and opens the way back for each new sender.
     fn serve(self: Arc<Self>, replica: usize, socket: &Arc<UdpSocket>) {
@@ -130,21 +119,9 @@ impl Shared {
         let (weather, rng) = &mut *self.weather.lock().unwrap();
         let is_away = |node: Option<usize>| node.is_some_and(|node| weather.away.contains(&node));
         let mut happens = |percent: u32| rng.random_range(0..100) < percent;
-        if is_away(from) != is_away(to) || happens(weather.loss) {
+        let is_deaf = to.is_some() && to == weather.deaf;
+        if is_away(from) != is_away(to) || is_deaf || happens(weather.loss) {
             return;
-        }
-        if let Some((leaver, left)) = &mut weather.leaves_after
-            && from == Some(*leaver)
-            && let Some(message) = part_taken(bytes)
-        {
-            *left = left.saturating_sub(1);
-            let commits = matches!(message, Message::Commit(_));
-            if *left == 0 || commits {
-                weather.away.insert(*leaver);
-            }
-            if commits {
-                return;
-            }
         }
         for _ in 0..1 + u32::from(happens(weather.duplication)) {
             let mut bytes = bytes.to_vec();
