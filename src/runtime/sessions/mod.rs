@@ -60,7 +60,7 @@
 //! | a stolen static key | lets its thief pose as the owner, not as others to the owner, and opens no session that was recorded; it shows who asked the owner for sessions |
 //! | forged source addresses | at most one reply to a first message, shorter than it (73 or 37 bytes for 117), and none to anything else |
 //! | a new address of a peer | gets no more bytes than valid datagrams brought from it until it echoes 8 random bytes from there; a fixed address never changes |
-//! | a flood of first messages | [64 a second](Limits::unproven) are judged, at 0.3 ms; the others cost one block of SHA-256, 0.4 us, and are answered with a cookie |
+//! | a flood of first messages | [64 a second](Limits::unproven) are judged, at 0.3 to 0.5 ms; the others cost one block of SHA-256, 0.5 us in all, and are answered with a cookie |
 //! | a flood with true addresses | [32 a second](Limits::source) for each, [128](Limits::proven) for all together; configured addresses have a share of their own, and room for a quarter of the pending sessions |
 //! | a flood in another's name | uses up what its address may do *without* a cookie; the owner is asked for one, and goes on with that |
 //! | forged cookies | must repeat 16 random bytes of the first message and its index; at most four a handshake are followed |
@@ -91,10 +91,10 @@
 //!
 //! # Cost
 //!
-//! A payload grows by [`OVERHEAD`] bytes, 30. Sealing and opening one take 3.6 us together for 100 bytes and
-//! 5.3 us for 1,200, both ends on one processor and without a socket; the ignored test in `tests/timing.rs`
-//! measures it (here in the development profile, on a busy machine). The tables are
-//! locked two or three times for each datagram, for look-ups; curve, cipher and window work is done without.
+//! A payload grows by [`OVERHEAD`] bytes, 30. Sealing and opening one take 3.6 to 5.4 us together for 100 bytes
+//! and 5.3 to 7.9 us for 1,200: both ends on one processor, without a socket, in the development profile, on a
+//! machine with other work (the ignored tests in `tests/timing.rs`, run twice). The tables are locked two or
+//! three times for each datagram, for look-ups; curve, cipher and window work is done without.
 
 pub mod binding;
 mod bucket;

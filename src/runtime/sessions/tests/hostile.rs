@@ -3,8 +3,11 @@
 use super::*;
 use proptest::prelude::*;
 
+/// The sessions of one peer, how much was sealed in each, and where the peer is.
+type Standing = (Peer, Vec<(u32, u64)>, Option<SocketAddr>);
+
 /// What must not change by what strangers send: the sessions, who has them, and how far they are.
-fn standing(host: &Host) -> Vec<(Peer, Vec<(u32, u64)>, Option<SocketAddr>)> {
+fn standing(host: &Host) -> Vec<Standing> {
     let mut tables = lock(&host.sessions.tables);
     let peers = tables.peers.iter_mut();
     peers
