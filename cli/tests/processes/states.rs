@@ -50,7 +50,7 @@ fn fill(cluster: &Cluster, mib: u64) -> u64 {
 /// Three replicas have the state; the fourth fetches it while they serve, and while each of them is stopped
 /// for a while.
 fn fetched(mib: u64, patience: Duration) {
-    let mut cluster = Cluster::new(4, |table| {
+    let mut cluster = Cluster::of_hosts(4, 8, |table| {
         table.insert("journal".into(), false.into());
         table.insert("datagram_bytes".into(), 60_000.into());
         table["parameters"].as_table_mut().unwrap().insert("max_batch_bytes".into(), (256 * 1024).into());

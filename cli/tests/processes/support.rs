@@ -47,10 +47,16 @@ pub struct Cluster {
 impl Cluster {
     /// Makes keys and a configuration, which `edit` may change, and starts nothing.
     pub fn new(replicas: usize, edit: impl FnOnce(&mut toml::Table)) -> Self {
+        Self::of_hosts(replicas, 1, edit)
+    }
+
+    /// The same, with so many clients that share a host, and so a socket.
+    pub fn of_hosts(replicas: usize, clients_per_host: u32, edit: impl FnOnce(&mut toml::Table)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cluster.toml");
         let made = pbft()
-            .args(["keygen", "--clients", "12", "--replicas", &replicas.to_string(), "--dir"])
+            .args(["keygen", "--clients", "12", "--clients-per-host", &clients_per_host.to_string()])
+            .args(["--replicas", &replicas.to_string(), "--dir"])
             .arg(directory.path())
             .output()
             .unwrap();
