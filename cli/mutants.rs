@@ -78,7 +78,7 @@ fn is_slow(row: &Row) -> bool {
     match &row.evidence {
         Evidence::Killed(kill) => kill.slow,
         Evidence::NotASafeguard { .. } | Evidence::Stuck(_) => true,
-        Evidence::SimulationOnly(_) | Evidence::Pending(_) => false,
+        Evidence::SimulationOnly(_) => false,
     }
 }
 
@@ -118,7 +118,6 @@ fn tell(ran: &Ran, skipped: bool, as_json: bool) {
     }
     match &ran.row.evidence {
         Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => say!("    {why}"),
-        Evidence::Pending(waits) => say!("    waits for {}", waits.what()),
         Evidence::Killed(_) | Evidence::Stuck(_) => {}
     }
 }
@@ -134,7 +133,6 @@ fn status(ran: &Ran, skipped: bool) -> &'static str {
         Evidence::Killed(_) | Evidence::Stuck(_) => "killed",
         Evidence::NotASafeguard { .. } => "not a safeguard",
         Evidence::SimulationOnly(_) => "simulation only",
-        Evidence::Pending(_) => "pending",
     }
 }
 
@@ -154,7 +152,6 @@ fn object(ran: &Ran, skipped: bool) -> Value {
         Evidence::Killed(kill) => (Some(kill.property), None),
         Evidence::Stuck(_) => (Some("progress"), None),
         Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => (None, Some(*why)),
-        Evidence::Pending(waits) => (None, Some(waits.what())),
     };
     let explored = |explored: &Explored| {
         json!({
@@ -184,12 +181,11 @@ fn object(ran: &Ran, skipped: bool) -> Value {
 fn summary(rows: &[Row], done: usize, wrong: &[&str]) -> String {
     let count = |wanted: fn(&Evidence) -> bool| rows.iter().filter(|row| wanted(&row.evidence)).count();
     let mut text = format!(
-        "{} safeguards: {} with a world that kills the mutant, {} not safeguards, {} for simulation only, {} pending.",
+        "{} safeguards: {} with a world that kills the mutant, {} not safeguards, {} for simulation only.",
         rows.len(),
         count(|status| matches!(status, Evidence::Killed(_) | Evidence::Stuck(_))),
         count(|status| matches!(status, Evidence::NotASafeguard { .. })),
         count(|status| matches!(status, Evidence::SimulationOnly(_))),
-        count(|status| matches!(status, Evidence::Pending(_))),
     );
     if done < rows.len() {
         text.push_str(&format!(" Interrupted: {} not run.", rows.len() - done));

@@ -51,7 +51,7 @@ fn without_the_rules_that_serve_progress_some_request_never_executes() {
         assert!(ran.is_as_expected(), "{}: {:?}", row.id(), ran.explored);
         shown += 1;
     }
-    assert_eq!(shown, 8);
+    assert_eq!(shown, 9);
 }
 
 #[test]

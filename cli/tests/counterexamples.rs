@@ -80,14 +80,16 @@ fn what_check_saves_replays() {
 }
 
 #[test]
-fn mutants_prints_a_row_for_each_asked_for_and_names_what_is_pending() {
-    let (status, stdout, _) = pbft(&["mutants", "--only", "commit-quorum,gc-after-execution"]);
+fn mutants_prints_a_row_for_each_asked_for_and_says_why_one_has_no_world() {
+    let (status, stdout, _) = pbft(&["mutants", "--only", "commit-quorum,gc-after-execution,timeout-grows"]);
     assert_eq!(status, AS_EXPECTED, "{stdout}");
     let row = |id: &str| stdout.lines().find(|line| line.starts_with(id)).unwrap();
     assert!(row("commit-quorum").contains(" killed ") && row("commit-quorum").contains("n4f1-byz1-v1k1r1b1"));
     assert!(
-        row("gc-after-execution").ends_with("pending")
-            && stdout.contains("waits for worlds in which more can get stuck")
+        row("gc-after-execution").contains(" killed ") && row("gc-after-execution").contains(" progress ")
+    );
+    assert!(
+        row("timeout-grows").ends_with("simulation only") && stdout.contains("time is no part of a world")
     );
     let (status, stdout, _) = pbft(&["mutants", "--json", "--only", "commit-quorum"]);
     let object: serde_json::Value = serde_json::from_str(&stdout).unwrap();

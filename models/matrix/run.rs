@@ -99,13 +99,25 @@ pub fn run(
             ran.execution = report.execution;
         }
     }
+    if let (Evidence::NotASafeguard { serves_progress: true, .. }, [explored, ..]) =
+        (&row.evidence, &mut ran.explored[..])
+    {
+        let stuck = progress::check(&world, Strategy::ALL, limits(options), &|| true)?.stuck;
+        if stuck.is_some() && explored.outcome == Outcome::Holds {
+            explored.outcome = Outcome::Wrong("some request never executes".into());
+        }
+    }
     Ok(ran)
+}
+
+fn limits(options: &Options) -> Limits {
+    let Options { threads, memory: bytes, time, allocated, .. } = *options;
+    Limits { threads, time, bytes, allocated, ..Limits::default() }
 }
 
 /// A request never executes without the rule, and all do with it.
 fn stuck(without: &WorldConfig, with_rule: &WorldConfig, options: &Options) -> Result<Explored, Problem> {
-    let Options { threads, memory: bytes, time, allocated, .. } = *options;
-    let limits = Limits { threads, time, bytes, allocated, ..Limits::default() };
+    let limits = limits(options);
     let began = Instant::now();
     let found = progress::check(without, Strategy::ALL, limits, &|| true)?;
     let harmless = progress::check(with_rule, Strategy::ALL, limits, &|| true)?;

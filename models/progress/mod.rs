@@ -15,6 +15,8 @@
 //! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
 //! with each [`Strategy`] of the Byzantine replicas.
 //!
+//! The second statement is about the graph of the states, and loses nothing: [`reach`].
+//!
 //! # What is not
 //!
 //! - That the exploration loses no combination is not checked here: `pbft check` of the same world shows it.
@@ -23,20 +25,23 @@
 //!   begins at its base. A replica that remembers some of it is not run. The NEW-VIEW by which a replica has
 //!   entered its view is put back: one with the same `O`.
 //! - Delays are equal, so there is one schedule for each state and strategy and not all of them.
-//! - A Byzantine replica does what its strategy says, and no worse. Of what it learnt before the loss it uses
-//!   nothing.
+//! - A Byzantine replica does what its strategy says, and no worse: of what it could say it says everything or
+//!   nothing, at once, and never a part at a time of its choice.
 //! - Without checkpoints the window is long enough for every request: worlds have shorter ones. With them it
 //!   is that of the world, and moves.
 
+mod derives;
+mod reach;
 mod run;
 
+pub use reach::Reach;
 pub use run::{DELAY, MOST_VIEWS, Ran, Strategy};
 
 use crate::engine::{Limits, Outcome, explore};
 use crate::problem::Problem;
-use crate::world::{Clients, Delivery, Joints, LocalId, MAX_REPLICAS, World, WorldConfig};
+use crate::world::{Clients, Delivery, JointAgents, Joints, MessageId, World, WorldConfig};
 use foldhash::fast::FixedState;
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 use run::{Cluster, Start};
 use serde::Serialize;
 use std::sync::Mutex;
@@ -58,6 +63,10 @@ pub struct Progress {
     pub longest_ms: u64,
     /// Wall time of the runs.
     pub elapsed: Duration,
+    /// What can be reached on the graph of the states, where the primary of the highest view is correct.
+    pub reach: Option<Reach>,
+    /// How one gets to a state from which no good end can be reached, step by step, if there is one.
+    pub cut_off: Option<Vec<String>>,
     /// A run that did not come to its end, if there is one.
     pub stuck: Option<Stuck>,
 }
@@ -104,22 +113,23 @@ pub fn check(
         return Err(format!("the world was not exhausted: {why}").into());
     }
     let joints = world.take_joints();
+    let reach = reach::applies(&world).then(|| reach::reach(&mut world, &joints, go_on)).transpose()?;
     let began = Instant::now();
-    let starts = starts(&mut world, &joints, strategies);
+    let Starts { starts, combinations, learnt } = starts(&mut world, &joints, strategies);
     if let Some(refused) = world.take_refusal() {
         return Err(format!("what a crash leaves cannot be started from: {refused}").into());
     }
-    let cluster = Cluster::new(config);
+    let cluster = Cluster::new(&world, &learnt.iter().flatten().copied().collect());
     let next = AtomicUsize::new(0);
     let best = Mutex::new((0, 0, None::<(usize, Ran)>));
     std::thread::scope(|scope| {
         for _ in 0..limits.threads.max(1) {
             scope.spawn(|| {
-                while let Some(start) = starts.get_index(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((start, _)) = starts.get_index(next.fetch_add(1, Ordering::Relaxed)) {
                     if !go_on() || best.lock().expect("nobody panics with it").2.is_some() {
                         return;
                     }
-                    let ran = cluster.run(&world, start);
+                    let ran = cluster.run(&world, start, &learnt[start.learnt]);
                     let mut best = best.lock().expect("nobody panics with it");
                     best.0 = best.0.max(ran.views);
                     best.1 = best.1.max(ran.took_ms);
@@ -136,13 +146,16 @@ pub fn check(
         return Err("it was interrupted".into());
     }
     let stuck = stuck.map(|(place, ran)| {
-        let start = starts.get_index(place).expect("it is there");
-        let how = way_to(&mut world, start, limits);
+        let (start, joint) = starts.get_index(place).expect("it is there");
+        let how = way_to(&mut world, *joint, limits);
         Stuck { strategy: start.strategy, restarted: start.restarted, how, why: ran.last }
     });
+    let example = reach.as_ref().and_then(|reach| reach.example);
     Ok(Progress {
+        cut_off: example.map(|joint| way_to(&mut world, joint, limits)),
+        reach,
         states: found.states,
-        joints: joints.len(),
+        joints: combinations,
         runs: starts.len(),
         most_views,
         longest_ms,
@@ -152,31 +165,51 @@ pub fn check(
 }
 
 /// Everything that is run from.
-fn starts(world: &mut World, joints: &Joints, strategies: &[Strategy]) -> IndexSet<Start, FixedState> {
-    let mut starts = IndexSet::default();
+#[derive(Default)]
+struct Starts {
+    /// With a state of the world of which each is made.
+    starts: IndexMap<Start, JointAgents, FixedState>,
+    /// Combinations of local states.
+    combinations: usize,
+    /// What Byzantine replicas can keep, by its name; 0 is nothing.
+    learnt: IndexSet<Vec<MessageId>, FixedState>,
+}
+
+fn starts(world: &mut World, joints: &Joints, strategies: &[Strategy]) -> Starts {
+    let mut all = Starts { learnt: IndexSet::from_iter([Vec::new()]), ..Starts::default() };
+    let mut combinations = IndexSet::<_, FixedState>::default();
     let replicas = world.correct().len();
     // Without Byzantine replicas there is nothing to choose.
     let strategies = if world.config().byzantine.is_empty() { &[Strategy::Silent] } else { strategies };
     for joint in joints {
-        let mut restarted = *joint;
+        let locals = world.locals(joint);
+        let is_new = combinations.insert(locals);
+        let learnt = match strategies.iter().any(|strategy| strategy.derives()) {
+            true => all.learnt.insert_full(world.available_to(joint)).0,
+            false => 0,
+        };
+        let mut restarted = locals;
         for (position, local) in restarted.iter_mut().enumerate().take(replicas) {
             *local = world.restarted(position, *local);
         }
-        for (joint, restarted) in [(*joint, false), (restarted, true)] {
-            starts.extend(strategies.iter().map(|&strategy| Start { joint, restarted, strategy }));
+        for &strategy in strategies {
+            let learnt = if strategy.derives() { learnt } else { 0 };
+            if learnt == 0 && !is_new {
+                continue;
+            }
+            for (joint_locals, restarted) in [(locals, false), (restarted, true)] {
+                let start = Start { joint: joint_locals, restarted, strategy, learnt };
+                all.starts.entry(start).or_insert(*joint);
+            }
         }
     }
-    starts
+    all.combinations = combinations.len();
+    all
 }
 
-/// The steps to a state with these local states.
-fn way_to(world: &mut World, start: &Start, limits: Limits) -> Vec<String> {
-    let mut wanted: [Option<LocalId>; MAX_REPLICAS] = [None; MAX_REPLICAS];
-    let correct = world.correct().len();
-    for (wanted, local) in wanted.iter_mut().zip(start.joint).take(correct) {
-        *wanted = Some(local);
-    }
-    world.look_for(wanted, start.restarted);
+/// The steps to a state.
+fn way_to(world: &mut World, joint: JointAgents, limits: Limits) -> Vec<String> {
+    world.look_for(joint);
     match explore(world, limits, &mut |_| true).outcome {
         Outcome::Violated { path, .. } => {
             path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect()

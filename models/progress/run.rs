@@ -1,10 +1,14 @@
 //! One run: what becomes of a combination of local states when the network works from now on.
 
+use super::derives::Deriver;
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
 use crate::words::{in_short, name};
-use crate::world::{JointLocals, Modelled, World, WorldConfig};
+use crate::world::{JointLocals, MessageId, Modelled, World, WorldConfig};
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
+use pbft::crypto::Verified;
 use pbft::message::Message;
 use pbft::parameters::MAX_WINDOW;
 use pbft::presence::{ProgressTimer, shows_presence};
@@ -13,7 +17,7 @@ use pbft::replica::{Destination, Effect, Effects, Event, Fact, Replica, Setup, T
 use pbft::types::{ClientId, Principal, ReplicaId, Timestamp};
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +52,24 @@ pub enum Strategy {
     Stalls,
     /// The same, and it leaves each view as soon as it hears of it.
     Leaves,
+    /// They keep what was sent before the loss. Everything that was available in the state, and everything
+    /// that follows from what is sent and from their keys, arrives before anything else: at once, and whenever
+    /// a correct replica leaves a view or enters one. It arrives at every second correct replica in the other
+    /// order, and clients get every reply that they can make.
+    Derives,
+    /// The same without votes in the normal case: they mislead, and help nothing through.
+    Misleads,
 }
 
 impl Strategy {
+    /// Whether they keep what was sent, and make something of it.
+    pub(super) fn derives(self) -> bool {
+        matches!(self, Strategy::Derives | Strategy::Misleads)
+    }
+
     /// Every strategy.
-    pub const ALL: &'static [Strategy] = &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves];
+    pub const ALL: &'static [Strategy] =
+        &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves, Strategy::Derives, Strategy::Misleads];
 }
 
 /// Where a run begins.
@@ -62,6 +79,8 @@ pub(super) struct Start {
     /// Whether these are states after a restart.
     pub(super) restarted: bool,
     pub(super) strategy: Strategy,
+    /// Names what the Byzantine replicas keep.
+    pub(super) learnt: usize,
 }
 
 /// How it ended.
@@ -82,16 +101,35 @@ pub(super) struct Cluster {
     config: WorldConfig,
     setups: Vec<Arc<Setup<Modelled>>>,
     clients: Vec<ClientSetup<Symbolic, Rulebook>>,
+    pub(super) deriver: Deriver,
+    /// What a message that Byzantine replicas can keep is to each replica, if it is valid.
+    pub(super) verified: IndexMap<(usize, MessageId), Verified<Message<Symbolic>>, FixedState>,
 }
 
 impl Cluster {
-    pub(super) fn new(config: &WorldConfig) -> Self {
+    /// `learnt` is all that Byzantine replicas can keep.
+    pub(super) fn new(world: &World, learnt: &BTreeSet<MessageId>) -> Self {
+        let config = world.config();
         let window = if config.checkpoint_interval.is_some() { config.window } else { Some(MAX_WINDOW) };
         let wide = WorldConfig { window, ..config.clone() };
-        Cluster { setups: wide.setups(), clients: config.client_setups(), config: config.clone() }
+        let setups = wide.setups();
+        let to = |&id: &ReplicaId| {
+            let node = usize::from(id.0);
+            let checked =
+                |&message: &MessageId| verify(&setups[node], world.tables().message(message).clone());
+            learnt.iter().filter_map(|id| Some(((node, *id), checked(id).ok()?))).collect::<Vec<_>>()
+        };
+        Cluster {
+            verified: world.correct().iter().flat_map(to).collect(),
+            setups,
+            clients: config.client_setups(),
+            deriver: Deriver::new(&wide),
+            config: config.clone(),
+        }
     }
 
-    pub(super) fn run(&self, world: &World, start: &Start) -> Ran {
+    /// Carries on from there; `learnt` is what the Byzantine replicas keep.
+    pub(super) fn run(&self, world: &World, start: &Start, learnt: &[MessageId]) -> Ran {
         let timer = |id| ProgressTimer::new(&self.config.cluster, id, Timeouts::default(), Duration::ZERO);
         let mut run = Run {
             cluster: self,
@@ -101,6 +139,7 @@ impl Cluster {
             generations: vec![(0, 0); self.config.cluster.n()],
             clients: self.clients.iter().map(|_| Asking::new()).collect(),
             agenda: Agenda::default(),
+            sent: BTreeSet::new(),
             last: VecDeque::new(),
         };
         for (position, &id) in world.correct().iter().enumerate() {
@@ -109,35 +148,36 @@ impl Cluster {
             replica.put_new_view(world.entered_by(id, local));
             run.replicas[usize::from(id.0)] = Some(replica);
         }
-        if start.strategy != Strategy::Silent {
+        if matches!(start.strategy, Strategy::Stalls | Strategy::Leaves) {
             for &id in &self.config.byzantine {
                 let mut effects = Effects::new();
                 let replica = Replica::start(&self.setups[usize::from(id.0)], None, &mut effects);
                 run.replicas[usize::from(id.0)] = replica.ok();
             }
         }
-        run.go()
+        run.go(world, learnt)
     }
 }
 
 /// What is under way.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Arrival {
+pub(super) enum Arrival {
     Message(Message<Symbolic>),
+    Verified(Verified<Message<Symbolic>>),
     Timer { timer: Timer, generation: u64 },
     ClientTimer { generation: u64 },
 }
 
 /// What is to happen, at which node, in the order of its time; ties in the order in which it was planned.
 #[derive(Default)]
-struct Agenda {
+pub(super) struct Agenda {
     now: u64,
     planned: u64,
     heap: BinaryHeap<Reverse<(u64, u64, usize, Arrival)>>,
 }
 
 impl Agenda {
-    fn plan(&mut self, after: u64, node: usize, arrival: Arrival) {
+    pub(super) fn plan(&mut self, after: u64, node: usize, arrival: Arrival) {
         self.planned += 1;
         self.heap.push(Reverse((self.now + after, self.planned, node, arrival)));
     }
@@ -163,24 +203,29 @@ impl Asking {
     }
 }
 
-struct Run<'a> {
-    cluster: &'a Cluster,
-    strategy: Strategy,
+pub(super) struct Run<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) strategy: Strategy,
     /// None for one that is silent.
-    replicas: Vec<Option<Replica<Modelled>>>,
+    pub(super) replicas: Vec<Option<Replica<Modelled>>>,
     /// The progress timer of each, as hosts keep it; nobody has been heard at first.
     timers: Vec<ProgressTimer>,
     /// Of the status timer and the progress timer of each.
     generations: Vec<(u64, u64)>,
     /// They come after the replicas in the order of nodes.
     clients: Vec<Asking>,
-    agenda: Agenda,
+    pub(super) agenda: Agenda,
+    /// What Byzantine replicas that derive have seen.
+    pub(super) sent: BTreeSet<Message<Symbolic>>,
     last: VecDeque<String>,
 }
 
 impl Run<'_> {
-    fn go(mut self) -> Ran {
+    fn go(mut self, world: &World, learnt: &[MessageId]) -> Ran {
         let highest = self.highest_view();
+        if self.strategy.derives() {
+            self.begin_deriving(world, learnt);
+        }
         for node in 0..self.replicas.len() {
             self.set(node, Timer::Status);
             // Whoever waits for something, waits from now on.
@@ -191,6 +236,11 @@ impl Run<'_> {
             let operation = WorldConfig::operation(id);
             let clock = Timestamp(0);
             self.step_client(index, ClientEvent::Invoke { operation, read_only: false, clock });
+            if self.strategy.derives() {
+                for reply in self.cluster.deriver.replies(id, Timestamp(1)) {
+                    self.agenda.plan(0, self.replicas.len() + index, Arrival::Message(reply));
+                }
+            }
         }
         let mut is_stuck = true;
         while let Some((node, arrival)) = self.agenda.next() {
@@ -211,7 +261,7 @@ impl Run<'_> {
         }
     }
 
-    fn is_byzantine(&self, node: usize) -> bool {
+    pub(super) fn is_byzantine(&self, node: usize) -> bool {
         self.cluster.config.byzantine.iter().any(|id| usize::from(id.0) == node)
     }
 
@@ -251,18 +301,21 @@ impl Run<'_> {
                 Event::Timeout(timer)
             }
             Arrival::Message(message) => match verify(&setup, message) {
-                Ok(verified) => {
-                    let now = self.now();
-                    let heard = shows_presence(&verified);
-                    if heard.is_some_and(|replica| self.timers[node].heard(replica, now)) {
-                        self.watch(node);
-                    }
-                    Event::Message(verified)
-                }
+                Ok(verified) => self.hear(node, verified),
                 Err(_) => return,
             },
+            Arrival::Verified(verified) => self.hear(node, verified),
         };
         self.step(node, &setup, event);
+    }
+
+    fn hear(&mut self, node: usize, message: Verified<Message<Symbolic>>) -> Event<Symbolic> {
+        let now = self.now();
+        let heard = shows_presence(&message);
+        if heard.is_some_and(|replica| self.timers[node].heard(replica, now)) {
+            self.watch(node);
+        }
+        Event::Message(message)
     }
 
     fn step(&mut self, node: usize, setup: &Setup<Modelled>, event: Event<Symbolic>) {
@@ -279,6 +332,7 @@ impl Run<'_> {
 
     fn carry_out(&mut self, node: usize, effects: Effects<Symbolic>) {
         let mutes = self.is_byzantine(node);
+        let (mut left, mut entered) = (None, None);
         for effect in effects {
             match effect {
                 Effect::Send(to, message) => {
@@ -296,12 +350,21 @@ impl Run<'_> {
                     self.timers[node].cancel();
                     self.generations[node].1 += 1;
                 }
-                Effect::Fact(Fact::ViewLeft { .. }) => self.timers[node].view_left(),
+                Effect::Fact(Fact::ViewLeft { to, .. }) => {
+                    self.timers[node].view_left();
+                    left = Some(to);
+                }
                 Effect::Fact(fact @ (Fact::ViewEntered { .. } | Fact::Executed { .. })) => {
                     self.tell(node, || format!("{fact:?}"));
+                    if let Fact::ViewEntered { view, .. } = fact {
+                        entered = Some(view);
+                    }
                 }
                 _ => {}
             }
+        }
+        if self.strategy.derives() {
+            self.derive(node, left, entered);
         }
     }
 
@@ -384,6 +447,9 @@ impl Run<'_> {
 
     /// Puts a message under way.
     fn deliver(&mut self, from: usize, to: Destination, message: &Message<Symbolic>) {
+        if self.strategy.derives() {
+            self.sent.insert(message.clone());
+        }
         for to in nodes(&self.cluster.config.cluster, from, to) {
             if self.replicas.get(to).is_none_or(Option::is_some) {
                 self.agenda.plan(DELAY, to, Arrival::Message(message.clone()));

@@ -59,9 +59,11 @@ fn by_section(exhibits: &[Exhibit]) -> Vec<Section<'_>> {
 pub fn reason(row: &Row) -> String {
     match &row.evidence {
         Evidence::Killed(_) => String::new(),
-        Evidence::NotASafeguard { world, why } => {
-            format!("no property of safety breaks without it, in the world {} exhausted: {why}", world.name())
-        }
+        Evidence::NotASafeguard { world, serves_progress, why } => format!(
+            "no property of safety breaks without it, in the world {} exhausted{}: {why}",
+            world.name(),
+            if *serves_progress { ", and every request executes from each of its states" } else { "" },
+        ),
         Evidence::Stuck(world) => format!(
             "without it some request never executes, from a state of the world {}, once everything sent is lost: `pbft progress \
              --rules {}` tells how",
@@ -69,7 +71,6 @@ pub fn reason(row: &Row) -> String {
             row.id()
         ),
         Evidence::SimulationOnly(why) => format!("only simulation shows it: {why}"),
-        Evidence::Pending(waits) => format!("it waits for {}", waits.what()),
     }
 }
 

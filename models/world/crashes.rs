@@ -275,11 +275,6 @@ impl Tables {
         }
     }
 
-    /// What a replica has become after a restart, if it has been restarted there.
-    pub(super) fn known_restart(&self, replica: ReplicaId, from: LocalId) -> Option<LocalId> {
-        self.known_step(replica, from, Input::Crash)
-    }
-
     /// What happens, in full.
     pub(crate) fn tell(&self, input: Input) -> String {
         let what = match input.message() {

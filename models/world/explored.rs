@@ -70,7 +70,7 @@ pub struct World {
     pub(super) adds_first: bool,
     pub(super) behaviours: Option<super::behaviours::Met>,
     pub(super) joints: Option<std::sync::Mutex<super::joints::Joints>>,
-    pub(super) looked_for: Option<super::joints::LookedFor>,
+    pub(super) looked_for: Option<super::joints::JointAgents>,
 }
 
 impl World {
