@@ -115,10 +115,20 @@ const FAMILIES: &[Family] = &[
     Family {
         n: 3,
         requests: 1,
-        byzantine: EVERY_THIRD,
+        byzantine: &[&[], &[1], &[2]],
         max_view: 2,
         explore: BOTH_WAYS,
         suite: Suite::Full,
+        ..FOUR
+    },
+    Family { n: 3, requests: 1, byzantine: &[&[0]], max_view: 2, suite: Suite::Full, ..FOUR },
+    Family {
+        n: 3,
+        requests: 1,
+        byzantine: &[&[0]],
+        max_view: 2,
+        explore: ONE_BY_ONE,
+        suite: Suite::Night,
         ..FOUR
     },
     Family {
@@ -139,7 +149,8 @@ const FAMILIES: &[Family] = &[
     // Both requests in one batch, or each in one of its own.
     Family { max_batch: 2, byzantine: &[&[0]], ..FOUR },
     Family { max_batch: 2, max_view: 1, byzantine: &[&[3]], ..FOUR },
-    Family { max_batch: 2, max_view: 1, byzantine: &[&[0], &[1]], suite: Suite::Full, ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[1]], suite: Suite::Full, ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[0]], suite: Suite::Night, ..FOUR },
     // Every request is a checkpoint, and fills the window.
     Family { byzantine: NOBODY, checkpoint_interval: Some(1), ..FOUR },
     Family {
@@ -153,10 +164,11 @@ const FAMILIES: &[Family] = &[
     Family {
         checkpoint_interval: Some(1),
         max_view: 1,
-        byzantine: &[&[0], &[1], &[3]],
+        byzantine: &[&[0], &[1]],
         suite: Suite::Full,
         ..FOUR
     },
+    Family { checkpoint_interval: Some(1), max_view: 1, byzantine: &[&[3]], suite: Suite::Night, ..FOUR },
     Family { checkpoint_interval: Some(1), max_view: 1, byzantine: NOBODY, suite: Suite::Full, ..FOUR },
     Family {
         requests: 1,
@@ -275,8 +287,8 @@ const FAMILIES: &[Family] = &[
     Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, ..HUNT },
 ];
 
-/// A look for violations, five seconds long.
-const HUNT: Family = Family { suite: Suite::Full, hunt: Some(5), ..FOUR };
+/// A look for violations, three seconds long.
+const HUNT: Family = Family { suite: Suite::Full, hunt: Some(3), ..FOUR };
 
 /// Every world, those of the default suite first, hunts last.
 pub fn all() -> Vec<Entry> {

@@ -28,6 +28,8 @@ type Msg = Message<Symbolic>;
 pub struct Configuration {
     locals: Vec<LocalId>,
     sent: BTreeSet<MessageId>,
+    /// How often each node has crashed, where that is bounded.
+    crashes: Vec<u8>,
 }
 
 /// What came of a step.
@@ -94,6 +96,7 @@ impl Executor {
         let steps: Vec<_> = (0..self.nodes().len()).map(|position| self.world.first_step(position)).collect();
         Configuration {
             locals: steps.iter().map(|step| step.to).collect(),
+            crashes: vec![0; steps.len()],
             sent: (steps.iter().flat_map(|step| step.sends.iter().copied()))
                 .chain(self.world.network.given().iter().copied())
                 .collect(),
@@ -214,9 +217,13 @@ impl Executor {
         let local = configuration.locals[position];
         let message = step.what.message().map(|message| self.world.tables.add_message(message.clone()));
         let can_crash = match step.node {
-            Principal::Replica(_) => self.config().crashes.is_some(),
+            Principal::Replica(_) => self.world.can_crash(configuration.crashes[position]),
             Principal::Client(_) => self.world.tables.client_gives_up(local),
         };
+        let crashes = self.config().crashes.unwrap_or_default();
+        if crashes.between_steps && matches!(step.what, Happening::CrashDuring(..)) {
+            return None;
+        }
         let input = match (&step.what, message) {
             (Happening::Crash | Happening::CrashDuring(..), _) if !can_crash => return None,
             (Happening::TimeOut | Happening::CrashDuring(None, _), _)
@@ -232,6 +239,7 @@ impl Executor {
         let taken = self.world.tables.step(step.node, local, input);
         let mut after = configuration.clone();
         after.locals[position] = taken.to;
+        after.crashes[position] += u8::from(crashes.at_most.is_some() && step.what.crash().is_some());
         after.sent.extend(taken.sends.iter().copied());
         let new = taken.sends.iter().filter(|id| !configuration.sent.contains(id));
         let sent = new.map(|&id| self.world.tables.message(id).clone()).collect();
