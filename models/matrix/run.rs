@@ -102,7 +102,7 @@ pub fn run(
     if let (Evidence::NotASafeguard { serves_progress: true, .. }, [explored, ..]) =
         (&row.evidence, &mut ran.explored[..])
     {
-        let stuck = progress::check(&world, Strategy::ALL, limits(options), &|| true)?.stuck;
+        let stuck = progress::check(&world, Strategy::FORGETFUL, limits(options), &|| true)?.stuck;
         if stuck.is_some() && explored.outcome == Outcome::Holds {
             explored.outcome = Outcome::Wrong("some request never executes".into());
         }
@@ -119,8 +119,8 @@ fn limits(options: &Options) -> Limits {
 fn stuck(without: &WorldConfig, with_rule: &WorldConfig, options: &Options) -> Result<Explored, Problem> {
     let limits = limits(options);
     let began = Instant::now();
-    let found = progress::check(without, Strategy::ALL, limits, &|| true)?;
-    let harmless = progress::check(with_rule, Strategy::ALL, limits, &|| true)?;
+    let found = progress::check(without, Strategy::FORGETFUL, limits, &|| true)?;
+    let harmless = progress::check(with_rule, Strategy::FORGETFUL, limits, &|| true)?;
     let outcome = match (&found.stuck, harmless.stuck) {
         (None, _) => Outcome::Wrong("every request executes from every state".into()),
         (_, Some(_)) => Outcome::Wrong("some request never executes by the paper's rules".into()),
