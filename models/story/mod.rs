@@ -49,6 +49,7 @@ pub use page::page;
 pub use state::{fields, summary};
 pub use tally::{Tally, Vote};
 pub(crate) use teller::Teller;
+pub(crate) use words::in_words as fact_in_words;
 pub use words::{happens, in_short, marked};
 
 use crate::trace::replay::{Harmless, Replayed, Taken};
