@@ -35,6 +35,7 @@ mod reach;
 mod run;
 mod starts;
 mod strategy;
+mod told;
 mod whole;
 
 pub use reach::Reach;
@@ -92,7 +93,7 @@ pub struct Stuck {
     pub steps: Vec<Step>,
     /// How the world gets to the state, step by step.
     pub how: Vec<String>,
-    /// Why it stays there: what the replicas did last.
+    /// Why it stays there: what the replicas do, each thing once.
     pub why: Vec<String>,
 }
 
