@@ -149,9 +149,9 @@ fn tell(story: &Story) -> String {
         tell_step(&mut text, step, way);
     }
     if let Some(then) = &story.then {
-        let _ = writeln!(text, "\n{}", then.begins);
+        let _ = writeln!(text, "\n{} {}:", then.begins, then.heading);
         for line in &then.why {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "{line}");
         }
         let _ = writeln!(text, "{RED}{}{RED:#}", then.ending);
     }

@@ -41,6 +41,7 @@ mod whole;
 pub use reach::Reach;
 pub use run::{DELAY, MOST_VIEWS, Ran};
 pub use strategy::Strategy;
+pub use told::MOST_TOLD;
 pub use whole::Loss;
 
 use crate::engine::{Limits, Outcome, explore};

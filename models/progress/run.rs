@@ -51,8 +51,12 @@ pub struct Ran {
     pub took_ms: u64,
     /// The clients without a result; then it is stuck.
     pub waiting: Vec<ClientId>,
-    /// What happened, if it is stuck: each thing once, of many different ones the last.
+    /// What happened, if it is stuck: each thing once, of many different ones the last [`super::MOST_TOLD`].
     pub last: Vec<String>,
+    /// The correct replicas at its end, if it is stuck.
+    pub replicas: Vec<Replica<Modelled>>,
+    /// The CHECKPOINTs that correct replicas sent, if it is stuck.
+    pub checkpoints: BTreeSet<Message<Symbolic>>,
 }
 
 impl Ran {
@@ -126,6 +130,7 @@ impl Cluster {
             agenda: Agenda::default(),
             sent: BTreeSet::new(),
             told: Told::default(),
+            checkpoints: BTreeSet::new(),
         };
         for (&id, replica) in world.correct().iter().zip(correct) {
             run.replicas[usize::from(id.0)] = Some(replica);
@@ -200,6 +205,7 @@ pub(super) struct Run<'a> {
     /// What Byzantine replicas that derive have seen.
     pub(super) sent: BTreeSet<Message<Symbolic>>,
     told: Told,
+    checkpoints: BTreeSet<Message<Symbolic>>,
 }
 
 impl Run<'_> {
@@ -232,13 +238,12 @@ impl Run<'_> {
             }
             self.happen(node, arrival);
         }
-        let waiting = self.waiting();
-        Ran {
-            views: self.highest_view() - highest,
-            took_ms: self.agenda.now,
-            last: if waiting.is_empty() { Vec::new() } else { self.told.lines() },
-            waiting,
+        let (views, took_ms, waiting) = (self.highest_view() - highest, self.agenda.now, self.waiting());
+        if waiting.is_empty() {
+            return Ran { views, took_ms, ..Ran::default() };
         }
+        let replicas = self.correct().cloned().collect();
+        Ran { views, took_ms, waiting, replicas, last: self.told.lines(), checkpoints: self.checkpoints }
     }
 
     pub(super) fn is_byzantine(&self, node: usize) -> bool {
@@ -320,6 +325,9 @@ impl Run<'_> {
                     let leads = matches!(message, Message::PrePrepare(..) | Message::NewView(_));
                     if mutes && leads {
                         continue;
+                    }
+                    if !mutes && matches!(message, Message::Checkpoint(_)) {
+                        self.checkpoints.insert(message.clone());
                     }
                     if !matches!(message, Message::Status(_)) {
                         self.tell(node, || format!("sends {}", short(&message)));

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-/// The most different things that are told.
-const MOST: usize = 32;
+/// The most different things that are told of a run.
+pub const MOST_TOLD: usize = 32;
 
 /// The last things that happened, in the order in which each did for the first time.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Told {
             line.times += 1;
             return;
         }
-        if self.lines.len() == MOST {
+        if self.lines.len() == MOST_TOLD {
             self.lines.pop_front();
         }
         self.lines.push_back(Line { node, what, first: now, last: now, times: 1 });
@@ -69,10 +69,10 @@ mod tests {
             ]
         );
         let mut told = Told::default();
-        for view in 0..=MOST {
+        for view in 0..=MOST_TOLD {
             told.add(0, "r1".into(), format!("enters v{view}"));
         }
         let lines = told.lines();
-        assert_eq!((lines.len(), lines[0].as_str()), (MOST, "      0 ms  r1 enters v1"));
+        assert_eq!((lines.len(), lines[0].as_str()), (MOST_TOLD, "      0 ms  r1 enters v1"));
     }
 }

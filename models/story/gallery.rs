@@ -135,13 +135,12 @@ fn index(exhibits: &[Exhibit]) -> String {
 }
 
 fn card(exhibit: &Exhibit, lesson: &Lesson) -> Markup {
-    let ends = exhibit.story.as_ref().map(|story| ends(story, violated(story))).unwrap_or_default();
     html! {
         article style="margin:10px 0" {
             h3 { a href=(exhibit.file()) { (lesson.id) } }
             p style="margin:2px 0" { (lesson.attack) }
             p.safe style="margin:2px 0" { (lesson.why) }
-            p.soft style="margin:2px 0" { (ends) }
+            @if let Some(story) = &exhibit.story { p.soft style="margin:2px 0" { (ends(story, violated(story))) } }
             @if let Some((story, told)) = exhibit.consequence.as_ref().zip(exhibit.row.mutant.and_then(consequence)) {
                 p style="margin:2px 0" { a href=(exhibit.further()) { "What it leads to" } ". " (told) }
                 p.soft style="margin:2px 0" { (ends(story, violated(story))) }
@@ -251,7 +250,8 @@ fn lasting(text: &mut String, then: &Standstill) {
     let (begins, ending) = (folded(&then.begins), folded(&format!("{} {}", then.ending, with_rule(then))));
     let _ = write!(
         text,
-        "<details><summary>why it stays there</summary>\n\n{begins}\n\n{why}\n{ending}\n\n</details>\n"
+        "<details><summary>why it stays there</summary>\n\n{begins} {}:\n\n{why}\n{ending}\n\n</details>\n",
+        then.heading
     );
 }
 

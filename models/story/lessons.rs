@@ -378,7 +378,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::NeverFetch => (
             "4.3",
-            "One replica never gets the request at n1, and what a stable checkpoint covers is discarded there and not fetched: it goes on without the state, so its checkpoints differ from those of the others or never come. The window ends at the next number, and too few agree on the checkpoint that would move it.",
+            "r1 has not executed what r0 and r2 have, and learns of the stable checkpoint that covers it: it discards what is below, fetches nothing, and executes nothing from then on. The CHECKPOINTs of r0 and r2 for what comes next are two, and three are needed to move the window on.",
             "A replica that is behind a stable checkpoint fetches the state, which f + 1 correct replicas have; then it executes what follows and vouches for the next checkpoint.",
         ),
         Mutant::NeverJoin => (
@@ -393,7 +393,7 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
         ),
         Mutant::ViewChangeOnce => (
             "4.5.2",
-            "Two replicas have left view 0, and their VIEW-CHANGEs are lost. Neither sends its own again, so nobody joins them; the third cannot execute anything without them.",
+            "Two replicas have left view 0, and their VIEW-CHANGEs are lost. When the third one leaves too, nobody has more than two of them, and none is sent again.",
             "VIEW-CHANGE is sent again until the new view is entered, so one of the messages arrives once the network works.",
         ),
         Mutant::LeftBehind => (

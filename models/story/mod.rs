@@ -191,7 +191,12 @@ impl Story {
 
     /// The story of a counterexample, and of what becomes of it with the safeguard.
     pub fn of(replayed: &Replayed, harmless: &Harmless) -> Story {
-        let names = learnt(Names::new(replayed.executor.config()), &replayed.executor, &replayed.steps);
+        let mut names = learnt(Names::new(replayed.executor.config()), &replayed.executor, &replayed.steps);
+        if let Some((_, ran)) = &replayed.then {
+            let config = replayed.executor.config();
+            ran.replicas.iter().for_each(|replica| names.learn_states(replica, config));
+            ran.checkpoints.iter().for_each(|message| names.learn(message));
+        }
         let names = learnt(names.with_the_rule(), &harmless.executor, &harmless.taken);
         // Where a request never executes, no step violates anything.
         let violated = replayed.then.is_none().then_some(&replayed.violation);

@@ -2,7 +2,7 @@
 //! from then on, and what they do with the rule.
 
 use super::Names;
-use crate::progress::{DELAY, Loss, Ran};
+use crate::progress::{DELAY, Loss, MOST_TOLD, Ran};
 use crate::trace::replay::{Harmless, Replayed};
 use crate::words::name;
 use crate::world::WorldConfig;
@@ -14,6 +14,8 @@ use pbft::types::Principal;
 pub struct Standstill {
     /// What is lost, and what everybody does from then on.
     pub begins: String,
+    /// What comes in the list that follows.
+    pub heading: String,
     /// What happens then, each thing once: in the order in which it does for the first time.
     pub why: Vec<String>,
     /// That a request never executes.
@@ -29,7 +31,11 @@ impl Standstill {
         let what = names.in_text(&replayed.violation.what);
         Some(Standstill {
             begins: begins(*loss, replayed.executor.config()),
-            why: ran.last.iter().map(|line| names.in_text(line.trim_start())).collect(),
+            heading: match ran.last.len() {
+                MOST_TOLD.. => format!("What happens then, each thing once; of many the last {MOST_TOLD}"),
+                _ => "What happens then, each thing once".into(),
+            },
+            why: ran.last.iter().map(|line| names.in_text(line)).collect(),
             ending: format!("{}.", capital(&what)),
             with_rule: with_rule(harmless.then.as_ref()?, names),
         })
@@ -81,8 +87,8 @@ pub fn section(then: &Standstill, steps: usize) -> Markup {
                 @if steps == 0 { "No step is needed: it is so from the start. " }
                 (then.begins)
             }
-            h4 { "What happens then, each thing once" }
-            ol.why { @for line in &then.why { li { (line) } } }
+            h4 { (then.heading) }
+            ol.why { @for line in &then.why { li { (line.trim_start()) } } }
             p.violated { (then.ending) }
             p.safe { b { "With the rule. " } (then.with_rule) }
         }

@@ -255,8 +255,9 @@ fn every_page_of_the_gallery_is_whole_at_400_pixels_in_the_dark_and_on_paper() {
         let lasting = "document.querySelectorAll('#then').length";
         let whys =
             "[...document.querySelectorAll('#then ol.why>li')].filter(e => e.getClientRects().length).length";
-        stuck += window.value(lasting).as_u64().unwrap();
-        window.wait_for(&format!("{whys} > 0 ? 1 : 0"), window.value(lasting).as_u64().unwrap());
+        let is_stuck = window.value(lasting).as_u64().unwrap();
+        window.wait_for(&format!("{whys} > 0 ? 1 : 0"), is_stuck);
+        stuck += is_stuck;
         // At the width of a screen nothing in the diagram overlaps either.
         window.call("Emulation.setEmulatedMedia", json!({"media": "screen"}));
         window.call(
