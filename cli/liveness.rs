@@ -118,12 +118,12 @@ fn tell_way(heading: &str, how: &[String]) {
 }
 
 fn tell_stuck(stuck: &Stuck) {
-    let restarted = if stuck.restarted { ", and every correct replica restarts" } else { "" };
+    let restarted = if stuck.loss.restarted { ", and every correct replica restarts" } else { "" };
     tell_way("How one gets there:", &stuck.how);
     say!(
         "Then everything sent is lost{restarted}; the Byzantine replicas: {:?}. It is not done within {MOST_VIEWS} more views \
-         or two minutes. What happens last:",
-        stuck.strategy
+         or two minutes. What happens then, each thing once:",
+        stuck.loss.strategy
     );
     for line in &stuck.why {
         say!("{line}");

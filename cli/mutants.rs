@@ -18,7 +18,8 @@ pub struct Arguments {
     /// Only these safeguards, slow or not.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
-    /// Write the counterexample of each mutant killed to DIR/<mutant>.json.
+    /// Write the counterexample of each mutant killed to DIR/<mutant>.json, or to DIR/stuck/<mutant>.json where a
+    /// request never executes.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Threads; one a processor, if not given.
@@ -42,7 +43,7 @@ pub fn run_all(arguments: &Arguments) -> Result<ExitCode, String> {
     for row in &rows {
         let skipped = !arguments.all && arguments.only.is_empty() && is_slow(row);
         let ran = match skipped {
-            true => Ran { row: row.clone(), explored: Vec::new(), execution: None },
+            true => Ran::new(row),
             false => run(row, arguments.all, &options, &mut || !interrupted())?,
         };
         if interrupted() {
@@ -53,9 +54,10 @@ pub fn run_all(arguments: &Arguments) -> Result<ExitCode, String> {
         if !ran.is_as_expected() {
             wrong.push(row.id());
         }
-        if let (Some(directory), Some(execution)) = (&arguments.save, &ran.execution) {
-            let stored = Stored::new(execution, crate::check::revision())?;
-            save(directory, row.id(), &stored)?;
+        if let (Some(directory), Some(file)) = (&arguments.save, row.file())
+            && let Some(stored) = ran.stored(crate::check::revision())?
+        {
+            save(&directory.join(file), &stored)?;
         }
     }
     if !arguments.json {
@@ -82,9 +84,11 @@ fn is_slow(row: &Row) -> bool {
     }
 }
 
-fn save(directory: &Path, id: &str, stored: &Stored) -> Result<(), String> {
-    let path = directory.join(format!("{id}.json"));
-    std::fs::write(&path, stored.text()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+fn save(path: &Path, stored: &Stored) -> Result<(), String> {
+    let parent = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(parent)
+        .and_then(|()| std::fs::write(path, stored.text()))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 const HEADER: &str = "safeguard                     status            world                          property                     \

@@ -38,7 +38,7 @@ pub enum Evidence {
         why: &'static str,
     },
     /// Without it some request never executes, from some state of this world; with it all do, from each:
-    /// [`crate::progress`].
+    /// [`crate::progress`]. The state is shown with whole replicas.
     Stuck(WorldConfig),
     /// Only simulation can show it.
     SimulationOnly(&'static str),
@@ -64,6 +64,15 @@ impl Row {
     /// The name of the safeguard.
     pub fn id(&self) -> &'static str {
         self.mutant.map_or(AT_MOST_F, Mutant::id)
+    }
+
+    /// Where its counterexample is stored, from the directory of all; none if there is none.
+    pub fn file(&self) -> Option<String> {
+        match &self.evidence {
+            Evidence::Killed(_) => Some(format!("{}.json", self.id())),
+            Evidence::Stuck(_) => Some(format!("stuck/{}.json", self.id())),
+            Evidence::NotASafeguard { .. } | Evidence::SimulationOnly(_) => None,
+        }
     }
 
     /// What is lost without it.

@@ -3,7 +3,8 @@
 //! The adversary of worlds, with wider bounds: a run goes on beyond the highest view and number of its world.
 //! Beyond these bounds too it is silent.
 
-use super::run::{Arrival, Run, Strategy};
+use super::run::{Arrival, Run};
+use super::strategy::Strategy;
 use crate::adversary::{Adversary, Bounds};
 use crate::crypto::Symbolic;
 use crate::world::{MessageId, World, WorldConfig};

@@ -15,6 +15,16 @@
 //! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
 //! with each [`Strategy`] of the Byzantine replicas.
 //!
+//! # What is shown
+//!
+//! Runs are taken in the order of the depth of their states, and once one is stuck those of that depth are taken to
+//! their end. Of those that are stuck the one is shown that is first in the order of the strategies, then without a
+//! restart, then by the first of all shortest ways to their states ([`crate::trace::canonical`]). [`Loss`] carries on
+//! from whole replicas in the same way: a counterexample is stored only if it is stuck from there too, without the
+//! steps that are not needed for that.
+//!
+//! # On the graph
+//!
 //! The second statement is about the graph of the states, and loses nothing: [`reach`].
 //!
 //! # What is not
@@ -33,20 +43,31 @@
 mod derives;
 mod reach;
 mod run;
+mod starts;
+mod strategy;
+mod told;
+mod whole;
 
 pub use reach::Reach;
-pub use run::{DELAY, MOST_VIEWS, Ran, Strategy};
+pub use run::{DELAY, MOST_VIEWS, Ran};
+pub use strategy::Strategy;
+pub use told::MOST_TOLD;
+pub use whole::Loss;
 
 use crate::engine::{Limits, Outcome, explore};
 use crate::problem::Problem;
-use crate::world::{Clients, Delivery, JointAgents, Joints, MessageId, World, WorldConfig};
-use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
-use run::{Cluster, Start};
+use crate::trace::{Step, canonical};
+use crate::world::{Clients, Delivery, JointAgents, Joints, World, WorldConfig};
 use serde::Serialize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use starts::{Found, Starts};
 use std::time::{Duration, Instant};
+
+/// What this is called among properties.
+pub const NAME: &str = "progress";
+
+/// What it says, in one sentence.
+pub const THEOREM: &str = "From every state, once everything that was sent is lost and the network delivers what is \
+    sent from then on, every client's request executes, and it accepts the result.";
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
@@ -71,16 +92,19 @@ pub struct Progress {
     pub stuck: Option<Stuck>,
 }
 
-/// A run that did not come to its end.
+/// A run that did not come to its end: from a state that is the fewest steps away. Of several the first in the
+/// order of the strategies, then one without a restart, then by the first of all ways.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stuck {
-    /// What the Byzantine replicas do.
-    pub strategy: Strategy,
-    /// Whether the replicas were restarted first.
-    pub restarted: bool,
+    /// What happens in the state.
+    #[serde(flatten)]
+    pub loss: Loss,
+    /// The way to the state, delivery by delivery.
+    #[serde(skip)]
+    pub steps: Vec<Step>,
     /// How the world gets to the state, step by step.
     pub how: Vec<String>,
-    /// Why it stays there: what the replicas did last.
+    /// Why it stays there: what the replicas do, each thing once.
     pub why: Vec<String>,
 }
 
@@ -115,47 +139,22 @@ pub fn check(
     let joints = world.take_joints();
     let reach = reach::applies(&world).then(|| reach::reach(&mut world, &joints, go_on)).transpose()?;
     let began = Instant::now();
-    let Starts { starts, combinations, learnt } = starts(&mut world, &joints, strategies);
+    let starts = Starts::new(&mut world, &joints, strategies);
     if let Some(refused) = world.take_refusal() {
         return Err(format!("what a crash leaves cannot be started from: {refused}").into());
     }
-    let cluster = Cluster::new(&world, &learnt.iter().flatten().copied().collect());
-    let next = AtomicUsize::new(0);
-    let best = Mutex::new((0, 0, None::<(usize, Ran)>));
-    std::thread::scope(|scope| {
-        for _ in 0..limits.threads.max(1) {
-            scope.spawn(|| {
-                while let Some((start, _)) = starts.get_index(next.fetch_add(1, Ordering::Relaxed)) {
-                    if !go_on() || best.lock().expect("nobody panics with it").2.is_some() {
-                        return;
-                    }
-                    let ran = cluster.run(&world, start, &learnt[start.learnt]);
-                    let mut best = best.lock().expect("nobody panics with it");
-                    best.0 = best.0.max(ran.views);
-                    best.1 = best.1.max(ran.took_ms);
-                    if ran.is_stuck {
-                        let place = starts.get_index_of(start).expect("it is there");
-                        best.2.get_or_insert((place, ran));
-                    }
-                }
-            });
-        }
-    });
-    let (most_views, longest_ms, stuck) = best.into_inner().expect("nobody panics with it");
+    let found_by_runs = starts.run(&world, limits.threads, go_on);
     if !go_on() {
         return Err("it was interrupted".into());
     }
-    let stuck = stuck.map(|(place, ran)| {
-        let (start, joint) = starts.get_index(place).expect("it is there");
-        let how = way_to(&mut world, *joint, limits);
-        Stuck { strategy: start.strategy, restarted: start.restarted, how, why: ran.last }
-    });
+    let Found { most_views, longest_ms, .. } = found_by_runs;
+    let stuck = shown(&mut world, &starts, &joints, found_by_runs);
     let example = reach.as_ref().and_then(|reach| reach.example);
     Ok(Progress {
         cut_off: example.map(|joint| way_to(&mut world, joint, limits)),
         reach,
         states: found.states,
-        joints: combinations,
+        joints: starts.combinations,
         runs: starts.len(),
         most_views,
         longest_ms,
@@ -164,52 +163,25 @@ pub fn check(
     })
 }
 
-/// Everything that is run from.
-#[derive(Default)]
-struct Starts {
-    /// With a state of the world of which each is made.
-    starts: IndexMap<Start, JointAgents, FixedState>,
-    /// Combinations of local states.
-    combinations: usize,
-    /// What Byzantine replicas can keep, by its name; 0 is nothing.
-    learnt: IndexSet<Vec<MessageId>, FixedState>,
-}
-
-fn starts(world: &mut World, joints: &Joints, strategies: &[Strategy]) -> Starts {
-    let mut all = Starts { learnt: IndexSet::from_iter([Vec::new()]), ..Starts::default() };
-    let mut combinations = IndexSet::<_, FixedState>::default();
-    let replicas = world.correct().len();
-    // Without Byzantine replicas there is nothing to choose.
-    let strategies = if world.config().byzantine.is_empty() { &[Strategy::Silent] } else { strategies };
-    for joint in joints {
-        let locals = world.locals(joint);
-        let is_new = combinations.insert(locals);
-        let learnt = match strategies.iter().any(|strategy| strategy.derives()) {
-            true => all.learnt.insert_full(world.available_to(joint)).0,
-            false => 0,
-        };
-        let mut restarted = locals;
-        for (position, local) in restarted.iter_mut().enumerate().take(replicas) {
-            *local = world.restarted(position, *local);
-        }
-        for &strategy in strategies {
-            let learnt = if strategy.derives() { learnt } else { 0 };
-            if learnt == 0 && !is_new {
-                continue;
-            }
-            for (joint_locals, restarted) in [(locals, false), (restarted, true)] {
-                let start = Start { joint: joint_locals, restarted, strategy, learnt };
-                all.starts.entry(start).or_insert(*joint);
-            }
-        }
-    }
-    all.combinations = combinations.len();
-    all
+/// Of the runs that are stuck the one whose state is reached first: of all shortest ways to one of their states the
+/// first.
+fn shown(world: &mut World, starts: &Starts, joints: &Joints, found: Found) -> Option<Stuck> {
+    let (rank, mut runs) = found.stuck?;
+    let (depth, strategy, restarted) = rank;
+    let there = joints.iter().filter(|(_, at)| **at == depth).map(|(joint, _)| *joint);
+    let is_stuck = |joint: &_| starts.of(world, joint, rank).is_some_and(|start| runs.contains_key(&start));
+    let stuck: Vec<JointAgents> = there.filter(is_stuck).collect();
+    world.look_for(stuck);
+    let way = canonical::way(world, depth)?;
+    let joint = world.joint_agents(way.states.last()?);
+    let ran = runs.swap_remove(&starts.of(world, &joint, rank)?)?;
+    let how = way.states.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect();
+    Some(Stuck { loss: Loss { strategy, restarted }, steps: way.steps, how, why: ran.last })
 }
 
 /// The steps to a state.
 fn way_to(world: &mut World, joint: JointAgents, limits: Limits) -> Vec<String> {
-    world.look_for(joint);
+    world.look_for([joint]);
     match explore(world, limits, &mut |_| true).outcome {
         Outcome::Violated { path, .. } => {
             path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect()

@@ -38,7 +38,7 @@ pub(super) fn applies(world: &World) -> bool {
 /// Looks for a way from each of these states, which are all of the world.
 pub(super) fn reach(world: &mut World, joints: &Joints, go_on: &dyn Fn() -> bool) -> Result<Reach, Problem> {
     let (mut edges, mut asked) = (Vec::<(u32, u32)>::new(), Asked::new(world));
-    for (from, joint) in joints.iter().enumerate() {
+    for (from, joint) in joints.keys().enumerate() {
         if from.is_multiple_of(1024) && !go_on() {
             return Err("it was interrupted".into());
         }
@@ -51,7 +51,7 @@ pub(super) fn reach(world: &mut World, joints: &Joints, go_on: &dyn Fn() -> bool
     edges.sort_unstable();
     let mut steps: Vec<Option<usize>> = vec![None; joints.len()];
     let mut level: Vec<u32> =
-        (0..name(joints.len())).filter(|&at| is_good(world, &joints[at as usize])).collect();
+        (0..name(joints.len())).filter(|&at| is_good(world, nth(joints, at as usize))).collect();
     let good = level.len();
     let mut distance = 0;
     level.iter().for_each(|&at| steps[at as usize] = Some(0));
@@ -69,13 +69,17 @@ pub(super) fn reach(world: &mut World, joints: &Joints, go_on: &dyn Fn() -> bool
         }
         level = before;
     }
-    let example = steps.iter().position(Option::is_none).map(|at| joints[at]);
+    let example = steps.iter().position(Option::is_none).map(|at| *nth(joints, at));
     Ok(Reach {
         good,
         cut_off: steps.iter().filter(|steps| steps.is_none()).count(),
         most_steps: steps.iter().flatten().copied().max().unwrap_or(0),
         example,
     })
+}
+
+fn nth(joints: &Joints, at: usize) -> &JointAgents {
+    joints.get_index(at).expect("it is one of them").0
 }
 
 fn is_good(world: &World, joint: &JointAgents) -> bool {

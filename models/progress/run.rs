@@ -1,10 +1,14 @@
 //! One run: what becomes of a combination of local states when the network works from now on.
 
+use super::NAME;
 use super::derives::Deriver;
+use super::strategy::Strategy;
+use super::told::Told;
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
+use crate::story::{Names, fact_in_words};
 use crate::words::{in_short, name};
-use crate::world::{JointLocals, MessageId, Modelled, World, WorldConfig};
+use crate::world::{MessageId, Modelled, World, WorldConfig};
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
@@ -15,9 +19,9 @@ use pbft::presence::{ProgressTimer, shows_presence};
 use pbft::replica::verify::verify;
 use pbft::replica::{Destination, Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer, nodes};
 use pbft::types::{ClientId, Principal, ReplicaId, Timestamp};
-use serde::Serialize;
+use pbft_properties::Violation;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,65 +42,40 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).expect("time-outs are short")
 }
 
-/// The last things that happened, which a stuck run tells.
-const TOLD: usize = 24;
-
-/// What the Byzantine replicas do.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// Nothing.
-    Silent,
-    /// What a correct replica does that has just been initialized, but that it proposes nothing and begins no
-    /// view when it is the primary: others wait for it as long as they can be made to.
-    Stalls,
-    /// The same, and it leaves each view as soon as it hears of it.
-    Leaves,
-    /// They keep what was sent before the loss. Everything that was available in the state, and everything
-    /// that follows from what is sent and from their keys, arrives before anything else: at once, and whenever
-    /// a correct replica leaves a view or enters one. It arrives at every second correct replica in the other
-    /// order, and clients get every reply that they can make.
-    Derives,
-    /// The same without votes in the normal case: they mislead, and help nothing through.
-    Misleads,
-}
-
-impl Strategy {
-    /// Whether they keep what was sent, and make something of it.
-    pub(super) fn derives(self) -> bool {
-        matches!(self, Strategy::Derives | Strategy::Misleads)
-    }
-
-    /// Those that keep nothing: their runs take a tenth of the time of the others.
-    pub const FORGETFUL: &'static [Strategy] = &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves];
-
-    /// Every strategy.
-    pub const ALL: &'static [Strategy] =
-        &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves, Strategy::Derives, Strategy::Misleads];
-}
-
-/// Where a run begins.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Start {
-    pub(super) joint: JointLocals,
-    /// Whether these are states after a restart.
-    pub(super) restarted: bool,
-    pub(super) strategy: Strategy,
-    /// Names what the Byzantine replicas keep.
-    pub(super) learnt: usize,
-}
-
 /// How it ended.
 #[derive(Clone, Debug, Default)]
 pub struct Ran {
     /// Views above the highest at the start.
     pub views: u64,
-    /// Its own time.
+    /// Its own time, up to whatever was to happen next.
     pub took_ms: u64,
-    /// Whether some client has no answer.
-    pub is_stuck: bool,
-    /// What happened last.
+    /// The clients without a result; then it is stuck.
+    pub waiting: Vec<ClientId>,
+    /// What happened, if it is stuck: each thing once, of many different ones the last [`super::MOST_TOLD`].
     pub last: Vec<String>,
+    /// The correct replicas at its end, if it is stuck.
+    pub replicas: Vec<Replica<Modelled>>,
+    /// The CHECKPOINTs that correct replicas sent, if it is stuck.
+    pub checkpoints: BTreeSet<Message<Symbolic>>,
+}
+
+impl Ran {
+    /// Whether some client has no result.
+    pub fn is_stuck(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What that violates, if some client has none.
+    pub fn violation(&self) -> Option<Violation> {
+        let waiting: Vec<String> = self.waiting.iter().map(|&client| name(client.into())).collect();
+        let has = if waiting.len() == 1 { "has" } else { "have" };
+        let (views, waiting) = (counted(self.views, "more view"), waiting.join(" and "));
+        let what = format!(
+            "a request never executes: {views} and {:.1} s after everything sent was lost, {waiting} {has} no result",
+            self.took_ms as f64 / 1000.0
+        );
+        self.is_stuck().then_some(Violation { property: NAME, what })
+    }
 }
 
 /// What every run of a world begins with.
@@ -131,27 +110,32 @@ impl Cluster {
         }
     }
 
-    /// Carries on from there; `learnt` is what the Byzantine replicas keep.
-    pub(super) fn run(&self, world: &World, start: &Start, learnt: &[MessageId]) -> Ran {
+    /// Carries on from these states of the correct replicas, in the order of their positions; `learnt` is what
+    /// the Byzantine replicas keep, in the order of contents.
+    pub(super) fn run(
+        &self,
+        world: &World,
+        strategy: Strategy,
+        correct: Vec<Replica<Modelled>>,
+        learnt: &[MessageId],
+    ) -> Ran {
         let timer = |id| ProgressTimer::new(&self.config.cluster, id, Timeouts::default(), Duration::ZERO);
         let mut run = Run {
             cluster: self,
-            strategy: start.strategy,
+            strategy,
             replicas: self.config.cluster.replicas().map(|_| None).collect(),
             timers: self.config.cluster.replicas().map(timer).collect(),
             generations: vec![(0, 0); self.config.cluster.n()],
             clients: self.clients.iter().map(|_| Asking::new()).collect(),
             agenda: Agenda::default(),
             sent: BTreeSet::new(),
-            last: VecDeque::new(),
+            told: Told::default(),
+            checkpoints: BTreeSet::new(),
         };
-        for (position, &id) in world.correct().iter().enumerate() {
-            let local = world.tables().local(start.joint[position]);
-            let mut replica = local.replica.clone();
-            replica.put_new_view(world.entered_by(id, local));
+        for (&id, replica) in world.correct().iter().zip(correct) {
             run.replicas[usize::from(id.0)] = Some(replica);
         }
-        if matches!(start.strategy, Strategy::Stalls | Strategy::Leaves) {
+        if matches!(strategy, Strategy::Stalls | Strategy::Leaves) {
             for &id in &self.config.byzantine {
                 let mut effects = Effects::new();
                 let replica = Replica::start(&self.setups[usize::from(id.0)], None, &mut effects);
@@ -220,7 +204,8 @@ pub(super) struct Run<'a> {
     pub(super) agenda: Agenda,
     /// What Byzantine replicas that derive have seen.
     pub(super) sent: BTreeSet<Message<Symbolic>>,
-    last: VecDeque<String>,
+    told: Told,
+    checkpoints: BTreeSet<Message<Symbolic>>,
 }
 
 impl Run<'_> {
@@ -235,7 +220,7 @@ impl Run<'_> {
             self.start_progress_timer(node);
         }
         for index in 0..self.clients.len() {
-            let id = ClientId(u32::try_from(index).expect("a world has few clients"));
+            let id = client(index);
             let operation = WorldConfig::operation(id);
             let clock = Timestamp(0);
             self.step_client(index, ClientEvent::Invoke { operation, read_only: false, clock });
@@ -245,10 +230,8 @@ impl Run<'_> {
                 }
             }
         }
-        let mut is_stuck = true;
         while let Some((node, arrival)) = self.agenda.next() {
-            if self.is_done() {
-                is_stuck = false;
+            if self.waiting().is_empty() {
                 break;
             }
             if self.agenda.now > MOST_TIME || self.highest_view() > highest + MOST_VIEWS {
@@ -256,12 +239,12 @@ impl Run<'_> {
             }
             self.happen(node, arrival);
         }
-        Ran {
-            views: self.highest_view() - highest,
-            took_ms: self.agenda.now,
-            is_stuck,
-            last: if is_stuck { self.last.into() } else { Vec::new() },
+        let (views, took_ms, waiting) = (self.highest_view() - highest, self.agenda.now, self.waiting());
+        if waiting.is_empty() {
+            return Ran { views, took_ms, ..Ran::default() };
         }
+        let replicas = self.correct().cloned().collect();
+        Ran { views, took_ms, waiting, replicas, last: self.told.lines(), checkpoints: self.checkpoints }
     }
 
     pub(super) fn is_byzantine(&self, node: usize) -> bool {
@@ -277,8 +260,9 @@ impl Run<'_> {
         self.correct().map(|replica| replica.leaving().unwrap_or(replica.view()).0).max().unwrap_or(0)
     }
 
-    fn is_done(&self) -> bool {
-        self.clients.iter().all(|client| client.is_answered)
+    fn waiting(&self) -> Vec<ClientId> {
+        let waiting = self.clients.iter().enumerate().filter(|(_, client)| !client.is_answered);
+        waiting.map(|(index, _)| client(index)).collect()
     }
 
     fn happen(&mut self, node: usize, arrival: Arrival) {
@@ -343,6 +327,9 @@ impl Run<'_> {
                     if mutes && leads {
                         continue;
                     }
+                    if !mutes && matches!(message, Message::Checkpoint(_)) {
+                        self.checkpoints.insert(message.clone());
+                    }
                     if !matches!(message, Message::Status(_)) {
                         self.tell(node, || format!("sends {}", short(&message)));
                     }
@@ -358,7 +345,7 @@ impl Run<'_> {
                     left = Some(to);
                 }
                 Effect::Fact(fact @ (Fact::ViewEntered { .. } | Fact::Executed { .. })) => {
-                    self.tell(node, || format!("{fact:?}"));
+                    self.tell(node, || fact_in_words(&fact, &Names::default()));
                     if let Fact::ViewEntered { view, .. } = fact {
                         entered = Some(view);
                     }
@@ -432,7 +419,7 @@ impl Run<'_> {
         for effect in effects {
             match effect {
                 ClientEffect::Send(to, message) => {
-                    self.tell(node, || format!("sends {}", short(&message)));
+                    self.tell(node, || format!("sends {} to {}", short(&message), whom(to)));
                     self.deliver(node, to, &message);
                 }
                 ClientEffect::SetTimer { backoff } => {
@@ -463,17 +450,30 @@ impl Run<'_> {
     fn label(&self, node: usize) -> String {
         let small = |index: usize| u16::try_from(index).expect("a world has few nodes");
         name(match node.checked_sub(self.replicas.len()) {
-            Some(client) => Principal::Client(ClientId(small(client).into())),
+            Some(index) => client(index).into(),
             None => Principal::Replica(ReplicaId(small(node))),
         })
     }
 
     fn tell(&mut self, node: usize, what: impl FnOnce() -> String) {
-        if self.last.len() == TOLD {
-            self.last.pop_front();
-        }
-        self.last.push_back(format!("{:>7} ms  {}: {}", self.agenda.now, self.label(node), what()));
+        self.told.add(self.agenda.now, self.label(node), what());
     }
+}
+
+fn whom(to: Destination) -> String {
+    match to {
+        Destination::Replicas => "all replicas".into(),
+        Destination::Replica(replica) => name(replica.into()),
+        Destination::Client(client) => name(client.into()),
+    }
+}
+
+fn client(index: usize) -> ClientId {
+    ClientId(u32::try_from(index).expect("a world has few clients"))
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn short(message: &Message<Symbolic>) -> String {

@@ -142,6 +142,19 @@ impl Executor {
         all.into_iter().cloned().collect()
     }
 
+    /// Everything that can be delivered to anybody, in the order of contents.
+    pub(crate) fn available_to_any(&mut self, configuration: &Configuration) -> Vec<MessageId> {
+        let derived = self.derived(configuration);
+        let mut all: Vec<_> = configuration.sent.union(&derived).copied().collect();
+        all.sort_by(|&one, &other| self.world.tables.message(one).cmp(self.world.tables.message(other)));
+        all
+    }
+
+    /// The world that the nodes are of.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Everything that the adversary can make of what has been sent.
     fn derived(&mut self, configuration: &Configuration) -> Arc<BTreeSet<MessageId>> {
         if let Some(known) = self.derived.get(&configuration.sent) {
@@ -359,7 +372,7 @@ impl Executor {
 
     /// The step with a correct primary's NEW-VIEW as it was sent here: explorations take one for all with the
     /// same `O`.
-    pub(super) fn as_sent(&self, configuration: &Configuration, step: Step) -> Step {
+    pub(crate) fn as_sent(&self, configuration: &Configuration, step: Step) -> Step {
         let Some(Message::NewView(m)) = step.what.message() else { return step };
         let primary = self.config().cluster.primary(m.content.view);
         if m.signer != Principal::Replica(primary) || self.config().byzantine.contains(&primary) {

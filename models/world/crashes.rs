@@ -100,7 +100,7 @@ pub(crate) fn carried_out_of(effects: Effects<Symbolic>, carried_out: u8) -> Vec
 
 impl Local {
     /// What a crash leaves.
-    pub(super) fn on_disk(&self) -> Durable<Symbolic> {
+    pub(crate) fn on_disk(&self) -> Durable<Symbolic> {
         self.stored.as_deref().unwrap_or_else(|| self.replica.durable()).clone()
     }
 }

@@ -7,7 +7,7 @@ use super::tables::{Input, Local, LocalId, MessageId};
 use super::{State, World};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
 use pbft::replica::Event;
@@ -24,8 +24,8 @@ pub type JointAgents = [AgentId; MAX_REPLICAS];
 
 type SignedNewView = Signed<NewView<Symbolic>, Symbolic>;
 
-/// Those that occur.
-pub type Joints = IndexSet<JointAgents, FixedState>;
+/// Those that occur, each with its distance from the start: the nearest first, and then by the names of the agents.
+pub type Joints = IndexMap<JointAgents, usize, FixedState>;
 
 /// What correct replicas send when they are asked, by STATUS, FETCH and their status timers: batches, states
 /// and proofs that nobody need have sent before among it.
@@ -74,15 +74,20 @@ impl World {
     /// The combinations of the states visited so far; recording ends.
     pub fn take_joints(&mut self) -> Joints {
         let joints = self.joints.take().unwrap_or_default();
-        joints.into_inner().expect("nobody panics while recording")
+        let mut joints = joints.into_inner().expect("nobody panics while recording");
+        // Threads note them in any order.
+        joints.sort_unstable_by(|one, depth, other, other_depth| (depth, one).cmp(&(other_depth, other)));
+        joints
     }
 
-    pub(super) fn note_joint(&self, state: &State) {
+    pub(super) fn note_joint(&self, depth: usize, state: &State) {
         let Some(joints) = &self.joints else { return };
-        joints.lock().expect("nobody panics while recording").insert(self.joint_agents(state));
+        let mut joints = joints.lock().expect("nobody panics while recording");
+        joints.entry(self.joint_agents(state)).or_insert(depth);
     }
 
-    fn joint_agents(&self, state: &State) -> JointAgents {
+    /// The agents of the correct replicas in a state.
+    pub(crate) fn joint_agents(&self, state: &State) -> JointAgents {
         let mut agents = [0; MAX_REPLICAS];
         for (position, &agent) in state.iter().enumerate().take(self.correct.len()) {
             agents[position] = agent;
@@ -99,10 +104,12 @@ impl World {
         locals
     }
 
-    /// Every message that can reach a replica in a state with these agents.
+    /// Every message that can reach a replica in a state with these agents, in the order of contents.
     pub fn available_to(&mut self, joint: &JointAgents) -> Vec<MessageId> {
         let correct = self.correct.len();
-        self.all_available(&joint[..correct])
+        let mut all = self.all_available(&joint[..correct]);
+        all.sort_by(|&one, &other| self.tables.message(one).cmp(self.tables.message(other)));
+        all
     }
 
     /// Where the correct replicas can go by what they have sent themselves, what they send when they are
@@ -169,13 +176,14 @@ impl World {
         self.tables.take_refusal()
     }
 
-    /// From now on a state with these agents counts as one that violates something, and no other does.
-    pub fn look_for(&mut self, joint: JointAgents) {
-        self.looked_for = Some(joint);
+    /// From now on a state with the agents of one of these counts as one that violates something, and no
+    /// other does.
+    pub fn look_for(&mut self, joints: impl IntoIterator<Item = JointAgents>) {
+        self.looked_for = Some(joints.into_iter().collect());
     }
 
-    /// Whether a state is the one looked for; none if none is.
+    /// Whether a state is one of those looked for; none if none is.
     pub(super) fn is_looked_for(&self, state: &State) -> Option<bool> {
-        self.looked_for.as_ref().map(|wanted| *wanted == self.joint_agents(state))
+        self.looked_for.as_ref().map(|wanted| wanted.contains(&self.joint_agents(state)))
     }
 }
