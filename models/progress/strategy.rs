@@ -49,6 +49,9 @@ impl Strategy {
         }
     }
 
+    /// Those that keep nothing: their runs take a tenth of the time of the others.
+    pub const FORGETFUL: &'static [Strategy] = &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves];
+
     /// Every strategy, in their order.
     pub const ALL: &'static [Strategy] =
         &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves, Strategy::Derives, Strategy::Misleads];
