@@ -122,7 +122,7 @@ fn tell_stuck(stuck: &Stuck) {
     tell_way("How one gets there:", &stuck.how);
     say!(
         "Then everything sent is lost{restarted}; the Byzantine replicas: {:?}. It is not done within {MOST_VIEWS} more views \
-         or two minutes. What happens last:",
+         or two minutes. What happens then, each thing once:",
         stuck.loss.strategy
     );
     for line in &stuck.why {

@@ -45,6 +45,28 @@ fn replay_tells_every_step_and_what_the_safeguard_does_without_colours_where_the
 }
 
 #[test]
+fn replay_tells_what_happens_once_everything_is_lost_and_when_requests_execute_with_the_rule() {
+    let path = counterexample("stuck/reply-cached");
+    let (status, stdout, stderr) = pbft(&["replay", &path]);
+    assert_eq!((status, stderr.as_str()), (AS_EXPECTED, ""));
+    let (steps, then) = stdout.split_once("\nNow everything that was sent is lost").unwrap();
+    assert!(steps.contains("  8  ") && !steps.contains("VIOLATED"), "{steps}");
+    assert!(
+        then.contains(" r0, Byzantine, says nothing. What happens then,")
+            && then.contains(" ms  c0 sends REQUEST c0 t1"),
+        "{then}"
+    );
+    assert!(then.contains("\nA request never executes: ") && then.contains("c0 has no result.\n"), "{then}");
+    assert!(then.contains("With the rule:") && then.contains("every client has its result after "), "{then}");
+    let stale = temporary("stale-standstill.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&stale, text.replacen("102300 ms", "102301 ms", 1)).unwrap();
+    for command in ["replay", "explore"] {
+        assert_refused(&[command, &stale], NOT, "with this program: a request never executes, but line ");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_wrong_use_and_one_that_does_not_reproduce_is_not() {
     assert_refused(
         &["replay", "no-such-file"],

@@ -35,11 +35,13 @@ mod reach;
 mod run;
 mod starts;
 mod strategy;
+mod told;
 mod whole;
 
 pub use reach::Reach;
 pub use run::{DELAY, MOST_VIEWS, Ran};
 pub use strategy::Strategy;
+pub use told::MOST_TOLD;
 pub use whole::Loss;
 
 use crate::engine::{Limits, Outcome, explore};
@@ -92,7 +94,7 @@ pub struct Stuck {
     pub steps: Vec<Step>,
     /// How the world gets to the state, step by step.
     pub how: Vec<String>,
-    /// Why it stays there: what the replicas did last.
+    /// Why it stays there: what the replicas do, each thing once.
     pub why: Vec<String>,
 }
 

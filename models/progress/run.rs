@@ -3,6 +3,7 @@
 use super::NAME;
 use super::derives::Deriver;
 use super::strategy::Strategy;
+use super::told::Told;
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
 use crate::story::{Names, fact_in_words};
@@ -20,7 +21,7 @@ use pbft::replica::{Destination, Effect, Effects, Event, Fact, Replica, Setup, T
 use pbft::types::{ClientId, Principal, ReplicaId, Timestamp};
 use pbft_properties::Violation;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +42,6 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).expect("time-outs are short")
 }
 
-/// The last things that happened, which a stuck run tells.
-const TOLD: usize = 24;
-
 /// How it ended.
 #[derive(Clone, Debug, Default)]
 pub struct Ran {
@@ -53,8 +51,12 @@ pub struct Ran {
     pub took_ms: u64,
     /// The clients without a result; then it is stuck.
     pub waiting: Vec<ClientId>,
-    /// What happened last.
+    /// What happened, if it is stuck: each thing once, of many different ones the last [`super::MOST_TOLD`].
     pub last: Vec<String>,
+    /// The correct replicas at its end, if it is stuck.
+    pub replicas: Vec<Replica<Modelled>>,
+    /// The CHECKPOINTs that correct replicas sent, if it is stuck.
+    pub checkpoints: BTreeSet<Message<Symbolic>>,
 }
 
 impl Ran {
@@ -127,7 +129,8 @@ impl Cluster {
             clients: self.clients.iter().map(|_| Asking::new()).collect(),
             agenda: Agenda::default(),
             sent: BTreeSet::new(),
-            last: VecDeque::new(),
+            told: Told::default(),
+            checkpoints: BTreeSet::new(),
         };
         for (&id, replica) in world.correct().iter().zip(correct) {
             run.replicas[usize::from(id.0)] = Some(replica);
@@ -201,7 +204,8 @@ pub(super) struct Run<'a> {
     pub(super) agenda: Agenda,
     /// What Byzantine replicas that derive have seen.
     pub(super) sent: BTreeSet<Message<Symbolic>>,
-    last: VecDeque<String>,
+    told: Told,
+    checkpoints: BTreeSet<Message<Symbolic>>,
 }
 
 impl Run<'_> {
@@ -226,22 +230,20 @@ impl Run<'_> {
                 }
             }
         }
-        while let Some((node, arrival)) = self.agenda.next() {
-            if self.waiting().is_empty() {
-                break;
-            }
+        while !self.waiting().is_empty()
+            && let Some((node, arrival)) = self.agenda.next()
+        {
             if self.agenda.now > MOST_TIME || self.highest_view() > highest + MOST_VIEWS {
                 break;
             }
             self.happen(node, arrival);
         }
-        let waiting = self.waiting();
-        Ran {
-            views: self.highest_view() - highest,
-            took_ms: self.agenda.now,
-            last: if waiting.is_empty() { Vec::new() } else { self.last.into() },
-            waiting,
+        let (views, took_ms, waiting) = (self.highest_view() - highest, self.agenda.now, self.waiting());
+        if waiting.is_empty() {
+            return Ran { views, took_ms, ..Ran::default() };
         }
+        let replicas = self.correct().cloned().collect();
+        Ran { views, took_ms, waiting, replicas, last: self.told.lines(), checkpoints: self.checkpoints }
     }
 
     pub(super) fn is_byzantine(&self, node: usize) -> bool {
@@ -323,6 +325,9 @@ impl Run<'_> {
                     let leads = matches!(message, Message::PrePrepare(..) | Message::NewView(_));
                     if mutes && leads {
                         continue;
+                    }
+                    if !mutes && matches!(message, Message::Checkpoint(_)) {
+                        self.checkpoints.insert(message.clone());
                     }
                     if !matches!(message, Message::Status(_)) {
                         self.tell(node, || format!("sends {}", short(&message)));
@@ -413,7 +418,7 @@ impl Run<'_> {
         for effect in effects {
             match effect {
                 ClientEffect::Send(to, message) => {
-                    self.tell(node, || format!("sends {}", short(&message)));
+                    self.tell(node, || format!("sends {} to {}", short(&message), whom(to)));
                     self.deliver(node, to, &message);
                 }
                 ClientEffect::SetTimer { backoff } => {
@@ -450,10 +455,15 @@ impl Run<'_> {
     }
 
     fn tell(&mut self, node: usize, what: impl FnOnce() -> String) {
-        if self.last.len() == TOLD {
-            self.last.pop_front();
-        }
-        self.last.push_back(format!("{:>7} ms  {} {}", self.agenda.now, self.label(node), what()));
+        self.told.add(self.agenda.now, self.label(node), what());
+    }
+}
+
+fn whom(to: Destination) -> String {
+    match to {
+        Destination::Replicas => "all replicas".into(),
+        Destination::Replica(replica) => name(replica.into()),
+        Destination::Client(client) => name(client.into()),
     }
 }
 
