@@ -143,7 +143,9 @@ fn tell(story: &Story) -> String {
     for (letter, what) in story.letters() {
         let _ = writeln!(text, "  {letter} = {what}");
     }
-    text.push('\n');
+    if !story.steps.is_empty() {
+        text.push('\n');
+    }
     let way = story.steps.iter().map(|step| step.way().len()).max().unwrap_or_default();
     for step in &story.steps {
         tell_step(&mut text, step, way);

@@ -57,7 +57,10 @@ fn replay_tells_what_happens_once_everything_is_lost_and_when_requests_execute_w
         "{then}"
     );
     assert!(then.contains("\nA request never executes: ") && then.contains("c0 has no result.\n"), "{then}");
-    assert!(then.contains("With the rule:") && then.contains("every client has its result after "), "{then}");
+    assert!(
+        then.contains("With the rule:") && then.contains("every client has its result within "),
+        "{then}"
+    );
     let stale = temporary("stale-standstill.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&stale, text.replacen("102300 ms", "102301 ms", 1)).unwrap();

@@ -15,6 +15,16 @@
 //! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
 //! with each [`Strategy`] of the Byzantine replicas.
 //!
+//! # What is shown
+//!
+//! Runs are taken in the order of the depth of their states, and once one is stuck those of that depth are taken to
+//! their end. Of those that are stuck the one is shown that is first in the order of the strategies, then without a
+//! restart, then by the first of all shortest ways to their states ([`crate::trace::canonical`]). [`Loss`] carries on
+//! from whole replicas in the same way: a counterexample is stored only if it is stuck from there too, without the
+//! steps that are not needed for that.
+//!
+//! # On the graph
+//!
 //! The second statement is about the graph of the states, and loses nothing: [`reach`].
 //!
 //! # What is not

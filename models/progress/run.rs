@@ -47,7 +47,7 @@ fn milliseconds(time: Duration) -> u64 {
 pub struct Ran {
     /// Views above the highest at the start.
     pub views: u64,
-    /// Its own time.
+    /// Its own time, up to whatever was to happen next.
     pub took_ms: u64,
     /// The clients without a result; then it is stuck.
     pub waiting: Vec<ClientId>,
@@ -230,9 +230,10 @@ impl Run<'_> {
                 }
             }
         }
-        while !self.waiting().is_empty()
-            && let Some((node, arrival)) = self.agenda.next()
-        {
+        while let Some((node, arrival)) = self.agenda.next() {
+            if self.waiting().is_empty() {
+                break;
+            }
             if self.agenda.now > MOST_TIME || self.highest_view() > highest + MOST_VIEWS {
                 break;
             }

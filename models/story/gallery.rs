@@ -140,25 +140,28 @@ fn card(exhibit: &Exhibit, lesson: &Lesson) -> Markup {
             h3 { a href=(exhibit.file()) { (lesson.id) } }
             p style="margin:2px 0" { (lesson.attack) }
             p.safe style="margin:2px 0" { (lesson.why) }
-            @if let Some(story) = &exhibit.story { p.soft style="margin:2px 0" { (ends(story, violated(story))) } }
+            @if let Some(story) = &exhibit.story { p.soft style="margin:2px 0" { (ends(story)) } }
             @if let Some((story, told)) = exhibit.consequence.as_ref().zip(exhibit.row.mutant.and_then(consequence)) {
                 p style="margin:2px 0" { a href=(exhibit.further()) { "What it leads to" } ". " (told) }
-                p.soft style="margin:2px 0" { (ends(story, violated(story))) }
+                p.soft style="margin:2px 0" { (ends(story)) }
             }
         }
     }
 }
 
-/// How many steps it takes, and what comes of them.
-fn ends(story: &Story, property: &str) -> String {
-    let steps = match story.steps.len() {
-        0 => "no step".to_string(),
-        1 => "1 step".to_string(),
+fn steps(story: &Story) -> String {
+    match story.steps.len() {
+        0 => "no step".into(),
+        1 => "1 step".into(),
         steps => format!("{steps} steps"),
-    };
+    }
+}
+
+/// How many steps it takes, and what comes of them.
+fn ends(story: &Story) -> String {
     match &story.then {
-        None => format!("{steps}; {property} is violated"),
-        Some(_) => format!("{steps}; then a request never executes"),
+        None => format!("{}; {} is violated", steps(story), violated(story)),
+        Some(_) => format!("{}; then a request never executes", steps(story)),
     }
 }
 
@@ -200,8 +203,7 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
                 None => "a bound of the model, no rule of a replica".into(),
             };
             let file = exhibit.row.file().unwrap_or_default();
-            let steps = ends(story, &format!("`{}`", violated(story)));
-            let _ = write!(text, "[{file}]({file}): {steps}; {rule}.\n\n");
+            let _ = write!(text, "[{file}]({file}): {}, `{}`; {rule}.\n\n", steps(story), violated(story));
             match &story.then {
                 None => files.push(drawn(&mut text, story, file_name(lesson.id))),
                 Some(then) => lasting(&mut text, then),
@@ -227,9 +229,8 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
 fn further(text: &mut String, exhibit: &Exhibit) -> Option<File> {
     let (story, told) = exhibit.consequence.as_ref().zip(exhibit.row.mutant.and_then(consequence))?;
     let file = format!("consequences/{}.json", exhibit.row.id());
-    let ends = ends(story, &format!("`{}`", violated(story)));
     let _ = write!(text, "\n{}\n\n", folded(&format!("What it leads to: {told}")));
-    let _ = write!(text, "[{file}]({file}): {ends}.\n\n");
+    let _ = write!(text, "[{file}]({file}): {}, `{}`.\n\n", steps(story), violated(story));
     Some(drawn(text, story, format!("{}-consequence", file_name(exhibit.row.id()))))
 }
 

@@ -68,7 +68,7 @@ fn with_rule(ran: &Ran, names: &Names) -> String {
         views => format!("{views} views later"),
     };
     format!(
-        "Once everything sent is lost in the same way, every client has its result after {} ms, {views}.",
+        "Once everything sent is lost in the same way, every client has its result within {} ms, {views}.",
         ran.took_ms
     )
 }
@@ -76,6 +76,11 @@ fn with_rule(ran: &Ran, names: &Names) -> String {
 fn capital(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn happening(line: &str) -> Markup {
+    let (time, what) = line.split_once("  ").unwrap_or(("", line));
+    html! { li { span.soft { (time) ":" } " " (what) } }
 }
 
 /// The part of a page about it, after so many steps.
@@ -88,7 +93,7 @@ pub fn section(then: &Standstill, steps: usize) -> Markup {
                 (then.begins)
             }
             h4 { (then.heading) }
-            ol.why { @for line in &then.why { li { (line.trim_start()) } } }
+            ol.why { @for line in &then.why { (happening(line.trim_start())) } }
             p.violated { (then.ending) }
             p.safe { b { "With the rule. " } (then.with_rule) }
         }

@@ -45,7 +45,7 @@ color:var(--ink);cursor:pointer;text-decoration:none}\
 min-width:28px;text-align:center;font-size:13px}.cell.has{background:var(--quorum);border-color:var(--quorum);color:var(--paper)}\
 .cell.lacks{border-style:dashed;color:var(--soft)}.cell.not{text-decoration:line-through;color:var(--soft)}\
 .complete{color:var(--quorum);font-weight:600}:focus-visible{outline:2px solid var(--link);outline-offset:2px}\
-ol.why{margin:4px 0;padding-left:2.2em;overflow-wrap:anywhere}ol.why>li{break-inside:avoid}.then{overflow-wrap:anywhere}\
+ol.why{margin:4px 0;padding-left:2.2em;overflow-wrap:anywhere}ol.why>li{break-inside:avoid}.then{overflow-wrap:anywhere;margin-top:8px}\
 @media (max-width:820px){main{grid-template-columns:minmax(0,1fr);padding:8px}.side,.live .diagram{position:static;max-height:none}\
 .wide{display:none}.narrow{display:block}.side{order:-1}}\
 @media print{main{display:block}.side,.live .diagram{position:static;max-height:none;overflow:visible}.stepping ol.steps>li{display:block}\

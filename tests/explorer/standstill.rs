@@ -26,7 +26,7 @@ fn the_story_says_what_is_lost_what_happens_then_and_when_requests_execute_with_
             then.why
         );
         assert!(then.ending.starts_with("A request never executes: "), "{id}: {}", then.ending);
-        assert!(then.with_rule.contains("every client has its result after "), "{id}: {}", then.with_rule);
+        assert!(then.with_rule.contains("every client has its result within "), "{id}: {}", then.with_rule);
         assert!(story.ending.as_ref().is_some_and(|ending| ending.ends_with(&then.with_rule)), "{id}");
         assert_eq!(story.theorem(), Some(progress::THEOREM), "{id}");
         assert!(story.steps.iter().all(|step| step.violated.is_none()), "{id}: no step violates anything");

@@ -106,7 +106,7 @@ fn a_search_that_was_cut_short_is_called_unknown_and_every_attack_is_stopped_by_
     window.wait_for("document.querySelectorAll('table tr').length", 55);
     let said = text_of(&mut window, "table");
     assert_eq!(said.matches("Nothing is violated.").count(), 46);
-    assert_eq!(said.matches("every client has its result after ").count(), 9);
+    assert_eq!(said.matches("every client has its result within ").count(), 9);
     window.assert_no_error();
 }
 
@@ -314,7 +314,7 @@ fn the_explorer_says_where_a_request_never_executes_and_what_becomes_of_it_with_
         window.run(
             "const s = document.getElementById('rules'); s.value = 'pbft'; s.dispatchEvent(new Event('change'))",
         );
-        wait_for_text(&mut window, "#then", "every client has its result after ");
+        wait_for_text(&mut window, "#then", "every client has its result within ");
         assert!(!text_of(&mut window, "body").contains("never executes from here"));
         window.assert_no_error();
     }
