@@ -168,11 +168,10 @@ pub fn check(
 fn shown(world: &mut World, starts: &Starts, joints: &Joints, found: Found) -> Option<Stuck> {
     let (rank, mut runs) = found.stuck?;
     let (depth, strategy, restarted) = rank;
-    let mut stuck = joints.clone();
-    stuck.retain(|joint, at| {
-        *at == depth && starts.of(world, joint, rank).is_some_and(|start| runs.contains_key(&start))
-    });
-    world.look_for(stuck.into_keys());
+    let there = joints.iter().filter(|(_, at)| **at == depth).map(|(joint, _)| *joint);
+    let is_stuck = |joint: &_| starts.of(world, joint, rank).is_some_and(|start| runs.contains_key(&start));
+    let stuck: Vec<JointAgents> = there.filter(is_stuck).collect();
+    world.look_for(stuck);
     let way = canonical::way(world, depth)?;
     let joint = world.joint_agents(way.states.last()?);
     let ran = runs.swap_remove(&starts.of(world, &joint, rank)?)?;

@@ -126,17 +126,20 @@ pub fn replay(stored: &Stored) -> Result<Replayed, Stale> {
             past.extend(new.into_iter().map(|violation| (number, violation)));
         }
     }
-    let then = match (&violation, &stored.then) {
-        (None, Some(then)) => Some(carried_on(&mut executor, &configuration, then)?),
-        _ => None,
-    };
+    let then = stored.then.as_ref().filter(|_| violation.is_none());
+    let then = then.map(|then| carried_on(&mut executor, &configuration, then)).transpose()?;
     let violation = violation.or_else(|| then.as_ref().and_then(|(_, ran)| ran.violation()));
+    Ok(Replayed { executor, steps, violation: as_said(violation, stored)?, then, past })
+}
+
+/// What is violated at the end, which must be what the file says.
+fn as_said(violation: Option<Violation>, stored: &Stored) -> Result<Violation, Stale> {
     let violation = violation.ok_or_else(|| Stale::Nothing(stored.property.clone()))?;
     if violation.property != stored.property || violation.what != stored.violation {
         let said = format!("{}: {}", stored.property, stored.violation);
         return Err(Stale::Other { found: violation, said });
     }
-    Ok(Replayed { executor, steps, violation, then, past })
+    Ok(violation)
 }
 
 /// What follows from whole replicas once everything sent is lost, which must be what the file says.
