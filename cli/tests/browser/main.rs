@@ -124,6 +124,8 @@ fn a_world_can_be_browsed_by_choosing_steps_and_the_rules_can_be_switched_on_the
     window.wait_for(ARROWS, 1);
     // What is typed narrows the list.
     let shown = "[...document.querySelectorAll('.choices a')].filter(a => !a.hidden).length";
+    // The diagram is there before the list is.
+    window.wait_for(&format!("{shown} > 0 ? 1 : 0"), 1);
     let all = window.value(shown).as_u64().unwrap();
     window.run("const f = document.getElementById('find'); f.value = 'r2 commit'; f.dispatchEvent(new Event('input'))");
     window.wait_for(&format!("(n => n > 0 && n < {all} ? 1 : 0)({shown})"), 1);
@@ -314,7 +316,10 @@ fn the_explorer_says_where_a_request_never_executes_and_what_becomes_of_it_with_
         window.run(
             "const s = document.getElementById('rules'); s.value = 'pbft'; s.dispatchEvent(new Event('change'))",
         );
-        wait_for_text(&mut window, "#then", "every client has its result within ");
+        // The page before says so too, of the rule.
+        wait_for_text(&mut window, "#then h2", "How it goes on with the rule");
+        wait_for_text(&mut window, "#properties", "no property of safety is violated in this state");
+        assert!(text_of(&mut window, "#then").contains("every client has its result within "));
         assert!(!text_of(&mut window, "body").contains("never executes from here"));
         window.assert_no_error();
     }
