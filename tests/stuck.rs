@@ -75,7 +75,7 @@ fn the_search_finds_what_is_stored_with_any_number_of_threads() {
         let (stored, world) = (stored(&row), row.world().expect("it has one"));
         for threads in [1, 3] {
             let limits = Limits { threads, ..Limits::default() };
-            let found = check(&world, Strategy::ALL, limits, &|| true).expect("it is exhausted").stuck;
+            let found = check(&world, Strategy::FORGETFUL, limits, &|| true).expect("it is exhausted").stuck;
             let found = Stored::stuck(&world, &found.expect("the rule is needed"), stored.revision.clone());
             let again = "store it again with `pbft mutants --save`";
             assert_eq!(found.as_ref(), Ok(&stored), "{}, {threads} threads: {again}", row.id());
