@@ -2,7 +2,7 @@
 
 use crate::replay::{read, reason};
 use crate::say;
-use pbft_models::matrix::{Evidence, rows};
+use pbft_models::matrix::rows;
 use pbft_models::story::Story;
 use pbft_models::story::gallery::{Exhibit, markdown, site};
 use pbft_models::story::lessons::consequence;
@@ -53,11 +53,9 @@ fn write(directory: &Path, name: &str, text: &str) -> Result<(), String> {
 /// Every safeguard, with the story of its counterexample if there is one.
 fn exhibits(directory: &Path) -> Result<Vec<Exhibit>, String> {
     let exhibit = |row: pbft_models::matrix::Row| {
-        let killed = matches!(row.evidence, Evidence::Killed(_));
-        let further = row.mutant.and_then(consequence).is_some();
-        let file = format!("{}.json", row.id());
-        let story = killed.then(|| told(&directory.join(&file))).transpose()?;
-        let consequence = further.then(|| told(&directory.join("consequences").join(&file))).transpose()?;
+        let further = row.mutant.and_then(consequence).map(|_| format!("consequences/{}.json", row.id()));
+        let story = row.file().map(|file| told(&directory.join(file))).transpose()?;
+        let consequence = further.map(|file| told(&directory.join(file))).transpose()?;
         Ok(Exhibit { row, story, consequence })
     };
     rows().into_iter().map(exhibit).collect()

@@ -4,7 +4,7 @@ use crate::check::{WorldFlags, gibibytes};
 use crate::output::{allocated, interrupted};
 use crate::say;
 use pbft_models::engine::Limits;
-use pbft_models::progress::{DELAY, MOST_VIEWS, Progress, Strategy, check};
+use pbft_models::progress::{DELAY, MOST_VIEWS, Progress, Reach, Strategy, Stuck, check};
 use std::process::ExitCode;
 
 /// The options of `pbft progress`.
@@ -32,6 +32,10 @@ enum How {
     Stalls,
     /// The same, and they leave each view as soon as they hear of it.
     Leaves,
+    /// Everything that follows from what was sent and from their keys, before anything else.
+    Derives,
+    /// The same, without votes in the normal case.
+    Misleads,
 }
 
 impl From<How> for Strategy {
@@ -40,6 +44,8 @@ impl From<How> for Strategy {
             How::Silent => Strategy::Silent,
             How::Stalls => Strategy::Stalls,
             How::Leaves => Strategy::Leaves,
+            How::Derives => Strategy::Derives,
+            How::Misleads => Strategy::Misleads,
         }
     }
 }
@@ -70,33 +76,54 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     } else {
         tell(&config.name(), config.rules.name(), &found);
     }
-    Ok(ExitCode::from(u8::from(found.stuck.is_some())))
+    Ok(ExitCode::from(u8::from(found.stuck.is_some() || found.cut_off.is_some())))
 }
 
 fn tell(world: &str, rules: &str, found: &Progress) {
-    let Progress { states, joints, runs, most_views, longest_ms, elapsed, stuck } = found;
-    let verdict = if stuck.is_some() { "STUCK" } else { "PROGRESS" };
+    let Progress { states, joints, runs, most_views, longest_ms, elapsed, stuck, reach, cut_off } = found;
+    let verdict = if stuck.is_some() || cut_off.is_some() { "STUCK" } else { "PROGRESS" };
     say!(
         "{verdict}  {world}, rules {rules}: {states} states, {joints} combinations of local states, {runs} runs, {:.1} s",
         elapsed.as_secs_f64()
     );
-    let Some(stuck) = stuck else {
-        say!(
+    match stuck {
+        Some(stuck) => tell_stuck(stuck),
+        None => say!(
             "From each of them, everything sent before being lost and every message then taking {DELAY} ms, each client \
              accepts a result: within {most_views} views above the highest, and {longest_ms} ms. One schedule for each; that these are \
              all combinations is for `pbft check` of this world to show."
+        ),
+    }
+    let Some(Reach { good, cut_off: left, most_steps, .. }) = reach else {
+        say!(
+            "The primary of the highest view is Byzantine: what the graph of the states says was not asked."
         );
         return;
     };
-    let restarted = if stuck.restarted { ", and every correct replica restarts" } else { "" };
-    say!("How one gets there:");
-    for (at, step) in stuck.how.iter().enumerate() {
+    say!(
+        "On the graph of the states, by steps that need no Byzantine replica: {good} states are good ends (f + 1 correct \
+         replicas have executed every number), and one can be reached from {} states, within {most_steps} steps; from {left} none can.",
+        *states - *left as u64
+    );
+    if let Some(how) = cut_off {
+        tell_way("How one gets to a state that is cut off:", how);
+    }
+}
+
+fn tell_way(heading: &str, how: &[String]) {
+    say!("{heading}");
+    for (at, step) in how.iter().enumerate() {
         say!("{:>4}  {step}", at + 1);
     }
+}
+
+fn tell_stuck(stuck: &Stuck) {
+    let restarted = if stuck.loss.restarted { ", and every correct replica restarts" } else { "" };
+    tell_way("How one gets there:", &stuck.how);
     say!(
         "Then everything sent is lost{restarted}; the Byzantine replicas: {:?}. It is not done within {MOST_VIEWS} more views \
-         or two minutes. What happens last:",
-        stuck.strategy
+         or two minutes. What happens then, each thing once:",
+        stuck.loss.strategy
     );
     for line in &stuck.why {
         say!("{line}");

@@ -18,7 +18,8 @@ pub struct Arguments {
     /// Only these safeguards, slow or not.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
-    /// Write the counterexample of each mutant killed to DIR/<mutant>.json.
+    /// Write the counterexample of each mutant killed to DIR/<mutant>.json, or to DIR/stuck/<mutant>.json where a
+    /// request never executes.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Threads; one a processor, if not given.
@@ -42,7 +43,7 @@ pub fn run_all(arguments: &Arguments) -> Result<ExitCode, String> {
     for row in &rows {
         let skipped = !arguments.all && arguments.only.is_empty() && is_slow(row);
         let ran = match skipped {
-            true => Ran { row: row.clone(), explored: Vec::new(), execution: None },
+            true => Ran::new(row),
             false => run(row, arguments.all, &options, &mut || !interrupted())?,
         };
         if interrupted() {
@@ -53,9 +54,10 @@ pub fn run_all(arguments: &Arguments) -> Result<ExitCode, String> {
         if !ran.is_as_expected() {
             wrong.push(row.id());
         }
-        if let (Some(directory), Some(execution)) = (&arguments.save, &ran.execution) {
-            let stored = Stored::new(execution, crate::check::revision())?;
-            save(directory, row.id(), &stored)?;
+        if let (Some(directory), Some(file)) = (&arguments.save, row.file())
+            && let Some(stored) = ran.stored(crate::check::revision())?
+        {
+            save(&directory.join(file), &stored)?;
         }
     }
     if !arguments.json {
@@ -78,13 +80,15 @@ fn is_slow(row: &Row) -> bool {
     match &row.evidence {
         Evidence::Killed(kill) => kill.slow,
         Evidence::NotASafeguard { .. } | Evidence::Stuck(_) => true,
-        Evidence::SimulationOnly(_) | Evidence::Pending(_) => false,
+        Evidence::SimulationOnly(_) => false,
     }
 }
 
-fn save(directory: &Path, id: &str, stored: &Stored) -> Result<(), String> {
-    let path = directory.join(format!("{id}.json"));
-    std::fs::write(&path, stored.text()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+fn save(path: &Path, stored: &Stored) -> Result<(), String> {
+    let parent = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(parent)
+        .and_then(|()| std::fs::write(path, stored.text()))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 const HEADER: &str = "safeguard                     status            world                          property                     \
@@ -118,7 +122,6 @@ fn tell(ran: &Ran, skipped: bool, as_json: bool) {
     }
     match &ran.row.evidence {
         Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => say!("    {why}"),
-        Evidence::Pending(waits) => say!("    waits for {}", waits.what()),
         Evidence::Killed(_) | Evidence::Stuck(_) => {}
     }
 }
@@ -134,7 +137,6 @@ fn status(ran: &Ran, skipped: bool) -> &'static str {
         Evidence::Killed(_) | Evidence::Stuck(_) => "killed",
         Evidence::NotASafeguard { .. } => "not a safeguard",
         Evidence::SimulationOnly(_) => "simulation only",
-        Evidence::Pending(_) => "pending",
     }
 }
 
@@ -154,7 +156,6 @@ fn object(ran: &Ran, skipped: bool) -> Value {
         Evidence::Killed(kill) => (Some(kill.property), None),
         Evidence::Stuck(_) => (Some("progress"), None),
         Evidence::NotASafeguard { why, .. } | Evidence::SimulationOnly(why) => (None, Some(*why)),
-        Evidence::Pending(waits) => (None, Some(waits.what())),
     };
     let explored = |explored: &Explored| {
         json!({
@@ -184,12 +185,11 @@ fn object(ran: &Ran, skipped: bool) -> Value {
 fn summary(rows: &[Row], done: usize, wrong: &[&str]) -> String {
     let count = |wanted: fn(&Evidence) -> bool| rows.iter().filter(|row| wanted(&row.evidence)).count();
     let mut text = format!(
-        "{} safeguards: {} with a world that kills the mutant, {} not safeguards, {} for simulation only, {} pending.",
+        "{} safeguards: {} with a world that kills the mutant, {} not safeguards, {} for simulation only.",
         rows.len(),
         count(|status| matches!(status, Evidence::Killed(_) | Evidence::Stuck(_))),
         count(|status| matches!(status, Evidence::NotASafeguard { .. })),
         count(|status| matches!(status, Evidence::SimulationOnly(_))),
-        count(|status| matches!(status, Evidence::Pending(_))),
     );
     if done < rows.len() {
         text.push_str(&format!(" Interrupted: {} not run.", rows.len() - done));

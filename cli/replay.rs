@@ -16,7 +16,8 @@ use std::process::ExitCode;
 /// The options of `pbft replay`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The counterexample: what `pbft check --save` writes, and what is in counterexamples/.
+    /// The counterexample: what `pbft check --save` and `pbft mutants --save` write, and what is in
+    /// counterexamples/.
     #[arg(value_name = "FILE", required_unless_present = "journals", conflicts_with = "journals")]
     file: Option<PathBuf>,
     /// Tell instead what the cluster in this directory has done, by its journals; its cluster.toml is in it.
@@ -90,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let stored = read(file)?;
     let mut replayed = match replay(&stored) {
         Ok(replayed) => replayed,
-        Err(stale) => return Ok(stale_file(file, &stale)),
+        Err(stale) => return Ok(stale_file(file, &stored, &stale)),
     };
     let harmless = with_safeguard(&replayed)?;
     let story = Story::of(&replayed, &harmless);
@@ -118,9 +119,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn stale_file(path: &Path, stale: &Stale) -> ExitCode {
+fn stale_file(path: &Path, stored: &Stored, stale: &Stale) -> ExitCode {
+    let again = if stored.then.is_some() { "pbft mutants --save" } else { "pbft check --save" };
     eprintln!(
-        "pbft: {} does not reproduce with this program: {stale}; find it again with `pbft check --save`",
+        "pbft: {} does not reproduce with this program: {stale}; find it again with `{again}`",
         path.display()
     );
     ExitCode::from(1)
@@ -141,10 +143,19 @@ fn tell(story: &Story) -> String {
     for (letter, what) in story.letters() {
         let _ = writeln!(text, "  {letter} = {what}");
     }
-    text.push('\n');
+    if !story.steps.is_empty() {
+        text.push('\n');
+    }
     let way = story.steps.iter().map(|step| step.way().len()).max().unwrap_or_default();
     for step in &story.steps {
         tell_step(&mut text, step, way);
+    }
+    if let Some(then) = &story.then {
+        let _ = writeln!(text, "\n{} {}:", then.begins, then.heading);
+        for line in &then.why {
+            let _ = writeln!(text, "{line}");
+        }
+        let _ = writeln!(text, "{RED}{}{RED:#}", then.ending);
     }
     if let Some(meeting) = &story.meeting {
         let _ = writeln!(text, "\n{BLUE}{meeting}{BLUE:#}");

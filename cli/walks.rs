@@ -1,10 +1,9 @@
 //! `pbft walks`: random walks of an unreduced world, held against the exhausted lazy one.
 
-use crate::check::{Byzantine, byzantine, cluster, gibibytes, rules};
+use crate::check::{WorldFlags, gibibytes};
 use crate::output::{allocated, interrupted};
 use crate::progress::Ticker;
 use crate::say;
-use pbft::types::{SeqNo, View};
 use pbft_models::engine::{Limits, Outcome};
 use pbft_models::mutants::Rulebook;
 use pbft_models::report::Explore;
@@ -16,27 +15,6 @@ use std::process::ExitCode;
 /// The options of `pbft walks`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The number of replicas.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=7))]
-    n: u16,
-    /// The number of Byzantine replicas tolerated; quorums follow from it.
-    #[arg(long, default_value_t = 1)]
-    f: u16,
-    /// The Byzantine replicas: numbers separated by commas, or `none`.
-    #[arg(long, default_value = "none", value_parser = byzantine)]
-    byzantine: Byzantine,
-    /// The highest view. Above 0 the timer of any replica may fire at any time.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=8))]
-    max_view: u64,
-    /// The highest sequence number; as many as there are requests, if not given.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=8))]
-    max_seq: Option<u64>,
-    /// Clients with one request each, known to every replica from the start.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
-    requests: u32,
-    /// The rules: `pbft`, or the name of a safeguard to switch off.
-    #[arg(long, default_value = "pbft", value_parser = rules)]
-    rules: Rulebook,
     /// How many walks.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     walks: u64,
@@ -49,17 +27,17 @@ pub struct Arguments {
     /// Print one JSON object and nothing else.
     #[arg(long)]
     json: bool,
+    // Last, because the heading in the help goes for everything that follows.
+    #[command(flatten)]
+    world: WorldFlags,
 }
 
 impl Arguments {
     fn config(&self) -> Result<WorldConfig, String> {
-        Ok(WorldConfig {
-            byzantine: self.byzantine.0.clone(),
-            max_view: View(self.max_view),
-            max_seq: SeqNo(self.max_seq.unwrap_or(u64::from(self.requests))),
-            rules: self.rules,
-            ..WorldConfig::new(cluster(self.n, self.f)?, self.requests)
-        })
+        if self.world.says_how() {
+            return Err("walks are held against lazy delivery: leave --explore out".into());
+        }
+        self.world.config()
     }
 
     fn limits(&self) -> Limits {

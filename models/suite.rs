@@ -74,6 +74,9 @@ const IN_ROUNDS: &[Explore] = &[Explore::Layered];
 const IN_ROUNDS_TOO: &[Explore] = &[Explore::Lazy, Explore::Layered];
 const NOBODY: &[&[u16]] = &[&[]];
 const ANYBODY: &[&[u16]] = &[&[], &[0], &[1], &[2], &[3]];
+/// Nobody, the primary of view 0, and one of three backups: what they can do is the same but for their names.
+const IN_VIEW_0: &[&[u16]] = &[&[], &[0], &[3]];
+const OTHER_BACKUPS: &[&[u16]] = &[&[1], &[2]];
 const SOMEBODY: &[&[u16]] = &[&[0], &[1], &[2], &[3]];
 
 /// Crashes without bound.
@@ -94,7 +97,6 @@ const FAMILIES: &[Family] = &[
     Family { max_view: 2, byzantine: SOMEBODY, suite: Suite::Full, ..FOUR },
     // Only with a second sequence number can a view change leave a gap, for a null request to fill.
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], explore: IN_ROUNDS, ..FOUR },
-    Family { max_view: 1, max_seq: 2, byzantine: &[&[2]], explore: IN_ROUNDS, suite: Suite::Full, ..FOUR },
     Family { max_view: 1, max_seq: 2, byzantine: &[&[3]], suite: Suite::Night, ..FOUR },
     // Fewer than 3f + 1 replicas are safe as long as quorums are as large as they must be then: everybody.
     Family { n: 3, byzantine: &[&[0], &[1], &[2]], explore: BOTH_WAYS, ..FOUR },
@@ -113,10 +115,20 @@ const FAMILIES: &[Family] = &[
     Family {
         n: 3,
         requests: 1,
-        byzantine: EVERY_THIRD,
+        byzantine: &[&[], &[1], &[2]],
         max_view: 2,
         explore: BOTH_WAYS,
         suite: Suite::Full,
+        ..FOUR
+    },
+    Family { n: 3, requests: 1, byzantine: &[&[0]], max_view: 2, suite: Suite::Full, ..FOUR },
+    Family {
+        n: 3,
+        requests: 1,
+        byzantine: &[&[0]],
+        max_view: 2,
+        explore: ONE_BY_ONE,
+        suite: Suite::Night,
         ..FOUR
     },
     Family {
@@ -133,11 +145,12 @@ const FAMILIES: &[Family] = &[
     Family { n: 6, byzantine: &[&[], &[0], &[5]], ..FOUR },
     Family { n: 7, f: 2, byzantine: NOBODY, ..FOUR },
     Family { n: 7, f: 2, byzantine: &[&[0, 1]], requests: 1, ..FOUR },
-    Family { n: 7, f: 2, byzantine: &[&[0, 1], &[0, 5], &[5, 6]], suite: Suite::Full, ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 1], &[5, 6]], suite: Suite::Full, ..FOUR },
     // Both requests in one batch, or each in one of its own.
     Family { max_batch: 2, byzantine: &[&[0]], ..FOUR },
     Family { max_batch: 2, max_view: 1, byzantine: &[&[3]], ..FOUR },
-    Family { max_batch: 2, max_view: 1, byzantine: &[&[0], &[1]], suite: Suite::Full, ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[1]], suite: Suite::Full, ..FOUR },
+    Family { max_batch: 2, max_view: 1, byzantine: &[&[0]], suite: Suite::Night, ..FOUR },
     // Every request is a checkpoint, and fills the window.
     Family { byzantine: NOBODY, checkpoint_interval: Some(1), ..FOUR },
     Family {
@@ -151,10 +164,11 @@ const FAMILIES: &[Family] = &[
     Family {
         checkpoint_interval: Some(1),
         max_view: 1,
-        byzantine: &[&[0], &[1], &[3]],
+        byzantine: &[&[0], &[1]],
         suite: Suite::Full,
         ..FOUR
     },
+    Family { checkpoint_interval: Some(1), max_view: 1, byzantine: &[&[3]], suite: Suite::Night, ..FOUR },
     Family { checkpoint_interval: Some(1), max_view: 1, byzantine: NOBODY, suite: Suite::Full, ..FOUR },
     Family {
         requests: 1,
@@ -185,15 +199,15 @@ const FAMILIES: &[Family] = &[
     // Correct replicas crash between any two effects of any step, any number of times, and restart.
     Family { crashes: ANYWHERE, ..FOUR },
     Family { max_view: 1, crashes: ANYWHERE, byzantine: &[&[3]], ..FOUR },
+    Family { max_view: 1, crashes: ANYWHERE, byzantine: &[&[], &[0], &[1]], suite: Suite::Full, ..FOUR },
+    Family { max_seq: 2, crashes: ANYWHERE, byzantine: IN_VIEW_0, suite: Suite::Full, ..FOUR },
     Family {
-        max_view: 1,
+        checkpoint_interval: Some(1),
         crashes: ANYWHERE,
-        byzantine: &[&[], &[0], &[1], &[2]],
+        byzantine: IN_VIEW_0,
         suite: Suite::Full,
         ..FOUR
     },
-    Family { max_seq: 2, crashes: ANYWHERE, suite: Suite::Full, ..FOUR },
-    Family { checkpoint_interval: Some(1), crashes: ANYWHERE, suite: Suite::Full, ..FOUR },
     Family {
         n: 3,
         requests: 1,
@@ -206,7 +220,7 @@ const FAMILIES: &[Family] = &[
     Family { max_view: 1, checkpoint_interval: Some(1), crashes: ANYWHERE, suite: Suite::Night, ..FOUR },
     // Clients that wait for each other and read without order: what they see is linearizable.
     Family { calls: Some("w.r"), byzantine: &[&[0], &[3]], ..FOUR },
-    Family { calls: Some("w.r"), max_seq: 2, suite: Suite::Full, ..FOUR },
+    Family { calls: Some("w.r"), max_seq: 2, byzantine: IN_VIEW_0, suite: Suite::Full, ..FOUR },
     Family { calls: Some("wr.w"), max_seq: 2, byzantine: &[&[0], &[3]], suite: Suite::Full, ..FOUR },
     Family { calls: Some("w.r"), max_view: 1, byzantine: &[&[3]], suite: Suite::Full, ..FOUR },
     Family { calls: Some("w.r"), max_view: 1, byzantine: &[&[0], &[1]], suite: Suite::Night, ..FOUR },
@@ -221,6 +235,18 @@ const FAMILIES: &[Family] = &[
     // names.
     Family { checkpoint_interval: Some(1), max_view: 1, byzantine: &[&[2]], suite: Suite::Night, ..FOUR },
     Family { max_batch: 2, max_view: 1, byzantine: &[&[2]], suite: Suite::Night, ..FOUR },
+    Family { max_view: 1, crashes: ANYWHERE, byzantine: &[&[2]], suite: Suite::Night, ..FOUR },
+    // In view 0 neither is replica 1.
+    Family { max_seq: 2, crashes: ANYWHERE, byzantine: OTHER_BACKUPS, suite: Suite::Night, ..FOUR },
+    Family {
+        checkpoint_interval: Some(1),
+        crashes: ANYWHERE,
+        byzantine: OTHER_BACKUPS,
+        suite: Suite::Night,
+        ..FOUR
+    },
+    Family { calls: Some("w.r"), max_seq: 2, byzantine: OTHER_BACKUPS, suite: Suite::Night, ..FOUR },
+    Family { n: 7, f: 2, byzantine: &[&[0, 5]], suite: Suite::Night, ..FOUR },
     // About these nothing is claimed, and it takes long.
     Family {
         n: 7,
@@ -250,7 +276,7 @@ const FAMILIES: &[Family] = &[
     Family {
         max_view: 1,
         max_seq: 2,
-        byzantine: &[&[0], &[1]],
+        byzantine: &[&[0], &[1], &[2]],
         explore: IN_ROUNDS,
         suite: Suite::Night,
         ..FOUR
@@ -261,8 +287,8 @@ const FAMILIES: &[Family] = &[
     Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, ..HUNT },
 ];
 
-/// A look for violations, five seconds long.
-const HUNT: Family = Family { suite: Suite::Full, hunt: Some(5), ..FOUR };
+/// A look for violations, three seconds long.
+const HUNT: Family = Family { suite: Suite::Full, hunt: Some(3), ..FOUR };
 
 /// Every world, those of the default suite first, hunts last.
 pub fn all() -> Vec<Entry> {

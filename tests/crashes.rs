@@ -1,9 +1,10 @@
 //! Worlds in which correct replicas crash and restart: what they show is what delivery one by one shows, and
 //! the rules about stable storage are needed.
 
-use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+use pbft::types::{Cluster, Principal, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{Explore, Options, Report, RestsOn, Verdict, run};
+use pbft_models::trace::{Executor, Happening, Step};
 use pbft_models::world::{Crashes, WorldConfig};
 
 const ANYWHERE: Crashes = Crashes { at_most: None, between_steps: false };
@@ -83,4 +84,25 @@ fn worlds_with_crashes_have_no_rounds() {
     let options = Options::default();
     let refused = run(config(4, &[3], 1, 2, Some(ANYWHERE)), Explore::Layered, &options, &mut |_| true);
     assert!(refused.is_err_and(|why| why.to_string().contains("crashes have no rounds")));
+}
+
+#[test]
+fn steps_are_carried_out_only_with_as_many_crashes_as_the_world_has() {
+    let crash = |replica| Step { node: Principal::Replica(ReplicaId(replica)), what: Happening::Crash };
+    let time_out = Step { node: Principal::Replica(ReplicaId(0)), what: Happening::TimeOut };
+    let crashes_of = |crashes: Option<Crashes>| {
+        let mut executor = Executor::new(&config(4, &[3], 1, 1, crashes)).expect("these bounds make sense");
+        let mut at = executor.start();
+        let mut taken = 0;
+        // A crash in between leaves a mark: the replica has left its view.
+        at = executor.take(&at, &time_out).expect("any replica may leave view 0").after;
+        for _ in 0..3 {
+            let Ok(came) = executor.take(&at, &crash(0)) else { break };
+            (at, taken) = (came.after, taken + 1);
+        }
+        (taken, executor.take(&at, &crash(1)).is_ok())
+    };
+    let bounded = |at_most| crashes_of(Some(Crashes { at_most, between_steps: false }));
+    assert_eq!(crashes_of(None), (0, false));
+    assert_eq!((bounded(Some(1)), bounded(Some(2)), bounded(None)), ((1, true), (2, true), (3, true)));
 }

@@ -19,7 +19,7 @@ use crate::replay::{range, read, reason};
 use crate::say;
 use pbft_models::browse::{Browse, path_of};
 use pbft_models::mutants::Rulebook;
-use pbft_models::story::Story;
+use pbft_models::story::{Standstill, Story};
 use pbft_models::suite;
 use pbft_models::trace::Step;
 use pbft_models::trace::replay::{Stale, replay, with_safeguard};
@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         None => {
             let attacks = arguments.attacks.clone();
             let config = world(arguments)?;
-            Shown { config, file: None, path: Vec::new(), lenient: None, decisive: None, attacks }
+            Shown { config, file: None, path: Vec::new(), lenient: None, decisive: None, then: None, attacks }
         }
     };
     let model = Browse::new(shown.config.clone())?;
@@ -131,6 +131,8 @@ pub(crate) struct Shown {
     pub lenient: Option<Rulebook>,
     /// The step of the file that is the first to turn out otherwise by the paper's rules.
     pub decisive: Option<usize>,
+    /// What follows the steps of the file, if it is about a request that never executes.
+    pub then: Option<Standstill>,
     /// Where the counterexamples are.
     pub attacks: PathBuf,
 }
@@ -152,7 +154,8 @@ fn from_file(arguments: &Arguments, path: &Path) -> Result<Result<Shown, Stale>,
             flags.only_rules().ok_or("a counterexample says all bounds: only --rules goes with it")?;
     }
     let attacks = arguments.attacks.clone();
-    Ok(Ok(Shown { config, file: Some(path.into()), path: path_of(&steps), lenient, decisive, attacks }))
+    let (file, then) = (Some(path.into()), story.then);
+    Ok(Ok(Shown { config, file, path: path_of(&steps), lenient, decisive, then, attacks }))
 }
 
 fn world(arguments: &Arguments) -> Result<WorldConfig, String> {

@@ -5,8 +5,10 @@ use super::{SEARCHED, Shown};
 use maud::{Markup, PreEscaped, html};
 use pbft_models::browse::{Choice, Judged, View};
 use pbft_models::mutants::{Mutant, Rulebook};
+use pbft_models::progress;
 use pbft_models::story::lessons::{id_of, named};
 use pbft_models::story::page::{abbreviations, attack, body, document, letters, property, violation};
+use pbft_models::story::standstill::section;
 use pbft_models::story::{Story, StoryStep, in_words, name};
 use std::path::PathBuf;
 
@@ -37,6 +39,7 @@ pub fn address(path: &[String], rules: Rulebook) -> String {
 /// The page.
 pub fn path(page: &Page<'_>) -> String {
     let more = html! {
+        (standstill(page))
         (verdicts(page))
         (choices(page))
         (refused(page))
@@ -120,17 +123,52 @@ fn decisive(page: &Page<'_>) -> Option<usize> {
     page.shown.decisive.filter(|_| is_whole)
 }
 
+/// The end of a schedule after which a request never executes: by the rules of the file, or by others.
+fn standstill(page: &Page<'_>) -> Markup {
+    let at_its_end = page.asked == page.shown.path;
+    html! {
+        @if let Some(then) = page.shown.then.as_ref() {
+            @if is_stuck(page) {
+                (section(then, page.shown.path.len()))
+            } @else if at_its_end && page.rules.without.is_none() {
+                section.box.then id="then" aria-label="How it goes on with the rule" {
+                    h2 { "How it goes on with the rule" }
+                    p { (then.begins) }
+                    p.safe { (then.with_rule) }
+                }
+            }
+            p.box.soft id="lossless" {
+                "This file is about a request that never executes once everything sent is lost. On this page nothing is ever lost: "
+                "what can happen next is offered as if the network kept everything, and whether requests execute is judged for the "
+                "end of the file's schedule alone."
+            }
+        }
+    }
+}
+
+/// Whether this is the state from which, by the rules of the file, a request never executes.
+fn is_stuck(page: &Page<'_>) -> bool {
+    let is_whole = page.view.path == page.shown.path && page.shown.lenient == Some(page.rules);
+    page.shown.then.is_some() && is_whole
+}
+
 /// Every property in the state that the path leads to.
 fn verdicts(page: &Page<'_>) -> Markup {
     let violated: Vec<&Judged> = page.view.judged.iter().filter(|judged| judged.violated.is_some()).collect();
     let steps = page.view.story.steps.len();
     let after = if steps == 0 { "At the start".to_string() } else { format!("After step {steps}") };
+    // Progress is no property of one state, and what is judged here is safety.
+    let kept = match &page.shown.then {
+        Some(_) => "no property of safety is violated in this state",
+        None => "every property holds in this state",
+    };
     html! {
         section.box id="properties" aria-label="Properties in this state" {
             h2 {
                 (after) ": "
                 @match violated.len() {
-                    0 => { span.safe { "every property holds in this state" } }
+                    0 if is_stuck(page) => { span.violated { "a request never executes from here" } ", " (kept) }
+                    0 => { span.safe { (kept) } }
                     count => { span.violated { (count) " of " (page.view.judged.len()) " properties violated in this state" } }
                 }
             }
@@ -141,9 +179,19 @@ fn verdicts(page: &Page<'_>) -> Markup {
                         td { code { (judged.name) } }
                         td {
                             @match &judged.violated {
+                                None if page.shown.then.is_some() => { span title=(judged.theorem) { "not violated here" } }
                                 None => { span title=(judged.theorem) { "holds here" } }
                                 Some(what) => { span.violated { "VIOLATED: " (what) } }
                             }
+                        }
+                    }
+                }
+                @if page.shown.then.is_some() {
+                    tr {
+                        td { code { (progress::NAME) } }
+                        td {
+                            @if is_stuck(page) { span.violated { "VIOLATED: once everything sent is lost, a request never executes" } }
+                            @else { span title=(progress::THEOREM) { "not judged here" } }
                         }
                     }
                 }
@@ -299,6 +347,9 @@ pub fn search(shown: &Shown, status: &serde_json::Value) -> String {
                 p { a href="/" { "back to the path" } }
             }
             section.box style="margin:12px" aria-label="Properties in what was searched" {
+                @if shown.then.is_some() {
+                    p.soft { "These are properties of safety. Whether requests execute, which this file is about, is not among them." }
+                }
                 table {
                     @for property in properties {
                         tr {

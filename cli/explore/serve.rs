@@ -118,11 +118,12 @@ impl Server {
 
     /// The stored attacks, each by the paper's rules: its file, and its story or why there is none.
     fn attacks(&self) -> Vec<(PathBuf, Result<Story, String>)> {
-        let mut files: Vec<PathBuf> =
-            (std::fs::read_dir(&self.shown.attacks).into_iter().flatten().flatten())
-                .map(|entry| entry.path())
-                .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-                .collect();
+        let directories = [self.shown.attacks.clone(), self.shown.attacks.join("stuck")];
+        let entries = directories.iter().flat_map(std::fs::read_dir).flatten().flatten();
+        let mut files: Vec<PathBuf> = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .collect();
         files.sort();
         let story = |path: &PathBuf| {
             let replayed = replay(&read(path)?).map_err(|stale| stale.to_string())?;

@@ -45,6 +45,31 @@ fn replay_tells_every_step_and_what_the_safeguard_does_without_colours_where_the
 }
 
 #[test]
+fn replay_tells_what_happens_once_everything_is_lost_and_when_requests_execute_with_the_rule() {
+    let path = counterexample("stuck/reply-cached");
+    let (status, stdout, stderr) = pbft(&["replay", &path]);
+    assert_eq!((status, stderr.as_str()), (AS_EXPECTED, ""));
+    let (steps, then) = stdout.split_once("\nNow everything that was sent is lost").unwrap();
+    assert!(steps.contains("  8  ") && !steps.contains("VIOLATED"), "{steps}");
+    assert!(
+        then.contains(" r0, Byzantine, says nothing. What happens then,")
+            && then.contains(" ms  c0 sends REQUEST c0 t1"),
+        "{then}"
+    );
+    assert!(then.contains("\nA request never executes: ") && then.contains("c0 has no result.\n"), "{then}");
+    assert!(
+        then.contains("With the rule:") && then.contains("every client has its result within "),
+        "{then}"
+    );
+    let stale = temporary("stale-standstill.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&stale, text.replacen("102300 ms", "102301 ms", 1)).unwrap();
+    for command in ["replay", "explore"] {
+        assert_refused(&[command, &stale], NOT, "with this program: a request never executes, but line ");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_wrong_use_and_one_that_does_not_reproduce_is_not() {
     assert_refused(
         &["replay", "no-such-file"],
@@ -80,14 +105,16 @@ fn what_check_saves_replays() {
 }
 
 #[test]
-fn mutants_prints_a_row_for_each_asked_for_and_names_what_is_pending() {
-    let (status, stdout, _) = pbft(&["mutants", "--only", "commit-quorum,gc-after-execution"]);
+fn mutants_prints_a_row_for_each_asked_for_and_says_why_one_has_no_world() {
+    let (status, stdout, _) = pbft(&["mutants", "--only", "commit-quorum,gc-after-execution,timeout-grows"]);
     assert_eq!(status, AS_EXPECTED, "{stdout}");
     let row = |id: &str| stdout.lines().find(|line| line.starts_with(id)).unwrap();
     assert!(row("commit-quorum").contains(" killed ") && row("commit-quorum").contains("n4f1-byz1-v1k1r1b1"));
     assert!(
-        row("gc-after-execution").ends_with("pending")
-            && stdout.contains("waits for worlds in which more can get stuck")
+        row("gc-after-execution").contains(" killed ") && row("gc-after-execution").contains(" progress ")
+    );
+    assert!(
+        row("timeout-grows").ends_with("simulation only") && stdout.contains("time is no part of a world")
     );
     let (status, stdout, _) = pbft(&["mutants", "--json", "--only", "commit-quorum"]);
     let object: serde_json::Value = serde_json::from_str(&stdout).unwrap();

@@ -31,16 +31,17 @@ pub enum Evidence {
     NotASafeguard {
         /// That world.
         world: WorldConfig,
+        /// Whether it may be thought to serve progress: then every request executes from each state of the
+        /// world as well.
+        serves_progress: bool,
         /// Why nothing breaks, as far as can be seen.
         why: &'static str,
     },
     /// Without it some request never executes, from some state of this world; with it all do, from each:
-    /// [`crate::progress`].
+    /// [`crate::progress`]. The state is shown with whole replicas.
     Stuck(WorldConfig),
     /// Only simulation can show it.
     SimulationOnly(&'static str),
-    /// No world can show it yet.
-    Pending(Waits),
 }
 
 /// The world that shows what breaks.
@@ -56,24 +57,6 @@ pub struct Kill {
     pub judged_alone: bool,
 }
 
-/// What a safeguard waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Waits {
-    /// Worlds in which more can get stuck than in those that are explored.
-    Progress,
-}
-
-impl Waits {
-    /// In words.
-    pub fn what(self) -> &'static str {
-        match self {
-            Waits::Progress => {
-                "worlds in which more can get stuck: more numbers after a checkpoint, or batches that are lost"
-            }
-        }
-    }
-}
-
 /// The name of the row that is no rule of a replica.
 pub const AT_MOST_F: &str = "at-most-f";
 
@@ -81,6 +64,15 @@ impl Row {
     /// The name of the safeguard.
     pub fn id(&self) -> &'static str {
         self.mutant.map_or(AT_MOST_F, Mutant::id)
+    }
+
+    /// Where its counterexample is stored, from the directory of all; none if there is none.
+    pub fn file(&self) -> Option<String> {
+        match &self.evidence {
+            Evidence::Killed(_) => Some(format!("{}.json", self.id())),
+            Evidence::Stuck(_) => Some(format!("stuck/{}.json", self.id())),
+            Evidence::NotASafeguard { .. } | Evidence::SimulationOnly(_) => None,
+        }
     }
 
     /// What is lost without it.
@@ -108,7 +100,7 @@ impl Row {
         let world = match &self.evidence {
             Evidence::Killed(kill) => &kill.world,
             Evidence::NotASafeguard { world, .. } | Evidence::Stuck(world) => world,
-            Evidence::SimulationOnly(_) | Evidence::Pending(_) => return None,
+            Evidence::SimulationOnly(_) => return None,
         };
         Some(WorldConfig { rules: Rulebook { without: self.mutant }, ..world.clone() })
     }
@@ -154,6 +146,10 @@ const R3: Bounds = byzantine(&[3]);
 impl Bounds {
     const fn two_requests(self) -> Self {
         Bounds { requests: 2, ..self }
+    }
+
+    const fn requests(self, requests: u32) -> Self {
+        Bounds { requests, ..self }
     }
 
     const fn views(self, views: u64) -> Self {
@@ -231,6 +227,16 @@ fn slow(world: Bounds, property: &'static str) -> Evidence {
     Evidence::Killed(Kill { world: world.config(), property, slow: true, judged_alone: false })
 }
 
+/// No property breaks without it.
+fn needless(world: Bounds, why: &'static str) -> Evidence {
+    Evidence::NotASafeguard { world: world.config(), serves_progress: false, why }
+}
+
+/// No property breaks without it, and every request executes.
+fn needless_for_progress(world: Bounds, why: &'static str) -> Evidence {
+    Evidence::NotASafeguard { world: world.config(), serves_progress: true, why }
+}
+
 fn evidence(mutant: Mutant) -> Evidence {
     match mutant {
         Mutant::PrepareQuorum
@@ -272,22 +278,29 @@ fn evidence(mutant: Mutant) -> Evidence {
         Mutant::AnyReply => {
             kill(Bounds { clients: Clients::Actors, ..byzantine(&[]).two_requests().numbers(2) }, LIES)
         }
-        Mutant::CertificateOfAnyView => Evidence::NotASafeguard {
-            world: R1.two_requests().views(1).config(),
-            why: "a certificate is genuine whatever its view: once something commits, every later one carries it",
-        },
-        Mutant::SeveralPerN => Evidence::NotASafeguard {
-            world: R0.two_requests().views(1).config(),
-            why: "O takes the certificate of the highest view, in one VIEW-CHANGE or in several",
-        },
-        Mutant::CertificateAnywhere => Evidence::NotASafeguard {
-            world: R0.numbers(2).views(1).checkpoints(1, 1).config(),
-            why: "V holds the VIEW-CHANGE of a correct replica that prepared, so min-s bounds O",
-        },
+        Mutant::CertificateOfAnyView => needless(
+            R1.two_requests().views(1),
+            "a certificate is genuine whatever its view: once something commits, every later one carries it",
+        ),
+        Mutant::SeveralPerN => needless(
+            R0.two_requests().views(1),
+            "O takes the certificate of the highest view, in one VIEW-CHANGE or in several",
+        ),
+        Mutant::CertificateAnywhere => needless(
+            R0.numbers(2).views(1).checkpoints(1, 1),
+            "V holds the VIEW-CHANGE of a correct replica that prepared, so min-s bounds O",
+        ),
+        Mutant::PreparedWithoutBatch => needless_for_progress(
+            R0.two_requests().views(1),
+            "where a certificate begins f + 1 correct replicas have the batch, keep it and send it again; only where more than \
+             eight batches were accepted for one number could it be lost",
+        ),
+        Mutant::NullAnywhere => needless_for_progress(
+            R0.two_requests().views(1),
+            "a null request executes as nothing; it uses numbers up, as a primary can with requests too, and the timers of \
+             requests that wait go on",
+        ),
         Mutant::SameTimeout => Evidence::SimulationOnly("time is no part of a world"),
-        Mutant::PreparedWithoutBatch | Mutant::NullAnywhere | Mutant::NeverFetch => {
-            Evidence::Pending(Waits::Progress)
-        }
         Mutant::PersistNothing => kill(R0.two_requests().crashes(), SPLIT),
         // What was executed and not recorded is executed again in as few steps.
         Mutant::SendFirst => alone(R0.two_requests().crashes(), SPLIT),
@@ -301,6 +314,8 @@ fn evidence(mutant: Mutant) -> Evidence {
         // A request at n2, and nothing at n1.
         Mutant::LeaveGaps => Evidence::Stuck(R0.numbers(2).config()),
         Mutant::ViewChangeOnce => Evidence::Stuck(R3.views(1).config()),
+        // The checkpoint at n2 needs the replica that never gets the state at n1, and n3 needs the checkpoint.
+        Mutant::NeverFetch => Evidence::Stuck(R3.requests(3).checkpoints(1, 1).config()),
         Mutant::LeftBehind => Evidence::Stuck(byzantine(&[2]).views(1).config()),
         Mutant::SmallReadQuorum | Mutant::ReadsDoNotWait => kill(R3.numbers(1).calls("w.r"), STALE),
     }

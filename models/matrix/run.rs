@@ -49,9 +49,27 @@ pub struct Ran {
     pub explored: Vec<Explored>,
     /// The counterexample found by lazy delivery.
     pub execution: Option<Execution>,
+    /// The counterexample of a row where a request never executes, with whole replicas; without a revision.
+    pub stuck: Option<Stored>,
 }
 
 impl Ran {
+    /// The row, of which nothing has been explored yet.
+    pub fn new(row: &Row) -> Self {
+        Ran { row: row.clone(), explored: Vec::new(), execution: None, stuck: None }
+    }
+
+    /// The counterexample as it is stored, if one was found.
+    ///
+    /// # Errors
+    /// If its world makes no sense.
+    pub fn stored(&self, revision: String) -> Result<Option<Stored>, Problem> {
+        match (&self.execution, &self.stuck) {
+            (Some(execution), _) => Stored::new(execution, revision).map(Some),
+            (None, stuck) => Ok(stuck.clone().map(|stored| Stored { revision, ..stored })),
+        }
+    }
+
     /// Whether the row is as it says.
     pub fn is_as_expected(&self) -> bool {
         !self.explored.iter().any(|explored| matches!(explored.outcome, Outcome::Wrong(_)))
@@ -69,10 +87,12 @@ pub fn run(
     options: &Options,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Ran, Problem> {
-    let mut ran = Ran { row: row.clone(), explored: Vec::new(), execution: None };
+    let mut ran = Ran::new(row);
     let Some(world) = row.world() else { return Ok(ran) };
     if let Evidence::Stuck(with_rule) = &row.evidence {
-        ran.explored.push(stuck(&world, with_rule, options)?);
+        let (explored, found) = stuck(&world, with_rule, options)?;
+        ran.explored.push(explored);
+        ran.stuck = found;
         return Ok(ran);
     }
     let mut ways = vec![Explore::Lazy];
@@ -99,27 +119,51 @@ pub fn run(
             ran.execution = report.execution;
         }
     }
+    if let (Evidence::NotASafeguard { serves_progress: true, .. }, [explored, ..]) =
+        (&row.evidence, &mut ran.explored[..])
+    {
+        let stuck = progress::check(&world, Strategy::FORGETFUL, limits(options), &|| true)?.stuck;
+        if stuck.is_some() && explored.outcome == Outcome::Holds {
+            explored.outcome = Outcome::Wrong("some request never executes".into());
+        }
+    }
     Ok(ran)
 }
 
-/// A request never executes without the rule, and all do with it.
-fn stuck(without: &WorldConfig, with_rule: &WorldConfig, options: &Options) -> Result<Explored, Problem> {
+fn limits(options: &Options) -> Limits {
     let Options { threads, memory: bytes, time, allocated, .. } = *options;
-    let limits = Limits { threads, time, bytes, allocated, ..Limits::default() };
+    Limits { threads, time, bytes, allocated, ..Limits::default() }
+}
+
+/// A request never executes without the rule, and all do with it, from every state.
+fn stuck(
+    without: &WorldConfig,
+    with_rule: &WorldConfig,
+    options: &Options,
+) -> Result<(Explored, Option<Stored>), Problem> {
+    let limits = limits(options);
     let began = Instant::now();
-    let found = progress::check(without, Strategy::ALL, limits, &|| true)?;
-    let harmless = progress::check(with_rule, Strategy::ALL, limits, &|| true)?;
-    let outcome = match (&found.stuck, harmless.stuck) {
+    let found = progress::check(without, Strategy::FORGETFUL, limits, &|| true)?;
+    let harmless = progress::check(with_rule, Strategy::FORGETFUL, limits, &|| true)?;
+    let stored = found.stuck.as_ref().map(|stuck| Stored::stuck(without, stuck, String::new()));
+    let outcome = match (&stored, harmless.stuck) {
         (None, _) => Outcome::Wrong("every request executes from every state".into()),
         (_, Some(_)) => Outcome::Wrong("some request never executes by the paper's rules".into()),
-        (Some(_), None) => Outcome::Killed,
+        (Some(Err(why)), None) => Outcome::Wrong(why.to_string()),
+        (Some(Ok(stored)), None) => goes_on(stored)?,
     };
-    Ok(Explored {
-        explore: Explore::Lazy,
-        outcome,
-        states: found.states,
-        steps: found.stuck.map(|stuck| stuck.how.len()),
-        seconds: began.elapsed().as_secs_f64(),
+    let stored = stored.and_then(Result::ok);
+    let steps = stored.as_ref().map(|stored| stored.steps.len());
+    let (states, seconds) = (found.states, began.elapsed().as_secs_f64());
+    Ok((Explored { explore: Explore::Lazy, outcome, states, steps, seconds }, stored))
+}
+
+/// The counterexample reproduces with whole replicas, and after the same steps every request executes with the rule.
+fn goes_on(stored: &Stored) -> Result<Outcome, Problem> {
+    let replayed = replay(stored).map_err(|stale| stale.to_string())?;
+    Ok(match with_safeguard(&replayed)?.violation {
+        Some(violation) => Outcome::Wrong(format!("it does harm by the paper's rules: {violation}")),
+        None => Outcome::Killed,
     })
 }
 

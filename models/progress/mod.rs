@@ -15,6 +15,18 @@
 //! A combination is taken twice, as it is and with every correct replica restarted from what is durable; and
 //! with each [`Strategy`] of the Byzantine replicas.
 //!
+//! # What is shown
+//!
+//! Runs are taken in the order of the depth of their states, and once one is stuck those of that depth are taken to
+//! their end. Of those that are stuck the one is shown that is first in the order of the strategies, then without a
+//! restart, then by the first of all shortest ways to their states ([`crate::trace::canonical`]). [`Loss`] carries on
+//! from whole replicas in the same way: a counterexample is stored only if it is stuck from there too, without the
+//! steps that are not needed for that.
+//!
+//! # On the graph
+//!
+//! The second statement is about the graph of the states, and loses nothing: [`reach`].
+//!
 //! # What is not
 //!
 //! - That the exploration loses no combination is not checked here: `pbft check` of the same world shows it.
@@ -23,25 +35,39 @@
 //!   begins at its base. A replica that remembers some of it is not run. The NEW-VIEW by which a replica has
 //!   entered its view is put back: one with the same `O`.
 //! - Delays are equal, so there is one schedule for each state and strategy and not all of them.
-//! - A Byzantine replica does what its strategy says, and no worse. Of what it learnt before the loss it uses
-//!   nothing.
+//! - A Byzantine replica does what its strategy says, and no worse: of what it could say it says everything or
+//!   nothing, at once, and never a part at a time of its choice.
 //! - Without checkpoints the window is long enough for every request: worlds have shorter ones. With them it
 //!   is that of the world, and moves.
 
+mod derives;
+mod reach;
 mod run;
+mod starts;
+mod strategy;
+mod told;
+mod whole;
 
-pub use run::{DELAY, MOST_VIEWS, Ran, Strategy};
+pub use reach::Reach;
+pub use run::{DELAY, MOST_VIEWS, Ran};
+pub use strategy::Strategy;
+pub use told::MOST_TOLD;
+pub use whole::Loss;
 
 use crate::engine::{Limits, Outcome, explore};
 use crate::problem::Problem;
-use crate::world::{Clients, Delivery, Joints, LocalId, MAX_REPLICAS, World, WorldConfig};
-use foldhash::fast::FixedState;
-use indexmap::IndexSet;
-use run::{Cluster, Start};
+use crate::trace::{Step, canonical};
+use crate::world::{Clients, Delivery, JointAgents, Joints, World, WorldConfig};
 use serde::Serialize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use starts::{Found, Starts};
 use std::time::{Duration, Instant};
+
+/// What this is called among properties.
+pub const NAME: &str = "progress";
+
+/// What it says, in one sentence.
+pub const THEOREM: &str = "From every state, once everything that was sent is lost and the network delivers what is \
+    sent from then on, every client's request executes, and it accepts the result.";
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
@@ -58,20 +84,27 @@ pub struct Progress {
     pub longest_ms: u64,
     /// Wall time of the runs.
     pub elapsed: Duration,
+    /// What can be reached on the graph of the states, where the primary of the highest view is correct.
+    pub reach: Option<Reach>,
+    /// How one gets to a state from which no good end can be reached, step by step, if there is one.
+    pub cut_off: Option<Vec<String>>,
     /// A run that did not come to its end, if there is one.
     pub stuck: Option<Stuck>,
 }
 
-/// A run that did not come to its end.
+/// A run that did not come to its end: from a state that is the fewest steps away. Of several the first in the
+/// order of the strategies, then one without a restart, then by the first of all ways.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stuck {
-    /// What the Byzantine replicas do.
-    pub strategy: Strategy,
-    /// Whether the replicas were restarted first.
-    pub restarted: bool,
+    /// What happens in the state.
+    #[serde(flatten)]
+    pub loss: Loss,
+    /// The way to the state, delivery by delivery.
+    #[serde(skip)]
+    pub steps: Vec<Step>,
     /// How the world gets to the state, step by step.
     pub how: Vec<String>,
-    /// Why it stays there: what the replicas did last.
+    /// Why it stays there: what the replicas do, each thing once.
     pub why: Vec<String>,
 }
 
@@ -104,45 +137,24 @@ pub fn check(
         return Err(format!("the world was not exhausted: {why}").into());
     }
     let joints = world.take_joints();
+    let reach = reach::applies(&world).then(|| reach::reach(&mut world, &joints, go_on)).transpose()?;
     let began = Instant::now();
-    let starts = starts(&mut world, &joints, strategies);
+    let starts = Starts::new(&mut world, &joints, strategies);
     if let Some(refused) = world.take_refusal() {
         return Err(format!("what a crash leaves cannot be started from: {refused}").into());
     }
-    let cluster = Cluster::new(config);
-    let next = AtomicUsize::new(0);
-    let best = Mutex::new((0, 0, None::<(usize, Ran)>));
-    std::thread::scope(|scope| {
-        for _ in 0..limits.threads.max(1) {
-            scope.spawn(|| {
-                while let Some(start) = starts.get_index(next.fetch_add(1, Ordering::Relaxed)) {
-                    if !go_on() || best.lock().expect("nobody panics with it").2.is_some() {
-                        return;
-                    }
-                    let ran = cluster.run(&world, start);
-                    let mut best = best.lock().expect("nobody panics with it");
-                    best.0 = best.0.max(ran.views);
-                    best.1 = best.1.max(ran.took_ms);
-                    if ran.is_stuck {
-                        let place = starts.get_index_of(start).expect("it is there");
-                        best.2.get_or_insert((place, ran));
-                    }
-                }
-            });
-        }
-    });
-    let (most_views, longest_ms, stuck) = best.into_inner().expect("nobody panics with it");
+    let found_by_runs = starts.run(&world, limits.threads, go_on);
     if !go_on() {
         return Err("it was interrupted".into());
     }
-    let stuck = stuck.map(|(place, ran)| {
-        let start = starts.get_index(place).expect("it is there");
-        let how = way_to(&mut world, start, limits);
-        Stuck { strategy: start.strategy, restarted: start.restarted, how, why: ran.last }
-    });
+    let Found { most_views, longest_ms, .. } = found_by_runs;
+    let stuck = shown(&mut world, &starts, &joints, found_by_runs);
+    let example = reach.as_ref().and_then(|reach| reach.example);
     Ok(Progress {
+        cut_off: example.map(|joint| way_to(&mut world, joint, limits)),
+        reach,
         states: found.states,
-        joints: joints.len(),
+        joints: starts.combinations,
         runs: starts.len(),
         most_views,
         longest_ms,
@@ -151,32 +163,25 @@ pub fn check(
     })
 }
 
-/// Everything that is run from.
-fn starts(world: &mut World, joints: &Joints, strategies: &[Strategy]) -> IndexSet<Start, FixedState> {
-    let mut starts = IndexSet::default();
-    let replicas = world.correct().len();
-    // Without Byzantine replicas there is nothing to choose.
-    let strategies = if world.config().byzantine.is_empty() { &[Strategy::Silent] } else { strategies };
-    for joint in joints {
-        let mut restarted = *joint;
-        for (position, local) in restarted.iter_mut().enumerate().take(replicas) {
-            *local = world.restarted(position, *local);
-        }
-        for (joint, restarted) in [(*joint, false), (restarted, true)] {
-            starts.extend(strategies.iter().map(|&strategy| Start { joint, restarted, strategy }));
-        }
-    }
-    starts
+/// Of the runs that are stuck the one whose state is reached first: of all shortest ways to one of their states the
+/// first.
+fn shown(world: &mut World, starts: &Starts, joints: &Joints, found: Found) -> Option<Stuck> {
+    let (rank, mut runs) = found.stuck?;
+    let (depth, strategy, restarted) = rank;
+    let there = joints.iter().filter(|(_, at)| **at == depth).map(|(joint, _)| *joint);
+    let is_stuck = |joint: &_| starts.of(world, joint, rank).is_some_and(|start| runs.contains_key(&start));
+    let stuck: Vec<JointAgents> = there.filter(is_stuck).collect();
+    world.look_for(stuck);
+    let way = canonical::way(world, depth)?;
+    let joint = world.joint_agents(way.states.last()?);
+    let ran = runs.swap_remove(&starts.of(world, &joint, rank)?)?;
+    let how = way.states.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect();
+    Some(Stuck { loss: Loss { strategy, restarted }, steps: way.steps, how, why: ran.last })
 }
 
-/// The steps to a state with these local states.
-fn way_to(world: &mut World, start: &Start, limits: Limits) -> Vec<String> {
-    let mut wanted: [Option<LocalId>; MAX_REPLICAS] = [None; MAX_REPLICAS];
-    let correct = world.correct().len();
-    for (wanted, local) in wanted.iter_mut().zip(start.joint).take(correct) {
-        *wanted = Some(local);
-    }
-    world.look_for(wanted, start.restarted);
+/// The steps to a state.
+fn way_to(world: &mut World, joint: JointAgents, limits: Limits) -> Vec<String> {
+    world.look_for([joint]);
     match explore(world, limits, &mut |_| true).outcome {
         Outcome::Violated { path, .. } => {
             path.windows(2).map(|pair| world.describe(&pair[0], &pair[1])).collect()

@@ -1,19 +1,27 @@
 //! One run: what becomes of a combination of local states when the network works from now on.
 
+use super::NAME;
+use super::derives::Deriver;
+use super::strategy::Strategy;
+use super::told::Told;
 use crate::crypto::Symbolic;
 use crate::mutants::Rulebook;
+use crate::story::{Names, fact_in_words};
 use crate::words::{in_short, name};
-use crate::world::{JointLocals, Modelled, World, WorldConfig};
+use crate::world::{MessageId, Modelled, World, WorldConfig};
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use pbft::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
+use pbft::crypto::Verified;
 use pbft::message::Message;
 use pbft::parameters::MAX_WINDOW;
 use pbft::presence::{ProgressTimer, shows_presence};
 use pbft::replica::verify::verify;
 use pbft::replica::{Destination, Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer, nodes};
 use pbft::types::{ClientId, Principal, ReplicaId, Timestamp};
-use serde::Serialize;
+use pbft_properties::Violation;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,47 +42,40 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).expect("time-outs are short")
 }
 
-/// The last things that happened, which a stuck run tells.
-const TOLD: usize = 24;
-
-/// What the Byzantine replicas do.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// Nothing.
-    Silent,
-    /// What a correct replica does that has just been initialized, but that it proposes nothing and begins no
-    /// view when it is the primary: others wait for it as long as they can be made to.
-    Stalls,
-    /// The same, and it leaves each view as soon as it hears of it.
-    Leaves,
-}
-
-impl Strategy {
-    /// Every strategy.
-    pub const ALL: &'static [Strategy] = &[Strategy::Silent, Strategy::Stalls, Strategy::Leaves];
-}
-
-/// Where a run begins.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Start {
-    pub(super) joint: JointLocals,
-    /// Whether these are states after a restart.
-    pub(super) restarted: bool,
-    pub(super) strategy: Strategy,
-}
-
 /// How it ended.
 #[derive(Clone, Debug, Default)]
 pub struct Ran {
     /// Views above the highest at the start.
     pub views: u64,
-    /// Its own time.
+    /// Its own time, up to whatever was to happen next.
     pub took_ms: u64,
-    /// Whether some client has no answer.
-    pub is_stuck: bool,
-    /// What happened last.
+    /// The clients without a result; then it is stuck.
+    pub waiting: Vec<ClientId>,
+    /// What happened, if it is stuck: each thing once, of many different ones the last [`super::MOST_TOLD`].
     pub last: Vec<String>,
+    /// The correct replicas at its end, if it is stuck.
+    pub replicas: Vec<Replica<Modelled>>,
+    /// The CHECKPOINTs that correct replicas sent, if it is stuck.
+    pub checkpoints: BTreeSet<Message<Symbolic>>,
+}
+
+impl Ran {
+    /// Whether some client has no result.
+    pub fn is_stuck(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What that violates, if some client has none.
+    pub fn violation(&self) -> Option<Violation> {
+        let waiting: Vec<String> = self.waiting.iter().map(|&client| name(client.into())).collect();
+        let has = if waiting.len() == 1 { "has" } else { "have" };
+        let (views, waiting) = (counted(self.views, "more view"), waiting.join(" and "));
+        let what = format!(
+            "a request never executes: {views} and {:.1} s after everything sent was lost, {waiting} {has} no result",
+            self.took_ms as f64 / 1000.0
+        );
+        self.is_stuck().then_some(Violation { property: NAME, what })
+    }
 }
 
 /// What every run of a world begins with.
@@ -82,62 +83,88 @@ pub(super) struct Cluster {
     config: WorldConfig,
     setups: Vec<Arc<Setup<Modelled>>>,
     clients: Vec<ClientSetup<Symbolic, Rulebook>>,
+    pub(super) deriver: Deriver,
+    /// What a message that Byzantine replicas can keep is to each replica, if it is valid.
+    pub(super) verified: IndexMap<(usize, MessageId), Verified<Message<Symbolic>>, FixedState>,
 }
 
 impl Cluster {
-    pub(super) fn new(config: &WorldConfig) -> Self {
+    /// `learnt` is all that Byzantine replicas can keep.
+    pub(super) fn new(world: &World, learnt: &BTreeSet<MessageId>) -> Self {
+        let config = world.config();
         let window = if config.checkpoint_interval.is_some() { config.window } else { Some(MAX_WINDOW) };
         let wide = WorldConfig { window, ..config.clone() };
-        Cluster { setups: wide.setups(), clients: config.client_setups(), config: config.clone() }
+        let setups = wide.setups();
+        let to = |&id: &ReplicaId| {
+            let node = usize::from(id.0);
+            let checked =
+                |&message: &MessageId| verify(&setups[node], world.tables().message(message).clone());
+            learnt.iter().filter_map(|id| Some(((node, *id), checked(id).ok()?))).collect::<Vec<_>>()
+        };
+        Cluster {
+            verified: world.correct().iter().flat_map(to).collect(),
+            setups,
+            clients: config.client_setups(),
+            deriver: Deriver::new(&wide),
+            config: config.clone(),
+        }
     }
 
-    pub(super) fn run(&self, world: &World, start: &Start) -> Ran {
+    /// Carries on from these states of the correct replicas, in the order of their positions; `learnt` is what
+    /// the Byzantine replicas keep, in the order of contents.
+    pub(super) fn run(
+        &self,
+        world: &World,
+        strategy: Strategy,
+        correct: Vec<Replica<Modelled>>,
+        learnt: &[MessageId],
+    ) -> Ran {
         let timer = |id| ProgressTimer::new(&self.config.cluster, id, Timeouts::default(), Duration::ZERO);
         let mut run = Run {
             cluster: self,
-            strategy: start.strategy,
+            strategy,
             replicas: self.config.cluster.replicas().map(|_| None).collect(),
             timers: self.config.cluster.replicas().map(timer).collect(),
             generations: vec![(0, 0); self.config.cluster.n()],
             clients: self.clients.iter().map(|_| Asking::new()).collect(),
             agenda: Agenda::default(),
-            last: VecDeque::new(),
+            sent: BTreeSet::new(),
+            told: Told::default(),
+            checkpoints: BTreeSet::new(),
         };
-        for (position, &id) in world.correct().iter().enumerate() {
-            let local = world.tables().local(start.joint[position]);
-            let mut replica = local.replica.clone();
-            replica.put_new_view(world.entered_by(id, local));
+        for (&id, replica) in world.correct().iter().zip(correct) {
             run.replicas[usize::from(id.0)] = Some(replica);
         }
-        if start.strategy != Strategy::Silent {
+        if matches!(strategy, Strategy::Stalls | Strategy::Leaves) {
             for &id in &self.config.byzantine {
                 let mut effects = Effects::new();
                 let replica = Replica::start(&self.setups[usize::from(id.0)], None, &mut effects);
                 run.replicas[usize::from(id.0)] = replica.ok();
             }
         }
-        run.go()
+        run.go(world, learnt)
     }
 }
 
 /// What is under way.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Arrival {
+pub(super) enum Arrival {
     Message(Message<Symbolic>),
+    Verified(Verified<Message<Symbolic>>),
     Timer { timer: Timer, generation: u64 },
     ClientTimer { generation: u64 },
 }
 
 /// What is to happen, at which node, in the order of its time; ties in the order in which it was planned.
 #[derive(Default)]
-struct Agenda {
+pub(super) struct Agenda {
     now: u64,
     planned: u64,
     heap: BinaryHeap<Reverse<(u64, u64, usize, Arrival)>>,
 }
 
 impl Agenda {
-    fn plan(&mut self, after: u64, node: usize, arrival: Arrival) {
+    pub(super) fn plan(&mut self, after: u64, node: usize, arrival: Arrival) {
         self.planned += 1;
         self.heap.push(Reverse((self.now + after, self.planned, node, arrival)));
     }
@@ -163,39 +190,48 @@ impl Asking {
     }
 }
 
-struct Run<'a> {
-    cluster: &'a Cluster,
-    strategy: Strategy,
+pub(super) struct Run<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) strategy: Strategy,
     /// None for one that is silent.
-    replicas: Vec<Option<Replica<Modelled>>>,
+    pub(super) replicas: Vec<Option<Replica<Modelled>>>,
     /// The progress timer of each, as hosts keep it; nobody has been heard at first.
     timers: Vec<ProgressTimer>,
     /// Of the status timer and the progress timer of each.
     generations: Vec<(u64, u64)>,
     /// They come after the replicas in the order of nodes.
     clients: Vec<Asking>,
-    agenda: Agenda,
-    last: VecDeque<String>,
+    pub(super) agenda: Agenda,
+    /// What Byzantine replicas that derive have seen.
+    pub(super) sent: BTreeSet<Message<Symbolic>>,
+    told: Told,
+    checkpoints: BTreeSet<Message<Symbolic>>,
 }
 
 impl Run<'_> {
-    fn go(mut self) -> Ran {
+    fn go(mut self, world: &World, learnt: &[MessageId]) -> Ran {
         let highest = self.highest_view();
+        if self.strategy.derives() {
+            self.begin_deriving(world, learnt);
+        }
         for node in 0..self.replicas.len() {
             self.set(node, Timer::Status);
             // Whoever waits for something, waits from now on.
             self.start_progress_timer(node);
         }
         for index in 0..self.clients.len() {
-            let id = ClientId(u32::try_from(index).expect("a world has few clients"));
+            let id = client(index);
             let operation = WorldConfig::operation(id);
             let clock = Timestamp(0);
             self.step_client(index, ClientEvent::Invoke { operation, read_only: false, clock });
+            if self.strategy.derives() {
+                for reply in self.cluster.deriver.replies(id, Timestamp(1)) {
+                    self.agenda.plan(0, self.replicas.len() + index, Arrival::Message(reply));
+                }
+            }
         }
-        let mut is_stuck = true;
         while let Some((node, arrival)) = self.agenda.next() {
-            if self.is_done() {
-                is_stuck = false;
+            if self.waiting().is_empty() {
                 break;
             }
             if self.agenda.now > MOST_TIME || self.highest_view() > highest + MOST_VIEWS {
@@ -203,15 +239,15 @@ impl Run<'_> {
             }
             self.happen(node, arrival);
         }
-        Ran {
-            views: self.highest_view() - highest,
-            took_ms: self.agenda.now,
-            is_stuck,
-            last: if is_stuck { self.last.into() } else { Vec::new() },
+        let (views, took_ms, waiting) = (self.highest_view() - highest, self.agenda.now, self.waiting());
+        if waiting.is_empty() {
+            return Ran { views, took_ms, ..Ran::default() };
         }
+        let replicas = self.correct().cloned().collect();
+        Ran { views, took_ms, waiting, replicas, last: self.told.lines(), checkpoints: self.checkpoints }
     }
 
-    fn is_byzantine(&self, node: usize) -> bool {
+    pub(super) fn is_byzantine(&self, node: usize) -> bool {
         self.cluster.config.byzantine.iter().any(|id| usize::from(id.0) == node)
     }
 
@@ -224,8 +260,9 @@ impl Run<'_> {
         self.correct().map(|replica| replica.leaving().unwrap_or(replica.view()).0).max().unwrap_or(0)
     }
 
-    fn is_done(&self) -> bool {
-        self.clients.iter().all(|client| client.is_answered)
+    fn waiting(&self) -> Vec<ClientId> {
+        let waiting = self.clients.iter().enumerate().filter(|(_, client)| !client.is_answered);
+        waiting.map(|(index, _)| client(index)).collect()
     }
 
     fn happen(&mut self, node: usize, arrival: Arrival) {
@@ -251,18 +288,21 @@ impl Run<'_> {
                 Event::Timeout(timer)
             }
             Arrival::Message(message) => match verify(&setup, message) {
-                Ok(verified) => {
-                    let now = self.now();
-                    let heard = shows_presence(&verified);
-                    if heard.is_some_and(|replica| self.timers[node].heard(replica, now)) {
-                        self.watch(node);
-                    }
-                    Event::Message(verified)
-                }
+                Ok(verified) => self.hear(node, verified),
                 Err(_) => return,
             },
+            Arrival::Verified(verified) => self.hear(node, verified),
         };
         self.step(node, &setup, event);
+    }
+
+    fn hear(&mut self, node: usize, message: Verified<Message<Symbolic>>) -> Event<Symbolic> {
+        let now = self.now();
+        let heard = shows_presence(&message);
+        if heard.is_some_and(|replica| self.timers[node].heard(replica, now)) {
+            self.watch(node);
+        }
+        Event::Message(message)
     }
 
     fn step(&mut self, node: usize, setup: &Setup<Modelled>, event: Event<Symbolic>) {
@@ -279,12 +319,16 @@ impl Run<'_> {
 
     fn carry_out(&mut self, node: usize, effects: Effects<Symbolic>) {
         let mutes = self.is_byzantine(node);
+        let (mut left, mut entered) = (None, None);
         for effect in effects {
             match effect {
                 Effect::Send(to, message) => {
                     let leads = matches!(message, Message::PrePrepare(..) | Message::NewView(_));
                     if mutes && leads {
                         continue;
+                    }
+                    if !mutes && matches!(message, Message::Checkpoint(_)) {
+                        self.checkpoints.insert(message.clone());
                     }
                     if !matches!(message, Message::Status(_)) {
                         self.tell(node, || format!("sends {}", short(&message)));
@@ -296,12 +340,21 @@ impl Run<'_> {
                     self.timers[node].cancel();
                     self.generations[node].1 += 1;
                 }
-                Effect::Fact(Fact::ViewLeft { .. }) => self.timers[node].view_left(),
+                Effect::Fact(Fact::ViewLeft { to, .. }) => {
+                    self.timers[node].view_left();
+                    left = Some(to);
+                }
                 Effect::Fact(fact @ (Fact::ViewEntered { .. } | Fact::Executed { .. })) => {
-                    self.tell(node, || format!("{fact:?}"));
+                    self.tell(node, || fact_in_words(&fact, &Names::default()));
+                    if let Fact::ViewEntered { view, .. } = fact {
+                        entered = Some(view);
+                    }
                 }
                 _ => {}
             }
+        }
+        if self.strategy.derives() {
+            self.derive(node, left, entered);
         }
     }
 
@@ -366,7 +419,7 @@ impl Run<'_> {
         for effect in effects {
             match effect {
                 ClientEffect::Send(to, message) => {
-                    self.tell(node, || format!("sends {}", short(&message)));
+                    self.tell(node, || format!("sends {} to {}", short(&message), whom(to)));
                     self.deliver(node, to, &message);
                 }
                 ClientEffect::SetTimer { backoff } => {
@@ -384,6 +437,9 @@ impl Run<'_> {
 
     /// Puts a message under way.
     fn deliver(&mut self, from: usize, to: Destination, message: &Message<Symbolic>) {
+        if self.strategy.derives() {
+            self.sent.insert(message.clone());
+        }
         for to in nodes(&self.cluster.config.cluster, from, to) {
             if self.replicas.get(to).is_none_or(Option::is_some) {
                 self.agenda.plan(DELAY, to, Arrival::Message(message.clone()));
@@ -394,17 +450,30 @@ impl Run<'_> {
     fn label(&self, node: usize) -> String {
         let small = |index: usize| u16::try_from(index).expect("a world has few nodes");
         name(match node.checked_sub(self.replicas.len()) {
-            Some(client) => Principal::Client(ClientId(small(client).into())),
+            Some(index) => client(index).into(),
             None => Principal::Replica(ReplicaId(small(node))),
         })
     }
 
     fn tell(&mut self, node: usize, what: impl FnOnce() -> String) {
-        if self.last.len() == TOLD {
-            self.last.pop_front();
-        }
-        self.last.push_back(format!("{:>7} ms  {}: {}", self.agenda.now, self.label(node), what()));
+        self.told.add(self.agenda.now, self.label(node), what());
     }
+}
+
+fn whom(to: Destination) -> String {
+    match to {
+        Destination::Replicas => "all replicas".into(),
+        Destination::Replica(replica) => name(replica.into()),
+        Destination::Client(client) => name(client.into()),
+    }
+}
+
+fn client(index: usize) -> ClientId {
+    ClientId(u32::try_from(index).expect("a world has few clients"))
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn short(message: &Message<Symbolic>) -> String {

@@ -136,11 +136,14 @@ fn cannot(replayed: &Replayed, harmless: &Harmless, index: usize, story: &Story)
 
 /// How the schedule ends with the safeguard.
 pub(super) fn ending(story: &Story, harmless: &Harmless) -> Option<String> {
-    let first = story.first_difference()?;
-    let why = &first.safely.as_ref()?.why;
+    let first = story.first_difference().and_then(|step| Some((step.number, &step.safely.as_ref()?.why)));
+    let first = first.map(|(number, why)| format!("Step {number} is the first that differs: {why}."));
+    if let Some(then) = &story.then {
+        return Some(format!("{} {}", first.unwrap_or_default(), then.with_rule).trim_start().into());
+    }
     let end = match &harmless.violation {
         Some(violation) => format!("All the same {violation}."),
         None => "Nothing is violated.".into(),
     };
-    Some(format!("Step {} is the first that differs: {why}. {end}", first.number))
+    first.map(|first| format!("{first} {end}"))
 }

@@ -2,7 +2,7 @@
 
 use super::lessons::{Lesson, SECTIONS, consequence, heading, lesson, method};
 use super::page::{Place, document, page_at};
-use super::{Story, svg};
+use super::{Standstill, Story, svg};
 use crate::matrix::{Evidence, Row};
 use maud::{Markup, html};
 use std::fmt::Write;
@@ -58,18 +58,13 @@ fn by_section(exhibits: &[Exhibit]) -> Vec<Section<'_>> {
 /// Why a safeguard has no counterexample.
 pub fn reason(row: &Row) -> String {
     match &row.evidence {
-        Evidence::Killed(_) => String::new(),
-        Evidence::NotASafeguard { world, why } => {
-            format!("no property of safety breaks without it, in the world {} exhausted: {why}", world.name())
-        }
-        Evidence::Stuck(world) => format!(
-            "without it some request never executes, from a state of the world {}, once everything sent is lost: `pbft progress \
-             --rules {}` tells how",
+        Evidence::Killed(_) | Evidence::Stuck(_) => String::new(),
+        Evidence::NotASafeguard { world, serves_progress, why } => format!(
+            "no property of safety breaks without it, in the world {} exhausted{}: {why}",
             world.name(),
-            row.id()
+            if *serves_progress { ", and every request executes from each of its states" } else { "" },
         ),
         Evidence::SimulationOnly(why) => format!("only simulation shows it: {why}"),
-        Evidence::Pending(waits) => format!("it waits for {}", waits.what()),
     }
 }
 
@@ -111,8 +106,9 @@ fn index(exhibits: &[Exhibit]) -> String {
                 h1 { "Why each rule of PBFT is there" }
                 p {
                     "Each of these " (shown) " executions was found by exploring the replica that runs in production with one "
-                    "of its rules switched off, step by step on whole replicas, and ends in a violated property. With the rule "
-                    "back, the same schedule does no harm."
+                    "of its rules switched off, step by step on whole replicas, and ends in a violated property, or in a state "
+                    "from which a request never executes once everything sent is lost. With the rule back, the same schedule "
+                    "does no harm."
                 }
             }
             div.sections {
@@ -139,19 +135,33 @@ fn index(exhibits: &[Exhibit]) -> String {
 }
 
 fn card(exhibit: &Exhibit, lesson: &Lesson) -> Markup {
-    let steps = exhibit.story.as_ref().map_or(0, |story| story.steps.len());
-    let property = exhibit.story.as_ref().and_then(|story| story.violation.as_ref()).map(|v| v.property);
     html! {
         article style="margin:10px 0" {
             h3 { a href=(exhibit.file()) { (lesson.id) } }
             p style="margin:2px 0" { (lesson.attack) }
             p.safe style="margin:2px 0" { (lesson.why) }
-            p.soft style="margin:2px 0" { (steps) " steps; " (property.unwrap_or_default()) " is violated" }
+            @if let Some(story) = &exhibit.story { p.soft style="margin:2px 0" { (ends(story)) } }
             @if let Some((story, told)) = exhibit.consequence.as_ref().zip(exhibit.row.mutant.and_then(consequence)) {
                 p style="margin:2px 0" { a href=(exhibit.further()) { "What it leads to" } ". " (told) }
-                p.soft style="margin:2px 0" { (story.steps.len()) " steps; " (violated(story)) " is violated" }
+                p.soft style="margin:2px 0" { (ends(story)) }
             }
         }
+    }
+}
+
+fn steps(story: &Story) -> String {
+    match story.steps.len() {
+        0 => "no step".into(),
+        1 => "1 step".into(),
+        steps => format!("{steps} steps"),
+    }
+}
+
+/// How many steps it takes, and what comes of them.
+fn ends(story: &Story) -> String {
+    match &story.then {
+        None => format!("{}; {} is violated", steps(story), violated(story)),
+        Some(_) => format!("{}; then a request never executes", steps(story)),
     }
 }
 
@@ -165,8 +175,9 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
     let mut text = String::from(
         "# Why each rule of PBFT is there\n\n\
          Each execution here was found by exploring the replica that runs in production with one of its rules switched\n\
-         off, and ends in a violated property; with the rule back, the same schedule does no harm. `pbft gallery` writes\n\
-         this page, and a site with a page per counterexample, every step of it beside the same step with the rule.\n\n\
+         off, and ends in a violated property, or in a state from which a request never executes once everything sent is\n\
+         lost; with the rule back, the same schedule does no harm. `pbft gallery` writes this page, and a site with a page\n\
+         per counterexample, every step of it beside the same step with the rule.\n\n\
          ```\n\
          cargo run --release -- replay counterexamples/commit-quorum.json\n\
          cargo run --release -- explore counterexamples/commit-quorum.json\n\
@@ -178,7 +189,6 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
         let _ = write!(text, "\n## {}\n", heading(section, title));
         for (exhibit, lesson) in shown {
             let Some(story) = &exhibit.story else { continue };
-            let diagram = format!("diagrams/{}.svg", file_name(lesson.id));
             let _ = write!(
                 text,
                 "\n### {}\n\n{}\n\n{}\n\n",
@@ -192,19 +202,12 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
                 ),
                 None => "a bound of the model, no rule of a replica".into(),
             };
-            let file = format!("{}.json", lesson.id);
-            let _ = write!(
-                text,
-                "[{file}]({file}): {} steps, `{}`; {rule}.\n\n",
-                story.steps.len(),
-                violated(story)
-            );
-            let _ = write!(
-                text,
-                "<details><summary>diagram</summary>\n\n![{}]({diagram})\n\n</details>\n",
-                story.title()
-            );
-            files.push((diagram, svg(story) + "\n"));
+            let file = exhibit.row.file().unwrap_or_default();
+            let _ = write!(text, "[{file}]({file}): {}, `{}`; {rule}.\n\n", steps(story), violated(story));
+            match &story.then {
+                None => files.push(drawn(&mut text, story, file_name(lesson.id))),
+                Some(then) => lasting(&mut text, then),
+            }
             files.extend(further(&mut text, exhibit));
         }
     }
@@ -225,17 +228,36 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
 /// Writes what the first violation leads to, if that is stored; its diagram.
 fn further(text: &mut String, exhibit: &Exhibit) -> Option<File> {
     let (story, told) = exhibit.consequence.as_ref().zip(exhibit.row.mutant.and_then(consequence))?;
-    let diagram = format!("diagrams/{}-consequence.svg", file_name(exhibit.row.id()));
     let file = format!("consequences/{}.json", exhibit.row.id());
-    let (steps, property) = (story.steps.len(), violated(story));
     let _ = write!(text, "\n{}\n\n", folded(&format!("What it leads to: {told}")));
-    let _ = write!(text, "[{file}]({file}): {steps} steps, `{property}`.\n\n");
+    let _ = write!(text, "[{file}]({file}): {}, `{}`.\n\n", steps(story), violated(story));
+    Some(drawn(text, story, format!("{}-consequence", file_name(exhibit.row.id()))))
+}
+
+/// Writes a link to the diagram of a story; the diagram.
+fn drawn(text: &mut String, story: &Story, name: String) -> File {
+    let diagram = format!("diagrams/{name}.svg");
     let _ = write!(
         text,
         "<details><summary>diagram</summary>\n\n![{}]({diagram})\n\n</details>\n",
         story.title()
     );
-    Some((diagram, svg(story) + "\n"))
+    (diagram, svg(story) + "\n")
+}
+
+/// Writes why a request never executes: of such a story not the steps are what matters.
+fn lasting(text: &mut String, then: &Standstill) {
+    let why = then.why.iter().map(|line| format!("    {line}\n")).collect::<String>();
+    let (begins, ending) = (folded(&then.begins), folded(&format!("{} {}", then.ending, with_rule(then))));
+    let _ = write!(
+        text,
+        "<details><summary>why it stays there</summary>\n\n{begins} {}:\n\n{why}\n{ending}\n\n</details>\n",
+        then.heading
+    );
+}
+
+fn with_rule(then: &Standstill) -> String {
+    format!("With the rule: {}", then.with_rule)
 }
 
 /// In lines of at most 118 characters.

@@ -1,6 +1,6 @@
 //! What each counterexample teaches: the attack, and why the rule stops it, in a sentence each.
 
-use crate::matrix::{AT_MOST_F, Evidence, Row};
+use crate::matrix::{AT_MOST_F, Row};
 use crate::mutants::Mutant;
 
 /// A rule, as a reader of the paper meets it.
@@ -25,6 +25,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("4.2", "Normal-case operation"),
     ("4.3", "Garbage collection and state transfer"),
     ("4.4", "View changes"),
+    ("4.5.2", "Liveness"),
     ("5.1", "Reducing communication: reads that are not ordered"),
     (BEYOND, "Crashes and stable storage"),
 ];
@@ -40,10 +41,13 @@ fn quoted(section: &str) -> String {
 impl Lesson {
     /// The source of the rule, as it is quoted.
     pub fn source(&self) -> String {
-        // OSDI'99 leaves open how a state is fetched, and what of a replica is part of it.
+        // OSDI'99 leaves open how a state is fetched, what of a replica is part of it, and what is sent again.
         match self.id {
             id if id == Mutant::UnverifiedBlocks.id() => "Castro's thesis §5.3".into(),
             id if id == Mutant::NoClientTable.id() => "OSDI'99 §4.1, Castro's thesis §2.4".into(),
+            id if id == Mutant::ViewChangeOnce.id() || id == Mutant::LeftBehind.id() => {
+                "Castro's thesis §5.2".into()
+            }
             _ => quoted(self.section),
         }
     }
@@ -56,9 +60,7 @@ pub fn heading(section: &str, title: &str) -> String {
 
 /// The lesson of a safeguard whose counterexample is stored.
 pub fn lesson(row: &Row) -> Option<Lesson> {
-    if !matches!(row.evidence, Evidence::Killed(_)) {
-        return None;
-    }
+    row.file()?;
     let (section, attack, why) = told(row.mutant)?;
     Some(Lesson { id: row.id(), section, method: method(row.mutant), attack, why })
 }
@@ -329,6 +331,16 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
             "The Byzantine primary of the new view leaves out of O what V proves to have prepared, and the backups believe it.",
             "Every backup computes O from V by itself and accepts no other.",
         ),
+        Mutant::LeaveGaps => (
+            "4.4",
+            "The Byzantine primary of view 0 proposes the request at n2 and nothing at n1. Every later view carries n2 over and leaves n1 open: the batch commits at n2 and waits for n1 for ever, and no primary proposes anything there again.",
+            "A number below the highest in O that no certificate decides gets the null request, which executes as nothing, so what follows it executes.",
+        ),
+        Mutant::NoTimer => (
+            "4.4",
+            "The primary is silent. The client sends its request to all, and the backups pass it on to the primary, but none of them runs a timer for it, so nobody ever leaves the view.",
+            "A backup that knows of a request which does not execute times out; with 2f + 1 VIEW-CHANGEs a view begins whose primary orders it.",
+        ),
         Mutant::SmallReadQuorum => (
             "5.1",
             "A write has ended, on the replies of two replicas. A replica that has not executed it and the Byzantine one beside it answer a read that begins then, and the client takes their two replies for a result: it is older than the write.",
@@ -354,6 +366,41 @@ fn told(mutant: Option<Mutant>) -> Option<(&'static str, &'static str, &'static 
             "A replica with whose help a batch was committed crashes, and forgets that it prepared: its VIEW-CHANGE reports nothing, and the new view starts without the batch.",
             "Its view, the view that it is leaving for, and P are durable, and a restart goes on from them.",
         ),
+        Mutant::PrimaryOnly => (
+            "4.1",
+            "The primary is silent, and the client asks nobody else. No backup hears of the request, so none has a reason to replace the primary.",
+            "A client without a result in time sends its request to all replicas: the backups pass it on to the primary, wait for it to execute, and leave the view of a primary that does not order it.",
+        ),
+        Mutant::ReplyOnce => (
+            "4.1",
+            "A request has executed at r1 and r2, and their replies are lost. They ignore the client's repeated request; r3 catches up, executes it and answers, but a single reply is no result.",
+            "A replica keeps its last reply to each client and sends it again for a repeated request, so in the end the replies of f + 1 correct replicas arrive.",
+        ),
+        Mutant::NeverFetch => (
+            "4.3",
+            "r1 has not executed what r0 and r2 have, and learns of the stable checkpoint that covers it: it discards what is below, fetches nothing, and executes nothing from then on. The CHECKPOINTs of r0 and r2 for what comes next are two, and three are needed to move the window on.",
+            "A replica that is behind a stable checkpoint fetches the state, which f + 1 correct replicas have; then it executes what follows and vouches for the next checkpoint.",
+        ),
+        Mutant::NeverJoin => (
+            "4.5.2",
+            "One backup has executed the request and waits for nothing; two others, who have not, leave the view of the silent primary. Their VIEW-CHANGEs are f + 1, which is not enough here to make the first one join, and without it no quorum of VIEW-CHANGEs comes together.",
+            "VIEW-CHANGEs of f + 1 others are enough to join: one of them is of a correct replica that has a reason to leave, and if it has, all that are correct must follow or it waits for ever.",
+        ),
+        Mutant::OneMovesAll => (
+            "4.5.2",
+            "The Byzantine replica sends a VIEW-CHANGE as soon as it hears of a view, and that alone takes everybody along: views follow one another faster than a request can execute.",
+            "It takes VIEW-CHANGEs of f + 1 others to join, and so of one correct replica at least, which has waited for its time-out.",
+        ),
+        Mutant::ViewChangeOnce => (
+            "4.5.2",
+            "Two replicas have left view 0, and their VIEW-CHANGEs are lost. When the third one leaves too, nobody has more than two of them, and none is sent again.",
+            "VIEW-CHANGE is sent again until the new view is entered, so one of the messages arrives once the network works.",
+        ),
+        Mutant::LeftBehind => (
+            "4.5.2",
+            "r1 has entered view 1 and its NEW-VIEW is lost. Two others ask for view 1 again and again; r1 has executed the request, waits for nothing, and does not send the NEW-VIEW a second time.",
+            "Whoever is in a later view sends its NEW-VIEW to a replica that says that it is in an older one.",
+        ),
         _ => return None,
     })
 }
@@ -367,7 +414,7 @@ mod tests {
     fn every_safeguard_with_a_counterexample_teaches_something() {
         let sections: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).collect();
         let mut attacks = std::collections::BTreeSet::new();
-        for row in rows().into_iter().filter(|row| matches!(row.evidence, Evidence::Killed(_))) {
+        for row in rows().into_iter().filter(|row| row.file().is_some()) {
             let lesson = lesson(&row).unwrap_or_else(|| panic!("{} has no lesson", row.id()));
             assert!(sections.contains(&lesson.section), "{}", row.id());
             assert!(attacks.insert(lesson.attack), "{} tells what another one tells", row.id());

@@ -18,6 +18,8 @@
 //! | `colours` | the colours of diagrams and pages |
 //! | `diagram` | a sequence diagram, as SVG |
 //! | `page` | a page of its own for a browser, as HTML |
+//! | `style` | the style and the script of every page |
+//! | `standstill` | how a counterexample goes on in which a request never executes |
 //! | `gallery` | all counterexamples as one site |
 //! | `export` | the formats of other viewers |
 //! | `production` | the journals of a cluster as one story |
@@ -35,8 +37,10 @@ mod new_views;
 pub mod page;
 pub mod production;
 mod reasons;
+pub mod standstill;
 mod state;
 mod states;
+mod style;
 mod tally;
 mod teller;
 mod words;
@@ -46,11 +50,14 @@ pub use compared::{Counterpart, How};
 pub use diagram::{svg, svg_narrow};
 pub use names::Names;
 pub use page::page;
+pub use standstill::Standstill;
 pub use state::{fields, summary};
 pub use tally::{Tally, Vote};
 pub(crate) use teller::Teller;
+pub(crate) use words::in_words as fact_in_words;
 pub use words::{happens, in_short, marked};
 
+use crate::progress;
 use crate::trace::replay::{Harmless, Replayed, Taken};
 use crate::trace::{Configuration, Executor};
 use crate::world::WorldConfig;
@@ -139,6 +146,8 @@ pub struct Story {
     pub violation: Option<Violation>,
     /// Where two quorums that decide differently meet.
     pub meeting: Option<String>,
+    /// How it goes on after the steps, if a request never executes then.
+    pub then: Option<Standstill>,
     /// How the schedule ends with the safeguard, if that is known.
     pub ending: Option<String>,
     /// What is said of replicas that are not among the correct ones.
@@ -172,6 +181,7 @@ impl Story {
             meeting: violation.and_then(|_| meeting(&config, &steps, &names)),
             steps,
             violation: violation.cloned(),
+            then: None,
             ending: None,
             mark: "Byzantine",
             names,
@@ -181,9 +191,18 @@ impl Story {
 
     /// The story of a counterexample, and of what becomes of it with the safeguard.
     pub fn of(replayed: &Replayed, harmless: &Harmless) -> Story {
-        let names = learnt(Names::new(replayed.executor.config()), &replayed.executor, &replayed.steps);
+        let mut names = learnt(Names::new(replayed.executor.config()), &replayed.executor, &replayed.steps);
+        if let Some((_, ran)) = &replayed.then {
+            let config = replayed.executor.config();
+            ran.replicas.iter().for_each(|replica| names.learn_states(replica, config));
+            ran.checkpoints.iter().for_each(|message| names.learn(message));
+        }
         let names = learnt(names.with_the_rule(), &harmless.executor, &harmless.taken);
-        let mut story = Story::named(&replayed.executor, &replayed.steps, Some(&replayed.violation), names);
+        // Where a request never executes, no step violates anything.
+        let violated = replayed.then.is_none().then_some(&replayed.violation);
+        let mut story = Story::named(&replayed.executor, &replayed.steps, violated, names);
+        story.violation = Some(replayed.violation.clone());
+        story.then = Standstill::of(replayed, harmless, &story.names);
         for (number, violation) in &replayed.past {
             story.steps[number - 1].violated = Some(story.names.in_text(&violation.to_string()));
         }
@@ -203,6 +222,9 @@ impl Story {
     /// The theorem that is violated, in one sentence.
     pub fn theorem(&self) -> Option<&'static str> {
         let violated = self.violation.as_ref()?.property;
+        if violated == progress::NAME {
+            return Some(progress::THEOREM);
+        }
         let all = pbft_properties::all::<crate::ledger::Ledger>();
         all.iter().find(|property| property.name == violated).map(|property| property.theorem)
     }
@@ -238,6 +260,7 @@ impl Story {
         for step in &self.steps {
             text.push_str(&format!("{step:?}"));
         }
+        text.push_str(&format!("{:?}", self.then));
         let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
         self.names.listed().into_iter().filter(|(letter, _)| words.contains(letter.as_str())).collect()
     }

@@ -141,6 +141,7 @@ impl<B: Bundle> Recorder<B> {
             steps,
             violation: None,
             meeting: None,
+            then: None,
             ending: None,
             mark: "no journal",
         };

@@ -122,7 +122,8 @@ pub(super) fn not_done(fact: &Fact, names: &Names) -> String {
     }
 }
 
-pub(super) fn in_words(fact: &Fact, names: &Names) -> String {
+/// What a fact says, for a sentence that begins with the replica's name.
+pub(crate) fn in_words(fact: &Fact, names: &Names) -> String {
     match fact {
         Fact::PrePrepared { view, n, digest } => {
             format!("accepts {} for v{} n{}", names.of(*digest), view.0, n.0)

@@ -31,12 +31,25 @@ struct Levels {
     unsound: BTreeSet<usize>,
 }
 
+/// A way through a world.
+pub struct Way {
+    /// The state that it begins with, and the one after each (macro) step.
+    pub states: Vec<Vec<AgentId>>,
+    /// The steps, delivery by delivery.
+    pub steps: Vec<Step>,
+}
+
 /// The first of all shortest ways to a violation, delivery by delivery; none if nothing is violated within
 /// `most` (macro) steps.
 pub fn shortest(world: &mut World, most: usize) -> Option<Vec<Step>> {
+    way(world, most).map(|way| way.steps)
+}
+
+/// The same, with the states on the way.
+pub fn way(world: &mut World, most: usize) -> Option<Way> {
     let levels = levels(world, most)?;
     let leading = leading(world, &levels);
-    let mut steps = Vec::new();
+    let (mut steps, mut states) = (Vec::new(), vec![levels.states[0].clone()]);
     let mut at = 0;
     for good in &leading[1..] {
         let state = levels.states[at].clone();
@@ -45,9 +58,10 @@ pub fn shortest(world: &mut World, most: usize) -> Option<Vec<Step>> {
         })?;
         let (_, node, path, crash) = key;
         steps.extend(single_steps(node, path, crash));
+        states.push(levels.states[to].clone());
         at = to;
     }
-    Some(steps)
+    Some(Way { states, steps })
 }
 
 fn levels(world: &mut World, most: usize) -> Option<Levels> {

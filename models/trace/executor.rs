@@ -28,6 +28,8 @@ type Msg = Message<Symbolic>;
 pub struct Configuration {
     locals: Vec<LocalId>,
     sent: BTreeSet<MessageId>,
+    /// How often each node has crashed, where that is bounded.
+    crashes: Vec<u8>,
 }
 
 /// What came of a step.
@@ -94,6 +96,7 @@ impl Executor {
         let steps: Vec<_> = (0..self.nodes().len()).map(|position| self.world.first_step(position)).collect();
         Configuration {
             locals: steps.iter().map(|step| step.to).collect(),
+            crashes: vec![0; steps.len()],
             sent: (steps.iter().flat_map(|step| step.sends.iter().copied()))
                 .chain(self.world.network.given().iter().copied())
                 .collect(),
@@ -137,6 +140,19 @@ impl Executor {
         let all = all.filter(|&&id| self.world.tables.reaches(id, node));
         let all: BTreeSet<&Msg> = all.map(|&id| self.world.tables.message(id)).collect();
         all.into_iter().cloned().collect()
+    }
+
+    /// Everything that can be delivered to anybody, in the order of contents.
+    pub(crate) fn available_to_any(&mut self, configuration: &Configuration) -> Vec<MessageId> {
+        let derived = self.derived(configuration);
+        let mut all: Vec<_> = configuration.sent.union(&derived).copied().collect();
+        all.sort_by(|&one, &other| self.world.tables.message(one).cmp(self.world.tables.message(other)));
+        all
+    }
+
+    /// The world that the nodes are of.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
     }
 
     /// Everything that the adversary can make of what has been sent.
@@ -214,9 +230,13 @@ impl Executor {
         let local = configuration.locals[position];
         let message = step.what.message().map(|message| self.world.tables.add_message(message.clone()));
         let can_crash = match step.node {
-            Principal::Replica(_) => self.config().crashes.is_some(),
+            Principal::Replica(_) => self.world.can_crash(configuration.crashes[position]),
             Principal::Client(_) => self.world.tables.client_gives_up(local),
         };
+        let crashes = self.config().crashes.unwrap_or_default();
+        if crashes.between_steps && matches!(step.what, Happening::CrashDuring(..)) {
+            return None;
+        }
         let input = match (&step.what, message) {
             (Happening::Crash | Happening::CrashDuring(..), _) if !can_crash => return None,
             (Happening::TimeOut | Happening::CrashDuring(None, _), _)
@@ -232,6 +252,7 @@ impl Executor {
         let taken = self.world.tables.step(step.node, local, input);
         let mut after = configuration.clone();
         after.locals[position] = taken.to;
+        after.crashes[position] += u8::from(crashes.at_most.is_some() && step.what.crash().is_some());
         after.sent.extend(taken.sends.iter().copied());
         let new = taken.sends.iter().filter(|id| !configuration.sent.contains(id));
         let sent = new.map(|&id| self.world.tables.message(id).clone()).collect();
@@ -351,7 +372,7 @@ impl Executor {
 
     /// The step with a correct primary's NEW-VIEW as it was sent here: explorations take one for all with the
     /// same `O`.
-    pub(super) fn as_sent(&self, configuration: &Configuration, step: Step) -> Step {
+    pub(crate) fn as_sent(&self, configuration: &Configuration, step: Step) -> Step {
         let Some(Message::NewView(m)) = step.what.message() else { return step };
         let primary = self.config().cluster.primary(m.content.view);
         if m.signer != Principal::Replica(primary) || self.config().byzantine.contains(&primary) {

@@ -6,9 +6,11 @@ use super::{Execution, Step};
 use crate::crypto::{Keys, Symbolic};
 use crate::mutants::{Mutant, Rulebook};
 use crate::problem::Problem;
+use crate::progress::{Loss, Strategy, Stuck};
 use crate::world::{Application, Clients, Crashes, WorldConfig};
 use pbft::message::Message;
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+use pbft_properties::Violation;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +43,21 @@ pub struct Stored {
     pub start: BTreeMap<String, String>,
     /// The steps.
     pub steps: Vec<StoredStep>,
+    /// What happens after them, where a request never executes then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<StoredLoss>,
+}
+
+/// Everything that was sent is lost, and a request never executes.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StoredLoss {
+    /// What the Byzantine replicas do from then on.
+    pub strategy: Strategy,
+    /// Whether every correct replica restarts then.
+    pub restarted: bool,
+    /// What happens last: why it stays so.
+    pub why: Vec<String>,
 }
 
 /// The bounds of a world: the fields of [`WorldConfig`].
@@ -115,14 +132,43 @@ impl Stored {
     /// # Errors
     /// If the world makes no sense.
     pub fn new(execution: &Execution, revision: String) -> Result<Self, Problem> {
-        let config = &execution.config;
+        let (stored, ..) = Stored::carried_out(&execution.config, &execution.steps)?;
+        Ok(Stored { revision, ..stored.violating(&execution.config, &execution.violation) })
+    }
+
+    /// A run that is stuck, as it is stored: from whole replicas, and without the steps that it does not need.
+    ///
+    /// # Errors
+    /// If the world makes no sense, or every request executes from whole replicas.
+    pub fn stuck(config: &WorldConfig, stuck: &Stuck, revision: String) -> Result<Self, Problem> {
+        let Loss { strategy, restarted } = stuck.loss;
+        let executes = || Problem::from("from whole replicas every request executes after these steps");
+        let steps = stuck.loss.needed(config, &stuck.steps)?.ok_or_else(executes)?;
+        let (stored, mut executor, end) = Stored::carried_out(config, &steps)?;
+        let ran = stuck.loss.carry_on(&mut executor, &end)?;
+        let violation = ran.violation().ok_or_else(executes)?;
+        let then = Some(StoredLoss { strategy, restarted, why: ran.last });
+        Ok(Stored { revision, then, ..stored.violating(config, &violation) })
+    }
+
+    fn violating(self, config: &WorldConfig, violation: &Violation) -> Self {
+        Stored {
+            about: about(config, violation.property),
+            property: violation.property.into(),
+            violation: violation.what.clone(),
+            ..self
+        }
+    }
+
+    /// These steps as they are stored, the world in which they have been taken, and where they lead.
+    fn carried_out(config: &WorldConfig, taken: &[Step]) -> Result<(Self, Executor, Configuration), Problem> {
         let mut executor = Executor::new(config)?;
         let keys = keys(config);
         let mut configuration = executor.start();
         let start = states(&executor, &configuration);
         let mut before = start.clone();
         let (mut steps, mut past) = (Vec::new(), BTreeSet::new());
-        for step in &execution.steps {
+        for step in taken {
             let violated = executor.all_violations(&configuration);
             past.extend(violated.into_iter().map(|violation| violation.property.to_string()));
             let came = executor
@@ -136,18 +182,20 @@ impl Stored {
             steps.push(StoredStep { node: Name(step.node), what, states: changed });
             before = now;
         }
-        Ok(Stored {
+        let stored = Stored {
             schema: SCHEMA,
-            about: about(config, execution.violation.property),
-            revision,
+            about: String::new(),
+            revision: String::new(),
             world: StoredWorld::of(config),
             rules: config.rules.name().into(),
-            property: execution.violation.property.into(),
-            violation: execution.violation.what.clone(),
+            property: String::new(),
+            violation: String::new(),
             past: past.into_iter().collect(),
             start,
             steps,
-        })
+            then: None,
+        };
+        Ok((stored, executor, configuration))
     }
 
     /// Reads a file's text.

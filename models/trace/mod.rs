@@ -4,7 +4,9 @@
 //! of [`Step`]s and is carried out by an [`Executor`] on real replicas from which nothing has been forgotten.
 //! A message is delivered only if a correct replica has sent it by then or the adversary can make it, and
 //! every property is judged after every step. Then steps are left out for as long as the same property is
-//! still violated ([`Execution::new`]): in the end no step can be dropped.
+//! still violated ([`Execution::new`]): in the end no step can be dropped. Where what is shown is that a request never
+//! executes, the steps lead to whole replicas from which it goes on once everything sent is lost
+//! ([`crate::progress::Loss`]).
 //!
 //! | file | what |
 //! |---|---|

@@ -1,11 +1,12 @@
 //! Carrying out a stored counterexample: by the rules that it names, where it must end as it says, and by the
 //! paper's, where the same steps must be harmless.
 
-use super::file::{Stored, found, keys, states};
+use super::file::{Stored, StoredLoss, found, keys, states};
 use super::proved::Proved;
 use super::{Configuration, Executor, Step, StepResult};
 use crate::mutants::Rulebook;
 use crate::problem::Problem;
+use crate::progress::{Loss, Ran};
 use crate::world::WorldConfig;
 use pbft::rejection::Rejection;
 use pbft::replica::Fact;
@@ -44,6 +45,15 @@ pub enum Stale {
         /// What the file says.
         said: String,
     },
+    /// Every request executes.
+    #[error(
+        "once everything sent is lost, every client accepts a result within {0} ms, and the file says that a request never \
+         executes"
+    )]
+    Executes(u64),
+    /// It is stuck in another way.
+    #[error("a request never executes, but line {0} of why is another one than the file says")]
+    Why(usize),
 }
 
 /// What a step was, and what came of it.
@@ -65,8 +75,10 @@ pub struct Replayed {
     pub executor: Executor,
     /// The steps.
     pub steps: Vec<Taken>,
-    /// What the last one violates.
+    /// What the last one violates, or what then never happens.
     pub violation: Violation,
+    /// How it goes on once everything sent is lost, if that is what the file is about.
+    pub then: Option<(Loss, Ran)>,
     /// What is violated earlier, each property once, with the number of the step; nothing unless the file
     /// says so.
     pub past: Vec<(usize, Violation)>,
@@ -114,12 +126,38 @@ pub fn replay(stored: &Stored) -> Result<Replayed, Stale> {
             past.extend(new.into_iter().map(|violation| (number, violation)));
         }
     }
+    let then = stored.then.as_ref().filter(|_| violation.is_none());
+    let then = then.map(|then| carried_on(&mut executor, &configuration, then)).transpose()?;
+    let violation = violation.or_else(|| then.as_ref().and_then(|(_, ran)| ran.violation()));
+    Ok(Replayed { executor, steps, violation: as_said(violation, stored)?, then, past })
+}
+
+/// What is violated at the end, which must be what the file says.
+fn as_said(violation: Option<Violation>, stored: &Stored) -> Result<Violation, Stale> {
     let violation = violation.ok_or_else(|| Stale::Nothing(stored.property.clone()))?;
     if violation.property != stored.property || violation.what != stored.violation {
         let said = format!("{}: {}", stored.property, stored.violation);
         return Err(Stale::Other { found: violation, said });
     }
-    Ok(Replayed { executor, steps, violation, past })
+    Ok(violation)
+}
+
+/// What follows from whole replicas once everything sent is lost, which must be what the file says.
+fn carried_on(
+    executor: &mut Executor,
+    configuration: &Configuration,
+    then: &StoredLoss,
+) -> Result<(Loss, Ran), Stale> {
+    let loss = Loss { strategy: then.strategy, restarted: then.restarted };
+    let ran = loss.carry_on(executor, configuration).map_err(Stale::World)?;
+    if !ran.is_stuck() {
+        return Err(Stale::Executes(ran.took_ms));
+    }
+    let lines = ran.last.len().max(then.why.len());
+    match (0..lines).find(|&line| ran.last.get(line) != then.why.get(line)) {
+        Some(line) => Err(Stale::Why(line + 1)),
+        None => Ok((loss, ran)),
+    }
 }
 
 /// What is violated, apart from what the file says that it goes past; of several the property that it names.
@@ -168,6 +206,8 @@ pub struct Harmless {
     pub taken: Vec<Taken>,
     /// The state at the end.
     pub end: Configuration,
+    /// How it goes on once everything sent is lost, if that is what the counterexample is about.
+    pub then: Option<Ran>,
     /// What is violated all the same; a counterexample to the protocol.
     pub violation: Option<Violation>,
 }
@@ -189,10 +229,11 @@ pub fn restored(config: &WorldConfig) -> WorldConfig {
 }
 
 /// Takes the same steps with the safeguard back, as far as they can be taken: what Byzantine replicas send
-/// they send again, whether or not anybody accepts it.
+/// they send again, whether or not anybody accepts it. Where the counterexample goes on after everything sent is lost,
+/// so does this: then every request must execute.
 ///
 /// # Errors
-/// If the bounds make no sense.
+/// If the bounds make no sense, or a replica does not start from what is durable.
 pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, Problem> {
     let config = replayed.executor.config();
     let safe = restored(config);
@@ -221,7 +262,10 @@ pub fn with_safeguard(replayed: &Replayed) -> Result<Harmless, Problem> {
         safely.push(Taken { number: taken.number, step, before, came });
         violation = violation.or_else(|| executor.violation(&configuration));
     }
-    Ok(Harmless { executor, steps, taken: safely, end: configuration, violation })
+    let loss = replayed.then.as_ref().map(|(loss, _)| *loss);
+    let then = loss.map(|loss| loss.carry_on(&mut executor, &configuration)).transpose()?;
+    let violation = violation.or_else(|| then.as_ref().and_then(Ran::violation));
+    Ok(Harmless { executor, steps, taken: safely, end: configuration, then, violation })
 }
 
 /// The step with its message without proofs that nobody could put together at this configuration.

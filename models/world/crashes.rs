@@ -100,7 +100,7 @@ pub(crate) fn carried_out_of(effects: Effects<Symbolic>, carried_out: u8) -> Vec
 
 impl Local {
     /// What a crash leaves.
-    pub(super) fn on_disk(&self) -> Durable<Symbolic> {
+    pub(crate) fn on_disk(&self) -> Durable<Symbolic> {
         self.stored.as_deref().unwrap_or_else(|| self.replica.durable()).clone()
     }
 }
@@ -273,11 +273,6 @@ impl Tables {
             let all = config.cluster.replicas();
             self.questions = all.map(|replica| self.questions(replica, config.max_view)).collect();
         }
-    }
-
-    /// What a replica has become after a restart, if it has been restarted there.
-    pub(super) fn known_restart(&self, replica: ReplicaId, from: LocalId) -> Option<LocalId> {
-        self.known_step(replica, from, Input::Crash)
     }
 
     /// What happens, in full.

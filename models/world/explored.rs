@@ -16,6 +16,7 @@ use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::{ClientId, Principal, ReplicaId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The agents of a state.
@@ -70,7 +71,7 @@ pub struct World {
     pub(super) adds_first: bool,
     pub(super) behaviours: Option<super::behaviours::Met>,
     pub(super) joints: Option<std::sync::Mutex<super::joints::Joints>>,
-    pub(super) looked_for: Option<super::joints::LookedFor>,
+    pub(super) looked_for: Option<BTreeSet<super::joints::JointAgents>>,
 }
 
 impl World {

@@ -52,7 +52,7 @@ pub use count::count_first_world;
 pub use crashes::Crashes;
 pub(crate) use crashes::{RESTARTING, carried_out_of};
 pub use explored::{Delivery, Move, State, World};
-pub use joints::{JointLocals, Joints};
+pub use joints::{Asked, JointAgents, JointLocals, Joints};
 pub use judge::{ClientHistory, Joint, Judge};
 pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_subjects, subjects};
 pub use plain::{Plain, PlainState};

@@ -222,6 +222,12 @@ impl Network {
         id
     }
 
+    /// Names those of these messages that are about a subject.
+    pub fn name_list(&mut self, tables: &Tables, subject: Subject, of: &BTreeSet<MessageId>) -> AvailableId {
+        let about = of.iter().copied().filter(|id| Subject::of(tables.message(*id)) == Some(subject));
+        named(&mut self.lists, about.collect())
+    }
+
     /// What the adversary knows that knew `before`, once these parts were sent; if that has been worked out.
     pub fn knowing(&self, before: KnowledgeId, parts: Parts) -> Option<KnowledgeId> {
         self.known.get(&(before, parts)).copied()

@@ -69,12 +69,12 @@ impl Space for World {
 
     fn expand(
         &self,
-        _: usize,
+        depth: usize,
         state: &[u32],
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
         self.note_behaviour(state);
-        self.note_joint(state);
+        self.note_joint(depth, state);
         let parts = self.parts(state);
         let mut targets = Targets::new();
         let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);

@@ -341,10 +341,6 @@ impl Tables {
         step
     }
 
-    pub(super) fn known_step(&self, replica: ReplicaId, from: LocalId, input: Input) -> Option<LocalId> {
-        self.steps.get(&(replica, from, input)).map(|step| step.to)
-    }
-
     /// What a step makes the replica do; nothing if a message does not verify, and for a crash between steps.
     pub(super) fn event(&self, replica: ReplicaId, input: Input) -> Option<Event<Symbolic>> {
         match input {

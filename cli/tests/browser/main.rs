@@ -4,172 +4,15 @@
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod window;
+
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tungstenite::{Message, WebSocket};
+use window::{Served, Window, chromium};
 
 const TEST_DEADLINE: Duration = Duration::from_secs(60);
-
-fn chromium() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths)
-        .flat_map(|directory| names.map(|name| directory.join(name)))
-        .find(|path| path.is_file());
-    let required = std::env::var_os("PBFT_REQUIRE_BROWSER").is_some();
-    assert!(found.is_some() || !required, "PBFT_REQUIRE_BROWSER is set, and there is no Chromium");
-    if found.is_none() {
-        println!("no Chromium: nothing was tested");
-    }
-    found
-}
-
-/// A browser with one page, spoken to by the Chrome DevTools Protocol.
-struct Window {
-    process: Child,
-    socket: WebSocket<TcpStream>,
-    session: Option<String>,
-    calls: u64,
-    /// The script errors of the page.
-    errors: Vec<String>,
-}
-
-impl Window {
-    fn open(chromium: PathBuf, name: &str) -> Window {
-        let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let mut process = Command::new(chromium)
-            // Chromium refuses its sandbox to root, as which containers run it.
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            .args(["--remote-debugging-port=0", "--window-size=1280,800", "about:blank"])
-            .arg(format!("--user-data-dir={}", profile.display()))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let url =
-            lines.find_map(|line| line.unwrap().strip_prefix("DevTools listening on ").map(str::to_owned));
-        let url = url.unwrap();
-        // Somebody has to read what else it says, or it stops.
-        std::thread::spawn(move || lines.for_each(drop));
-        let host = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
-        let stream = TcpStream::connect(host).unwrap();
-        stream.set_read_timeout(Some(TEST_DEADLINE)).unwrap();
-        let (socket, _) = tungstenite::client(&url, stream).unwrap();
-        let mut window = Window { process, socket, session: None, calls: 0, errors: Vec::new() };
-        let target = window.call("Target.createTarget", json!({"url": "about:blank"}));
-        let target = json!({"targetId": target["targetId"], "flatten": true});
-        let session = window.call("Target.attachToTarget", target)["sessionId"].as_str().map(str::to_owned);
-        window.session = session;
-        window.call("Runtime.enable", json!({}));
-        window
-    }
-
-    /// Calls a method of the protocol, and waits for its result; events before it are looked at.
-    fn call(&mut self, method: &str, params: Value) -> Value {
-        self.calls += 1;
-        let id = self.calls;
-        let mut call = json!({"id": id, "method": method, "params": params});
-        if let Some(session) = &self.session {
-            call["sessionId"] = session.as_str().into();
-        }
-        self.socket.send(Message::text(call.to_string())).unwrap();
-        loop {
-            let Message::Text(text) = self.socket.read().unwrap() else { continue };
-            let answer: Value = serde_json::from_str(&text).unwrap();
-            if answer["method"] == "Runtime.exceptionThrown" {
-                self.errors.push(answer["params"]["exceptionDetails"].to_string());
-            }
-            if answer["id"] == id {
-                // A page that is being left answers nothing.
-                if method == "Runtime.evaluate" && answer["error"]["code"] == -32000 {
-                    return Value::Null;
-                }
-                assert!(answer.get("error").is_none(), "{method}: {answer}");
-                return answer["result"].clone();
-            }
-        }
-    }
-
-    fn go(&mut self, url: &str) {
-        self.call("Page.navigate", json!({"url": url}));
-    }
-
-    /// The value of a script; null if it throws, as while the page loads.
-    fn value(&mut self, script: &str) -> Value {
-        let result = self.call("Runtime.evaluate", json!({"expression": script, "returnByValue": true}));
-        result["result"]["value"].clone()
-    }
-
-    /// Runs a script soon: one that leads to another page would not be answered any more. What it throws is an error
-    /// of the page.
-    fn run(&mut self, script: &str) {
-        let soon = format!("setTimeout(() => {{ {script} }}, 0)");
-        let result = self.call("Runtime.evaluate", json!({"expression": soon}));
-        assert!(result.get("exceptionDetails").is_none(), "{script}: {result}");
-    }
-
-    fn text(&mut self, script: &str) -> String {
-        self.value(script).as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Waits until a script has this value.
-    fn wait_for(&mut self, script: &str, wanted: u64) {
-        let began = Instant::now();
-        loop {
-            let value = self.value(script);
-            if value.as_f64() == Some(wanted as f64) {
-                return;
-            }
-            assert!(began.elapsed() < TEST_DEADLINE, "{script} is {value} and not {wanted}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn assert_no_error(&mut self) {
-        self.value("0");
-        assert_eq!(self.errors, Vec::<String>::new());
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// `pbft explore`, ended with the test.
-struct Served {
-    process: Child,
-    link: String,
-    /// Open until the end: who finds nobody to tell anything stops.
-    _lines: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Served {
-    fn new(arguments: &[&str]) -> Served {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_pbft"))
-            .args(["explore", "--address", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let link = lines.next().unwrap().unwrap();
-        Served { process, link, _lines: lines }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 fn counterexample(id: &str) -> String {
     format!("{}/../counterexamples/{id}.json", env!("CARGO_MANIFEST_DIR"))
@@ -260,8 +103,10 @@ fn a_search_that_was_cut_short_is_called_unknown_and_every_attack_is_stopped_by_
     );
     assert!(!said.contains("holds in every state"), "{said}");
     window.go(&format!("{host}/attacks"));
-    window.wait_for("document.querySelectorAll('table tr').length", 46);
-    assert_eq!(text_of(&mut window, "table").matches("Nothing is violated.").count(), 46);
+    window.wait_for("document.querySelectorAll('table tr').length", 55);
+    let said = text_of(&mut window, "table");
+    assert_eq!(said.matches("Nothing is violated.").count(), 46);
+    assert_eq!(said.matches("every client has its result within ").count(), 9);
     window.assert_no_error();
 }
 
@@ -279,6 +124,8 @@ fn a_world_can_be_browsed_by_choosing_steps_and_the_rules_can_be_switched_on_the
     window.wait_for(ARROWS, 1);
     // What is typed narrows the list.
     let shown = "[...document.querySelectorAll('.choices a')].filter(a => !a.hidden).length";
+    // The diagram is there before the list is.
+    window.wait_for(&format!("{shown} > 0 ? 1 : 0"), 1);
     let all = window.value(shown).as_u64().unwrap();
     window.run("const f = document.getElementById('find'); f.value = 'r2 commit'; f.dispatchEvent(new Event('input'))");
     window.wait_for(&format!("(n => n > 0 && n < {all} ? 1 : 0)({shown})"), 1);
@@ -362,7 +209,7 @@ fn every_page_of_the_gallery_is_whole_at_400_pixels_in_the_dark_and_on_paper() {
         .status();
     assert!(written.unwrap().success());
     let mut window = Window::open(chromium, "gallery");
-    let mut pages = 0;
+    let (mut pages, mut stuck) = (0, 0);
     for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         let url = format!("file://{}", path.display());
@@ -406,6 +253,13 @@ fn every_page_of_the_gallery_is_whole_at_400_pixels_in_the_dark_and_on_paper() {
         // Without the diagram everything is still said: a list of as many steps, in an order, each named.
         let named = "[...document.querySelectorAll('ol.steps>li>h3')].filter((e, i) => e.innerText.startsWith(`Step ${i + 1}:`)).length";
         window.wait_for(named, items);
+        // Why a request never executes is an ordered list too, printed as well.
+        let lasting = "document.querySelectorAll('#then').length";
+        let whys =
+            "[...document.querySelectorAll('#then ol.why>li')].filter(e => e.getClientRects().length).length";
+        let is_stuck = window.value(lasting).as_u64().unwrap();
+        window.wait_for(&format!("{whys} > 0 ? 1 : 0"), is_stuck);
+        stuck += is_stuck;
         // At the width of a screen nothing in the diagram overlaps either.
         window.call("Emulation.setEmulatedMedia", json!({"media": "screen"}));
         window.call(
@@ -414,15 +268,61 @@ fn every_page_of_the_gallery_is_whole_at_400_pixels_in_the_dark_and_on_paper() {
         );
         window.wait_for(&over, 0);
         // The diagram begins on the first screen, and none of its notes runs out of it.
-        let first = "[...document.querySelectorAll('svg.d .step')].find(e => e.getClientRects().length)";
-        window.wait_for(&format!("scrollY + {first}.getBoundingClientRect().bottom <= 800 ? 1 : 0"), 1);
+        if items > 0 {
+            let first = "[...document.querySelectorAll('svg.d .step')].find(e => e.getClientRects().length)";
+            window.wait_for(&format!("scrollY + {first}.getBoundingClientRect().bottom <= 800 ? 1 : 0"), 1);
+        }
         let out = "[...document.querySelectorAll('.wide svg.d text')].filter(e => e.getBoundingClientRect().right > \
             e.ownerSVGElement.getBoundingClientRect().right).length";
         window.wait_for(out, 0);
     }
-    // Of 46 counterexamples, and of what the first violation leads to in six of them.
-    assert_eq!(pages, 52);
+    // Of 46 counterexamples, of what the first violation leads to in six of them, and of nine in which a request never
+    // executes.
+    assert_eq!((pages, stuck), (61, 9));
     window.assert_no_error();
+}
+
+#[test]
+fn the_explorer_says_where_a_request_never_executes_and_what_becomes_of_it_with_the_rule() {
+    let Some(chromium) = chromium() else { return };
+    // One with steps, and one that is stuck from the start.
+    for id in ["stuck/reply-cached", "stuck/timer-on-request"] {
+        let path = counterexample(id);
+        let (steps, _) = steps(&path);
+        let served = Served::new(&[&path]);
+        let mut window = Window::open(chromium.clone(), &id.replace('/', "-"));
+        window.go(&served.link);
+        wait_for_text(&mut window, "#properties", "a request never executes from here");
+        wait_for_text(&mut window, "#then", "A request never executes: ");
+        assert!(window.value("document.querySelectorAll('#then ol.why>li').length").as_u64() > Some(0));
+        let said = text_of(&mut window, "body");
+        assert!(!said.contains("every property holds") && !said.contains("holds here"), "{said}");
+        assert!(said.contains("On this page nothing is ever lost"), "{said}");
+        if steps > 0 {
+            // On the way there nothing is said of progress.
+            window.run(
+                "[...document.querySelectorAll('nav a')].find(a => a.innerText.includes('undo')).click()",
+            );
+            wait_for_text(
+                &mut window,
+                "#properties",
+                &format!("After step {}: no property of safety", steps - 1),
+            );
+            assert!(text_of(&mut window, "#properties").contains("progress\tnot judged here"));
+            assert_eq!(text_of(&mut window, "#then"), "");
+            window.go(&served.link);
+            wait_for_text(&mut window, "#properties", "a request never executes from here");
+        }
+        window.run(
+            "const s = document.getElementById('rules'); s.value = 'pbft'; s.dispatchEvent(new Event('change'))",
+        );
+        // The page before says so too, of the rule.
+        wait_for_text(&mut window, "#then h2", "How it goes on with the rule");
+        wait_for_text(&mut window, "#properties", "no property of safety is violated in this state");
+        assert!(text_of(&mut window, "#then").contains("every client has its result within "));
+        assert!(!text_of(&mut window, "body").contains("never executes from here"));
+        window.assert_no_error();
+    }
 }
 
 #[test]
