@@ -12,6 +12,7 @@ mod addresses;
 #[path = "../../net/config.rs"]
 mod config;
 mod crashes;
+mod hostile;
 mod journals;
 mod misbehave;
 mod network;

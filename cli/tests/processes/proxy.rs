@@ -6,7 +6,7 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -38,7 +38,12 @@ struct Shared {
     later: Mutex<Sender<Delayed>>,
     /// Where replicas really are.
     replicas: Vec<SocketAddr>,
+    /// What has passed, at most [`CAPTURED`] datagrams: to which replica.
+    captured: Mutex<VecDeque<(usize, Vec<u8>)>>,
 }
+
+/// How many datagrams a proxy remembers.
+const CAPTURED: usize = 20_000;
 
 /// The proxies of a cluster. They stop when this is dropped.
 pub struct Proxy(Arc<Shared>);
@@ -53,6 +58,7 @@ impl Proxy {
             stop: AtomicBool::new(false),
             later: Mutex::new(later),
             replicas: replicas.to_vec(),
+            captured: Mutex::default(),
         });
         for (replica, &address) in public.iter().enumerate() {
             let (shared, socket) = (shared.clone(), open(address));
@@ -61,6 +67,11 @@ impl Proxy {
         let delays = shared.clone();
         std::thread::spawn(move || delays.deliver_later(&queue));
         Proxy(shared)
+    }
+
+    /// The datagrams that have passed lately, with the replica that each was for; the latest last.
+    pub fn captured(&self) -> Vec<(usize, Vec<u8>)> {
+        self.0.captured.lock().unwrap().iter().cloned().collect()
     }
 
     pub fn set(&self, weather: Weather) {
@@ -122,6 +133,13 @@ impl Shared {
         let is_deaf = to.is_some() && to == weather.deaf;
         if is_away(from) != is_away(to) || is_deaf || happens(weather.loss) {
             return;
+        }
+        if let Some(replica) = to {
+            let mut captured = self.captured.lock().unwrap();
+            captured.push_back((replica, bytes.to_vec()));
+            if captured.len() > CAPTURED {
+                captured.pop_front();
+            }
         }
         for _ in 0..1 + u32::from(happens(weather.duplication)) {
             let mut bytes = bytes.to_vec();
