@@ -225,6 +225,7 @@ const FAMILIES: &[Family] = &[
         suite: Suite::Night,
         ..FOUR
     },
+    Family { requests: 1, max_view: 2, crashes: ANYWHERE, byzantine: SOMEBODY, suite: Suite::Night, ..FOUR },
     // With two requests the search ends (6,162,304 states), and the simulation wants more than 17 GiB.
     Family {
         max_view: 1,
