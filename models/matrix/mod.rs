@@ -32,13 +32,13 @@ pub enum Evidence {
         /// That world.
         world: WorldConfig,
         /// Whether it may be thought to serve progress: then every request executes from each state of the
-        /// world as well.
+        /// world as well, by the [strategies that keep nothing](crate::progress::Strategy::FORGETFUL).
         serves_progress: bool,
         /// Why nothing breaks, as far as can be seen.
         why: &'static str,
     },
-    /// Without it some request never executes, from some state of this world; with it all do, from each:
-    /// [`crate::progress`]. The state is shown with whole replicas.
+    /// Without it some request never executes, from some state of this world; with it all do, from each, by the
+    /// [strategies that keep nothing](crate::progress::Strategy::FORGETFUL). The state is shown with whole replicas.
     Stuck(WorldConfig),
     /// Only simulation can show it.
     SimulationOnly(&'static str),

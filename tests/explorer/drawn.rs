@@ -1,6 +1,6 @@
 //! What names, colours, notes and arrows say.
 
-use super::{stored, story};
+use super::{stored, story, unnamed_digests};
 use pbft_models::story::{name, page, svg, svg_narrow};
 use std::collections::BTreeSet;
 
@@ -18,13 +18,7 @@ fn a_name_stands_for_one_digest_and_says_what_is_in_it() {
         let different: BTreeSet<&str> = contents.iter().copied().collect();
         assert_eq!(different.len(), contents.len(), "{id}: {letters:?}");
         let text = page(&story);
-        let is_digest = |word: &&str| {
-            word.len() == 8
-                && word.chars().all(|c| c.is_ascii_hexdigit())
-                && word.chars().any(|c| c.is_ascii_digit())
-        };
-        let unnamed: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_digest).collect();
-        assert_eq!(unnamed, Vec::<&str>::new(), "{id}");
+        assert_eq!(unnamed_digests(&text), Vec::<&str>::new(), "{id}");
     }
     let of = |id: &str, letter: &str| {
         let found = story(id).0.letters().into_iter().find(|(known, _)| known == letter);

@@ -55,6 +55,16 @@ fn every_world_of_the_suites_can_be_browsed() {
     }
 }
 
+/// Words of a page that are digests, and that no name stands for.
+fn unnamed_digests(text: &str) -> Vec<&str> {
+    let is_digest = |word: &&str| {
+        word.len() == 8
+            && word.chars().all(|c| c.is_ascii_hexdigit())
+            && word.chars().any(|c| c.is_ascii_digit())
+    };
+    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_digest).collect()
+}
+
 /// Every safeguard with a stored counterexample.
 fn stored() -> Vec<&'static str> {
     rows().into_iter().filter(|row| matches!(row.evidence, Evidence::Killed(_))).map(|row| row.id()).collect()

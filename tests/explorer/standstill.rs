@@ -1,6 +1,6 @@
 //! Counterexamples in which a request never executes: what is said after their steps.
 
-use super::story;
+use super::{story, unnamed_digests};
 use pbft_models::browse::{Session, path_of};
 use pbft_models::matrix::{Evidence, rows};
 use pbft_models::progress;
@@ -50,13 +50,7 @@ fn the_page_has_it_as_an_ordered_list_and_names_every_digest() {
         for claim in ["Nothing is violated", "every property holds", "holds here"] {
             assert!(!text.contains(claim), "{id}: {claim}");
         }
-        let is_digest = |word: &&str| {
-            word.len() == 8
-                && word.chars().all(|c| c.is_ascii_hexdigit())
-                && word.chars().any(|c| c.is_ascii_digit())
-        };
-        let unnamed: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_digest).collect();
-        assert_eq!(unnamed, Vec::<&str>::new(), "{id}");
+        assert_eq!(unnamed_digests(&text), Vec::<&str>::new(), "{id}");
     }
 }
 
