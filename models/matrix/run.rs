@@ -122,8 +122,9 @@ pub fn run(
     if let (Evidence::NotASafeguard { serves_progress: true, .. }, [explored, ..]) =
         (&row.evidence, &mut ran.explored[..])
     {
-        let stuck = progress::check(&world, Strategy::FORGETFUL, limits(options), &|| true)?.stuck;
-        if stuck.is_some() && explored.outcome == Outcome::Holds {
+        let found = progress::check(&world, Strategy::FORGETFUL, limits(options), &|| true)?;
+        let gets_stuck = found.stuck.is_some() || found.cut_off.is_some();
+        if gets_stuck && explored.outcome == Outcome::Holds {
             explored.outcome = Outcome::Wrong("some request never executes".into());
         }
     }

@@ -148,7 +148,12 @@ pub fn check(
         return Err("it was interrupted".into());
     }
     let Found { most_views, longest_ms, .. } = found_by_runs;
+    let is_stuck = found_by_runs.stuck.is_some();
     let stuck = shown(&mut world, &starts, &joints, found_by_runs);
+    if is_stuck && stuck.is_none() {
+        // It must not pass for progress.
+        return Err("a run is stuck, and the way to its state was not found again".into());
+    }
     let example = reach.as_ref().and_then(|reach| reach.example);
     Ok(Progress {
         cut_off: example.map(|joint| way_to(&mut world, joint, limits)),
