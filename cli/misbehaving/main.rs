@@ -5,7 +5,7 @@
 
 // Files of the command `pbft`, of which this program needs a part.
 #[allow(dead_code)]
-#[path = "../net/config.rs"]
+#[path = "../net/config/mod.rs"]
 mod config;
 #[allow(dead_code)]
 #[path = "../output.rs"]

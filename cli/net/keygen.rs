@@ -1,6 +1,7 @@
 //! `pbft keygen`: keys for replicas and clients, a configuration, and empty stores.
 
-use super::config::{ClientEntry, Config, File, FileParameters, ReplicaEntry, Served, StoreKind};
+use super::config::file::{ClientEntry, File, FileParameters, ReplicaEntry, StoreKind};
+use super::config::{Config, Served};
 use crate::say;
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};

@@ -1,6 +1,7 @@
 //! `pbft replica`: one replica, until it is told to stop.
 
-use super::config::{Config, Served, StoreKind};
+use super::config::file::StoreKind;
+use super::config::{Config, Served};
 use super::process::ProcessArguments;
 use super::{keygen, metrics};
 use crate::say;

@@ -4,7 +4,7 @@ mod costs;
 mod own;
 mod spawned;
 
-use super::config::StoreKind;
+use super::config::file::StoreKind;
 use crate::say;
 use costs::Costs;
 use hdrhistogram::Histogram;

@@ -9,7 +9,7 @@
 #[path = "../../net/addresses.rs"]
 mod addresses;
 #[allow(dead_code)]
-#[path = "../../net/config.rs"]
+#[path = "../../net/config/mod.rs"]
 mod config;
 mod crashes;
 mod hostile;

@@ -1,12 +1,8 @@
 //! One replica on a machine: threads, timers, the store and the socket around [`Replica::step`].
 
-use super::control::{self, Answer, Control, Health};
-use super::counters::Counters;
-use super::options::{Options, StartError, StopError, Witness};
-use super::output::{CarriedOut, Outgoing, Output};
-use super::sessions::Peer;
-use super::store::Store;
-use super::transport::{Buffers, Transport};
+mod health;
+mod timers;
+
 use crate::crypto::{Signed, Verified};
 use crate::message::Message;
 use crate::parameters::ConfigError;
@@ -15,6 +11,13 @@ use crate::rejection::Rejection;
 use crate::replica::Timeouts;
 use crate::replica::verify::verify;
 use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
+use crate::runtime::control::{self, Answer, Control, Health};
+use crate::runtime::counters::Counters;
+use crate::runtime::options::{Options, StartError, StopError, Witness};
+use crate::runtime::output::{CarriedOut, Outgoing, Output};
+use crate::runtime::sessions::Peer;
+use crate::runtime::store::Store;
+use crate::runtime::transport::{Buffers, Transport};
 use crate::store::Identity;
 use crate::wire;
 use std::io;
@@ -32,12 +35,6 @@ const MAX_HELD: usize = 64;
 const MAX_HOLD: Duration = Duration::from_millis(4);
 /// How long a worker waits for a datagram before it looks whether to stop.
 const RECEIVE_WAIT: Duration = Duration::from_millis(100);
-/// The longest sleep of the thread that watches the timers, and so how late one may fire.
-const TIMER_TICK: Duration = Duration::from_millis(10);
-/// A replica that waits in vain sends STATUS this many times more often.
-const STALLED_STATUS_RATE: u32 = 4;
-/// A tick that took so much longer than asked for means that the whole process was stopped.
-const PROCESS_STOPPED: Duration = Duration::from_millis(200);
 
 /// What the lock of the replica protects.
 struct Core<B: Bundle> {
@@ -406,89 +403,6 @@ impl<B: Bundle> Shared<B> {
                 self.fail(error.to_string());
             }
             // Looks again after letting go: whoever came meanwhile has left its effects to us.
-        }
-    }
-
-    // --- timers ---
-
-    fn watch_timers(&self) {
-        let (mut slept_from, mut quorum) = (Instant::now(), false);
-        let mut buffers = Buffers::default();
-        while !self.stop.load(Relaxed) {
-            std::thread::sleep(TIMER_TICK);
-            let now = Instant::now();
-            let overslept = now.duration_since(slept_from).saturating_sub(TIMER_TICK);
-            slept_from = now;
-            self.transport.tick(&mut buffers);
-            let mut core = lock(&self.core);
-            if self.progress_is_due(now, overslept, &mut quorum) {
-                self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
-            }
-            if self.status_is_due(&mut core, now) {
-                core.status = None;
-                self.step_locked(&mut core, Event::Timeout(Timer::Status));
-            }
-            drop(core);
-            self.flush();
-        }
-    }
-
-    /// Whether the progress timer fires, after a tick that took so much longer than asked for. Logs when a
-    /// quorum begins or ceases to be heard.
-    fn progress_is_due(&self, now: Instant, overslept: Duration, quorum: &mut bool) -> bool {
-        let now = now - self.started;
-        let mut progress = lock(&self.progress);
-        if overslept > PROCESS_STOPPED {
-            // The process was stopped: that is not the time that a timer measures, and what arrived
-            // meanwhile has not been looked at. If it was longer than the window, nobody counts as heard.
-            progress.stopped_for(overslept);
-        }
-        if *quorum != progress.presence().since(now).is_some() {
-            *quorum = !*quorum;
-            let heard = progress.presence().count(now);
-            tracing::info!(heard, quorum = *quorum, "time-outs count while a quorum is heard");
-        }
-        progress.fires(now)
-    }
-
-    /// Whether it is time to tell the others what this replica has: earlier if something should happen and
-    /// does not, as a message may be lost. When a timer fires is for a host to choose.
-    fn status_is_due(&self, core: &mut Core<B>, now: Instant) -> bool {
-        let quiet = self.timeouts.status / STALLED_STATUS_RATE;
-        let waiting = core.replica.awaits_progress();
-        core.waiting_since = waiting.then(|| core.waiting_since.unwrap_or(now).max(core.executed_at));
-        let stalled = core.waiting_since.is_some_and(|since| since + quiet <= now);
-        let earlier = if stalled { self.timeouts.status - quiet } else { Duration::ZERO };
-        core.status.is_some_and(|due| due <= now + earlier)
-    }
-
-    // --- telling ---
-
-    fn health(&self) -> Health {
-        let now = Instant::now();
-        let milliseconds =
-            |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        let core = lock(&self.core);
-        let replica = &core.replica;
-        let progress = lock(&self.progress);
-        let presence = progress.presence();
-        let mut counters: Vec<(String, u64)> =
-            self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
-        counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
-        counters.push(("session_bytes".into(), self.transport.session_bytes() as u64));
-        counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
-        let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        Health {
-            idle_ms: milliseconds(core.executed_at),
-            heard: presence.count(now - self.started) as u64,
-            heard_ms: (presence.last_heard().iter())
-                .map(|heard| heard.map(|at| milliseconds(self.started + at)))
-                .collect(),
-            rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
-            counters,
-            cpu_us: usage.tv_sec.unsigned_abs() * 1_000_000 + usage.tv_nsec.unsigned_abs() / 1000,
-            pid: std::process::id(),
-            ..Health::of(&self.setup, replica)
         }
     }
 }

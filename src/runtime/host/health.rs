@@ -1,0 +1,36 @@
+//! How the replica does.
+
+use super::{Shared, lock};
+use crate::replica::Bundle;
+use crate::runtime::control::Health;
+use std::time::Instant;
+
+impl<B: Bundle> Shared<B> {
+    pub(super) fn health(&self) -> Health {
+        let now = Instant::now();
+        let milliseconds =
+            |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        let core = lock(&self.core);
+        let replica = &core.replica;
+        let progress = lock(&self.progress);
+        let presence = progress.presence();
+        let mut counters: Vec<(String, u64)> =
+            self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
+        counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
+        counters.push(("session_bytes".into(), self.transport.session_bytes() as u64));
+        counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
+        let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Health {
+            idle_ms: milliseconds(core.executed_at),
+            heard: presence.count(now - self.started) as u64,
+            heard_ms: (presence.last_heard().iter())
+                .map(|heard| heard.map(|at| milliseconds(self.started + at)))
+                .collect(),
+            rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
+            counters,
+            cpu_us: usage.tv_sec.unsigned_abs() * 1_000_000 + usage.tv_nsec.unsigned_abs() / 1000,
+            pid: std::process::id(),
+            ..Health::of(&self.setup, replica)
+        }
+    }
+}
