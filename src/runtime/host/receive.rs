@@ -13,7 +13,7 @@ use crate::runtime::sessions::Peer;
 use crate::runtime::transport::Buffers;
 use crate::types::ClientId;
 use crate::wire;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ const MAX_TAKEN: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 /// A message that does not verify counts so many times as much as it costs.
 const FAILED_FACTOR: u32 = 4;
+
+/// Requests that have been verified, by client.
+type Known<B> = BTreeMap<ClientId, Signed<Request, <B as Bundle>::Crypto>>;
 
 impl<B: Bundle> Shared<B> {
     /// Receives until told to stop. While more messages wait, effects that must be made durable are left in
@@ -127,16 +130,17 @@ impl<B: Bundle> Shared<B> {
             self.counters.unheeded.add(1);
             return Ok(None);
         };
-        let known = |request: &Signed<Request, B::Crypto>| known.contains(&request.content.client);
+        let known =
+            |request: &Signed<Request, B::Crypto>| known.get(&request.content.client) == Some(request);
         let message = (self.counters)
             .timed(&self.counters.verify_ns, || verify_knowing(&self.setup, message, &known))?;
         self.counters.verified.add(1);
         Ok(Some(message))
     }
 
-    /// Whether the replica has use for a message, if it is valid; and if it is a batch, the clients whose
-    /// requests in it are known and have been verified.
-    fn heeds(&self, message: &Message<B::Crypto>) -> Option<BTreeSet<ClientId>> {
+    /// Whether the replica has use for a message, if it is valid; and if it holds a batch, the requests in it
+    /// that wait here and so have been verified.
+    fn heeds(&self, message: &Message<B::Crypto>) -> Option<Known<B>> {
         let replica = &lock(&self.core).replica;
         let heeds = Subject::of(message).is_none_or(|subject| replica.heeds(&self.setup, subject))
             && !replica.has_accepted(message);
@@ -144,19 +148,9 @@ impl<B: Bundle> Shared<B> {
             Message::PrePrepare(_, batch) | Message::Batch(batch) => &batch.requests[..],
             _ => &[],
         };
-        let mut known = BTreeSet::new();
-        let mut twice = BTreeSet::new();
-        for request in requests {
-            let client = request.content.client;
-            if replica.waiting_request(client) == Some(request) {
-                known.insert(client);
-            } else {
-                twice.insert(client);
-            }
-        }
-        // One client's name stands for one request: a batch with two of them is checked in full.
-        known.retain(|client| !twice.contains(client));
-        heeds.then_some(known)
+        let waiting = |request: &Signed<Request, B::Crypto>| replica.waiting_request(request.content.client);
+        let known = requests.iter().filter(|&request| waiting(request) == Some(request));
+        heeds.then(|| known.map(|request| (request.content.client, request.clone())).collect())
     }
 
     /// Remembers that a replica is there.
