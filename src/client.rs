@@ -205,7 +205,12 @@ impl<C: Crypto> Client<C> {
         clock: Timestamp,
         effects: &mut Vec<ClientEffect<C>>,
     ) {
-        let timestamp = Timestamp(self.durable.last.0.saturating_add(1)).max(clock);
+        // A timestamp used twice would be answered with the result of the first time.
+        let Some(next) = self.durable.last.0.checked_add(1) else {
+            effects.push(ClientEffect::Reject(Rejection::OldTimestamp));
+            return;
+        };
+        let timestamp = Timestamp(next).max(clock);
         self.durable.last = timestamp;
         effects.push(ClientEffect::Persist(self.durable));
         let request = Request { operation, timestamp, client: setup.id, read_only };

@@ -280,10 +280,23 @@ impl Connection {
         let deadline = Instant::now() + timeout;
         let failed = |error| format!("cannot ask the replicas: {error}");
         self.clients.invoke(self.id, bytes, read_only).map_err(failed)?;
+        if !self.clients.is_waiting(self.id) {
+            return Err(format!(
+                "the timestamps of client {0} are used up: take another key with --client, and do not use {0} again",
+                self.id.0
+            ));
+        }
         while Instant::now() < deadline && !interrupted() {
             let until = deadline.min(Instant::now() + Duration::from_millis(50));
             if let Some(completion) = self.clients.wait(until).map_err(failed)?.pop() {
                 return Ok(Some(Outcome::from_bytes(&completion.result)));
+            }
+            if !self.clients.refused().is_empty() {
+                return Err(format!(
+                    "the replicas have had a later timestamp of client {}: the clock was ahead once or is behind now; \
+                     nothing was done, unless another machine uses this key too: run it again",
+                    self.id.0
+                ));
             }
         }
         self.clients.abandon(self.id);

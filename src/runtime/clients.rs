@@ -60,6 +60,8 @@ struct Entry<C: Crypto, R: Rules> {
     invoked: Instant,
     /// Whether it has asked every replica since.
     asked_all: bool,
+    /// What replicas say that they have had of this client, later than what it asks for.
+    later: BTreeMap<Peer, Timestamp>,
     /// When a request of it went to every replica last, in microseconds of the clock.
     shown: Timestamp,
 }
@@ -93,6 +95,7 @@ pub struct Clients<C: Crypto, R: Rules> {
     usual: Duration,
     completed: Vec<Completion>,
     answers: Vec<Answer>,
+    refused: Vec<ClientId>,
     keep: Option<Keep>,
     counters: Arc<Counters>,
     buffers: Buffers,
@@ -130,7 +133,15 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             let client = Client::new(ClientDurable::default());
             (
                 setup.id,
-                Entry { setup, client, deadline: None, invoked: now, asked_all: false, shown: Timestamp(0) },
+                Entry {
+                    setup,
+                    client,
+                    deadline: None,
+                    invoked: now,
+                    asked_all: false,
+                    later: BTreeMap::new(),
+                    shown: Timestamp(0),
+                },
             )
         };
         Ok(Clients {
@@ -142,6 +153,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             usual: Duration::ZERO,
             completed: Vec::new(),
             answers: Vec::new(),
+            refused: Vec::new(),
             keep: None,
             counters,
             buffers: Buffers::default(),
@@ -184,6 +196,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         self.say_hello();
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.invoked = Instant::now();
+            entry.later.clear();
         }
         self.step(client, ClientEvent::Invoke { operation, read_only, clock: clock() })
     }
@@ -212,14 +225,22 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         std::mem::take(&mut self.answers)
     }
 
-    /// Handles what arrives until something completes, a replica answers, or it is `until`.
+    /// The clients, since the last call, whose outstanding request has been given up because f + 1 replicas have had
+    /// a later timestamp of them: the clock has gone back, or was ahead when the key was used last. It has not
+    /// been executed, unless another program uses the key too. Later ones go on from that timestamp.
+    pub fn refused(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Handles what arrives until something completes or is refused, a replica answers, or it is `until`.
     ///
     /// # Errors
     /// If the socket fails. Operations that are under way stay so: call again, or give them up.
     pub fn wait(&mut self, until: Instant) -> io::Result<Vec<Completion>> {
         loop {
             self.poll()?;
-            if !self.completed.is_empty() || !self.answers.is_empty() || Instant::now() >= until {
+            let is_empty = self.completed.is_empty() && self.answers.is_empty() && self.refused.is_empty();
+            if !is_empty || Instant::now() >= until {
                 return Ok(std::mem::take(&mut self.completed));
             }
         }
@@ -247,11 +268,10 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
     }
 
     fn receive(&mut self) -> io::Result<()> {
-        let Some((_, bytes)) = self.transport.receive(&mut self.buffers)? else { return Ok(()) };
+        let Some((from, bytes)) = self.transport.receive(&mut self.buffers)? else { return Ok(()) };
         let bytes = bytes.into_owned();
         if bytes.first() == Some(&control::CONTROL) {
-            self.on_control(&bytes);
-            return Ok(());
+            return self.on_control(from, &bytes);
         }
         let message = match wire::decode::<C>(&bytes) {
             Ok(message) => message,
@@ -279,8 +299,38 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         }
     }
 
-    fn on_control(&mut self, bytes: &[u8]) {
-        let Some(Control::Answer(answer)) = control::decode::<C>(bytes) else { return };
+    fn on_control(&mut self, from: Peer, bytes: &[u8]) -> io::Result<()> {
+        match control::decode::<C>(bytes) {
+            Some(Control::Answer(answer)) => self.on_answer(answer),
+            Some(Control::Old(client, asked, last)) => return self.on_old(from, client, asked, last),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A replica has had a later timestamp of a client than what it asks for. One may lie; of f + 1 one is correct.
+    fn on_old(&mut self, from: Peer, client: ClientId, asked: Timestamp, last: Timestamp) -> io::Result<()> {
+        let Some(entry) = self.clients.get_mut(&client) else { return Ok(()) };
+        if !entry.client.is_waiting() || entry.client.durable().last != asked || last <= asked {
+            return Ok(());
+        }
+        entry.later.insert(from, last);
+        let mut later: Vec<Timestamp> = entry.later.values().copied().collect();
+        later.sort_unstable_by(|a, b| b.cmp(a));
+        let Some(&last) = later.get(usize::from(entry.setup.cluster.f())) else { return Ok(()) };
+        self.abandon(client);
+        let durable = ClientDurable { last };
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.client = Client::new(durable);
+        }
+        if let Some(keep) = &mut self.keep {
+            keep(client, durable)?;
+        }
+        self.refused.push(client);
+        Ok(())
+    }
+
+    fn on_answer(&mut self, answer: Signed<Answer, C>) {
         let Some(entry) = self.clients.values().next() else { return };
         let setup = &entry.setup;
         let members =

@@ -110,6 +110,9 @@ pub enum Control<C: Crypto> {
     Query(Signed<Query, C>),
     /// To whoever asked.
     Answer(Signed<Answer, C>),
+    /// To the host of a client: a request of it with the first timestamp is too old, as one with the second has
+    /// been executed, or answered if it is a read.
+    Old(ClientId, Timestamp, Timestamp),
     /// From a replica to each other one, with a number of its own: how long is the way?
     Ping(u64),
     /// To the replica that asked, with its number.

@@ -248,6 +248,12 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], afte
         ("verified_by_replicas_per_request", grown("verified") / requests),
         ("verified_by_clients_per_request", client_verified as f64 / requests),
         ("datagrams_per_request", grown("datagrams_received") / requests),
+        ("views_entered", grown("views_entered")),
+        ("views_left_for_lateness", grown("late_primaries")),
+        (
+            "expected_ms",
+            after.iter().map(|health| health.counter("expected_us")).max().unwrap_or(0) as f64 / 1000.0,
+        ),
     ];
     let counts = if after.is_empty() { Vec::new() } else { counts };
     Measured {

@@ -233,9 +233,25 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// How the replicas do, and the end of what they logged, after a failure.
+    fn tell(&self) {
+        for (id, process) in self.processes.iter().enumerate() {
+            let health = process.as_ref().and_then(|_| self.status(id));
+            let log = self.log(id);
+            let lines: Vec<&str> = log.lines().rev().take(20).collect();
+            println!("replica {id}: {health:?}");
+            lines.iter().rev().for_each(|line| println!("  {line}"));
+        }
+    }
+}
+
 /// However a test ends, unless it has failed already or keeps no journals, what the replicas did is judged.
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         for child in self.processes.iter_mut().flatten() {
             let _ = child.kill();
             let _ = child.wait();

@@ -23,6 +23,13 @@ pub(super) struct Admission {
     reads: BTreeMap<ClientId, Timestamp>,
 }
 
+impl Admission {
+    /// The timestamp of the last read of a client that was taken; 0 if there is none.
+    pub(super) fn last_read(&self, client: ClientId) -> Timestamp {
+        self.reads.get(&client).copied().unwrap_or_default()
+    }
+}
+
 impl<B: Bundle> Shared<B> {
     /// Whether a message can come from this host. Clients' hosts bring the requests of their clients, and replicas
     /// everything else, and requests to be ordered that they relay.

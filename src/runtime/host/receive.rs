@@ -124,9 +124,11 @@ impl<B: Bundle> Shared<B> {
             return Err(Rejection::NotForThisNode);
         }
         if !self.admits(from, &message) {
+            self.say_if_old(from, &message);
             return Ok(None);
         }
         let Some(known) = self.heeds(&message) else {
+            self.say_if_old(from, &message);
             self.counters.unheeded.add(1);
             return Ok(None);
         };
@@ -151,6 +153,22 @@ impl<B: Bundle> Shared<B> {
         let waiting = |request: &Signed<Request, B::Crypto>| replica.waiting_request(request.content.client);
         let known = requests.iter().filter(|&request| waiting(request) == Some(request));
         heeds.then(|| known.map(|request| (request.content.client, request.clone())).collect())
+    }
+
+    /// Tells a client's host why nothing comes of a request: a clock that goes back, or was ahead once, would
+    /// otherwise be found out by nobody.
+    fn say_if_old(&self, from: Peer, message: &Message<B::Crypto>) {
+        let Message::Request(request) = message else { return };
+        let (client, timestamp) = (request.content.client, request.content.timestamp);
+        let last = if request.content.read_only {
+            lock(&self.admission).last_read(client)
+        } else {
+            lock(&self.core).replica.clients().last_timestamp(client)
+        };
+        if timestamp < last && self.hosts.of_client(client) == Some(from) {
+            let old = Control::<B::Crypto>::Old(client, timestamp, last);
+            lock(&self.outbox).push(Outgoing::Control(vec![from], control::encode(&old)));
+        }
     }
 
     /// Remembers that a replica is there.
@@ -190,7 +208,9 @@ impl<B: Bundle> Shared<B> {
                     lock(&self.late).insert(replica, (view, now));
                 }
             }
-            Some(Control::Answer(_) | Control::Ping(_)) => self.counters.reject(Rejection::NotForThisNode),
+            Some(Control::Answer(_) | Control::Ping(_) | Control::Old(..)) => {
+                self.counters.reject(Rejection::NotForThisNode)
+            }
             None => self.counters.reject(Rejection::Malformed),
         }
     }
