@@ -3,7 +3,7 @@
 use super::{Shared, lock};
 use crate::message::Message;
 use crate::replica::Bundle;
-use crate::runtime::sessions::Peer;
+use crate::runtime::sessions::{Bucket, Peer, Rate};
 use crate::types::{ClientId, Principal, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use std::time::Duration;
 /// Of the STATUS of one replica at most one is answered in this part of the interval: a correct one that waits
 /// in vain sends four in an interval.
 const STATUS_PART: u32 = 5;
-/// A client that has a request waiting here may replace it after this time, as it may have given it up.
-const REPLACED_AFTER: Duration = Duration::from_secs(1);
+/// How often a client may send a request while an earlier one of it waits here. A correct one does so when it has
+/// the replies of others, and when it has given the earlier one up.
+const REPLACED: Rate = Rate { per_second: 20, burst: 10 };
 
 /// What was taken from whom, and when.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(super) struct Admission {
     status: BTreeMap<Peer, Duration>,
     /// The last read of each client.
     reads: BTreeMap<ClientId, Timestamp>,
+    /// Of those that have sent a request while another one waited.
+    replaced: BTreeMap<ClientId, Bucket>,
 }
 
 impl Admission {
@@ -77,12 +80,13 @@ impl<B: Bundle> Shared<B> {
             }
             Message::Request(request) => {
                 let (client, timestamp) = (request.content.client, request.content.timestamp);
-                match lock(&self.lateness).waiting(client) {
-                    Some((waiting, since)) if waiting < timestamp && now < since + REPLACED_AFTER => {
-                        &self.counters.waits_at_client
-                    }
-                    _ => return true,
+                let waiting = lock(&self.lateness).waiting(client);
+                if waiting.is_none_or(|(waiting, _)| waiting >= timestamp)
+                    || lock(&self.admission).replaced.entry(client).or_default().take(REPLACED, now)
+                {
+                    return true;
                 }
+                &self.counters.waits_at_client
             }
             _ => return true,
         };

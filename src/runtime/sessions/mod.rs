@@ -115,7 +115,7 @@ mod tick;
 mod types;
 mod window;
 
-pub use bucket::Rate;
+pub use bucket::{Bucket, Rate};
 pub use header::{ANSWER_BYTES, COOKIE_BYTES, FIRST_BYTES};
 pub use limits::{Limits, Why};
 pub use noise::HostKey;
