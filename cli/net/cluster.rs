@@ -128,7 +128,6 @@ impl Processes {
         let output = File::options().create(true).append(true).mode(0o600).open(&log).map_err(failed)?;
         // One that an earlier version has made.
         output.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
-        let errors = output.try_clone().map_err(|error| error.to_string())?;
         let program =
             std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         Command::new(program)
@@ -140,8 +139,8 @@ impl Processes {
             .arg(&log)
             .args(["--log-max-mb", LOG_MAX_MB, "--log-keep", LOG_KEEP])
             .stdin(Stdio::piped())
-            .stdout(output)
-            .stderr(errors)
+            .stdout(Stdio::null())
+            .stderr(output)
             .spawn()
             .map_err(|error| format!("cannot start a replica: {error}"))
     }

@@ -3,14 +3,14 @@
 //! Running replicas tell each other what they have, every `status_interval_ms`. So it is enough to be there and to
 //! listen. Nothing is promised to anybody: only a greeting leaves.
 
-use super::config::Served;
+use super::config::{Config, Served};
 use pbft::crypto::ed25519::Ed25519;
 use pbft::message::{Message, Status};
 use pbft::replica::Setup;
 use pbft::replica::verify::verify;
 use pbft::runtime::control::{self, CONTROL, Control};
 use pbft::runtime::transport::{Buffers, Transport};
-use pbft::runtime::{Options, StartError};
+use pbft::runtime::{Hosts, Options, StartError};
 use pbft::types::{ReplicaId, SeqNo, View};
 use pbft::wire;
 use std::collections::BTreeMap;
@@ -28,11 +28,20 @@ const RECEIVE_WAIT: Duration = Duration::from_millis(10);
 /// # Errors
 /// If the replica cannot listen where it is to.
 pub fn hear(
+    config: &Config,
     setup: &Setup<Served>,
     options: &Options<Served>,
 ) -> Result<BTreeMap<ReplicaId, Status>, StartError> {
-    let sessions = options.hosts.sessions_of_replica(setup.id, options.host_key.clone())?;
-    let replicas = options.hosts.replicas();
+    // Of those whose statements have been checked, the replicas alone: a client that found a session here would miss
+    // it when the replica starts.
+    let keys = config
+        .file
+        .replicas
+        .iter()
+        .filter_map(|entry| hex::decode(entry.host_key.trim()).ok()?.try_into().ok());
+    let hosts = Hosts::new(config.domain, options.hosts.addresses().into_iter().zip(keys).collect(), &[]);
+    let sessions = hosts.sessions_of_replica(setup.id, options.host_key.clone())?;
+    let replicas = hosts.replicas();
     let transport = Transport::bind(
         options.listen,
         options.datagram_bytes,

@@ -109,8 +109,8 @@ mod tests {
         }
         let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
         assert_eq!(read("log"), "longer than fourteen\n");
-        assert_eq!(read("log.1"), "fifth.\n");
-        assert_eq!(read("log.2"), "third.\nfourth\n");
+        assert_eq!(read("log.1"), "fourth\nfifth.\n");
+        assert_eq!(read("log.2"), "second\nthird.\n");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }

@@ -129,7 +129,7 @@ fn create_store(
             .map_err(|error| explain(StartError::Bind(options.listen, error), config, id))?;
         return keygen::create_store(config, id);
     }
-    let heard = first_start::hear(setup, options).map_err(|error| explain(error, config, id))?;
+    let heard = first_start::hear(config, setup, options).map_err(|error| explain(error, config, id))?;
     if let Some(objection) = first_start::objection(id, &heard) {
         return Err(objection);
     }

@@ -76,7 +76,7 @@ fn values_come_from_files_and_from_standard_input_and_go_out_byte_by_byte() {
         fs::remove_file(output).unwrap();
     }
     let lines = "put 'a key' \"two words\"\nget 'a key'\nput k -\nput k --file 'no such file'\nput k 'x\nput k #1\n\
-                 cas k #1 'a b'\nget k\n";
+                 cas k '#1' 'a b'\nget k\n";
     let prompt = client(&cluster, &[], lines.as_bytes());
     assert_eq!(String::from_utf8_lossy(&prompt.stdout), "done\ntwo words\ndone\nswapped\na b\n");
     let said = String::from_utf8_lossy(&prompt.stderr).into_owned();
@@ -148,13 +148,18 @@ fn a_first_start_that_cannot_listen_leaves_no_store_behind() {
     let data = cluster.directory.path().join("data/replica-3");
     fs::rename(&data, cluster.directory.path().join("lost")).unwrap();
     let taken = UdpSocket::bind(cluster.config.listen(ReplicaId(3)).unwrap()).unwrap();
+    let log = cluster.directory.path().join("own.log");
     for way in ["--init", "--replacement"] {
-        let output =
-            pbft().args(["replica", "--id", "3", way, "--config"]).arg(cluster.path()).output().unwrap();
+        let mut command = pbft();
+        command.args(["replica", "--id", "3", way, "--config"]).arg(cluster.path());
+        let output = command.arg("--log-file").arg(&log).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.lines().last().unwrap().contains("cannot listen at"), "{said}");
         assert!(!data.exists(), "{way} has left a store behind");
+        let logged = fs::read_to_string(&log).unwrap();
+        assert!(logged.contains("ERROR") && logged.contains("cannot listen at"), "{logged}");
+        fs::remove_file(&log).unwrap();
     }
     drop(taken);
     cluster.spawn(3, &["--replacement"]);
