@@ -14,8 +14,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static HANGUPS_EXPECTED: AtomicBool = AtomicBool::new(false);
 static HUNG_UP: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C, SIGTERM and SIGHUP ask the run to stop and to say what it has covered; a second one ends the
-/// program.
+/// From now on Ctrl-C, SIGTERM and SIGHUP ask the run to stop and to say what it has covered; a second one
+/// ends the program.
 pub fn watch_for_interrupts() {
     let watch = |mut signals: Signals| {
         for signal in signals.forever() {

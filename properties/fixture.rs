@@ -125,8 +125,8 @@ pub fn run(service: &mut KeyValue, client: u32, timestamp: u64, operation: Bytes
     ExecutedRequest { client: ClientId(client), timestamp: Timestamp(timestamp), operation, result }
 }
 
-/// A service whose results for `key` are longer than a result may be. It refuses to be given such a value, but
-/// there are old states with one.
+/// A service whose results for `key` are longer than a result may be. It refuses to be given such a value,
+/// but there are old states with one.
 pub fn overlong(key: &str) -> KeyValue {
     let mut service = KeyValue::default();
     run(&mut service, 0, 1, Operation::Put { key: bytes(key), value: bytes("short") }.to_bytes());

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 const BUCKETS: u32 = 1 << 17;
 /// The longest value, in bytes: the result of reading it is as long as a result may be.
 pub const MAX_VALUE_BYTES: usize = MAX_RESULT_BYTES - VALUE_OVERHEAD;
-/// What a result has besides a value of that length: which outcome it is, that there is a value, and the length,
-/// which takes three bytes.
+/// What a result has besides a value of that length: which outcome it is, that there is a value, and the
+/// length, which takes three bytes.
 const VALUE_OVERHEAD: usize = 5;
 
 /// What a client can ask for.
@@ -73,8 +73,8 @@ pub enum Outcome {
         /// The longest value, in bytes: [`MAX_VALUE_BYTES`].
         limit: u64,
     },
-    /// The result was cut off at its bound: it begins with a value that was stored before values had one. What was
-    /// asked for was done. A client reads this from the length of a result; no replica sends it.
+    /// The result was cut off at its bound: it begins with a value that was stored before values had one.
+    /// What was asked for was done. A client reads this from the length of a result; no replica sends it.
     CutOff,
 }
 

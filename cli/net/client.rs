@@ -126,7 +126,8 @@ fn one_line(
     outcome.map(|outcome| request.tell(&outcome)).transpose()
 }
 
-/// The words of a line: with quotes in it as a shell has them, and else parted by spaces and taken as they are.
+/// The words of a line: with quotes in it as a shell has them, and else parted by spaces and taken as they
+/// are.
 fn words(line: &str) -> Result<Vec<String>, String> {
     if !line.contains(['"', '\'']) {
         return Ok(line.split_whitespace().map(str::to_owned).collect());

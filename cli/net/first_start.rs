@@ -1,7 +1,7 @@
 //! Before a replica starts as one that has never run: whether the others have run already.
 //!
-//! Running replicas tell each other what they have, every `status_interval_ms`. So it is enough to be there and to
-//! listen. Nothing is promised to anybody: only a greeting leaves.
+//! Running replicas tell each other what they have, every `status_interval_ms`. So it is enough to be there
+//! and to listen. Nothing is promised to anybody: only a greeting leaves.
 
 use super::config::{Config, Served};
 use pbft::crypto::ed25519::Ed25519;
@@ -32,8 +32,8 @@ pub fn hear(
     setup: &Setup<Served>,
     options: &Options<Served>,
 ) -> Result<BTreeMap<ReplicaId, Status>, StartError> {
-    // Of those whose statements have been checked, the replicas alone: a client that found a session here would miss
-    // it when the replica starts.
+    // Of those whose statements have been checked, the replicas alone: a client that found a session here
+    // would miss it when the replica starts.
     let keys = config
         .file
         .replicas

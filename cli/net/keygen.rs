@@ -25,7 +25,8 @@ pub struct Arguments {
     dir: PathBuf,
     #[command(flatten)]
     size: Size,
-    /// The address of the replicas, or the name that has it; edit `cluster.toml` to spread them over machines.
+    /// The address of the replicas, or the name that has it; edit `cluster.toml` to spread them over
+    /// machines.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: String,
     /// The port of replica 0; the others follow.

@@ -1,7 +1,7 @@
 //! A log in a file of its own: opened again when it is told to, or moved aside when it is long.
 //!
-//! Written here because the crates that rotate files by size neither open them again nor say when they cannot be
-//! opened.
+//! Written here because the crates that rotate files by size neither open them again nor say when they cannot
+//! be opened.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

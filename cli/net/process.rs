@@ -19,8 +19,8 @@ pub struct ProcessArguments {
     /// Write the log to this file instead of standard error. SIGHUP has it opened again, for logrotate.
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// Go on in another file when this one would have more MiB than this; the old ones become FILE.1, FILE.2 and so
-    /// on. Without this a log file grows without bound.
+    /// Go on in another file when this one would have more MiB than this; the old ones become FILE.1, FILE.2
+    /// and so on. Without this a log file grows without bound.
     #[arg(long, value_name = "MIB", requires = "log_file", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     log_max_mb: Option<u64>,
     /// How many old files are kept.
@@ -41,8 +41,8 @@ impl ProcessArguments {
     pub fn start_log(&self) -> Result<Log, String> {
         expect_hangups();
         let level = self.log.parse().unwrap_or(tracing::Level::INFO);
-        // A log that cannot be written is no reason to stop, and complaints about it on standard error would be one if
-        // that cannot be written either.
+        // A log that cannot be written is no reason to stop, and complaints about it on standard error would
+        // be one if that cannot be written either.
         let log = tracing_subscriber::fmt().with_max_level(level).log_internal_errors(false);
         let Some(path) = &self.log_file else {
             let log = log.with_writer(std::io::stderr);

@@ -25,8 +25,8 @@ pub struct Arguments {
     /// Which replica, counted from 0.
     #[arg(long)]
     id: u16,
-    /// Make the store: for a replica that has never run before. Refused if one of the others says that the cluster has
-    /// run already.
+    /// Make the store: for a replica that has never run before. Refused if one of the others says that the
+    /// cluster has run already.
     #[arg(long, conflicts_with = "replacement")]
     init: bool,
     /// With --init, do not ask the others: for a replica that certainly has never run, though they have.
@@ -109,9 +109,9 @@ fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
     }
 }
 
-/// Makes the store of a replica that can listen where it is to: one that cannot must not leave an empty store behind,
-/// with which it could be started the next time as if it had never run. And none for a replica that is to start as if
-/// it had never run if the others have.
+/// Makes the store of a replica that can listen where it is to: one that cannot must not leave an empty store
+/// behind, with which it could be started the next time as if it had never run. And none for a replica that
+/// is to start as if it had never run if the others have.
 fn create_store(
     arguments: &Arguments,
     config: &Config,

@@ -39,7 +39,8 @@ pub enum Request {
         /// The key.
         key: String,
     },
-    /// Sets or removes a key if it has a given value, or none. Examples: cas greeting hello goodbye; cas greeting
+    /// Sets or removes a key if it has a given value, or none. Examples: cas greeting hello goodbye; cas
+    /// greeting
     /// --absent hello; cas greeting hello --delete
     Cas {
         /// The key.

@@ -27,8 +27,8 @@ const MAX_KEPT_BYTES: usize = 32 * 1024 * 1024;
 /// How many times the fragments of one message may be asked for by one receiver.
 const MAX_RESENDS: u32 = 16;
 
-/// What of a buffer of this size, as the kernel tells it, can be asked for: Linux doubles what it is asked for, to
-/// have room for its own records, and limits what is asked for.
+/// What of a buffer of this size, as the kernel tells it, can be asked for: Linux doubles what it is asked
+/// for, to have room for its own records, and limits what is asked for.
 fn usable(told: usize) -> usize {
     if cfg!(target_os = "linux") { told / 2 } else { told }
 }

@@ -61,8 +61,8 @@ impl FromStr for Address {
     }
 }
 
-/// Whether these are labels of letters, digits, hyphens and underscores, the last of which is no number: then it
-/// would be an IPv4 address that is written wrongly.
+/// Whether these are labels of letters, digits, hyphens and underscores, the last of which is no number: then
+/// it would be an IPv4 address that is written wrongly.
 fn is_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
@@ -110,8 +110,8 @@ pub fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.collect())
 }
 
-/// Every address of the same family, that of a replica which is given by number, or else the first of IPv4 and IPv6
-/// that every name has. Of several addresses of a name the first is taken.
+/// Every address of the same family, that of a replica which is given by number, or else the first of IPv4
+/// and IPv6 that every name has. Of several addresses of a name the first is taken.
 ///
 /// # Errors
 /// One sentence that says whose address does not resolve.

@@ -77,7 +77,8 @@ pub struct FileParameters {
 pub struct ReplicaEntry {
     /// Where the others reach it.
     pub address: Address,
-    /// Where it listens, if not there: by default at `address`, or at every address of its machine if that is a name.
+    /// Where it listens, if not there: by default at `address`, or at every address of its machine if that is
+    /// a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     pub public_key: String,

@@ -56,8 +56,8 @@ fn key(hex_digits: &str) -> Option<[u8; 32]> {
     hex::decode(hex_digits.trim()).ok()?.try_into().ok()
 }
 
-/// Which key, and of whom, is at this byte of the file: `address of replica 2: `. Nothing if there is no key on the
-/// line.
+/// Which key, and of whom, is at this byte of the file: `address of replica 2: `. Nothing if there is no key
+/// on the line.
 fn place(text: &str, at: usize) -> String {
     let before = text.get(..at).unwrap_or(text);
     let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -274,8 +274,8 @@ impl Config {
         address::resolve(&all, address::look_up)
     }
 
-    /// Where a replica listens. An address that is given by name need not be one of its machine, so then that is at
-    /// every address.
+    /// Where a replica listens. An address that is given by name need not be one of its machine, so then that
+    /// is at every address.
     ///
     /// # Errors
     /// One sentence that says which name does not resolve.

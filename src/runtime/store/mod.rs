@@ -7,8 +7,8 @@
 //! | `log-K` | segment K: records, each with its length and a CRC-32C over position and content |
 //! | `promised` | up to where the log has been made durable, and so may have been vouched for |
 //!
-//! Only its owner may read the directory and the files in it, and those of a store that others may read are taken
-//! from them when it is opened.
+//! Only its owner may read the directory and the files in it, and those of a store that others may read are
+//! taken from them when it is opened.
 //!
 //! [`Store::commit`] appends a group of records and makes them durable with one `fdatasync`; only then may
 //! what they promise be sent. When a checkpoint becomes stable and the log has grown as long as the base,

@@ -21,8 +21,8 @@ pub(super) fn creating() -> OpenOptions {
     options
 }
 
-/// Takes from everybody but the owner what earlier versions, or a copy, have given them. If that is not allowed the
-/// log says so, and the store is used as it is.
+/// Takes from everybody but the owner what earlier versions, or a copy, have given them. If that is not
+/// allowed the log says so, and the store is used as it is.
 pub(super) fn tighten(directory: &Path) -> Result<(), OpenError> {
     let io = OpenError::io(directory);
     keep_to_owner(directory);
