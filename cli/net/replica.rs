@@ -81,6 +81,7 @@ fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
         host_key: config.host_key(Principal::Replica(id))?,
         domain: config.domain,
         timeouts: config.timeouts(),
+        patience: config.patience(),
         store: on_disk.then(|| config.data(id)),
         workers: config.file.workers,
         datagram_bytes: config.file.datagram_bytes,
