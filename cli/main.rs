@@ -93,7 +93,7 @@ enum Command {
     /// Examples: pbft keygen --dir /srv/pbft; pbft keygen --dir /srv/pbft --replicas 7 --clients 100 --host
     /// 10.0.0.1
     Keygen(net::keygen::Arguments),
-    /// Runs one replica until Ctrl-C or SIGTERM.
+    /// Runs one replica until Ctrl-C or SIGTERM. SIGHUP has it open its log file again.
     ///
     /// Examples: pbft replica --config /srv/pbft/cluster.toml --id 0; pbft replica --config F --id 2
     /// --replacement

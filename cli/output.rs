@@ -2,6 +2,8 @@
 
 use cap::Cap;
 use mimalloc::MiMalloc;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Counts; it limits nothing by itself, because an exploration that must stop can say how far it came.
@@ -9,17 +11,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static ALLOCATOR: Cap<MiMalloc> = Cap::new(MiMalloc, usize::MAX);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static HANGUPS_EXPECTED: AtomicBool = AtomicBool::new(false);
+static HUNG_UP: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C asks the run to stop and to say what it has covered; a second one ends the program.
+/// From now on Ctrl-C, SIGTERM and SIGHUP ask the run to stop and to say what it has covered; a second one
+/// ends the program.
 pub fn watch_for_interrupts() {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(3);
+    let watch = |mut signals: Signals| {
+        for signal in signals.forever() {
+            if signal == SIGHUP && HANGUPS_EXPECTED.load(Ordering::Relaxed) {
+                HUNG_UP.store(true, Ordering::Relaxed);
+            } else if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                std::process::exit(3);
+            }
         }
     };
-    if let Err(error) = ctrlc::set_handler(handler) {
+    let watched = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .and_then(|signals| std::thread::Builder::new().name("signals".into()).spawn(move || watch(signals)));
+    if let Err(error) = watched {
         eprintln!("pbft: Ctrl-C will end the program without a verdict: {error}");
     }
+}
+
+/// From now on SIGHUP does not ask the run to stop; [`hung_up`] tells of it.
+pub fn expect_hangups() {
+    HANGUPS_EXPECTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether there was a SIGHUP since the last call.
+pub fn hung_up() -> bool {
+    HUNG_UP.swap(false, Ordering::Relaxed)
 }
 
 /// Whether Ctrl-C was pressed.

@@ -93,7 +93,7 @@ impl<S: Service> State<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{World, bytes, executed, run, stable, transferred};
+    use crate::fixture::{World, bytes, executed, overlong, run, stable, transferred};
     use pbft::crypto::ed25519::Ed25519;
     use pbft::kv::{KeyValue, Operation};
     use pbft::parameters::MAX_RESULT_BYTES;
@@ -198,14 +198,14 @@ mod tests {
 
     #[test]
     fn a_result_is_in_the_client_table_as_cut_off_at_its_bound() {
-        let mut service = KeyValue::default();
-        let long = run(&mut service, 0, 1, put(&"v".repeat(MAX_RESULT_BYTES)));
-        let full = run(&mut service, 0, 2, put("short"));
+        let genesis = overlong("k");
+        let mut service = genesis.clone();
+        let full = run(&mut service, 0, 1, put("short"));
         assert!(full.result.len() > MAX_RESULT_BYTES);
         let cut = Bytes::from(&full.result[..MAX_RESULT_BYTES]);
-        let (right, wrong) = (root(&service, &[(0, 2, &cut)]), root(&service, &[(0, 2, &full.result)]));
-        let ran: [ExecutedRequest; 2] = [long, full];
-        let world = || World::new().proposed(1, &ran).with(0, executed(1, 1, &ran));
+        let (right, wrong) = (root(&service, &[(0, 1, &cut)]), root(&service, &[(0, 1, &full.result)]));
+        let ran: [ExecutedRequest; 1] = [full];
+        let world = || World::from(genesis.clone()).proposed(1, &ran).with(0, executed(1, 1, &ran));
         world().with(0, taken(1, right)).satisfies::<CheckpointIsState>();
         let wrong = world().with(0, taken(1, wrong));
         assert!(<CheckpointIsState as Property<KeyValue>>::check(&wrong.snapshot()).is_err());

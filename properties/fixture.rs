@@ -2,8 +2,8 @@
 
 use crate::{Accepted, Call, Catalogue, History, Property, Snapshot};
 use pbft::crypto::ed25519::Ed25519;
-use pbft::kv::KeyValue;
-use pbft::parameters::Parameters;
+use pbft::kv::{KeyValue, Operation};
+use pbft::parameters::{MAX_RESULT_BYTES, Parameters};
 use pbft::replica::{ExecutedRequest, Fact};
 use pbft::service::Service;
 use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
@@ -21,8 +21,13 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::from(KeyValue::default())
+    }
+
+    /// The replicas begin with this state.
+    pub fn from(genesis: KeyValue) -> Self {
         World {
-            genesis: KeyValue::default(),
+            genesis,
             replicas: (0..4).map(|replica| (ReplicaId(replica), History::default())).collect(),
             authentic: BTreeSet::new(),
             catalogue: Catalogue::new::<Ed25519>(),
@@ -118,6 +123,19 @@ pub fn request(client: u32, timestamp: u64, operation: &str, result: &str) -> Ex
 pub fn run(service: &mut KeyValue, client: u32, timestamp: u64, operation: Bytes) -> ExecutedRequest {
     let result = service.execute(ClientId(client), &operation);
     ExecutedRequest { client: ClientId(client), timestamp: Timestamp(timestamp), operation, result }
+}
+
+/// A service whose results for `key` are longer than a result may be. It refuses to be given such a value,
+/// but there are old states with one.
+pub fn overlong(key: &str) -> KeyValue {
+    let mut service = KeyValue::default();
+    run(&mut service, 0, 1, Operation::Put { key: bytes(key), value: bytes("short") }.to_bytes());
+    let chunk = service.snapshot().remove(0);
+    let (index, mut bucket): (u32, BTreeMap<Bytes, Bytes>) =
+        postcard::from_bytes(&chunk).expect("a chunk is a bucket and its number");
+    bucket.insert(bytes(key), bytes(&"v".repeat(MAX_RESULT_BYTES)));
+    let chunk = postcard::to_stdvec(&(index, bucket)).expect("encoding into memory cannot fail");
+    KeyValue::restore(&[Bytes::from(chunk)]).expect("it is a snapshot")
 }
 
 pub fn pre_prepared(view: u64, n: u64, byte: u8) -> Fact {

@@ -124,7 +124,7 @@ fn violation(what: String) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{World, bytes, executed, request, run, transferred};
+    use crate::fixture::{World, bytes, executed, overlong, request, run, transferred};
     use pbft::kv::{KeyValue, Operation};
     use pbft::parameters::MAX_RESULT_BYTES;
     use pbft::replica::Fact;
@@ -225,16 +225,13 @@ mod tests {
 
     #[test]
     fn a_result_is_compared_as_cut_off_at_its_bound() {
-        let long = "v".repeat(MAX_RESULT_BYTES);
-        let mut service = KeyValue::default();
-        let first = run(&mut service, 0, 1, put(&long));
-        let second = run(&mut service, 0, 2, put("short"));
-        assert!(second.result.len() > MAX_RESULT_BYTES);
-        let cut =
-            ExecutedRequest { result: Bytes::from(&second.result[..MAX_RESULT_BYTES]), ..second.clone() };
-        let world = || World::new().issued(&first).issued(&second).with(0, executed(1, 1, from_ref(&first)));
-        world().with(0, executed(2, 2, &[cut])).satisfies::<Validity>();
-        let uncut = world().with(0, executed(2, 2, from_ref(&second)));
+        let genesis = overlong("k");
+        let full = run(&mut genesis.clone(), 0, 1, put("short"));
+        assert!(full.result.len() > MAX_RESULT_BYTES);
+        let cut = ExecutedRequest { result: Bytes::from(&full.result[..MAX_RESULT_BYTES]), ..full.clone() };
+        let world = || World::from(genesis.clone()).issued(&full);
+        world().with(0, executed(1, 1, &[cut])).satisfies::<Validity>();
+        let uncut = world().with(0, executed(1, 1, from_ref(&full)));
         assert!(<Validity as Property<KeyValue>>::check(&uncut.snapshot()).is_err());
     }
 

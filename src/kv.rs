@@ -6,7 +6,8 @@
 //! Nothing stops a client from choosing keys that all fall into one bucket; a service that strangers may fill
 //! would spread them by a secret.
 
-use crate::service::{RestoreError, Service};
+use crate::parameters::MAX_RESULT_BYTES;
+use crate::service::{RestoreError, Service, may_be_cut};
 use crate::types::{Bytes, ClientId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +15,11 @@ use std::collections::BTreeMap;
 /// The buckets. At a GiB of state each is 8 KiB; twice as many would make the list of them the larger part of
 /// a checkpoint.
 const BUCKETS: u32 = 1 << 17;
+/// The longest value, in bytes: the result of reading it is as long as a result may be.
+pub const MAX_VALUE_BYTES: usize = MAX_RESULT_BYTES - VALUE_OVERHEAD;
+/// What a result has besides a value of that length: which outcome it is, that there is a value, and the
+/// length, which takes three bytes.
+const VALUE_OVERHEAD: usize = 5;
 
 /// What a client can ask for.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -23,7 +29,7 @@ pub enum Operation {
         /// The key.
         key: Bytes,
     },
-    /// Sets a key; the result is the value before.
+    /// Sets a key to a value of at most [`MAX_VALUE_BYTES`]; the result is the value before.
     Put {
         /// The key.
         key: Bytes,
@@ -41,7 +47,7 @@ pub enum Operation {
         key: Bytes,
         /// The value it must have, or none if it must be absent.
         expected: Option<Bytes>,
-        /// Its new value, or none to remove it.
+        /// Its new value, of at most [`MAX_VALUE_BYTES`], or none to remove it.
         new: Option<Bytes>,
     },
 }
@@ -62,12 +68,21 @@ pub enum Outcome {
     Swapped(bool),
     /// The bytes are no operation.
     Malformed,
+    /// Nothing was changed: no result could hold the new value.
+    TooLong {
+        /// The longest value, in bytes: [`MAX_VALUE_BYTES`].
+        limit: u64,
+    },
+    /// The result was cut off at its bound: it begins with a value that was stored before values had one.
+    /// What was asked for was done. A client reads this from the length of a result; no replica sends it.
+    CutOff,
 }
 
 impl Outcome {
     /// The outcome that a result stands for.
     pub fn from_bytes(result: &[u8]) -> Outcome {
-        postcard::from_bytes(result).unwrap_or(Outcome::Malformed)
+        let unreadable = if may_be_cut(result) { Outcome::CutOff } else { Outcome::Malformed };
+        postcard::from_bytes(result).unwrap_or(unreadable)
     }
 
     fn to_bytes(&self) -> Bytes {
@@ -134,6 +149,11 @@ impl Service for KeyValue {
         let outcome = match postcard::from_bytes(operation) {
             Err(_) => Outcome::Malformed,
             Ok(Operation::Get { key }) => Outcome::Value(self.get(&key)),
+            Ok(Operation::Put { value, .. } | Operation::CompareAndSwap { new: Some(value), .. })
+                if value.len() > MAX_VALUE_BYTES =>
+            {
+                Outcome::TooLong { limit: MAX_VALUE_BYTES as u64 }
+            }
             Ok(Operation::Put { key, value }) => Outcome::Value(self.set(key, Some(value))),
             Ok(Operation::Delete { key }) => Outcome::Value(self.set(key, None)),
             Ok(Operation::CompareAndSwap { key, expected, new }) => {
@@ -214,6 +234,37 @@ mod tests {
         assert_eq!(service.get(b"k"), Some(bytes("1")));
         assert_eq!(run(&mut service, swap(Some("1"), None)), Outcome::Swapped(true));
         assert_eq!(service.get(b"k"), None);
+    }
+
+    #[test]
+    fn a_value_that_no_result_could_hold_is_refused_and_changes_nothing() {
+        let mut service = KeyValue::default();
+        let (key, get) = (bytes("k"), Operation::Get { key: bytes("k") });
+        let longest = Bytes::from(vec![7; MAX_VALUE_BYTES]);
+        let put = Operation::Put { key: key.clone(), value: longest.clone() };
+        assert_eq!(run(&mut service, put), Outcome::Value(None));
+        let result = service.read(ClientId(0), &get.to_bytes()).unwrap();
+        assert_eq!(result.len(), MAX_RESULT_BYTES);
+        assert_eq!(Outcome::from_bytes(&result), Outcome::Value(Some(longest.clone())));
+        let before = service.clone();
+        let longer = Bytes::from(vec![7; MAX_VALUE_BYTES + 1]);
+        let too_long = Outcome::TooLong { limit: 65_531 };
+        let put = Operation::Put { key: key.clone(), value: longer.clone() };
+        assert_eq!(run(&mut service, put), too_long);
+        for expected in [None, Some(longest.clone())] {
+            let new = Some(longer.clone());
+            let swap = Operation::CompareAndSwap { key: key.clone(), expected, new };
+            assert_eq!(run(&mut service, swap), too_long);
+        }
+        assert_eq!(service, before);
+        assert_eq!(run(&mut service, Operation::Delete { key }), Outcome::Value(Some(longest)));
+    }
+
+    #[test]
+    fn a_result_cut_off_at_its_bound_is_told_apart_from_one_that_is_malformed() {
+        let old = Outcome::Value(Some(Bytes::from(vec![7; 100_000]))).to_bytes();
+        assert_eq!(Outcome::from_bytes(&old[..MAX_RESULT_BYTES]), Outcome::CutOff);
+        assert_eq!(Outcome::from_bytes(&old[..MAX_RESULT_BYTES - 1]), Outcome::Malformed);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The replicated service: any deterministic state machine.
 
 use crate::crypto::Crypto;
+use crate::parameters::MAX_RESULT_BYTES;
 use crate::replica::blocks::Tree;
 use crate::types::{Bytes, ClientId, Digest};
 use std::fmt::Debug;
@@ -11,8 +12,9 @@ use std::fmt::Debug;
 /// numbers, files) may influence a result. Operations come from clients and may be malformed: `execute`
 /// answers them with an error of the service's own and must not panic.
 pub trait Service: Clone + Debug + Send + Sync + 'static {
-    /// Applies `operation` of `client` and returns its result, of at most
-    /// [`MAX_RESULT_BYTES`](crate::parameters::MAX_RESULT_BYTES) bytes (the replica cuts off the rest).
+    /// Applies `operation` of `client` and returns its result, of at most [`MAX_RESULT_BYTES`] bytes (the
+    /// replica cuts off the rest, and the client can tell by [`may_be_cut`]). So a service does well to
+    /// refuse what it could not return later.
     fn execute(&mut self, client: ClientId, operation: &[u8]) -> Bytes;
 
     /// Answers `operation` from the current state without changing it, or nothing if the operation is
@@ -36,6 +38,12 @@ pub trait Service: Clone + Debug + Send + Sync + 'static {
     fn digest<C: Crypto>(&self) -> Digest {
         Tree::build::<C>(&self.snapshot(), None).root()
     }
+}
+
+/// Whether a result is so long that replicas may have cut it off. A service whose own results say where they
+/// end, or are always shorter, leaves no doubt.
+pub fn may_be_cut(result: &[u8]) -> bool {
+    result.len() >= MAX_RESULT_BYTES
 }
 
 /// The chunks are no snapshot of the service.

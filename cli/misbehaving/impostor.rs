@@ -55,8 +55,7 @@ impl Impostor {
     pub fn bind(config: &Config, id: ReplicaId, strategy: Strategy, seed: u64) -> Result<Self, String> {
         let setup = Arc::new(config.setup(id)?);
         setup.check_servable().map_err(|problem| problem.to_string())?;
-        let entry = &config.file.replicas[usize::from(id.0)];
-        let listen = entry.listen.unwrap_or(entry.address);
+        let listen = config.listen(id)?;
         let hosts = config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?;
         let sessions = hosts
             .sessions_of_replica(id, config.host_key(Principal::Replica(id))?)

@@ -7,6 +7,8 @@
 #[allow(dead_code)]
 #[path = "../net/config/mod.rs"]
 mod config;
+#[path = "../net/log_file.rs"]
+mod log_file;
 #[allow(dead_code)]
 #[path = "../output.rs"]
 mod output;
@@ -20,7 +22,7 @@ use config::Config;
 use impostor::Impostor;
 use pbft::types::ReplicaId;
 use pbft_models::byzantine::Strategy;
-use process::ProcessArguments;
+use process::{Log, ProcessArguments};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -106,17 +108,21 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             arguments.config.display()
         ));
     }
-    arguments.process.start_log();
+    let log = arguments.process.start_log()?;
+    misbehave(arguments, &config, &log).inspect_err(|why| log.last_words(why))
+}
+
+fn misbehave(arguments: &Arguments, config: &Config, log: &Log) -> Result<(), String> {
     let id = ReplicaId(arguments.id);
     let (how, seed) = (arguments.misbehave.name(), arguments.seed);
-    let mut impostor = Impostor::bind(&config, id, arguments.misbehave, seed)?;
+    let mut impostor = Impostor::bind(config, id, arguments.misbehave, seed)?;
     tracing::warn!(replica = id.0, how, seed, "THIS REPLICA MISBEHAVES ON PURPOSE and keeps no store");
     say!(
         "replica {} MISBEHAVES ON PURPOSE ({how}, seed {seed}) at {}; it needs and keeps no store",
         id.0,
         config.file.replicas[usize::from(id.0)].address
     );
-    let told_to_stop = arguments.process.told_to_stop();
+    let told_to_stop = arguments.process.told_to_stop(log);
     while !told_to_stop() {
         impostor.turn()?;
     }

@@ -1,6 +1,7 @@
 //! `pbft client`: operations on the replicated key-value store.
 
 use super::config::Config;
+use super::request::{Input, Request};
 use crate::output::interrupted;
 use crate::say;
 use clap::Parser;
@@ -9,7 +10,7 @@ use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::{Operation, Outcome};
 use pbft::rules::Pbft;
 use pbft::runtime::Clients;
-use pbft::types::{Bytes, ClientId, Principal, Timestamp};
+use pbft::types::{ClientId, Principal, Timestamp};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -42,29 +43,6 @@ pub struct Arguments {
     operation: Option<Request>,
 }
 
-/// One operation.
-#[derive(Clone, clap::Subcommand)]
-enum Request {
-    /// The value of a key. Example: get greeting
-    Get { key: String },
-    /// Sets a key. Example: put greeting hello
-    Put { key: String, value: String },
-    /// Removes a key. Example: delete greeting
-    Delete { key: String },
-    /// Sets a key if it has a given value, or none. Examples: cas greeting hello goodbye; cas greeting
-    /// --absent hello
-    Cas {
-        /// The key.
-        key: String,
-        /// The value it must have, and then its new value.
-        #[arg(required = true, num_args = 1..=2)]
-        values: Vec<String>,
-        /// The key must have no value.
-        #[arg(long)]
-        absent: bool,
-    },
-}
-
 /// A line of the prompt.
 #[derive(Parser)]
 #[command(name = "", no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
@@ -73,39 +51,17 @@ struct Line {
     request: Request,
 }
 
-impl Request {
-    fn operation(&self) -> Result<Operation, String> {
-        let bytes = |text: &String| Bytes::from(text.as_bytes());
-        Ok(match self {
-            Request::Get { key } => Operation::Get { key: bytes(key) },
-            Request::Put { key, value } => Operation::Put { key: bytes(key), value: bytes(value) },
-            Request::Delete { key } => Operation::Delete { key: bytes(key) },
-            Request::Cas { key, values, absent } => {
-                let (expected, new) = match (absent, &values[..]) {
-                    (true, [new]) => (None, new),
-                    (false, [expected, new]) => (Some(bytes(expected)), new),
-                    _ => {
-                        return Err(
-                            "cas takes the expected value and the new one, or --absent and the new one"
-                                .into(),
-                        );
-                    }
-                };
-                Operation::CompareAndSwap { key: bytes(key), expected, new: Some(bytes(new)) }
-            }
-        })
-    }
-}
-
 /// Runs one operation, or the prompt.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let config = Config::read(&arguments.identity.config)?;
+    let operation =
+        arguments.operation.as_ref().map(|request| request.operation(Input::Value)).transpose()?;
     let (id, kept) = claim(&config, arguments.identity.client)?;
     let mut connection = Connection::open(&config, id, kept)?;
     let timeout = Duration::from_secs(arguments.timeout);
-    if let Some(request) = &arguments.operation {
-        return match connection.invoke(request.operation()?, timeout)? {
-            Some(outcome) => Ok(tell(request, &outcome)),
+    if let (Some(request), Some(operation)) = (&arguments.operation, operation) {
+        return match connection.invoke(operation, timeout)? {
+            Some(outcome) => request.tell(&outcome),
             None => {
                 eprintln!("pbft: {}", unanswered(timeout));
                 Ok(ExitCode::from(3))
@@ -125,32 +81,11 @@ fn unanswered(timeout: Duration) -> String {
     )
 }
 
-fn tell(request: &Request, outcome: &Outcome) -> ExitCode {
-    match (request, outcome) {
-        (Request::Get { .. }, Outcome::Value(Some(value))) => say!("{}", String::from_utf8_lossy(value)),
-        (Request::Get { .. } | Request::Delete { .. }, Outcome::Value(None)) => {
-            eprintln!("pbft: there is no such key");
-            return ExitCode::from(1);
-        }
-        (_, Outcome::Value(_)) => say!("done"),
-        (_, Outcome::Swapped(true)) => say!("swapped"),
-        (_, Outcome::Swapped(false)) => {
-            let absent = matches!(request, Request::Cas { absent: true, .. });
-            say!("not swapped: the key has {}", if absent { "a value" } else { "another value, or none" });
-            return ExitCode::from(1);
-        }
-        (_, Outcome::Malformed) => {
-            eprintln!("pbft: the service does not understand the operation");
-            return ExitCode::from(2);
-        }
-    }
-    ExitCode::SUCCESS
-}
-
 fn prompt(connection: &mut Connection, timeout: Duration) -> Result<ExitCode, String> {
     let input = io::stdin();
     let asks = input.is_terminal();
-    let hint = "get KEY, put KEY VALUE, delete KEY, cas KEY EXPECTED NEW, cas KEY --absent NEW, quit";
+    let hint = "get KEY, put KEY VALUE, delete KEY, cas KEY EXPECTED NEW, cas KEY --absent NEW, cas KEY EXPECTED --delete, \
+                quit; quotes around spaces";
     if asks {
         say!("{hint}");
     }
@@ -164,24 +99,40 @@ fn prompt(connection: &mut Connection, timeout: Duration) -> Result<ExitCode, St
             let _ = io::stdout().flush();
         }
         let Some(line) = next_line(&lines) else { return Ok(last) };
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            [] => continue,
-            ["quit" | "exit"] => return Ok(last),
-            ["help"] => say!("{hint}"),
-            _ => match Line::try_parse_from(&words).map_err(|_| hint.to_owned()) {
+        let words = words(&line);
+        match words.as_ref().map(|words| words.iter().map(String::as_str).collect::<Vec<_>>()).as_deref() {
+            Ok([]) => continue,
+            Ok(["quit" | "exit"]) => return Ok(last),
+            Ok(["help"]) => say!("{hint}"),
+            Ok(words) => match one_line(connection, words, hint, timeout) {
+                Ok(Some(code)) => last = code,
+                Ok(None) => eprintln!("pbft: {}", unanswered(timeout)),
                 Err(problem) => eprintln!("pbft: {problem}"),
-                Ok(Line { request }) => match request.operation() {
-                    Err(problem) => eprintln!("pbft: {problem}"),
-                    Ok(operation) => match connection.invoke(operation, timeout) {
-                        Ok(Some(outcome)) => last = tell(&request, &outcome),
-                        Ok(None) => eprintln!("pbft: {}", unanswered(timeout)),
-                        Err(problem) => eprintln!("pbft: {problem}"),
-                    },
-                },
             },
+            Err(problem) => eprintln!("pbft: {problem}"),
         }
     }
+}
+
+/// Carries out one line of the prompt; nothing if there is no answer.
+fn one_line(
+    connection: &mut Connection,
+    words: &[&str],
+    hint: &str,
+    timeout: Duration,
+) -> Result<Option<ExitCode>, String> {
+    let Line { request } = Line::try_parse_from(words).map_err(|_| hint.to_owned())?;
+    let outcome = connection.invoke(request.operation(Input::Prompt)?, timeout)?;
+    outcome.map(|outcome| request.tell(&outcome)).transpose()
+}
+
+/// The words of a line: with quotes in it as a shell has them, and else parted by spaces and taken as they
+/// are.
+fn words(line: &str) -> Result<Vec<String>, String> {
+    if !line.contains(['"', '\'']) {
+        return Ok(line.split_whitespace().map(str::to_owned).collect());
+    }
+    shlex::split(line).ok_or_else(|| "a quote in this line is not closed".into())
 }
 
 /// The next line, unless the input has ended or Ctrl-C is pressed.
@@ -301,5 +252,18 @@ impl Connection {
         }
         self.clients.abandon(self.id);
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn a_line_with_quotes_is_parted_as_in_a_shell_and_any_other_at_spaces() {
+        assert_eq!(words("put k 'a b'  \"c 'd\"").unwrap(), ["put", "k", "a b", "c 'd"]);
+        assert_eq!(words("put k \"\"").unwrap(), ["put", "k", ""]);
+        assert_eq!(words("put  k #a\\b").unwrap(), ["put", "k", "#a\\b"]);
+        assert!(words("put k 'a b").unwrap_err().contains("not closed"));
     }
 }

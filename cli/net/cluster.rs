@@ -9,7 +9,8 @@ use crate::output::interrupted;
 use crate::say;
 use pbft::runtime::control::Health;
 use pbft::types::ReplicaId;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(60);
 /// How long a replica may take to stop before it is killed.
 const STOP: Duration = Duration::from_secs(10);
+/// The length of a replica's log and how many old ones are kept: at most 64 MiB for each replica.
+const LOG_MAX_MB: &str = "16";
+const LOG_KEEP: &str = "3";
 
 /// The options of `pbft cluster`.
 #[derive(clap::Args)]
@@ -55,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         config
     } else {
         {
-            let file = blank(arguments.size, &free_addresses(arguments.size.replicas)?);
+            let file = blank(arguments.size, free_addresses(arguments.size.replicas)?);
             generate(directory, file, arguments.size.clients_per_host)?
         }
     };
@@ -120,9 +124,10 @@ impl Processes {
 
     fn spawn(&self, id: ReplicaId) -> Result<Child, String> {
         let log = log_path(&self.directory, usize::from(id.0));
-        let output = File::options().create(true).append(true).open(&log);
-        let output = output.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
-        let errors = output.try_clone().map_err(|error| error.to_string())?;
+        let failed = |error: std::io::Error| format!("cannot write {}: {error}", log.display());
+        let output = File::options().create(true).append(true).mode(0o600).open(&log).map_err(failed)?;
+        // One that an earlier version has made.
+        output.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
         let program =
             std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         Command::new(program)
@@ -130,9 +135,12 @@ impl Processes {
             .arg("--config")
             .arg(config_path(&self.directory))
             .args(["--id", &id.0.to_string(), "--stop-with-parent"])
+            .arg("--log-file")
+            .arg(&log)
+            .args(["--log-max-mb", LOG_MAX_MB, "--log-keep", LOG_KEEP])
             .stdin(Stdio::piped())
-            .stdout(output)
-            .stderr(errors)
+            .stdout(Stdio::null())
+            .stderr(output)
             .spawn()
             .map_err(|error| format!("cannot start a replica: {error}"))
     }

@@ -1,5 +1,6 @@
 //! `pbft keygen`: keys for replicas and clients, a configuration, and empty stores.
 
+use super::config::address::Address;
 use super::config::file::{ClientEntry, File, FileParameters, ReplicaEntry, StoreKind};
 use super::config::{Config, Served};
 use crate::say;
@@ -12,7 +13,6 @@ use pbft::runtime::store::{OpenError, Store};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,9 +25,10 @@ pub struct Arguments {
     dir: PathBuf,
     #[command(flatten)]
     size: Size,
-    /// The address of the replicas; edit `cluster.toml` to spread them over machines.
-    #[arg(long, default_value = "127.0.0.1")]
-    host: IpAddr,
+    /// The address of the replicas, or the name that has it; edit `cluster.toml` to spread them over
+    /// machines.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: String,
     /// The port of replica 0; the others follow.
     #[arg(long, default_value_t = 7600)]
     port: u16,
@@ -56,9 +57,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.port == 0 || last > u32::from(u16::MAX) {
         return Err("the ports of the replicas must lie between 1 and 65535: choose another --port".into());
     }
-    let addresses: Vec<SocketAddr> =
-        (0..arguments.size.replicas).map(|i| SocketAddr::new(arguments.host, arguments.port + i)).collect();
-    let file = blank(arguments.size, &addresses);
+    let address = |i| Address::new(&arguments.host, arguments.port + i);
+    let addresses = (0..arguments.size.replicas).map(address).collect::<Result<Vec<_>, _>>()?;
+    let file = blank(arguments.size, addresses);
     let config = generate(&arguments.dir, file, arguments.size.clients_per_host)?;
     say!(
         "{} replicas, {} clients: {}",
@@ -79,8 +80,8 @@ pub fn config_path(directory: &Path) -> PathBuf {
 }
 
 /// A configuration without keys.
-pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
-    let replica = |&address| ReplicaEntry {
+pub fn blank(size: Size, addresses: impl IntoIterator<Item = impl Into<Address>>) -> File {
+    let replica = |address: Address| ReplicaEntry {
         address,
         listen: None,
         public_key: String::new(),
@@ -112,7 +113,7 @@ pub fn blank(size: Size, addresses: &[SocketAddr]) -> File {
         client_timeout_ms: 100,
         allow_misbehaviour: false,
         parameters: FileParameters::default(),
-        replicas: addresses.iter().map(replica).collect(),
+        replicas: addresses.into_iter().map(Into::into).map(replica).collect(),
         clients: (0..size.clients).map(|_| client()).collect(),
     }
 }

@@ -2,13 +2,15 @@
 
 use super::config::file::StoreKind;
 use super::config::{Config, Served};
-use super::process::ProcessArguments;
-use super::{keygen, metrics};
+use super::process::{Log, ProcessArguments};
+use super::{first_start, keygen, metrics};
 use crate::say;
+use pbft::replica::{Bundle, Setup};
 use pbft::runtime::journal::{Journal, JournalError};
-use pbft::runtime::store::OpenError;
+use pbft::runtime::store::{OpenError, Store};
 use pbft::runtime::{Host, Options, StartError, Witness};
 use pbft::types::{ClientId, Principal, ReplicaId};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,9 +25,13 @@ pub struct Arguments {
     /// Which replica, counted from 0.
     #[arg(long)]
     id: u16,
-    /// Make the store: for a replica that has never run before.
+    /// Make the store: for a replica that has never run before. Refused if one of the others says that the
+    /// cluster has run already.
     #[arg(long, conflicts_with = "replacement")]
     init: bool,
+    /// With --init, do not ask the others: for a replica that certainly has never run, though they have.
+    #[arg(long, requires = "init")]
+    force: bool,
     /// Make a new store for a replica that has run before and lost its own. It has forgotten what it
     /// promised, so it counts as one of the f faulty replicas until that is over, which docs/RUNNING.md says
     /// how to see; it fetches the state from the others.
@@ -53,15 +59,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             arguments.id
         ));
     }
-    arguments.process.start_log();
+    let log = arguments.process.start_log()?;
+    serve(arguments, &log).inspect_err(|why| log.last_words(why))
+}
+
+fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
     let config = Config::read(&arguments.config)?;
     let id = ReplicaId(arguments.id);
     let setup = config.setup(id)?;
     if config.file.allow_misbehaviour {
         tracing::warn!("allow_misbehaviour is set: replicas of this cluster may misbehave on purpose");
-    }
-    if arguments.init || arguments.replacement {
-        keygen::create_store(&config, id)?;
     }
     let entry = &config.file.replicas[usize::from(id.0)];
     let on_disk = config.file.store == StoreKind::Disk;
@@ -69,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let journal = arguments.journal.clone().or(default);
     let journal = journal.map(|path| Journal::new(path, config.journal_header(id), arguments.replacement));
     let options = Options::<Served> {
-        listen: entry.listen.unwrap_or(entry.address),
+        listen: config.listen(id)?,
         hosts: config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?,
         host_key: config.host_key(Principal::Replica(id))?,
         domain: config.domain,
@@ -80,6 +87,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         datagram_bytes: config.file.datagram_bytes,
         witness: journal.map(|journal| Box::new(journal) as Box<dyn Witness<Served>>),
     };
+    if arguments.init || arguments.replacement {
+        create_store(arguments, &config, &setup, &options)?;
+    }
     let host = Host::start(setup, options).map_err(|error| explain(error, &config, id))?;
     let host = Arc::new(host);
     if let Some(address) = entry.metrics {
@@ -87,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     tracing::info!(replica = id.0, address = %entry.address, "replica runs");
     say!("replica {} runs at {}", id.0, entry.address);
-    let told_to_stop = arguments.process.told_to_stop();
+    let told_to_stop = arguments.process.told_to_stop(log);
     while !told_to_stop() && !host.is_stopped() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -98,6 +108,41 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             id.0
         )),
     }
+}
+
+/// Makes the store of a replica that can listen where it is to: one that cannot must not leave an empty store
+/// behind, with which it could be started the next time as if it had never run. And none for a replica that
+/// is to start as if it had never run if the others have.
+fn create_store(
+    arguments: &Arguments,
+    config: &Config,
+    setup: &Setup<Served>,
+    options: &Options<Served>,
+) -> Result<(), String> {
+    let id = setup.id;
+    // A store that is there is the better reason to refuse: its replica may be the one that listens.
+    let in_memory = config.file.store == StoreKind::Memory;
+    if in_memory || Store::<<Served as Bundle>::Crypto>::exists(&config.data(id)).unwrap_or(true) {
+        return keygen::create_store(config, id);
+    }
+    if arguments.replacement || arguments.force {
+        UdpSocket::bind(options.listen)
+            .map_err(|error| explain(StartError::Bind(options.listen, error), config, id))?;
+        return keygen::create_store(config, id);
+    }
+    let heard = first_start::hear(config, setup, options).map_err(|error| explain(error, config, id))?;
+    if let Some(objection) = first_start::objection(id, &heard) {
+        return Err(objection);
+    }
+    let needed = config.cluster.f() + 1;
+    if heard.len() < needed {
+        tracing::warn!(
+            heard = heard.len(),
+            needed,
+            "too few of the others run to know whether this cluster has run before; --init takes it that it has not"
+        );
+    }
+    keygen::create_store(config, id)
 }
 
 /// What to do about a replica that does not start.

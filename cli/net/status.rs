@@ -78,7 +78,7 @@ fn json(replica: ReplicaId, answer: Option<&Health>) -> serde_json::Value {
 }
 
 fn tell(config: &Config, replica: ReplicaId, answer: Option<&Health>) {
-    let address = config.file.replicas[usize::from(replica.0)].address;
+    let address = &config.file.replicas[usize::from(replica.0)].address;
     let Some(status) = answer else {
         say!("replica {} at {address}: no answer", replica.0);
         return;

@@ -27,6 +27,12 @@ const MAX_KEPT_BYTES: usize = 32 * 1024 * 1024;
 /// How many times the fragments of one message may be asked for by one receiver.
 const MAX_RESENDS: u32 = 16;
 
+/// What of a buffer of this size, as the kernel tells it, can be asked for: Linux doubles what it is asked
+/// for, to have room for its own records, and limits what is asked for.
+fn usable(told: usize) -> usize {
+    if cfg!(target_os = "linux") { told / 2 } else { told }
+}
+
 /// A message sent in fragments, and to whom.
 struct Sent {
     bytes: Arc<[u8]>,
@@ -74,6 +80,8 @@ fn is_passing(kind: io::ErrorKind) -> bool {
 /// One socket. Any number of threads may send and receive.
 pub struct Transport {
     socket: UdpSocket,
+    /// The buffers that the kernel has given, for receiving and for sending, in bytes.
+    granted: (usize, usize),
     sessions: Sessions,
     /// Where the time of the sessions begins.
     started: Instant,
@@ -105,12 +113,14 @@ impl Transport {
                 break;
             }
         }
+        let granted = (usable(socket.recv_buffer_size()?), usable(socket.send_buffer_size()?));
         socket.bind(&address.into())?;
         socket.set_read_timeout(Some(patience))?;
         // Numbers go on where those of an earlier process at this address cannot have come to.
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         Ok(Transport {
             socket: socket.into(),
+            granted,
             sessions,
             started: Instant::now(),
             frame_bytes: datagram_bytes.clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES) - sessions::OVERHEAD,
@@ -127,6 +137,25 @@ impl Transport {
     /// If the operating system does not tell it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// The buffers that the kernel has given of those asked for, for receiving and for sending, in bytes.
+    pub fn granted_buffers(&self) -> (usize, usize) {
+        self.granted
+    }
+
+    /// Says in the log if the kernel has given smaller buffers than were asked for, and how to get them.
+    pub fn tell_of_small_buffers(&self) {
+        let (receive, send) = self.granted;
+        if receive < SOCKET_BUFFER_BYTES || send < SOCKET_BUFFER_BYTES {
+            tracing::warn!(
+                asked = SOCKET_BUFFER_BYTES,
+                receive,
+                send,
+                "the kernel limits the socket's buffers, so a burst is lost sooner: on Linux raise \
+                 net.core.rmem_max and net.core.wmem_max with sysctl"
+            );
+        }
     }
 
     /// Waits for a datagram; the message, if it completes one, and whose host sent it.
@@ -359,6 +388,20 @@ mod tests {
         let got = (0..100).find_map(|_| receive(first).or_else(|| receive(from)));
         assert_eq!(got.as_deref(), Some(&b"here I am"[..]));
         assert_eq!(receive(from), None);
+    }
+
+    #[test]
+    fn the_buffers_told_are_those_that_the_kernel_gives() {
+        let [transport, ..] = transports();
+        let (receive, send) = transport.granted_buffers();
+        assert!((1..=SOCKET_BUFFER_BYTES).contains(&receive) && (1..=SOCKET_BUFFER_BYTES).contains(&send));
+        let limit = |name: &str| -> Option<usize> {
+            std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).ok()?.trim().parse().ok()
+        };
+        if let (Some(rmem_max), Some(wmem_max)) = (limit("rmem_max"), limit("wmem_max")) {
+            let least = |max: usize| max.min(SOCKET_BUFFER_BYTES);
+            assert_eq!((receive, send), (least(rmem_max), least(wmem_max)));
+        }
     }
 
     #[test]

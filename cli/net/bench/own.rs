@@ -40,7 +40,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     let asker = ClientId(threads * of_each);
     let size =
         Size { replicas: arguments.replicas, f: None, clients: asker.0 + 1, clients_per_host: of_each };
-    let mut file = blank(size, &free_addresses(arguments.replicas)?);
+    let mut file = blank(size, free_addresses(arguments.replicas)?);
     file.store = arguments.store;
     file.journal = arguments.journal;
     // The loopback interface takes long datagrams.

@@ -1,5 +1,6 @@
 //! The configuration file, as it is written.
 
+use super::address::Address;
 use pbft::parameters::Parameters;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -87,8 +88,10 @@ pub struct FileParameters {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaEntry {
-    pub address: SocketAddr,
-    /// Where it listens, if that is not where the others reach it.
+    /// Where the others reach it.
+    pub address: Address,
+    /// Where it listens, if not there: by default at `address`, or at every address of its machine if that is
+    /// a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     pub public_key: String,

@@ -1,7 +1,9 @@
 //! The configuration of a cluster: one TOML file for replicas and clients alike.
 
+pub mod address;
 pub mod file;
 
+use address::Address;
 use file::File;
 
 use pbft::client::ClientSetup;
@@ -54,6 +56,27 @@ fn key(hex_digits: &str) -> Option<[u8; 32]> {
     hex::decode(hex_digits.trim()).ok()?.try_into().ok()
 }
 
+/// Which key, and of whom, is at this byte of the file: `address of replica 2: `. Nothing if there is no key
+/// on the line.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[begin..].lines().next().unwrap_or_default();
+    let Some((key, _)) = line.split_once('=').filter(|(key, _)| !key.trim_start().starts_with(['[', '#']))
+    else {
+        return String::new();
+    };
+    let section = before.lines().rev().map(str::trim).find(|line| line.starts_with('['));
+    let count = |header: &str| before.lines().filter(|line| line.trim() == header).count().saturating_sub(1);
+    let whose = match section {
+        Some(header @ "[[replica]]") => format!(" of replica {}", count(header)),
+        Some(header @ "[[client]]") => format!(" of client {}", count(header)),
+        Some(header) => format!(" in {header}"),
+        None => String::new(),
+    };
+    format!("{}{whose}: ", key.trim())
+}
+
 impl Config {
     /// Reads and checks a file.
     ///
@@ -67,7 +90,8 @@ impl Config {
         let file: File = toml::from_str(&text).map_err(|error| {
             let line =
                 error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            format!("{shown}, line {line}: {}", error.message().replace('\n', " "))
+            let place = error.span().map(|span| place(&text, span.start)).unwrap_or_default();
+            format!("{shown}, line {line}: {place}{}", error.message().replace('\n', " "))
         })?;
         let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
         Config::check(file, directory).map_err(|problem| format!("{shown}: {problem}"))
@@ -123,16 +147,23 @@ impl Config {
             ));
         }
         let mut public = BTreeMap::new();
-        let first = file.replicas[0].address;
         for (i, entry) in file.replicas.iter().enumerate() {
             let bytes = key(&entry.public_key);
             let bytes = bytes.ok_or_else(|| format!("public_key of replica {i} must be 64 hex digits"))?;
             public.insert(Principal::Replica(ReplicaId(i as u16)), bytes);
-            if entry.address.is_ipv4() != first.is_ipv4() {
-                return Err(format!("replicas 0 and {i} must both have IPv4 addresses, or both IPv6"));
+            let numeric =
+                file.replicas[..i].iter().enumerate().filter_map(|(j, e)| Some((j, e.address.numeric()?)));
+            if let Some(address) = entry.address.numeric()
+                && let Some((j, _)) =
+                    numeric.into_iter().find(|(_, other)| other.is_ipv4() != address.is_ipv4())
+            {
+                return Err(format!("replicas {j} and {i} must both have IPv4 addresses, or both IPv6"));
             }
             if entry.address.port() == 0 {
                 return Err(format!("the address of replica {i} needs a port other than 0"));
+            }
+            if let Some(listen) = entry.listen.filter(|listen| listen.port() == 0) {
+                return Err(format!("listen of replica {i} is {listen}, and needs a port other than 0"));
             }
             if let Some(j) = file.replicas[..i].iter().position(|other| other.address == entry.address) {
                 return Err(format!(
@@ -198,7 +229,7 @@ impl Config {
             )?;
         }
         let hosts = replicas.into_iter().map(host).collect::<Result<Vec<_>, _>>()?;
-        let replicas = self.addresses().into_iter().zip(hosts);
+        let replicas = self.addresses()?.into_iter().zip(hosts);
         let clients =
             (0..listed).map(|id| host(Principal::Client(ClientId(id)))).collect::<Result<Vec<_>, _>>()?;
         Ok(Hosts::new(self.domain, replicas.collect(), &clients))
@@ -245,9 +276,26 @@ impl Config {
             .map_err(|error| format!("cannot open a socket: {error}"))
     }
 
-    /// The addresses of the replicas.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.file.replicas.iter().map(|entry| entry.address).collect()
+    /// The addresses of the replicas, those that are names as they resolve now.
+    ///
+    /// # Errors
+    /// One sentence that says whose does not.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        let all: Vec<&Address> = self.file.replicas.iter().map(|entry| &entry.address).collect();
+        address::resolve(&all, address::look_up)
+    }
+
+    /// Where a replica listens. An address that is given by name need not be one of its machine, so then that
+    /// is at every address.
+    ///
+    /// # Errors
+    /// One sentence that says which name does not resolve.
+    pub fn listen(&self, id: ReplicaId) -> Result<SocketAddr, String> {
+        let entry = &self.file.replicas[usize::from(id.0)];
+        match entry.listen.or(entry.address.numeric()) {
+            Some(address) => Ok(address),
+            None => Ok(address::unspecified(self.addresses()?[usize::from(id.0)])),
+        }
     }
 
     /// How long the timers of a replica run.
@@ -366,5 +414,22 @@ impl Config {
         }
         let keys = Arc::new(self.keys(Principal::Client(id))?);
         Ok(ClientSetup { id, cluster: self.cluster, keys, rules: Pbft })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn a_mistake_is_placed_by_its_key_and_whose_it_is() {
+        let text = "f = x\n[parameters]\nwindow = 1\n[[replica]]\naddress = 1\n\n[[replica]]\nlisten = 2\n[[client]]\nkey\n";
+        let at = |what: &str| place(text, text.find(what).unwrap());
+        assert_eq!(at("x"), "f: ");
+        assert_eq!(at("1"), "window in [parameters]: ");
+        assert_eq!(at("1\n\n"), "address of replica 0: ");
+        assert_eq!(at("2"), "listen of replica 1: ");
+        assert_eq!((at("key"), at("[[client]]")), (String::new(), String::new()));
+        assert_eq!(place(text, 10_000), String::new());
     }
 }

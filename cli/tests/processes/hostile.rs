@@ -56,7 +56,7 @@ impl Stranger {
 
 /// Where replicas really listen: past the proxies.
 fn listening(cluster: &Cluster) -> Vec<SocketAddr> {
-    cluster.config.file.replicas.iter().map(|entry| entry.listen.unwrap_or(entry.address)).collect()
+    cluster.config.cluster.replicas().map(|id| cluster.config.listen(id).unwrap()).collect()
 }
 
 /// What has been captured, for whom it was.

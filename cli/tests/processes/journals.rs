@@ -83,6 +83,7 @@ fn replicas_of_two_runs_with_the_same_keys_do_not_agree() {
         fs::remove_dir_all(cluster.directory.path().join(directory)).unwrap();
     }
     (0..4).for_each(|id| cluster.spawn(id, &["--init"]));
+    cluster.wait_for_answers();
     cluster.client(0).put("k", b"2");
     cluster.wait_until_caught_up(3);
     cluster.stop_replicas();

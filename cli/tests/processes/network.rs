@@ -78,7 +78,7 @@ fn garbage(datagrams: u64, seed: u64) {
     load.wait(50);
     let before = resident(cluster.processes[0].as_ref().unwrap());
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let target = cluster.config.addresses()[0];
+    let target = cluster.config.addresses().unwrap()[0];
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut bytes = vec![0u8; 1400];
     for i in 0..datagrams {

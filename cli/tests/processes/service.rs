@@ -57,6 +57,14 @@ fn mistakes_are_answered_with_one_sentence() {
         (good.replacen(":7601", ":7600", 1), "the same address"),
         (good.replacen("public_key = \"", "public_key = \"zz", 1), "public_key of replica 0"),
         (good.replacen("progress_timeout_ms = 500", "progress_timeout_ms = 1", 1), "progress_timeout_ms"),
+        (
+            good.replacen(":7602", ":99999", 1),
+            ": address of replica 2: \"99999\" in \"127.0.0.1:99999\" is no port",
+        ),
+        (good.replacen("127.0.0.1:7601", "node 1:7601", 1), ": address of replica 1: \"node 1\" in"),
+        (good.replacen("address = \"127.0.0.1:7601\"", "address = 7601", 1), ": address of replica 1: "),
+        (good.replacen("address", "listen = \"node0:7600\"\naddress", 1), ": listen of replica 0: "),
+        (good.replacen("127.0.0.1:7601", "[::1]:7601", 1), "replicas 0 and 1 must both have IPv4"),
         ("f = ".into(), "line 1"),
     ] {
         std::fs::write(&path, &wrong).unwrap();

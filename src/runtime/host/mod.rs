@@ -136,6 +136,7 @@ impl<B: Bundle> Host<B> {
             counters.clone(),
         );
         let transport = Arc::new(transport.map_err(|error| StartError::Bind(options.listen, error))?);
+        transport.tell_of_small_buffers();
 
         let mut effects = Effects::new();
         let replica = Replica::start(&setup, stored.clone(), &mut effects)?;

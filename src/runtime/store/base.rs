@@ -3,7 +3,7 @@
 //! A base is an image ([`crate::store`]) without the service's state, and then that state as chunks. The tree
 //! over the chunks is made again when it is read, and its root must be the one the replica vouched for.
 
-use super::OpenError;
+use super::{OpenError, modes};
 use crate::crypto::Crypto;
 use crate::replica::blocks::Tree;
 use crate::replica::{Durable, Snapshot};
@@ -56,7 +56,7 @@ pub(super) fn replace_file(
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let unfinished = path.with_extension("new");
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(&unfinished)?);
+    let mut file = BufWriter::with_capacity(1 << 20, modes::creating().truncate(true).open(&unfinished)?);
     write(&mut file)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(&unfinished, path)?;
@@ -130,7 +130,8 @@ pub(super) fn read<C: Crypto>(
     let (image, _) = take(length)?;
     let mut durable = open::<C>(identity, &image).map_err(|error| match error {
         StoreError::Foreign => OpenError::Foreign(directory.to_path_buf()),
-        error => damaged(&error.to_string()),
+        StoreError::Damaged => damaged("the checksum of its image does not match"),
+        StoreError::NotAStore => damaged("it holds no image that this version reads"),
     })?;
     let n = SeqNo(word(take(8)?));
     let root = Digest(take(32)?.0.try_into().expect("32 bytes were read"));

@@ -7,6 +7,9 @@
 //! | `log-K` | segment K: records, each with its length and a CRC-32C over position and content |
 //! | `promised` | up to where the log has been made durable, and so may have been vouched for |
 //!
+//! Only its owner may read the directory and the files in it, and those of a store that others may read are
+//! taken from them when it is opened.
+//!
 //! [`Store::commit`] appends a group of records and makes them durable with one `fdatasync`; only then may
 //! what they promise be sent. When a checkpoint becomes stable and the log has grown as long as the base,
 //! within bounds, it goes on in a new segment, a new base is written beside it (by a thread of its own, so
@@ -42,6 +45,7 @@
 
 mod base;
 mod log;
+mod modes;
 #[cfg(test)]
 mod tests;
 
@@ -51,7 +55,7 @@ use crate::rules::Pbft;
 use crate::store::Identity;
 pub(super) use log::checksum;
 use log::{Log, Promise};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,15 +142,24 @@ impl<C: Crypto> Store<C> {
     /// If there is a store already, or it cannot be written.
     pub fn create(directory: &Path, identity: &Identity) -> Result<(), OpenError> {
         let io = OpenError::io(directory);
-        fs::create_dir_all(directory).map_err(&io)?;
+        modes::create_directory(directory).map_err(&io)?;
         let _lock = lock(directory)?;
-        if directory.join(log::PROMISED).exists() || !base::list(directory)?.is_empty() {
+        if Self::exists(directory)? {
             return Err(OpenError::Exists(directory.to_path_buf()));
         }
         Log::create(directory, identity, 0).map_err(&io)?;
         Promise::create(directory).map_err(&io)?;
         // Last, because a directory with a base is a store.
         base::write::<C>(directory, identity, 0, &Durable::default()).map_err(&io)
+    }
+
+    /// Whether there is a store in the directory, of whatever replica and in whatever state.
+    ///
+    /// # Errors
+    /// If the directory is there and cannot be read.
+    pub fn exists(directory: &Path) -> Result<bool, OpenError> {
+        Ok(directory.exists()
+            && (directory.join(log::PROMISED).exists() || !base::list(directory)?.is_empty()))
     }
 
     /// Opens a store and returns what was durable when it was closed, or stopped in the middle of something.
@@ -159,6 +172,7 @@ impl<C: Crypto> Store<C> {
             return Err(OpenError::Missing(directory.to_path_buf()));
         }
         let lock = lock(directory)?;
+        modes::tighten(directory)?;
         let bases = base::list(directory)?;
         let Some(&first) = bases.last() else {
             let rest = directory.join(log::PROMISED).exists() || !log::list(directory)?.is_empty();
@@ -315,7 +329,7 @@ fn start_writer<C: Crypto>(directory: &Path, identity: &Identity) -> io::Result<
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join("lock");
     let io = OpenError::io(&path);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(&io)?;
+    let file = modes::creating().truncate(false).open(&path).map_err(&io)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse(directory.to_path_buf())),

@@ -6,7 +6,8 @@ use crate::parameters::Parameters;
 use crate::replica::Snapshot;
 use crate::replica::blocks::Tree;
 use crate::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
-use std::os::unix::fs::FileExt;
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 type Records = Vec<Record<Ed25519>>;
 
@@ -229,4 +230,52 @@ fn a_fetched_state_is_there_before_anything_that_relies_on_it() {
     drop(store);
     assert_eq!(reopen(directory.path()).unwrap(), durable);
     assert_eq!(log::list(directory.path()).unwrap(), [1]);
+}
+
+/// The modes of a directory and of everything in it, by name.
+fn modes_of(directory: &Path) -> Vec<(String, u32)> {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut modes: Vec<_> = (fs::read_dir(directory).unwrap())
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), mode(&entry.path())))
+        .collect();
+    modes.sort();
+    modes.insert(0, (".".into(), mode(directory)));
+    modes
+}
+
+#[test]
+fn only_its_owner_may_read_a_store_and_one_that_others_may_read_is_taken_from_them() {
+    let outer = tempfile::tempdir().unwrap();
+    let (parent, directory) = (outer.path().join("data"), outer.path().join("data/replica-0"));
+    Store::<Ed25519>::create(&directory, &identity()).unwrap();
+    let (mut store, durable) = Store::<Ed25519>::open(&directory, &identity()).unwrap();
+    store.commit(&records(1)).unwrap();
+    store.checkpoint_now(&durable).unwrap();
+    drop(store);
+    let names = ["base-0000000001", "lock", "log-0000000001", "promised"];
+    let mut expected: Vec<(String, u32)> = names.map(|name| (name.into(), 0o600)).into();
+    expected.insert(0, (".".into(), 0o700));
+    assert_eq!(modes_of(&directory), expected);
+    assert_eq!(modes_of(&parent)[0].1, 0o700);
+    let open_to_all = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    open_to_all(&directory, 0o755);
+    names.iter().for_each(|name| open_to_all(&directory.join(name), 0o644));
+    reopen(&directory).unwrap();
+    assert_eq!(modes_of(&directory), expected);
+}
+
+#[test]
+fn a_base_whose_image_is_damaged_is_said_to_be_damaged_once() {
+    let directory = filled(0);
+    let base = base::path(directory.path(), 0);
+    for (at, what) in [(60, "the checksum of its image"), (9, "no image that this version reads")] {
+        let whole = fs::read(&base).unwrap();
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&base, &bytes).unwrap();
+        let said = reopen(directory.path()).unwrap_err().to_string();
+        assert!(said.contains(what) && said.matches("damaged").count() == 1, "{said}");
+        fs::write(&base, &whole).unwrap();
+    }
 }
