@@ -6,11 +6,12 @@ use crate::replica::Bundle;
 use crate::runtime::sessions::{Bucket, Peer, Rate};
 use crate::types::{ClientId, Principal, Timestamp};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-/// Of the STATUS of one replica at most one is answered in this part of the interval: a correct one that waits
-/// in vain sends four in an interval.
-const STATUS_PART: u32 = 5;
+/// How many STATUS of one replica are answered in an interval, in the long run: a correct one that waits in vain
+/// sends four.
+const STATUS_IN_INTERVAL: u32 = 5;
+/// How many at once: after a pause of this process, or of the network, they come together.
+const STATUS_BURST: u32 = 10;
 /// How often a client may send a request while an earlier one of it waits here. A correct one does so when it has
 /// the replies of others, and when it has given the earlier one up.
 const REPLACED: Rate = Rate { per_second: 20, burst: 10 };
@@ -18,8 +19,8 @@ const REPLACED: Rate = Rate { per_second: 20, burst: 10 };
 /// What was taken from whom, and when.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// When a STATUS of each host was taken last.
-    status: BTreeMap<Peer, Duration>,
+    /// STATUS, of each host.
+    status: BTreeMap<Peer, Bucket>,
     /// The last read of each client.
     reads: BTreeMap<ClientId, Timestamp>,
     /// Of those that have sent a request while another one waited.
@@ -54,19 +55,14 @@ impl<B: Bundle> Shared<B> {
         let now = self.started.elapsed();
         let counter = match message {
             Message::Status(_) => {
-                let status = &mut lock(&self.admission).status;
-                let interval = self.timeouts.status / STATUS_PART;
-                match status.get_mut(&from) {
-                    Some(last) if now < *last + interval => &self.counters.too_often,
-                    Some(last) => {
-                        *last = now;
-                        return true;
-                    }
-                    None => {
-                        status.insert(from, now);
-                        return true;
-                    }
+                let interval_us = self.timeouts.status.as_micros().max(1);
+                let per_second = u128::from(STATUS_IN_INTERVAL) * 1_000_000 / interval_us;
+                let per_second = u32::try_from(per_second).unwrap_or(u32::MAX);
+                let rate = Rate { per_second, burst: STATUS_BURST };
+                if lock(&self.admission).status.entry(from).or_default().take(rate, now) {
+                    return true;
                 }
+                &self.counters.too_often
             }
             Message::Request(request) if request.content.read_only => {
                 let (client, timestamp) = (request.content.client, request.content.timestamp);

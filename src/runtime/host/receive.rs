@@ -3,7 +3,6 @@
 use super::{MAX_HELD, MAX_HOLD, Shared, lock};
 use crate::crypto::{Signed, Verified};
 use crate::message::{Message, Request};
-use crate::presence::shows_presence;
 use crate::rejection::Rejection;
 use crate::replica::verify::verify_knowing;
 use crate::replica::{Bundle, Event, Subject};
@@ -88,6 +87,7 @@ impl<B: Bundle> Shared<B> {
     /// Handles a message, and charges its sender; whether there was a step.
     fn handle(&self, from: Peer, bytes: &[u8], answers: &mut Buffers) -> bool {
         let before = Instant::now();
+        self.note_sender(from);
         let mut stepped = false;
         let mut factor = 1;
         if bytes.first() == Some(&control::CONTROL) {
@@ -95,7 +95,6 @@ impl<B: Bundle> Shared<B> {
         } else {
             match self.checked(from, bytes) {
                 Ok(Some(message)) => {
-                    self.note_sender(&message);
                     let is_batch = matches!(*message, Message::PrePrepare(..));
                     self.step_locked(&mut lock(&self.core), Event::Message(message));
                     stepped = true;
@@ -171,9 +170,9 @@ impl<B: Bundle> Shared<B> {
         }
     }
 
-    /// Remembers that a replica is there.
-    fn note_sender(&self, message: &Message<B::Crypto>) {
-        if let Some(replica) = shows_presence(message) {
+    /// Remembers that a replica is there: whatever it says, it says now, in a session.
+    fn note_sender(&self, from: Peer) {
+        if let Some(replica) = self.hosts.replica_of(from) {
             lock(&self.progress).heard(replica, self.started.elapsed());
         }
     }
