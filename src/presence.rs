@@ -124,6 +124,13 @@ impl ProgressTimer {
         self.running = None;
     }
 
+    /// From now on the base time-out is this, and the window follows from it: what the host measures shows that
+    /// messages take longer, or no longer. A host must measure it on what no f replicas decide.
+    pub fn follow(&mut self, progress: Duration) {
+        self.timeouts.progress = progress;
+        self.presence.window = self.timeouts.presence_window();
+    }
+
     /// [`Fact::ViewLeft`](crate::replica::Fact::ViewLeft): the replica has given up a view.
     pub fn view_left(&mut self) {
         self.left = self.left.saturating_add(1).min(MAX_BACKOFF);
@@ -261,6 +268,17 @@ mod tests {
         // Something executes, and the replica begins at the base again.
         timer.set(0, ms(0));
         assert_eq!(timer.due(ms(0)), Some(ms(500)));
+    }
+
+    #[test]
+    fn a_timer_that_runs_follows_what_is_measured() {
+        let mut timer = timer();
+        hear(&mut timer, &[1, 2], 0, 400);
+        timer.set(0, ms(400));
+        timer.follow(ms(2000));
+        assert_eq!(timer.due(ms(1500)), Some(ms(2400)), "with a window as long");
+        timer.follow(ms(500));
+        assert_eq!((timer.due(ms(900)), timer.due(ms(901))), (Some(ms(900)), None));
     }
 
     #[test]

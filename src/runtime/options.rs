@@ -48,10 +48,11 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Between 25 ms and the progress time-out are expected, half of that is the budget, and the primary stays.
+    /// Between 25 ms and four progress time-outs are expected, half a time-out is the budget, and the primary
+    /// stays.
     pub fn of(timeouts: &Timeouts) -> Self {
         Patience {
-            expected: (Duration::from_millis(25).min(timeouts.progress), timeouts.progress),
+            expected: (Duration::from_millis(25).min(timeouts.progress), 4 * timeouts.progress),
             budget: timeouts.progress / 2,
             checkpoints: 0,
         }

@@ -30,7 +30,7 @@ pub struct File {
     #[serde(default = "default_progress_timeout_ms")]
     pub progress_timeout_ms: u64,
     /// Bounds of how long a request is expected to take, whatever a replica has measured, in milliseconds: 25 and
-    /// `progress_timeout_ms` if not given.
+    /// four times `progress_timeout_ms` if not given. The progress time-out is at least twice what is expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_least_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -131,7 +131,7 @@ impl Config {
         ];
         let patience = patience.into_iter().filter_map(|(name, ms)| ms.map(|ms| (name, ms)));
         let timeouts: Vec<_> = timeouts.into_iter().chain(patience).collect();
-        let most = file.expected_most_ms.unwrap_or(file.progress_timeout_ms);
+        let most = file.expected_most_ms.unwrap_or(4 * file.progress_timeout_ms);
         if file.expected_least_ms.is_some_and(|least| least > most) {
             return Err(format!("expected_least_ms must be at most {most}, the most that is expected"));
         }

@@ -16,6 +16,8 @@ const TIMER_TICK: Duration = Duration::from_millis(10);
 const STALLED_STATUS_RATE: u32 = 4;
 /// A tick that took so much longer than asked for means that the whole process was stopped.
 const PROCESS_STOPPED: Duration = Duration::from_millis(200);
+/// The progress time-out is this multiple of what is expected of a request, if that is more than configured.
+const PROGRESS_FACTOR: u32 = 2;
 /// How often a replica says that the primary is late while it is.
 const SAY_LATE_AGAIN: Duration = Duration::from_millis(50);
 /// How long that counts.
@@ -77,7 +79,9 @@ impl<B: Bundle> Shared<B> {
             lateness.view_entered(now);
         }
         let (least, most) = self.patience.expected;
-        lateness.expect(lock(&self.delays).expected(now).clamp(least, most));
+        let expected = lock(&self.delays).expected(now).clamp(least, most);
+        lateness.expect(expected);
+        lock(&self.progress).follow(self.timeouts.progress.max(expected * PROGRESS_FACTOR));
         // What was fetched with a state, or came in another view, has not been told one by one.
         while let Some((client, timestamp)) = lateness.oldest()
             && core.replica.waiting_request(client).is_none_or(|r| r.content.timestamp != timestamp)
