@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod config;
 pub mod keygen;
 pub mod metrics;
+pub mod observer;
 pub mod process;
 pub mod replica;
 pub mod status;

@@ -73,6 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         hosts: config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?,
         host_key: config.host_key(Principal::Replica(id))?,
         domain: config.domain,
+        membership: Some(config.membership()),
         timeouts: config.timeouts(),
         store: on_disk.then(|| config.data(id)),
         workers: config.file.workers,
@@ -82,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let host = Host::start(setup, options).map_err(|error| explain(error, &config, id))?;
     let host = Arc::new(host);
     if let Some(address) = entry.metrics {
-        metrics::serve(address, id, host.clone())?;
+        metrics::serve(address, id, config.cluster, host.clone())?;
     }
     tracing::info!(replica = id.0, address = %entry.address, "replica runs");
     say!("replica {} runs at {}", id.0, entry.address);

@@ -14,19 +14,18 @@
 //! # }
 //! ```
 
-use super::control::{self, Answer, Control, Query};
+use super::control::{self, Control};
 use super::counters::Counters;
 use super::hosts::Hosts;
 use super::sessions::{HostKey, Peer};
 use super::transport::{Buffers, Transport};
 use crate::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
-use crate::crypto::{Crypto, Signed};
+use crate::crypto::Crypto;
 use crate::message::Message;
 use crate::replica::Subject;
 use crate::replica::nodes;
-use crate::replica::verify::Membership;
 use crate::rules::Rules;
-use crate::types::{Bytes, ClientId, ReplicaId, Timestamp};
+use crate::types::{Bytes, ClientId, Timestamp};
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -77,7 +76,6 @@ pub struct Clients<C: Crypto, R: Rules> {
     /// How long an operation takes, smoothed: under load, asking every replica too soon makes it only worse.
     usual: Duration,
     completed: Vec<Completion>,
-    answers: Vec<Answer>,
     keep: Option<Keep>,
     counters: Arc<Counters>,
     buffers: Buffers,
@@ -123,7 +121,6 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             timeout,
             usual: Duration::ZERO,
             completed: Vec::new(),
-            answers: Vec::new(),
             keep: None,
             counters,
             buffers: Buffers::default(),
@@ -180,28 +177,14 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         }
     }
 
-    /// Asks a replica how it does. The answer comes with [`Clients::answers`].
-    pub fn ask_status(&mut self, client: ClientId, replica: ReplicaId) {
-        let Some(entry) = self.clients.get(&client) else { return };
-        let Some(&host) = self.replicas.get(usize::from(replica.0)) else { return };
-        let query = Signed::new(Query { client, clock: clock() }, &*entry.setup.keys);
-        let bytes = control::encode(&Control::<C>::Query(query));
-        self.transport.send(&[host], &bytes, &mut self.buffers);
-    }
-
-    /// The answers of replicas since the last call.
-    pub fn answers(&mut self) -> Vec<Answer> {
-        std::mem::take(&mut self.answers)
-    }
-
-    /// Handles what arrives until something completes, a replica answers, or it is `until`.
+    /// Handles what arrives until something completes, or it is `until`.
     ///
     /// # Errors
     /// If the socket fails. Operations that are under way stay so: call again, or give them up.
     pub fn wait(&mut self, until: Instant) -> io::Result<Vec<Completion>> {
         loop {
             self.poll()?;
-            if !self.completed.is_empty() || !self.answers.is_empty() || Instant::now() >= until {
+            if !self.completed.is_empty() || Instant::now() >= until {
                 return Ok(std::mem::take(&mut self.completed));
             }
         }
@@ -231,10 +214,6 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
     fn receive(&mut self) -> io::Result<()> {
         let Some((_, bytes)) = self.transport.receive(&mut self.buffers)? else { return Ok(()) };
         let bytes = bytes.into_owned();
-        if bytes.first() == Some(&control::CONTROL) {
-            self.on_control(&bytes);
-            return Ok(());
-        }
         let message = match wire::decode::<C>(&bytes) {
             Ok(message) => message,
             Err(reason) => {
@@ -258,18 +237,6 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                 self.counters.reject(reason);
                 Ok(())
             }
-        }
-    }
-
-    fn on_control(&mut self, bytes: &[u8]) {
-        let Some(Control::Answer(answer)) = control::decode::<C>(bytes) else { return };
-        let Some(entry) = self.clients.values().next() else { return };
-        let setup = &entry.setup;
-        let members =
-            Membership { cluster: &setup.cluster, clients: 0, keys: &*setup.keys, rules: &setup.rules };
-        match members.check(&answer) {
-            Ok(()) => self.answers.push(answer.content),
-            Err(reason) => self.counters.reject(reason),
         }
     }
 
@@ -323,7 +290,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             return;
         }
         self.said_hello = Some(Instant::now());
-        let bytes = control::encode(&Control::<C>::Hello);
+        let bytes = control::encode(&Control::<C>::Hello(None));
         self.transport.send(&self.replicas, &bytes, &mut self.buffers);
     }
 }

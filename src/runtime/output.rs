@@ -132,7 +132,9 @@ impl<C: Crypto> Output<C> {
             self.counters.timed(&self.counters.store_ns, || store.commit(records))?;
             self.counters.commits.add(1);
             self.counters.records.add(records.len() as u64);
-            self.counters.store_wait_ns.add(nanoseconds(before.elapsed()));
+            let took = before.elapsed();
+            self.counters.store_wait_ns.add(nanoseconds(took));
+            self.counters.histograms.store_commit.took(took);
         }
         records.clear();
         Ok(())

@@ -16,6 +16,7 @@ mod hostile;
 mod journals;
 mod misbehave;
 mod network;
+mod observe;
 mod outages;
 mod proxy;
 mod service;

@@ -2,17 +2,18 @@
 
 mod health;
 mod timers;
+mod watch;
 
-use crate::crypto::{Signed, Verified};
+use crate::crypto::Verified;
 use crate::message::Message;
 use crate::parameters::ConfigError;
 use crate::presence::{ProgressTimer, shows_presence};
-use crate::rejection::Rejection;
 use crate::replica::Timeouts;
 use crate::replica::verify::verify;
 use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
-use crate::runtime::control::{self, Answer, Control, Health};
+use crate::runtime::control::Health;
 use crate::runtime::counters::Counters;
+use crate::runtime::histogram::Histograms;
 use crate::runtime::options::{Options, StartError, StopError, Witness};
 use crate::runtime::output::{CarriedOut, Outgoing, Output};
 use crate::runtime::sessions::Peer;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use watch::Watch;
 
 /// The most effects that wait to be carried out before workers wait too.
 const MAX_OUTBOX: usize = 4096;
@@ -67,6 +69,8 @@ struct Shared<B: Bundle> {
     /// Where the timer's time begins.
     started: Instant,
     counters: Arc<Counters>,
+    /// What is known of other hosts beside the protocol.
+    watch: Watch,
     stop: AtomicBool,
     failure: Mutex<Option<String>>,
 }
@@ -117,7 +121,9 @@ impl<B: Bundle> Host<B> {
             RECEIVE_WAIT,
             counters.clone(),
         );
-        let transport = Arc::new(transport.map_err(|error| StartError::Bind(options.listen, error))?);
+        let watch = Watch::new(options.hosts.clone(), options.membership);
+        let transport = transport.map_err(|error| StartError::Bind(options.listen, error))?;
+        let transport = Arc::new(transport.without_fragments_from(options.hosts.first_observer()));
 
         let mut effects = Effects::new();
         let replica = Replica::start(&setup, stored.clone(), &mut effects)?;
@@ -151,6 +157,7 @@ impl<B: Bundle> Host<B> {
             keeps: options.store.is_some(),
             output: Mutex::new(output),
             counters,
+            watch,
             stop: AtomicBool::new(false),
             failure: Mutex::new(None),
         });
@@ -179,6 +186,11 @@ impl<B: Bundle> Host<B> {
     /// How it does.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// How long things took, and how large they were.
+    pub fn histograms(&self) -> &Histograms {
+        &self.shared.counters.histograms
     }
 
     /// Whether it has stopped, or is about to.
@@ -234,11 +246,11 @@ impl<B: Bundle> Shared<B> {
             }
             match self.transport.receive(&mut buffers) {
                 Ok(None) => {}
-                Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
+                Ok(Some((from, bytes))) if self.is_control(from, &bytes) => {
                     self.on_control(from, &bytes, &mut answers);
                 }
-                Ok(Some((_, bytes))) => {
-                    if let Some(message) = self.checked(&bytes) {
+                Ok(Some((from, bytes))) => {
+                    if let Some(message) = self.checked(from, &bytes) {
                         self.step_locked(&mut lock(&self.core), Event::Message(message));
                         steps += 1;
                     }
@@ -254,14 +266,14 @@ impl<B: Bundle> Shared<B> {
     }
 
     /// The message that these bytes are, if the replica has use for it and all its signatures are valid.
-    fn checked(&self, bytes: &[u8]) -> Option<Verified<Message<B::Crypto>>> {
-        let message = wire::decode::<B::Crypto>(bytes).map_err(|reason| self.counters.reject(reason)).ok()?;
+    fn checked(&self, from: Peer, bytes: &[u8]) -> Option<Verified<Message<B::Crypto>>> {
+        let message = wire::decode::<B::Crypto>(bytes).map_err(|reason| self.refuse(from, reason)).ok()?;
         if !self.heeds(&message) {
             self.counters.unheeded.add(1);
             return None;
         }
         let message = self.counters.timed(&self.counters.verify_ns, || verify(&self.setup, message));
-        let message = message.map_err(|reason| self.counters.reject(reason)).ok()?;
+        let message = message.map_err(|reason| self.refuse(from, reason)).ok()?;
         self.counters.verified.add(1);
         self.note_sender(&message);
         Some(message)
@@ -278,25 +290,6 @@ impl<B: Bundle> Shared<B> {
     fn note_sender(&self, message: &Message<B::Crypto>) {
         if let Some(replica) = shows_presence(message) {
             lock(&self.progress).heard(replica, self.started.elapsed());
-        }
-    }
-
-    fn on_control(&self, from: Peer, bytes: &[u8], buffers: &mut Buffers) {
-        let members = self.setup.membership();
-        match control::decode::<B::Crypto>(bytes) {
-            // That it came is all: now there is a session.
-            Some(Control::Hello) => {}
-            Some(Control::Query(query)) => match members.check(&query) {
-                Ok(()) => {
-                    let clock = query.content.clock;
-                    let answer = Answer { replica: self.setup.id, clock, health: self.health() };
-                    let answer = Control::<B::Crypto>::Answer(Signed::new(answer, &*self.setup.keys));
-                    self.transport.send(&[from], &control::encode(&answer), buffers);
-                }
-                Err(reason) => self.counters.reject(reason),
-            },
-            Some(Control::Answer(_)) => self.counters.reject(Rejection::NotForThisNode),
-            None => self.counters.reject(Rejection::Malformed),
         }
     }
 
@@ -355,6 +348,7 @@ impl<B: Bundle> Shared<B> {
     }
 
     fn note(&self, core: &mut Core<B>, fact: &Fact, now: Instant) {
+        self.watch.time(fact, now, &self.counters.histograms);
         match fact {
             Fact::Executed { requests, .. } => {
                 core.executed_at = now;

@@ -23,6 +23,7 @@ impl<B: Bundle> Shared<B> {
             let overslept = now.duration_since(slept_from).saturating_sub(TIMER_TICK);
             slept_from = now;
             self.transport.tick(&mut buffers);
+            self.compare_members(now, &mut buffers);
             let mut core = lock(&self.core);
             if self.progress_is_due(now, overslept, &mut quorum) {
                 self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
