@@ -197,6 +197,9 @@ fn status_needs_no_clients_key_and_several_may_ask_at_a_time() {
 fn a_replica_may_ask_before_it_starts() {
     let mut cluster = quiet(4);
     cluster.client(0).put("key", b"value");
+    for id in 0..3 {
+        cluster.wait_for(id, "executed it", |status| status.last_executed == 1);
+    }
     cluster.kill(3);
     let who = Principal::Replica(ReplicaId(3));
     let keys = cluster.config.keys(who).unwrap();
@@ -209,8 +212,7 @@ fn a_replica_may_ask_before_it_starts() {
     drop(asker);
     let executed: Vec<Option<u64>> =
         answers.iter().map(|answer| answer.as_ref().map(|health| health.last_executed)).collect();
-    assert_eq!(executed[3], None);
-    assert!(executed[..3].iter().filter(|&&executed| executed == Some(1)).count() >= 2, "{executed:?}");
+    assert_eq!(executed, [Some(1), Some(1), Some(1), None]);
     cluster.spawn(3, &[]);
     cluster.wait_for(3, "hears all", |status| status.heard == 4);
     let status = cluster.status(3).unwrap();
@@ -447,7 +449,9 @@ fn metrics_say_what_they_are_and_a_replica_alone_is_not_ready() {
     let (sum, most) = (of("pbft_execution_seconds_sum", ""), batches * TEST_DEADLINE.as_secs_f64());
     assert!(sum > 0.0 && sum < most, "{sum}");
     assert_eq!(of("pbft_execution_seconds_bucket", "le=\"+Inf\""), batches);
-    assert_eq!(of("pbft_store_commit_seconds_count", ""), of("pbft_commits_total", ""));
+    // One may have ended between the two.
+    let commits = of("pbft_store_commit_seconds_count", "") - of("pbft_commits_total", "");
+    assert!((-1.0..=1.0).contains(&commits) && of("pbft_commits_total", "") >= batches, "{commits}");
     assert!(of("pbft_step_seconds_count", "") >= batches);
     assert!(of("pbft_process_resident_memory_bytes", "") > 1e6);
     for peer in ["peer=\"0\"", "peer=\"2\"", "peer=\"3\""] {
