@@ -10,7 +10,6 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt::Error;
@@ -267,7 +266,7 @@ impl Writer<'_> {
         let buckets: Vec<(f64, u64)> = values.buckets.iter().map(|&(at, count)| (bound(at), count)).collect();
         let mut encoder: MetricEncoder<'_> =
             self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Histogram)?;
-        const NONE: Option<&std::collections::HashMap<usize, Exemplar<[(&str, &str); 0], f64>>> = None;
-        encoder.encode_histogram(values.sum as f64 / scale, values.count(), &buckets, NONE)
+        let (sum, count) = (values.sum as f64 / scale, values.count());
+        encoder.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
     }
 }
