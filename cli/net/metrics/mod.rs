@@ -11,7 +11,7 @@ use pbft::runtime::control::Health;
 use pbft::types::{Cluster, ReplicaId};
 use render::{Seen, resident_bytes};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -148,7 +148,14 @@ fn converse(mut stream: TcpStream, deadline: Instant, answer: impl Fn(&str) -> R
         let written = stream.write(rest)?;
         rest = &rest[written..];
     }
-    Ok(())
+    // A socket closed with something unread is reset, and the answer may be lost.
+    stream.shutdown(Shutdown::Write)?;
+    loop {
+        stream.set_read_timeout(left()?)?;
+        if stream.read(&mut [0; 1024])? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// The answer to the head of a request, once it is whole.
