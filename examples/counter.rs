@@ -75,6 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             hosts: cluster_hosts.clone(),
             host_key: host_key(u8::try_from(id.0)?),
             domain: Digest::NULL,
+            membership: None,
             timeouts: Timeouts::default(),
             patience: Patience::of(&Timeouts::default()),
             store: None,

@@ -1,10 +1,9 @@
 //! `pbft cluster`: a process for each replica, on this machine.
 
 use super::addresses::free_addresses;
-use super::client::claim;
 use super::config::Config;
 use super::keygen::{Size, blank, config_path, generate};
-use super::status::ask;
+use super::observer::{self, Who};
 use crate::output::interrupted;
 use crate::say;
 use pbft::runtime::control::Health;
@@ -17,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long the replicas may take to answer.
 const START: Duration = Duration::from_secs(60);
+/// How long the replicas may take to answer before it is looked whether they run.
+const ROUND: Duration = Duration::from_millis(500);
 /// How long a replica may take to stop before it is killed.
 const STOP: Duration = Duration::from_secs(10);
 /// The length of a replica's log and how many old ones are kept: at most 64 MiB for each replica.
@@ -150,11 +151,10 @@ impl Processes {
     /// # Errors
     /// If fewer than a quorum are left.
     pub fn wait_until_ready(&mut self, config: &Config) -> Result<(), String> {
-        let (id, _kept) = claim(config, None)?;
-        let mut clients = config.open(&[id], START, 1400)?;
         let deadline = Instant::now() + START;
         loop {
-            let answers = ask(&mut clients, config, Duration::from_millis(500))?;
+            // The key is let go after each round, so that others may ask meanwhile.
+            let answers = observer::open(config, Who::Anybody)?.ask(ROUND)?;
             // Another cluster may answer at the same addresses.
             let runs = |(child, answer): (&Child, &Option<Health>)| {
                 answer.as_ref().is_some_and(|status| status.pid == child.id())

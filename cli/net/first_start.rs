@@ -51,7 +51,7 @@ pub fn hear(
         Arc::default(),
     )
     .map_err(|error| StartError::Bind(options.listen, error))?;
-    let greeting = control::encode(&Control::<Ed25519>::Hello);
+    let greeting = control::encode(&Control::<Ed25519>::Hello(None));
     let (mut received, mut sent) = (Buffers::default(), Buffers::default());
     let (begin, mut greeted) = (Instant::now(), None::<Instant>);
     let mut heard = BTreeMap::new();

@@ -1,14 +1,14 @@
 //! `pbft keygen`: keys for replicas and clients, a configuration, and empty stores.
 
 use super::config::address::Address;
-use super::config::file::{ClientEntry, File, FileParameters, ReplicaEntry, StoreKind};
+use super::config::file::{ClientEntry, File, FileParameters, ObserverEntry, ReplicaEntry, StoreKind};
 use super::config::{Config, Served};
 use crate::say;
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::replica::Bundle;
 use pbft::runtime::sessions::HostKey;
-use pbft::runtime::sessions::binding::Binding;
+use pbft::runtime::sessions::binding::{Admission, Binding};
 use pbft::runtime::store::{OpenError, Store};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId};
 use std::fs::{self, OpenOptions};
@@ -49,6 +49,9 @@ pub struct Size {
     /// How many of them, one after the other, share a host: one socket asks for all of these.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub clients_per_host: u32,
+    /// The number of observers: keys with which `pbft status` asks, and nothing else can be done.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub observers: u32,
 }
 
 /// Makes a cluster's files.
@@ -62,9 +65,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let file = blank(arguments.size, addresses);
     let config = generate(&arguments.dir, file, arguments.size.clients_per_host)?;
     say!(
-        "{} replicas, {} clients: {}",
+        "{} replicas, {} clients, {} observers: {}",
         config.cluster.n(),
         config.file.clients.len(),
+        config.file.observers.len(),
         config_path(&arguments.dir).display()
     );
     say!(
@@ -90,11 +94,18 @@ pub fn blank(size: Size, addresses: impl IntoIterator<Item = impl Into<Address>>
         secret_key: None,
         data: None,
         metrics: None,
+        metrics_public: false,
     };
     let client = || ClientEntry {
         public_key: String::new(),
         host_key: String::new(),
         host_signature: String::new(),
+        secret_key: None,
+    };
+    let observer = || ObserverEntry {
+        host_key: String::new(),
+        admitted_by: 0,
+        admission: String::new(),
         secret_key: None,
     };
     File {
@@ -115,6 +126,7 @@ pub fn blank(size: Size, addresses: impl IntoIterator<Item = impl Into<Address>>
         parameters: FileParameters::default(),
         replicas: addresses.into_iter().map(Into::into).map(replica).collect(),
         clients: (0..size.clients).map(|_| client()).collect(),
+        observers: (0..size.observers).map(|_| observer()).collect(),
     }
 }
 
@@ -153,8 +165,10 @@ pub fn generate(directory: &Path, mut file: File, clients_per_host: u32) -> Resu
         writeln!(output, "{}", hex::encode(secret)).map_err(at(&path))?;
         Ok(secret)
     };
+    let mut admits = None;
     for (i, entry) in file.replicas.iter_mut().enumerate() {
         let secret = new_key(format!("replica-{i}.key"))?;
+        admits.get_or_insert(secret);
         let owner = Principal::Replica(ReplicaId(i as u16));
         let host = HostKey::of_identity(&secret);
         (entry.public_key, entry.host_key, entry.host_signature) =
@@ -170,6 +184,11 @@ pub fn generate(directory: &Path, mut file: File, clients_per_host: u32) -> Resu
         let host = shared.as_ref().expect("the first of them has one");
         (entry.public_key, entry.host_key, entry.host_signature) =
             bound(Digest(domain), owner, &secret, host)?;
+    }
+    for (i, entry) in file.observers.iter_mut().enumerate() {
+        let host = HostKey::of_identity(&new_key(format!("observer-{i}.key"))?);
+        let by = admits.as_ref().expect("there is a replica 0");
+        (entry.host_key, entry.admission) = admitted(Digest(domain), by, &host)?;
     }
     let text = toml::to_string(&file).map_err(|error| error.to_string())?;
     let config = Config::check(file, directory.to_path_buf())?;
@@ -189,10 +208,22 @@ fn bound(
     host: &HostKey,
 ) -> Result<(String, String, String), String> {
     let public = KeyRing::public_key(secret);
-    let keys = KeyRing::new(domain, owner, secret, &[(owner, public)].into())
-        .map_err(|error| format!("a key was made that is none: {error}"))?;
+    let keys = ring(domain, owner, secret)?;
     let signed = Signed::<_, Ed25519>::new(Binding { owner, host: host.public() }, &keys);
     Ok((hex::encode(public), hex::encode(host.public()), hex::encode(signed.signature.0)))
+}
+
+/// The key of an observer's host, and the signature with which replica 0 admits it, in hex.
+fn admitted(domain: Digest, secret: &[u8; 32], host: &HostKey) -> Result<(String, String), String> {
+    let keys = ring(domain, Principal::Replica(ReplicaId(0)), secret)?;
+    let signed = Signed::<_, Ed25519>::new(Admission { host: host.public() }, &keys);
+    Ok((hex::encode(host.public()), hex::encode(signed.signature.0)))
+}
+
+/// A ring with one key.
+fn ring(domain: Digest, owner: Principal, secret: &[u8; 32]) -> Result<KeyRing, String> {
+    KeyRing::new(domain, owner, secret, &[(owner, KeyRing::public_key(secret))].into())
+        .map_err(|error| format!("a key was made that is none: {error}"))
 }
 
 /// An empty store for a replica that has never run.

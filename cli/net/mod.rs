@@ -10,6 +10,7 @@ pub mod first_start;
 pub mod keygen;
 pub mod log_file;
 pub mod metrics;
+pub mod observer;
 pub mod process;
 pub mod replica;
 pub mod request;

@@ -80,6 +80,7 @@ fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
         hosts: config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?,
         host_key: config.host_key(Principal::Replica(id))?,
         domain: config.domain,
+        membership: Some(config.membership()),
         timeouts: config.timeouts(),
         patience: config.patience(),
         store: on_disk.then(|| config.data(id)),
@@ -93,7 +94,7 @@ fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
     let host = Host::start(setup, options).map_err(|error| explain(error, &config, id))?;
     let host = Arc::new(host);
     if let Some(address) = entry.metrics {
-        metrics::serve(address, id, host.clone())?;
+        metrics::serve(address, id, config.cluster, host.clone())?;
     }
     tracing::info!(replica = id.0, address = %entry.address, "replica runs");
     say!("replica {} runs at {}", id.0, entry.address);

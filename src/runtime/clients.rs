@@ -14,18 +14,17 @@
 //! # }
 //! ```
 
-use super::control::{self, Answer, Control, Query};
+use super::control::{self, Control};
 use super::counters::Counters;
 use super::hosts::Hosts;
 use super::sessions::{HostKey, Peer};
 use super::transport::{Buffers, Transport};
 use crate::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
-use crate::crypto::{Crypto, Signed};
+use crate::crypto::Crypto;
 use crate::message::Message;
-use crate::replica::verify::Membership;
 use crate::replica::{Destination, Subject, nodes};
 use crate::rules::Rules;
-use crate::types::{Bytes, ClientId, ReplicaId, Timestamp};
+use crate::types::{Bytes, ClientId, Timestamp};
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -94,7 +93,6 @@ pub struct Clients<C: Crypto, R: Rules> {
     /// How long an operation takes, smoothed: under load, asking every replica too soon makes it only worse.
     usual: Duration,
     completed: Vec<Completion>,
-    answers: Vec<Answer>,
     refused: Vec<ClientId>,
     keep: Option<Keep>,
     counters: Arc<Counters>,
@@ -152,7 +150,6 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             timeout,
             usual: Duration::ZERO,
             completed: Vec::new(),
-            answers: Vec::new(),
             refused: Vec::new(),
             keep: None,
             counters,
@@ -211,20 +208,6 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         }
     }
 
-    /// Asks a replica how it does. The answer comes with [`Clients::answers`].
-    pub fn ask_status(&mut self, client: ClientId, replica: ReplicaId) {
-        let Some(entry) = self.clients.get(&client) else { return };
-        let Some(&host) = self.replicas.get(usize::from(replica.0)) else { return };
-        let query = Signed::new(Query { client, clock: clock() }, &*entry.setup.keys);
-        let bytes = control::encode(&Control::<C>::Query(query));
-        self.transport.send(&[host], &bytes, &mut self.buffers);
-    }
-
-    /// The answers of replicas since the last call.
-    pub fn answers(&mut self) -> Vec<Answer> {
-        std::mem::take(&mut self.answers)
-    }
-
     /// The clients, since the last call, whose outstanding request has been given up because f + 1 replicas have had
     /// a later timestamp of them: the clock has gone back, or was ahead when the key was used last. It has not
     /// been executed, unless another program uses the key too. Later ones go on from that timestamp.
@@ -232,15 +215,14 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         std::mem::take(&mut self.refused)
     }
 
-    /// Handles what arrives until something completes or is refused, a replica answers, or it is `until`.
+    /// Handles what arrives until something completes or is refused, or it is `until`.
     ///
     /// # Errors
     /// If the socket fails. Operations that are under way stay so: call again, or give them up.
     pub fn wait(&mut self, until: Instant) -> io::Result<Vec<Completion>> {
         loop {
             self.poll()?;
-            let is_empty = self.completed.is_empty() && self.answers.is_empty() && self.refused.is_empty();
-            if !is_empty || Instant::now() >= until {
+            if !self.completed.is_empty() || !self.refused.is_empty() || Instant::now() >= until {
                 return Ok(std::mem::take(&mut self.completed));
             }
         }
@@ -271,7 +253,10 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         let Some((from, bytes)) = self.transport.receive(&mut self.buffers)? else { return Ok(()) };
         let bytes = bytes.into_owned();
         if bytes.first() == Some(&control::CONTROL) {
-            return self.on_control(from, &bytes);
+            return match control::decode::<C>(&bytes) {
+                Some(Control::Old(client, asked, last)) => self.on_old(from, client, asked, last),
+                _ => Ok(()),
+            };
         }
         let message = match wire::decode::<C>(&bytes) {
             Ok(message) => message,
@@ -299,15 +284,6 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         }
     }
 
-    fn on_control(&mut self, from: Peer, bytes: &[u8]) -> io::Result<()> {
-        match control::decode::<C>(bytes) {
-            Some(Control::Answer(answer)) => self.on_answer(answer),
-            Some(Control::Old(client, asked, last)) => return self.on_old(from, client, asked, last),
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// A replica has had a later timestamp of a client than what it asks for. One may lie; of f + 1 one is correct.
     fn on_old(&mut self, from: Peer, client: ClientId, asked: Timestamp, last: Timestamp) -> io::Result<()> {
         let Some(entry) = self.clients.get_mut(&client) else { return Ok(()) };
@@ -328,17 +304,6 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         }
         self.refused.push(client);
         Ok(())
-    }
-
-    fn on_answer(&mut self, answer: Signed<Answer, C>) {
-        let Some(entry) = self.clients.values().next() else { return };
-        let setup = &entry.setup;
-        let members =
-            Membership { cluster: &setup.cluster, clients: 0, keys: &*setup.keys, rules: &setup.rules };
-        match members.check(&answer) {
-            Ok(()) => self.answers.push(answer.content),
-            Err(reason) => self.counters.reject(reason),
-        }
     }
 
     fn step(&mut self, client: ClientId, event: ClientEvent<C>) -> io::Result<()> {
@@ -392,7 +357,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
             return;
         }
         self.said_hello = Some(Instant::now());
-        let bytes = control::encode(&Control::<C>::Hello);
+        let bytes = control::encode(&Control::<C>::Hello(None));
         self.transport.send(&self.replicas, &bytes, &mut self.buffers);
     }
 }

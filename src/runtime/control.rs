@@ -1,22 +1,23 @@
-//! What nodes tell each other outside of the protocol: that a client's host is there, and how a replica does.
+//! What nodes tell each other outside of the protocol: that they are there, who belongs to the cluster, and how
+//! a replica does.
 //!
-//! Queries and answers are signed like everything else. The rest is vouched for by the session that it comes in,
-//! and nobody else needs to be convinced of it.
+//! Nothing here decides anything. Who says it is known from the session in which it comes, so only answers are
+//! signed, which are kept and shown to others.
 
 use crate::crypto::{Content, Crypto, Signed};
 use crate::replica::{Bundle, Replica, Setup};
-use crate::types::{ClientId, Principal, ReplicaId, Timestamp, View};
+use crate::types::{ClientId, Digest, Principal, ReplicaId, Timestamp, View};
 use serde::{Deserialize, Serialize};
 
-/// What a control message begins with; a message of the protocol begins with its version.
-pub const CONTROL: u8 = 0xc0;
+/// What a control message of this format begins with; a message of the protocol begins with its version. Where
+/// the format changes, this does, and to others the message is one of a [wrong
+/// version](crate::rejection::Rejection::WrongVersion).
+pub const CONTROL: u8 = 0xc1;
 
-/// A client asks how a replica does.
+/// A host asks how a replica does.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Query {
-    /// The client.
-    pub client: ClientId,
-    /// The time, to tell answers apart.
+    /// The time of the host that asks, in microseconds, to tell answers apart.
     pub clock: Timestamp,
 }
 
@@ -58,10 +59,48 @@ pub struct Health {
     pub rejections: Vec<(String, u64)>,
     /// The other counters.
     pub counters: Vec<(String, u64)>,
+    /// For each replica, what its host sends, as seen from this one.
+    pub peers: Vec<PeerHealth>,
+    /// What the hosts of clients send.
+    pub clients: ClientsHealth,
+    /// The digest of what all replicas must agree on, as this one is configured, in hex; none if it was given none.
+    pub members: Option<String>,
+    /// The replicas that said last that they have another.
+    pub other_members: Vec<u16>,
     /// The processor time of the process so far, in microseconds.
     pub cpu_us: u64,
     /// The process.
     pub pid: u32,
+}
+
+/// What the host of a replica sends to another.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct PeerHealth {
+    /// Whether there is a session with it.
+    pub session: bool,
+    /// How long the last handshake that was begun here took, in microseconds.
+    pub handshake_us: Option<u64>,
+    /// Messages from it that are none, or whose signatures or certificates do not verify.
+    pub failed_verification: u64,
+    /// Messages from it that were dropped because it sends too many.
+    pub over_quota: u64,
+    /// How often somebody at its address asked for a session with a key that is nobody's.
+    pub strangers: u64,
+    /// Milliseconds since that happened last.
+    pub stranger_ms: Option<u64>,
+}
+
+/// What the hosts of all clients send to a replica.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ClientsHealth {
+    /// Messages that are none, or whose signatures do not verify.
+    pub failed_verification: u64,
+    /// The first client of the host that sent most of them, and how many.
+    pub most_failed: Option<(u32, u64)>,
+    /// Messages that were dropped because a host sends too many.
+    pub over_quota: u64,
+    /// The first client of the host that sent most of them, and how many.
+    pub most_over_quota: Option<(u32, u64)>,
 }
 
 impl Health {
@@ -86,13 +125,6 @@ impl Health {
     }
 }
 
-impl Content for Query {
-    const TAG: u8 = 33;
-    fn sender(&self) -> Option<Principal> {
-        Some(Principal::Client(self.client))
-    }
-}
-
 impl Content for Answer {
     const TAG: u8 = 34;
     fn sender(&self) -> Option<Principal> {
@@ -104,12 +136,13 @@ impl Content for Answer {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub enum Control<C: Crypto> {
-    /// To every replica, from the host of a client that is about to ask for something.
-    Hello,
+    /// To every replica: from the host of a client that is about to ask for something, and from another replica's
+    /// every few seconds, with the digest of what all replicas must agree on.
+    Hello(Option<Digest>),
     /// To one replica.
-    Query(Signed<Query, C>),
+    Query(Query),
     /// To whoever asked.
-    Answer(Signed<Answer, C>),
+    Answer(Box<Signed<Answer, C>>),
     /// To the host of a client: a request of it with the first timestamp is too old, as one with the second has
     /// been executed, or answered if it is a read.
     Old(ClientId, Timestamp, Timestamp),

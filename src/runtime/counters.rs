@@ -1,6 +1,7 @@
 //! What happened how often; for `pbft status`, metrics and the benchmark, never for decisions.
 
-use super::sessions::Why;
+use super::histogram::Histograms;
+use super::sessions::{Peer, Why};
 use crate::rejection::Rejection;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -36,9 +37,14 @@ macro_rules! counters {
             dropped: [Counter; Why::ALL.len()],
             timed: Counter,
             longest_step_ns: AtomicU64,
+            /// How long things took, and how large they were.
+            pub histograms: Histograms,
         }
 
         impl Counters {
+            /// What each of them counts, by name.
+            pub const HELP: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),+)),)*];
+
             /// Every counter but the rejections, with its name.
             pub fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)*]
@@ -84,6 +90,10 @@ counters! {
     verified,
     /// Replies to clients that no host speaks for.
     no_host,
+    /// Messages of observers that are no queries.
+    observer_refused,
+    /// Queries that were not answered because their host asks too often.
+    queries_refused,
     /// Steps of the replica.
     steps,
     /// Messages signed.
@@ -129,6 +139,7 @@ impl Counters {
     /// Notes how long a step took.
     pub fn stepped(&self, took: Duration) {
         self.steps.add(1);
+        self.histograms.step.took(took);
         self.longest_step_ns.fetch_max(nanoseconds(took), Relaxed);
     }
 
@@ -158,6 +169,32 @@ impl Counters {
         let datagrams = Why::ALL.iter().map(|why| why.as_str());
         let counts = self.rejected.iter().chain(&self.dropped).map(Counter::get);
         messages.chain(datagrams).zip(counts).filter(|&(_, n)| n > 0).collect()
+    }
+}
+
+/// What one host sent that was dropped.
+#[derive(Debug, Default)]
+pub struct PeerCounters {
+    /// Messages that are none, or whose signatures or certificates do not verify.
+    pub failed_verification: Counter,
+    /// Messages that were dropped because it sends too many.
+    pub over_quota: Counter,
+}
+
+/// Those of every host.
+#[derive(Debug)]
+pub struct Peers(Box<[PeerCounters]>);
+
+impl Peers {
+    /// All zero, for so many hosts.
+    pub fn new(hosts: usize) -> Self {
+        // One more, for a host that does not exist.
+        Peers((0..=hosts).map(|_| PeerCounters::default()).collect())
+    }
+
+    /// Those of one host.
+    pub fn of(&self, host: Peer) -> &PeerCounters {
+        &self.0[(host.0 as usize).min(self.0.len() - 1)]
     }
 }
 

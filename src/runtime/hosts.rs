@@ -3,7 +3,7 @@
 //! A host is known by its static key, and every replica and client is bound to one
 //! ([`binding`](super::sessions::binding)). A replica has a host of its own; one host may speak for several
 //! clients, and then has one session with each replica for all of them. What is meant for a client goes to
-//! its host and to nobody else.
+//! its host and to nobody else. The hosts of observers speak for nobody: they may ask how replicas do.
 
 use super::queues::Share;
 use super::sessions::{HostKey, Limits, Peer, PeerEntry, Random, Sessions, TableError};
@@ -15,10 +15,23 @@ use std::net::SocketAddr;
 pub struct Hosts {
     domain: Digest,
     replicas: Vec<(SocketAddr, [u8; 32])>,
-    /// Those of clients, each once.
+    /// Those of clients, each once, and then those of observers.
     others: Vec<[u8; 32]>,
+    /// How many of them are observers'.
+    observers: usize,
     /// For each client the place of its host among them.
     clients: Vec<usize>,
+}
+
+/// For whom a host speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// For this replica.
+    Replica(ReplicaId),
+    /// For one client or several.
+    Client,
+    /// For nobody: it may ask how replicas do.
+    Observer,
 }
 
 /// Why there can be no sessions.
@@ -31,6 +44,9 @@ pub enum HostsError {
     /// The key is not that of the host that speaks for this client.
     #[error("the host key is not the one that client {} is bound to", .0.0)]
     NotTheClients(ClientId),
+    /// The key is not that of an observer's host.
+    #[error("the host key is not that of an observer")]
+    NotAnObservers,
     /// The hosts cannot be told apart.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -49,7 +65,43 @@ impl Hosts {
             })
         };
         let clients = clients.iter().map(place).collect();
-        Hosts { domain, replicas, others, clients }
+        Hosts { domain, replicas, others, observers: 0, clients }
+    }
+
+    /// The same with these observers too, each with a key that no other host has. Whoever calls has checked that
+    /// replicas admit them.
+    pub fn with_observers(mut self, keys: &[[u8; 32]]) -> Self {
+        self.others.extend(keys);
+        self.observers += keys.len();
+        self
+    }
+
+    /// For whom a host speaks.
+    pub fn role(&self, host: Peer) -> Role {
+        let place = host.0 as usize;
+        let all = self.replicas.len() + self.others.len();
+        match u16::try_from(place) {
+            Ok(id) if place < self.replicas.len() => Role::Replica(ReplicaId(id)),
+            _ if place < all - self.observers => Role::Client,
+            _ => Role::Observer,
+        }
+    }
+
+    /// The first of the hosts of observers, which have the highest numbers, or would be if there were one.
+    pub(super) fn first_observer(&self) -> Peer {
+        peer(self.count() - self.observers)
+    }
+
+    /// How many hosts there are.
+    pub fn count(&self) -> usize {
+        self.replicas.len() + self.others.len()
+    }
+
+    /// The first client that a host speaks for.
+    pub fn client_of(&self, host: Peer) -> Option<ClientId> {
+        let place = (host.0 as usize).checked_sub(self.replicas.len())?;
+        let first = self.clients.iter().position(|&of| of == place)?;
+        Some(ClientId(u32::try_from(first).ok()?))
     }
 
     /// The addresses of the replicas.
@@ -86,7 +138,7 @@ impl Hosts {
     }
 
     /// The sessions of the host that speaks for a replica: with the other replicas', where they are
-    /// configured to be, and with the clients', wherever they say they are.
+    /// configured to be, and with the clients' and observers', wherever they say they are.
     ///
     /// # Errors
     /// If `own` is another host's key, or two hosts cannot be told apart.
@@ -121,6 +173,18 @@ impl Hosts {
             if host != Some(own.public()) {
                 return Err(HostsError::NotTheClients(client));
             }
+        }
+        let entries: Vec<PeerEntry> = self.entries().collect();
+        Ok(Sessions::new(own, self.domain.0, &entries, Limits::default(), Random::system())?)
+    }
+
+    /// The sessions of an observer's host, with the replicas'.
+    ///
+    /// # Errors
+    /// If no observer has this key, or two hosts cannot be told apart.
+    pub fn sessions_of_observer(&self, own: HostKey) -> Result<Sessions, HostsError> {
+        if !self.others[self.others.len() - self.observers..].contains(&own.public()) {
+            return Err(HostsError::NotAnObservers);
         }
         let entries: Vec<PeerEntry> = self.entries().collect();
         Ok(Sessions::new(own, self.domain.0, &entries, Limits::default(), Random::system())?)
@@ -163,6 +227,24 @@ mod tests {
         assert!(hosts.sessions_of_clients([ClientId(0), ClientId(2)], key(3)).is_ok());
         let wrong = hosts.sessions_of_clients([ClientId(0), ClientId(1)], key(3)).err();
         assert_eq!(wrong, Some(HostsError::NotTheClients(ClientId(1))));
+    }
+
+    #[test]
+    fn an_observer_is_told_from_clients_and_has_a_key_of_its_own() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7600));
+        let replicas = vec![(address, key(1).public()), (address, key(2).public())];
+        let hosts = Hosts::new(Digest::NULL, replicas, &[key(3), key(3)].map(|key| key.public()));
+        let hosts = hosts.with_observers(&[key(4).public()]);
+        let roles: Vec<Role> = (0..4).map(|place| hosts.role(peer(place))).collect();
+        let replica = |id| Role::Replica(ReplicaId(id));
+        assert_eq!(roles, [replica(0), replica(1), Role::Client, Role::Observer]);
+        assert_eq!((hosts.client_of(peer(2)), hosts.client_of(peer(3))), (Some(ClientId(0)), None));
+        assert!(hosts.sessions_of_observer(key(4)).is_ok());
+        for other in [1, 3, 5] {
+            assert_eq!(hosts.sessions_of_observer(key(other)).err(), Some(HostsError::NotAnObservers));
+        }
+        let twice = hosts.with_observers(&[key(3).public()]);
+        assert!(matches!(twice.sessions_of_replica(ReplicaId(1), key(2)), Err(HostsError::Table(_))));
     }
 
     #[test]

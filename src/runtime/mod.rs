@@ -14,10 +14,11 @@
 //! | `clients` | any number of clients over one socket |
 //! | `transport` | messages over datagrams: fragments, and lost ones sent again |
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
-//! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
+//! | `control` | where a client is, who belongs to the cluster, and how a replica does: outside of the protocol |
+//! | `asker` | asks replicas how they do |
 //! | `store` | the directory of a replica |
 //! | `journal` | what a replica was given and asked for, written down and replayed |
-//! | `counters` | what happened how often |
+//! | `counters`, `histogram` | what happened how often, and how long it took |
 //!
 //! # The path of a message
 //!
@@ -46,12 +47,14 @@
 //! kept to send fragments again by number and bytes ([`transport`]), addresses of clients by the registered
 //! clients.
 
+mod asker;
 pub mod clients;
 pub mod control;
 #[doc(hidden)]
 pub mod counters;
 mod delays;
 mod frame;
+pub mod histogram;
 pub mod host;
 mod hosts;
 pub mod journal;
@@ -64,7 +67,8 @@ pub mod store;
 #[doc(hidden)]
 pub mod transport;
 
+pub use asker::{Asker, Judge};
 pub use clients::{Clients, Completion};
 pub use host::Host;
-pub use hosts::{Hosts, HostsError};
+pub use hosts::{Hosts, HostsError, Role};
 pub use options::{Options, Patience, StartError, StopError, Witness};

@@ -22,6 +22,9 @@ pub struct Options<B: Bundle> {
     pub host_key: HostKey,
     /// The domain of the cluster's signatures: part of the store's identity.
     pub domain: Digest,
+    /// The digest of what all replicas must agree on, members and parameters, to find out who has been given another:
+    /// replicas compare it, and nothing is decided by it. Without one nothing is compared.
+    pub membership: Option<Digest>,
     /// How long the timers run.
     pub timeouts: Timeouts,
     /// How much time a primary may take.

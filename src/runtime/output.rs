@@ -187,6 +187,7 @@ impl<C: Crypto> Output<C> {
             let took = before.elapsed();
             self.counters.store_wait_ns.add(nanoseconds(took));
             lock(&self.delays).synced(took, self.started.elapsed());
+            self.counters.histograms.store_commit.took(took);
         }
         records.clear();
         Ok(())

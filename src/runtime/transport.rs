@@ -6,7 +6,7 @@
 use super::counters::Counters;
 use super::frame::{self, Fragment, Frame, OVERHEAD};
 use super::reassembly::Reassembly;
-use super::sessions::{self, Outgoing, Peer, Received, Sealed, Sessions};
+use super::sessions::{self, Outgoing, Peer, PeerView, Received, Sealed, Sessions};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -91,6 +91,8 @@ pub struct Transport {
     kept: Mutex<Kept>,
     next_id: AtomicU64,
     counters: Arc<Counters>,
+    /// From this host on, none may send fragments.
+    whole_from: Peer,
 }
 
 impl Transport {
@@ -128,7 +130,15 @@ impl Transport {
             kept: Mutex::default(),
             next_id: AtomicU64::new(start as u64),
             counters,
+            whole_from: Peer(u32::MAX),
         })
+    }
+
+    /// The same, in which this host and those with a higher number may send no fragments: nothing that they may
+    /// say is so long, and there is no room for what is.
+    pub fn without_fragments_from(mut self, first: Peer) -> Self {
+        self.whole_from = first;
+        self
     }
 
     /// Returns the address that the socket is bound to.
@@ -221,6 +231,10 @@ impl Transport {
                 Ok(None)
             }
             Some(Frame::Whole(bytes)) => Ok(Some((from, Cow::Borrowed(bytes)))),
+            Some(Frame::Fragment(_)) if from >= self.whole_from => {
+                self.counters.observer_refused.add(1);
+                Ok(None)
+            }
             Some(Frame::Fragment(fragment)) => {
                 let mut reassembly = self.reassembly.lock().unwrap_or_else(PoisonError::into_inner);
                 let whole = reassembly.take(from, &fragment, Instant::now());
@@ -268,6 +282,12 @@ impl Transport {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// How the sessions with a host stand, and the time by which that is told.
+    pub fn view(&self, host: Peer) -> (PeerView, Duration) {
+        let now = self.now();
+        (self.sessions.view(host, now), now)
     }
 
     /// The bytes that sessions take up, without the keys of established ones.

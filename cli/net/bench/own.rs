@@ -3,9 +3,8 @@
 use super::{Arguments, Measured, Recovery, histogram};
 use crate::net::addresses::free_addresses;
 use crate::net::cluster::Processes;
-use crate::net::config::Config;
 use crate::net::keygen::{Size, blank, generate};
-use crate::net::status::ask;
+use crate::net::observer::{self, Asking, Who};
 use crate::output::interrupted;
 use hdrhistogram::Histogram;
 use pbft::crypto::ed25519::Ed25519;
@@ -36,10 +35,13 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     let keys = arguments.clients * arguments.outstanding;
     let threads = keys.div_ceil(CLIENTS_PER_THREAD);
     let of_each = keys.div_ceil(threads);
-    // One key more, to ask for the status with, on a host of its own.
-    let asker = ClientId(threads * of_each);
-    let size =
-        Size { replicas: arguments.replicas, f: None, clients: asker.0 + 1, clients_per_host: of_each };
+    let size = Size {
+        replicas: arguments.replicas,
+        f: None,
+        clients: threads * of_each,
+        clients_per_host: of_each,
+        observers: 1,
+    };
     let mut file = blank(size, free_addresses(arguments.replicas)?);
     file.store = arguments.store;
     file.journal = arguments.journal;
@@ -52,7 +54,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     let mut processes = Processes::start(directory.path(), &config)?;
     processes.wait_until_ready(&config)?;
 
-    let mut asker = config.open(&[asker], ANSWER_WAIT, 1400)?;
+    let mut asker = observer::open(&config, Who::Anybody)?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + Duration::from_secs(arguments.seconds);
     let mut drivers = Vec::new();
@@ -66,7 +68,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         drivers.push(std::thread::spawn(move || driver.run()));
     }
     sleep_until(begin)?;
-    let before = statuses(&mut asker, &config)?;
+    let before = statuses(&mut asker)?;
     let mut killed = None;
     if arguments.kill_primary {
         sleep_until(begin + (end - begin) / 2)?;
@@ -74,7 +76,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         killed = Some(Instant::now());
     }
     sleep_until(end)?;
-    let after = if killed.is_some() { Vec::new() } else { statuses(&mut asker, &config)? };
+    let after = if killed.is_some() { Vec::new() } else { statuses(&mut asker)? };
     let mut outcomes = Vec::new();
     for driver in drivers {
         outcomes.push(driver.join().map_err(|_| "a thread of clients panicked")??);
@@ -111,8 +113,8 @@ fn recovery(completions: &[Instant], begin: Instant, killed: Instant, end: Insta
     }
 }
 
-fn statuses(asker: &mut Clients<Ed25519, Pbft>, config: &Config) -> Result<Vec<Health>, String> {
-    let answers = ask(asker, config, ANSWER_WAIT)?;
+fn statuses(asker: &mut Asking) -> Result<Vec<Health>, String> {
+    let answers = asker.ask(ANSWER_WAIT)?;
     let all: Option<Vec<Health>> = answers.into_iter().collect();
     all.ok_or_else(|| "a replica has stopped or does not answer".into())
 }

@@ -60,6 +60,9 @@ pub struct File {
     /// The clients, in order.
     #[serde(rename = "client", default)]
     pub clients: Vec<ClientEntry>,
+    /// The observers, in order.
+    #[serde(rename = "observer", default, skip_serializing_if = "Vec::is_empty")]
+    pub observers: Vec<ObserverEntry>,
 }
 
 /// Where what a replica must remember is kept.
@@ -104,9 +107,12 @@ pub struct ReplicaEntry {
     /// The directory of the store, relative to the file; `data/replica-N` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// A loopback address for Prometheus.
+    /// An address for Prometheus.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+    /// Whether that may be another address than a loopback one. Everybody who reaches it may read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metrics_public: bool,
 }
 
 /// One client.
@@ -127,6 +133,20 @@ pub struct ClientEntry {
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
+/// One host that may ask replicas how they do, and may do nothing else.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObserverEntry {
+    /// The static key of the host, in hex.
+    pub host_key: String,
+    /// The replica that admits it, and its signature that says so, in hex.
+    pub admitted_by: u16,
+    pub admission: String,
+    /// Relative to the file; `keys/observer-N.key` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<PathBuf>,
+}
+
 fn default_workers() -> usize {
     1
 }

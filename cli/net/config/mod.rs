@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod file;
+pub mod members;
 
 use address::Address;
 use file::File;
@@ -171,9 +172,11 @@ impl Config {
                     entry.address
                 ));
             }
-            if entry.metrics.is_some_and(|address| !address.ip().is_loopback()) {
+            let reachable = entry.metrics.is_some_and(|address| !address.ip().is_loopback());
+            if reachable && !entry.metrics_public {
                 return Err(format!(
-                    "metrics of replica {i} must be a loopback address, such as 127.0.0.1:9100"
+                    "metrics of replica {i} must be a loopback address, such as 127.0.0.1:9100, unless the entry also \
+                     says metrics_public = true, which lets everybody who reaches it read them"
                 ));
             }
         }
@@ -232,7 +235,8 @@ impl Config {
         let replicas = self.addresses()?.into_iter().zip(hosts);
         let clients =
             (0..listed).map(|id| host(Principal::Client(ClientId(id)))).collect::<Result<Vec<_>, _>>()?;
-        Ok(Hosts::new(self.domain, replicas.collect(), &clients))
+        let observers = self.observers(keys)?;
+        Ok(Hosts::new(self.domain, replicas.collect(), &clients).with_observers(&observers))
     }
 
     /// The static key of the host that speaks for a replica, or for a client: its own, or that of another client
@@ -364,15 +368,18 @@ impl Config {
 
     /// The secret key of a replica or a client.
     fn secret(&self, who: Principal) -> Result<[u8; 32], String> {
-        let path = self.secret_path(who);
+        self.secret_at(&self.secret_path(who))
+    }
+
+    fn secret_at(&self, path: &Path) -> Result<[u8; 32], String> {
         let shown = path.display();
         let problem =
             |error| format!("cannot read the secret key {shown}: {error}; `pbft keygen` makes keys");
-        let mode = fs::metadata(&path).map_err(problem)?.permissions().mode();
+        let mode = fs::metadata(path).map_err(problem)?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(format!("others may read the secret key {shown}: run `chmod 600 {shown}`"));
         }
-        let text = fs::read_to_string(&path).map_err(problem)?;
+        let text = fs::read_to_string(path).map_err(problem)?;
         key(&text).ok_or_else(|| format!("{shown} must hold 64 hex digits, as `pbft keygen` writes"))
     }
 

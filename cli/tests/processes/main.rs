@@ -16,6 +16,7 @@ mod hostile;
 mod journals;
 mod misbehave;
 mod network;
+mod observe;
 mod operations;
 mod outages;
 mod proxy;

@@ -55,7 +55,15 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cluster.toml");
         let made = pbft()
-            .args(["keygen", "--clients", "12", "--clients-per-host", &clients_per_host.to_string()])
+            .args([
+                "keygen",
+                "--observers",
+                "2",
+                "--clients",
+                "12",
+                "--clients-per-host",
+                &clients_per_host.to_string(),
+            ])
             .args(["--replicas", &replicas.to_string(), "--dir"])
             .arg(directory.path())
             .output()
@@ -124,15 +132,9 @@ impl Cluster {
 
     /// The status of every replica that runs; a stopped one has none.
     pub fn status(&self, id: usize) -> Option<Health> {
-        let mut client = self.client(11);
-        for _ in 0..10 {
-            client.clients.ask_status(client.id, ReplicaId(id as u16));
-            client.clients.wait(Instant::now() + Duration::from_millis(300)).unwrap();
-            if let Some(answer) = client.clients.answers().pop() {
-                return Some(answer.health);
-            }
-        }
-        None
+        // Observer 0 is for commands.
+        let mut asker = self.config.ask_as_observer(1).unwrap();
+        asker.ask_some(&[ReplicaId(id as u16)], Duration::from_secs(3)).unwrap()[id].take()
     }
 
     pub fn wait_for_answers(&mut self) {

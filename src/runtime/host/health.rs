@@ -28,6 +28,7 @@ impl<B: Bundle> Shared<B> {
         let now = Instant::now();
         let milliseconds =
             |since: Instant| u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        let others = self.health_of_others();
         let core = lock(&self.core);
         let replica = &core.replica;
         let progress = lock(&self.progress);
@@ -47,6 +48,10 @@ impl<B: Bundle> Shared<B> {
                 .collect(),
             rejections: self.counters.rejections().into_iter().map(|(r, n)| (r.into(), n)).collect(),
             counters,
+            peers: others.peers,
+            clients: others.clients,
+            members: others.members,
+            other_members: others.other_members,
             cpu_us: usage.tv_sec.unsigned_abs() * 1_000_000 + usage.tv_nsec.unsigned_abs() / 1000,
             pid: std::process::id(),
             ..Health::of(&self.setup, replica)

@@ -4,6 +4,7 @@ mod admit;
 mod health;
 mod receive;
 mod timers;
+mod watch;
 
 use crate::lateness::Lateness;
 use crate::message::Message;
@@ -15,6 +16,7 @@ use crate::replica::{
 use crate::runtime::control::Health;
 use crate::runtime::counters::Counters;
 use crate::runtime::delays::Delays;
+use crate::runtime::histogram::Histograms;
 use crate::runtime::hosts::Hosts;
 use crate::runtime::options::{Options, Patience, StartError, StopError, Witness};
 use crate::runtime::output::{CarriedOut, Outgoing, Output};
@@ -31,6 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use watch::Watch;
 
 /// The most effects that wait to be carried out before workers wait too.
 const MAX_OUTBOX: usize = 4096;
@@ -85,6 +88,8 @@ struct Shared<B: Bundle> {
     /// Where the timer's time begins.
     started: Instant,
     counters: Arc<Counters>,
+    /// What is known of other hosts beside the protocol.
+    watch: Watch,
     stop: AtomicBool,
     failure: Mutex<Option<String>>,
 }
@@ -135,7 +140,9 @@ impl<B: Bundle> Host<B> {
             RECEIVE_WAIT,
             counters.clone(),
         );
-        let transport = Arc::new(transport.map_err(|error| StartError::Bind(options.listen, error))?);
+        let watch = Watch::new(options.hosts.clone(), options.membership);
+        let transport = transport.map_err(|error| StartError::Bind(options.listen, error))?;
+        let transport = Arc::new(transport.without_fragments_from(options.hosts.first_observer()));
         transport.tell_of_small_buffers();
 
         let mut effects = Effects::new();
@@ -183,6 +190,7 @@ impl<B: Bundle> Host<B> {
             keeps: options.store.is_some(),
             output: Mutex::new(output),
             counters,
+            watch,
             stop: AtomicBool::new(false),
             failure: Mutex::new(None),
         });
@@ -211,6 +219,11 @@ impl<B: Bundle> Host<B> {
     /// How it does.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// How long things took, and how large they were.
+    pub fn histograms(&self) -> &Histograms {
+        &self.shared.counters.histograms
     }
 
     /// Whether it has stopped, or is about to.
@@ -327,6 +340,7 @@ impl<B: Bundle> Shared<B> {
     }
 
     fn note(&self, core: &mut Core<B>, fact: &Fact, now: Instant) {
+        self.watch.time(fact, now, &self.counters.histograms);
         match fact {
             Fact::Executed { requests, .. } => {
                 core.executed_at = now;

@@ -6,7 +6,7 @@ use crate::message::{Message, Request};
 use crate::rejection::Rejection;
 use crate::replica::verify::verify_knowing;
 use crate::replica::{Bundle, Event, Subject};
-use crate::runtime::control::{self, Answer, Control};
+use crate::runtime::control::{self, Control};
 use crate::runtime::output::Outgoing;
 use crate::runtime::sessions::Peer;
 use crate::runtime::transport::Buffers;
@@ -81,6 +81,7 @@ impl<B: Bundle> Shared<B> {
             && !lock(&self.queues).push(from, bytes)
         {
             self.counters.over_quota.add(1);
+            self.watch.peers.of(from).over_quota.add(1);
         }
     }
 
@@ -90,7 +91,7 @@ impl<B: Bundle> Shared<B> {
         self.note_sender(from);
         let mut stepped = false;
         let mut factor = 1;
-        if bytes.first() == Some(&control::CONTROL) {
+        if self.is_control(from, bytes) {
             self.on_control(from, bytes, answers);
         } else {
             match self.checked(from, bytes) {
@@ -104,7 +105,7 @@ impl<B: Bundle> Shared<B> {
                 }
                 Ok(None) => {}
                 Err(reason) => {
-                    self.counters.reject(reason);
+                    self.refuse(from, reason);
                     factor = FAILED_FACTOR;
                 }
             }
@@ -174,43 +175,6 @@ impl<B: Bundle> Shared<B> {
     fn note_sender(&self, from: Peer) {
         if let Some(replica) = self.hosts.replica_of(from) {
             lock(&self.progress).heard(replica, self.started.elapsed());
-        }
-    }
-
-    fn on_control(&self, from: Peer, bytes: &[u8], buffers: &mut Buffers) {
-        let members = self.setup.membership();
-        let now = self.started.elapsed();
-        let replica = self.hosts.replica_of(from);
-        match control::decode::<B::Crypto>(bytes) {
-            // That it came is all: now there is a session.
-            Some(Control::Hello) => {}
-            Some(Control::Query(query)) => match members.check(&query) {
-                Ok(()) => {
-                    let clock = query.content.clock;
-                    let answer = Answer { replica: self.setup.id, clock, health: self.health() };
-                    let answer = Control::<B::Crypto>::Answer(Signed::new(answer, &*self.setup.keys));
-                    self.transport.send(&[from], &control::encode(&answer), buffers);
-                }
-                Err(reason) => self.counters.reject(reason),
-            },
-            Some(Control::Ping(number)) if replica.is_some() => {
-                let pong = control::encode(&Control::<B::Crypto>::Pong(number));
-                lock(&self.outbox).push(Outgoing::Control(vec![from], pong));
-            }
-            Some(Control::Pong(number)) => {
-                if let Some(replica) = replica {
-                    lock(&self.delays).answered(replica, number, now);
-                }
-            }
-            Some(Control::Late(view)) => {
-                if let Some(replica) = replica {
-                    lock(&self.late).insert(replica, (view, now));
-                }
-            }
-            Some(Control::Answer(_) | Control::Ping(_) | Control::Old(..)) => {
-                self.counters.reject(Rejection::NotForThisNode)
-            }
-            None => self.counters.reject(Rejection::Malformed),
         }
     }
 }

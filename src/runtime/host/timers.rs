@@ -33,6 +33,7 @@ impl<B: Bundle> Shared<B> {
             let overslept = now.duration_since(slept_from).saturating_sub(TIMER_TICK);
             slept_from = now;
             self.transport.tick(&mut buffers);
+            self.compare_members(now, &mut buffers);
             let mut core = lock(&self.core);
             let late = self.primary_is_late(&mut core, overslept);
             if self.progress_is_due(now, overslept, &mut quorum) || late || self.turn_is_over(&core) {

@@ -1,4 +1,5 @@
-//! Which host speaks for a replica or a client: a statement signed with its ed25519 key.
+//! Which host speaks for a replica or a client: a statement signed with its ed25519 key. And which may ask how
+//! replicas do: a statement of a replica.
 //!
 //! The signature is over the domain of the cluster, the tag of this kind of statement, and the statement, as
 //! every signature of this crate is: it is worth nothing in another cluster or for another statement. Several
@@ -19,6 +20,37 @@ pub struct Binding {
     pub owner: Principal,
     /// The public half of the [`HostKey`](super::HostKey).
     pub host: [u8; 32],
+}
+
+/// "The host with this X25519 key may ask how replicas do, and may do nothing else."
+///
+/// An observer has no identity of its own, as nothing is done in its name: a replica admits it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Admission {
+    /// The public half of the [`HostKey`](super::HostKey).
+    pub host: [u8; 32],
+}
+
+impl Content for Admission {
+    const TAG: u8 = 36;
+    fn sender(&self) -> Option<Principal> {
+        None
+    }
+}
+
+/// The host that is admitted, if a replica has signed that.
+///
+/// # Errors
+/// If the signer is no replica, or did not sign this for this cluster.
+pub fn verify_admission<C: Crypto, R: Rules>(
+    members: &Membership<'_, C, R>,
+    signed: &Signed<Admission, C>,
+) -> Result<[u8; 32], Rejection> {
+    if !matches!(signed.signer, Principal::Replica(_)) {
+        return Err(Rejection::SignerIsNotSender);
+    }
+    members.check(signed)?;
+    Ok(signed.content.host)
 }
 
 impl Content for Binding {
@@ -75,6 +107,21 @@ mod tests {
         }
         let others = Signed::new(Binding { owner: R0, host: [9; 32] }, &ring(1, C0));
         assert_eq!(judged(&ring(1, R0), &others), Err(Rejection::SignerIsNotSender));
+    }
+
+    #[test]
+    fn a_replica_admits_an_observer_and_a_client_does_not() {
+        let admission = Admission { host: [9; 32] };
+        let cluster = Cluster::new(4, 1);
+        let keys = ring(1, R0);
+        let members = Membership { cluster: &cluster, clients: 1, keys: &keys, rules: &Pbft };
+        let judged = |signed| verify_admission::<Ed25519, _>(&members, &signed);
+        assert_eq!(judged(Signed::new(admission, &ring(1, R0))), Ok([9; 32]));
+        assert_eq!(judged(Signed::new(admission, &ring(1, C0))), Err(Rejection::SignerIsNotSender));
+        assert_eq!(judged(Signed::new(admission, &ring(2, R0))), Err(Rejection::BadSignature));
+        let mut other = Signed::new(admission, &ring(1, R0));
+        other.content.host = [8; 32];
+        assert_eq!(judged(other), Err(Rejection::BadSignature));
     }
 
     #[test]

@@ -41,7 +41,15 @@ impl Sessions {
             tables.random.bytes()
         };
         let knows = |key: &[u8; 32]| self.keys.get(key).copied();
-        let (peer, keys, answer) = self.identity.respond(noise, sender, ephemeral, knows)?;
+        let (peer, keys, answer) = match self.identity.respond(noise, sender, ephemeral, knows) {
+            Ok(found) => found,
+            Err(why) => {
+                if why == Why::UnknownKey {
+                    lock(&self.tables).note_stranger(from, now);
+                }
+                return Err(why);
+            }
+        };
         let mut tables = lock(&self.tables);
         let index = tables.free_index();
         let answer = header::answer(sender, &answer, &keys.seal_index(index));

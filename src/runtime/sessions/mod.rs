@@ -120,7 +120,7 @@ pub use header::{ANSWER_BYTES, COOKIE_BYTES, FIRST_BYTES};
 pub use limits::{Limits, Why};
 pub use noise::HostKey;
 pub use random::Random;
-pub use types::{Outgoing, Peer, PeerEntry, Received, Sealed, TableError, Unsent};
+pub use types::{Outgoing, Peer, PeerEntry, PeerView, Received, Sealed, TableError, Unsent};
 pub use window::WINDOW;
 
 use super::counters::nanoseconds;
@@ -298,6 +298,18 @@ impl Sessions {
             return Err(Sealed::Dropped(Unsent::QueueFull));
         }
         if best.is_some() { Err(Sealed::Queued) } else { Ok(None) }
+    }
+
+    /// How the sessions with a peer stand.
+    pub fn view(&self, peer: Peer, now: Duration) -> PeerView {
+        let tables = lock(&self.tables);
+        let Some(state) = tables.peers.get(&peer) else { return PeerView::default() };
+        PeerView {
+            has_session: state.best(&self.limits, now).is_some(),
+            handshake: state.handshake,
+            strangers: state.strangers.0,
+            stranger_at: (state.strangers.0 > 0).then_some(state.strangers.1),
+        }
     }
 
     fn seal_all(&self, jobs: Vec<Job>, send: &mut Vec<Outgoing>) {

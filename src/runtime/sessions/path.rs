@@ -35,6 +35,11 @@ impl Path {
         Path { fixed, proven: configured, claimed: None }
     }
 
+    /// Whether this address is the configured one, and the only one.
+    pub fn is_fixed_at(&self, address: SocketAddr) -> bool {
+        self.fixed && self.proven == Some(address)
+    }
+
     /// Whether nobody knows where the peer is.
     pub fn is_nowhere(&self) -> bool {
         self.proven.is_none() && self.claimed.is_none()

@@ -166,6 +166,10 @@ pub struct PeerState {
     pub queue: Queue,
     /// How long nothing may come back.
     pub patience: Duration,
+    /// How long the last own handshake took.
+    pub handshake: Option<Duration>,
+    /// First messages from its address with a static key of nobody, and when the last came.
+    pub strangers: (u64, Duration),
 }
 
 impl PeerState {
@@ -179,6 +183,8 @@ impl PeerState {
             cookie: None,
             queue: Queue::default(),
             patience: PATIENCE.0,
+            handshake: None,
+            strangers: (0, Duration::ZERO),
         }
     }
 
@@ -225,6 +231,7 @@ impl PeerState {
 
     /// Learns from the time that a handshake took how long to wait for anything.
     pub fn took(&mut self, time: Duration) {
+        self.handshake = Some(time);
         self.patience = (time * 3).clamp(PATIENCE.0, PATIENCE.1);
     }
 }

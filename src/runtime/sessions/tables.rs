@@ -185,6 +185,17 @@ impl Tables {
         }
     }
 
+    /// Somebody at this address has asked with a static key that is in no table. If the address is a peer's, it
+    /// is remembered: the peer may have another key than is configured here, or somebody forges its address.
+    pub fn note_stranger(&mut self, from: SocketAddr, now: Duration) {
+        if !self.admission.configured.contains_key(&from) {
+            return;
+        }
+        for state in self.peers.values_mut().filter(|state| state.path.is_fixed_at(from)) {
+            state.strangers = (state.strangers.0 + 1, now);
+        }
+    }
+
     // --- sessions ---
 
     /// The session that a datagram with this index may be of.

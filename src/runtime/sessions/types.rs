@@ -2,6 +2,7 @@
 
 use super::Why;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Another host, by a number that the caller chooses.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -18,6 +19,21 @@ pub struct PeerEntry {
     pub address: Option<SocketAddr>,
     /// Whether it is nowhere else, whatever address its datagrams come from.
     pub fixed: bool,
+}
+
+/// How the sessions with a peer stand; for people to look at.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PeerView {
+    /// Whether there is a session in which something can be sent.
+    pub has_session: bool,
+    /// From the first message of the last handshake that this host began to its answer: a round trip, the work
+    /// of both ends, and what was sent again.
+    pub handshake: Option<Duration>,
+    /// First messages from the peer's fixed address that were made with a static key that no peer has. Anybody
+    /// who can forge that address can send such.
+    pub strangers: u64,
+    /// When the last of them came.
+    pub stranger_at: Option<Duration>,
 }
 
 /// Why a table of peers is refused.
