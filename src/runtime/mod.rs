@@ -14,6 +14,7 @@
 //! | `frame`, `reassembly` | one datagram; messages put together within bounds |
 //! | `control` | where a client is, and how a replica does: signed, outside of the protocol |
 //! | `store` | the directory of a replica |
+//! | `backup` | the state at a stable checkpoint as a file, and the state that a new cluster begins with |
 //! | `journal` | what a replica was given and asked for, written down and replayed |
 //! | `counters` | what happened how often |
 //!
@@ -43,6 +44,7 @@
 //! kept to send fragments again by number and bytes ([`transport`]), addresses of clients by the registered
 //! clients.
 
+pub mod backup;
 pub mod clients;
 pub mod control;
 #[doc(hidden)]
