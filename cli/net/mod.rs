@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod client;
 pub mod cluster;
@@ -10,4 +11,5 @@ pub mod keygen;
 pub mod metrics;
 pub mod process;
 pub mod replica;
+pub mod restore;
 pub mod status;

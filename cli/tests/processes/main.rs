@@ -18,6 +18,7 @@ mod misbehave;
 mod network;
 mod outages;
 mod proxy;
+mod restored;
 mod service;
 mod states;
 mod stores;
