@@ -130,23 +130,23 @@ enum Command {
     Audit(net::audit::Arguments),
     /// Writes the state at the last stable checkpoint to a file that anybody with the public keys can check.
     ///
-    /// The state is taken from the store of one replica, which may be running, with the signatures of a quorum
-    /// under its digest. It holds what was executed up to that checkpoint, and not what was executed since; what
-    /// is missing is told.
+    /// The state is taken from the store of one replica, which may be running, with the signatures of a
+    /// quorum under its digest. It holds what was executed up to that checkpoint, and not what was executed
+    /// since; what is missing is told.
     ///
-    /// Exit status: 0 done, 1 --check refuses the backup, 2 a mistake, 3 there is no such state in the store now.
+    /// Exit status: 0 done, 1 --check refuses the backup, 2 a mistake, 3 the store has no such state now.
     ///
     /// Examples: pbft backup --config F --id 2 --to kept.backup; pbft backup --config F --id 2 --to kept.backup
     /// --up-to-now; pbft backup --config F --check kept.backup
     Backup(net::backup::Arguments),
-    /// Makes a new cluster that begins with the state in a backup: other keys, and as many replicas and clients
-    /// as you say.
+    /// Makes a new cluster that begins with the state in a backup: other keys, and as many replicas and
+    /// clients as you say.
     ///
-    /// The backup is checked with the configuration of the cluster it is of. Settings are taken over from there,
-    /// but for f, which follows from the replicas if it is not given. No client has asked for anything yet: what
-    /// the old cluster remembered of its clients' last requests is left behind.
+    /// The backup is checked with the configuration of the cluster it is of. Settings are taken over from
+    /// there, but for f, which follows from the replicas if it is not given. No client has asked for anything
+    /// yet: what the old cluster remembered of its clients' last requests is left behind.
     ///
-    /// Examples: pbft restore --from kept.backup --source OLD/cluster.toml --dir NEW --replicas 7 --clients 20
+    /// Examples: pbft restore --from kept.backup --source OLD/cluster.toml --dir NEW --replicas 7
     Restore(net::restore::Arguments),
     /// Measures a cluster on this machine, and what the machine could do at best.
     ///

@@ -31,8 +31,9 @@ pub struct Arguments {
     /// The file to write; it must not be there yet.
     #[arg(long, value_name = "BACKUP", required_unless_present = "check")]
     to: Option<PathBuf>,
-    /// Have a checkpoint taken first that covers everything that was answered before this command: it asks, as
-    /// a client, for operations that change nothing, one more than there are batches between two checkpoints.
+    /// Have a checkpoint taken first that covers everything that was answered before this command: it asks,
+    /// as a client, for operations that change nothing, one more than there are batches between two
+    /// checkpoints.
     #[arg(long)]
     up_to_now: bool,
     /// Which client's key to use for that; the first that is not in use, if not given.
@@ -46,7 +47,7 @@ pub struct Arguments {
 /// Writes a backup, or checks one.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let config = Config::read(&arguments.config)?;
-    let setup = config.checker()?;
+    let mut setup = config.checker()?;
     if let Some(path) = &arguments.check {
         return check(&config, &setup, path);
     }
@@ -63,6 +64,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if to.symlink_metadata().is_ok() {
         return Err(refused_name(to));
     }
+    // A store whose last base is that of the beginning does not hold the state that it begins with.
+    setup.genesis = config.genesis()?;
     let covered = if arguments.up_to_now { Some(advance(&config, arguments.client)?) } else { None };
     let begin = Instant::now();
     let (backup, vouched, executed) = loop {
@@ -74,8 +77,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             Ok((_, vouched, _)) if begin.elapsed() > PATIENCE => {
                 let n = vouched.n.0;
                 eprintln!(
-                    "pbft: the last stable checkpoint of replica {} is {n}, which is too old: it does not follow the others; \
-                     `pbft status` tells why",
+                    "pbft: the last stable checkpoint of replica {} is {n}, which is too old: it does not follow the \
+                     others; `pbft status` tells why",
                     id.0
                 );
                 return Ok(ExitCode::from(3));
@@ -115,7 +118,8 @@ fn take(config: &Config, setup: &Setup<Served>, id: ReplicaId) -> Result<Result<
         Ok((backup, vouched)) => Ok(Ok((backup, vouched, executed))),
         Err(error @ (BackupError::NoCheckpoint { .. } | BackupError::NoStateThere { .. })) => Ok(Err(error)),
         Err(error) => Err(format!(
-            "the store of replica {} holds no state that a quorum has signed: {error}; take the backup from another replica",
+            "the store of replica {} holds no state that a quorum has signed: {error}; take the backup from \
+             another replica",
             id.0
         )),
     }
@@ -130,11 +134,11 @@ fn nothing(error: &BackupError, id: ReplicaId) -> ExitCode {
     ExitCode::from(3)
 }
 
-/// Asks for operations that change nothing until a checkpoint must follow the first of them, and returns what a
-/// state that covers it shows: this client has been answered up to this timestamp.
+/// Asks for operations that change nothing until a checkpoint must follow the first of them, and returns what
+/// a state that covers it shows: this client has been answered up to this timestamp.
 ///
-/// The first is ordered after everything that was answered before, and one sequence number of as many as there
-/// are between two checkpoints is a checkpoint's.
+/// The first is ordered after everything that was answered before, and one sequence number of as many as
+/// there are between two checkpoints is a checkpoint's.
 fn advance(config: &Config, client: Option<u32>) -> Result<(ClientId, Timestamp), String> {
     let (id, kept) = claim(config, client)?;
     let mut connection = Connection::open(config, id, kept)?;

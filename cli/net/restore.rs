@@ -14,6 +14,8 @@ const STATE: &str = "genesis.state";
 
 /// The options of `pbft restore`.
 #[derive(clap::Args)]
+// Those of `pbft keygen` make a group of this name already.
+#[group(skip)]
 pub struct Arguments {
     /// The backup, as `pbft backup` writes it.
     #[arg(long, value_name = "BACKUP")]
@@ -68,14 +70,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What does not depend on who takes part.
+/// Everything that does not depend on who takes part.
 fn take_over(file: &mut File, source: &File) {
-    file.store = source.store;
-    file.journal = source.journal;
-    file.workers = source.workers;
-    file.datagram_bytes = source.datagram_bytes;
-    file.progress_timeout_ms = source.progress_timeout_ms;
-    file.status_interval_ms = source.status_interval_ms;
-    file.client_timeout_ms = source.client_timeout_ms;
-    file.parameters = source.parameters.clone();
+    let File { domain, f, replicas, clients, .. } = std::mem::replace(file, source.clone());
+    (file.domain, file.f, file.replicas, file.clients) = (domain, f, replicas, clients);
+    file.allow_misbehaviour = false;
 }

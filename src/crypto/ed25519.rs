@@ -98,8 +98,8 @@ impl KeyRing {
         Ok(KeyRing { domain, signer, secret, public })
     }
 
-    /// Keys to verify with: `public` lists those whose signatures verify. What they sign is signed by a client
-    /// that is in no cluster, so no replica runs with them
+    /// Keys to verify with: `public` lists those whose signatures verify. What they sign is signed by a
+    /// client that is in no cluster, so no replica runs with them
     /// ([`Setup::check_runnable`](crate::replica::Setup::check_runnable)).
     ///
     /// # Errors

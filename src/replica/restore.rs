@@ -5,8 +5,7 @@ use super::noted::{Noted, apart};
 use super::received::{Left, Received, Voted};
 use super::state_transfer::split_state;
 use super::{
-    Bundle, ClientTable, Destination, Durable, Effect, Effects, Record, Replica, Requests, Setup, Snapshot,
-    Timer,
+    Bundle, Destination, Durable, Effect, Effects, Record, Replica, Requests, Setup, Snapshot, Timer,
 };
 use crate::message::{Commit, Prepare};
 use crate::parameters::ConfigError;
@@ -81,7 +80,7 @@ impl<B: Bundle> Replica<B> {
             snapshots: BTreeMap::new(),
             view_changes: Received::default(),
             service: setup.genesis.clone(),
-            clients: ClientTable::default(),
+            clients: super::ClientTable::default(),
             requests: Requests::default(),
             proposed: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -167,8 +166,8 @@ impl<B: Bundle> Replica<B> {
     }
 
     /// The service and the client table in a snapshot; none if it is not a state of this service.
-    pub fn state_in(setup: &Setup<B>, snapshot: &Snapshot) -> Option<(B::Service, ClientTable)> {
-        split_state::<B>(setup, &snapshot.tree.chunks(), &ClientTable::default())
+    pub fn state_in(setup: &Setup<B>, snapshot: &Snapshot) -> Option<(B::Service, super::ClientTable)> {
+        split_state::<B>(setup, &snapshot.tree.chunks(), &super::ClientTable::default())
     }
 
     /// Executes on top of the snapshot what had been executed: the results were sent, so they must hold.

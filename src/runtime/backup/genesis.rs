@@ -1,8 +1,8 @@
 //! The state that a new cluster begins with, as a file beside its configuration.
 //!
 //! It is named by the digest of the state ([`Service::digest`]), which is part of the configuration and, by
-//! [`domain_of_genesis`](crate::store::domain_of_genesis), of the domain; whoever starts a replica with another
-//! file is told so.
+//! [`domain_of_genesis`](crate::store::domain_of_genesis), of the domain; whoever starts a replica with
+//! another file is told so.
 //!
 //! | bytes | hold |
 //! |---|---|

@@ -5,13 +5,13 @@
 //! | `format` | the file, byte by byte: written whole or not at all, read within the bounds of its length |
 //! | `genesis` | the state that a new cluster begins with, as a file |
 //!
-//! A backup is made of the store of one replica ([`View`]), while that replica runs or not. Its content is what
-//! the checkpoint's digest is computed from, so whoever has the public keys checks it offline, with the functions
-//! by which replicas check each other: [`verify`](crate::replica::verify::verify) for the certificate, the block
-//! tree ([`Tree`]) for the state. Nothing has to be believed of the replica whose store it was: of a quorum of
-//! signers f + 1 are correct, and had this very state. What a lying replica can do is to give an older stable
-//! checkpoint than the last, or none. So a backup says its number, to be compared with the watermarks of the
-//! others.
+//! A backup is made of the store of one replica ([`View`]), while that replica runs or not. Its content is
+//! what the checkpoint's digest is computed from, so whoever has the public keys checks it offline, with the
+//! functions by which replicas check each other: [`verify`](crate::replica::verify::verify) for the
+//! certificate, the block tree ([`Tree`]) for the state. Nothing has to be believed of the replica whose
+//! store it was: of a quorum of signers f + 1 are correct, and had this very state. What a lying replica can
+//! do is to give an older stable checkpoint than the last, or none. So a backup says its number, to be
+//! compared with the watermarks of the others.
 //!
 //! # The file
 //!
@@ -31,16 +31,17 @@
 //! | 8 + length each | the length of a chunk, and the chunk |
 //! | 32 | the SHA-256 of everything before |
 //!
-//! The checksum tells damage from forgery and protects against neither: domain, sizes and keys must be those of
-//! the configuration, and everything else is covered by the signatures. The file is as large as the state; to
-//! read or check it takes about twice as much memory.
+//! The checksum tells damage early and does not protect against forgery: domain, sizes and keys must be those
+//! of the configuration, and everything else is covered by the signatures. The file is as large as the state.
+//! To check it, memory holds the state twice, as chunks and as blocks, and to take it from a store three
+//! times.
 //!
 //! # A new cluster from it
 //!
-//! [`genesis`] has the service's state alone. Sequence numbers, views and the client table begin anew: signatures
-//! are bound to a domain, the new cluster has one of its own, and a request signed for the old one is worth
-//! nothing there. So who asked the old cluster for something and had no answer cannot learn from the new one's
-//! client table whether it was executed; he has to look at the state.
+//! [`genesis`] has the service's state alone. Sequence numbers, views and the client table begin anew:
+//! signatures are bound to a domain, the new cluster has one of its own, and a request signed for the old one
+//! is worth nothing there. So who asked the old cluster for something and had no answer cannot learn from the
+//! new one's client table whether it was executed; he has to look at the state.
 
 mod format;
 pub mod genesis;
@@ -124,7 +125,8 @@ pub enum BackupError {
     NotAState,
     /// There has been no stable checkpoint.
     #[error(
-        "there is no stable checkpoint yet: up to {executed} is executed, and one follows every {interval} batches"
+        "there is no stable checkpoint yet: up to {executed} is executed, and one follows every {interval} \
+         batches"
     )]
     NoCheckpoint {
         /// The last sequence number executed.
@@ -207,9 +209,9 @@ impl Backup {
         format::Input::open(path, format::BACKUP)?.backup()
     }
 
-    /// What a quorum has vouched for, if it is this: the certificate by the keys in `setup`, and the state by the
-    /// digest in the certificate. `setup` and `origin` are what the configuration says; a ring of
-    /// [public keys](crate::crypto::ed25519::KeyRing::verifying) is enough.
+    /// What a quorum has vouched for, if it is this: the certificate by the keys in `setup`, and the state by
+    /// the digest in the certificate. `setup` and `origin` are what the configuration says; a ring of [public
+    /// keys](crate::crypto::ed25519::KeyRing::verifying) is enough.
     ///
     /// # Errors
     /// If it is another cluster's, not signed by a quorum, or not the state that was signed.

@@ -26,8 +26,8 @@ pub struct View<C: Crypto> {
 impl<C: Crypto> View<C> {
     /// Reads the store in a directory without its lock, and writes nothing.
     ///
-    /// A file that its owner removes, or a record that it is writing, may look like damage. So it is read up to
-    /// 20 times, 50 ms apart, and is refused only if it looks damaged each time.
+    /// A file that its owner removes, or a record that it is writing, may look like damage. So it is read up
+    /// to 20 times, 50 ms apart, and is refused only if it looks damaged each time.
     ///
     /// # Errors
     /// If it is missing, another's or damaged, or the machine fails.
