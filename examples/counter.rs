@@ -13,7 +13,7 @@ use pbft::replica::Setup;
 use pbft::replica::Timeouts;
 use pbft::rules::Pbft;
 use pbft::runtime::sessions::HostKey;
-use pbft::runtime::{Clients, Host, Hosts, Options};
+use pbft::runtime::{Clients, Host, Hosts, Options, Patience};
 use pbft::service::{RestoreError, Service};
 use pbft::types::{Bytes, ClientId, Cluster, Digest};
 use std::error::Error;
@@ -76,6 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             host_key: host_key(u8::try_from(id.0)?),
             domain: Digest::NULL,
             timeouts: Timeouts::default(),
+            patience: Patience::of(&Timeouts::default()),
             store: None,
             workers: 1,
             datagram_bytes: 1400,

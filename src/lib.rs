@@ -123,6 +123,7 @@ pub mod certificate;
 pub mod client;
 pub mod crypto;
 pub mod kv;
+pub mod lateness;
 pub mod message;
 pub mod parameters;
 pub mod presence;

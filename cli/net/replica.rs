@@ -74,6 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         host_key: config.host_key(Principal::Replica(id))?,
         domain: config.domain,
         timeouts: config.timeouts(),
+        patience: config.patience(),
         store: on_disk.then(|| config.data(id)),
         workers: config.file.workers,
         datagram_bytes: config.file.datagram_bytes,

@@ -364,6 +364,11 @@ impl<B: Bundle> Replica<B> {
         self.requests.pool.len()
     }
 
+    /// The request of this client that waits to execute, if it is known here.
+    pub fn waiting_request(&self, client: ClientId) -> Option<&Signed<Request, B::Crypto>> {
+        self.requests.pool.get(&client)
+    }
+
     /// Whether something is to happen that others take part in: a request or a proposal waits to execute, or
     /// a view to begin.
     pub fn awaits_progress(&self) -> bool {

@@ -22,9 +22,8 @@ use super::transport::{Buffers, Transport};
 use crate::client::{Client, ClientDurable, ClientEffect, ClientEvent, ClientSetup};
 use crate::crypto::{Crypto, Signed};
 use crate::message::Message;
-use crate::replica::Subject;
-use crate::replica::nodes;
 use crate::replica::verify::Membership;
+use crate::replica::{Destination, Subject, nodes};
 use crate::rules::Rules;
 use crate::types::{Bytes, ClientId, ReplicaId, Timestamp};
 use crate::wire;
@@ -38,6 +37,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const HELLO_INTERVAL: Duration = Duration::from_secs(2);
 /// A client waits this multiple of the time that operations take, if that is more than its time-out.
 const TIMEOUT_FACTOR: u32 = 4;
+/// How often every replica is shown a request of each client at once, in microseconds.
+const SHOW_INTERVAL: u64 = 50_000;
 /// The longest wait for a datagram, and so how late a time-out may be noticed.
 const RECEIVE_WAIT: Duration = Duration::from_millis(4);
 
@@ -59,6 +60,20 @@ struct Entry<C: Crypto, R: Rules> {
     invoked: Instant,
     /// Whether it has asked every replica since.
     asked_all: bool,
+    /// When a request of it went to every replica last, in microseconds of the clock.
+    shown: Timestamp,
+}
+
+impl<C: Crypto, R: Rules> Entry<C, R> {
+    /// Whether all replicas are shown this request, not the primary alone: a few of each client, so that they
+    /// know how long the primary takes.
+    fn shows_all(&mut self, now: Timestamp) -> bool {
+        let is_due = now.0.abs_diff(self.shown.0) >= SHOW_INTERVAL;
+        if is_due {
+            self.shown = now;
+        }
+        is_due
+    }
 }
 
 /// Called with what must be durable before the request it belongs to leaves.
@@ -113,7 +128,10 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         let now = Instant::now();
         let entry = |setup: ClientSetup<C, R>| {
             let client = Client::new(ClientDurable::default());
-            (setup.id, Entry { setup, client, deadline: None, invoked: now, asked_all: false })
+            (
+                setup.id,
+                Entry { setup, client, deadline: None, invoked: now, asked_all: false, shown: Timestamp(0) },
+            )
         };
         Ok(Clients {
             transport,
@@ -285,6 +303,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
                     }
                 }
                 ClientEffect::Send(to, message) => {
+                    let to = if entry.shows_all(clock()) { Destination::Replicas } else { to };
                     let receivers: Vec<Peer> = nodes(&entry.setup.cluster, usize::MAX, to)
                         .into_iter()
                         .filter_map(|node| self.replicas.get(node).copied())

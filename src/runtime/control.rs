@@ -1,11 +1,11 @@
 //! What nodes tell each other outside of the protocol: that a client's host is there, and how a replica does.
 //!
-//! Signed like everything else, but for [`Control::Hello`], which says nothing: that it comes in a session is
-//! enough, and where the session's host is, the session knows.
+//! Queries and answers are signed like everything else. The rest is vouched for by the session that it comes in,
+//! and nobody else needs to be convinced of it.
 
 use crate::crypto::{Content, Crypto, Signed};
 use crate::replica::{Bundle, Replica, Setup};
-use crate::types::{ClientId, Principal, ReplicaId, Timestamp};
+use crate::types::{ClientId, Principal, ReplicaId, Timestamp, View};
 use serde::{Deserialize, Serialize};
 
 /// What a control message begins with; a message of the protocol begins with its version.
@@ -110,6 +110,13 @@ pub enum Control<C: Crypto> {
     Query(Signed<Query, C>),
     /// To whoever asked.
     Answer(Signed<Answer, C>),
+    /// From a replica to each other one, with a number of its own: how long is the way?
+    Ping(u64),
+    /// To the replica that asked, with its number.
+    Pong(u64),
+    /// From a replica to each other one: the primary of this view is late
+    /// ([`Lateness`](crate::lateness::Lateness)).
+    Late(View),
 }
 
 /// The bytes of a control message.

@@ -58,6 +58,22 @@ counters! {
     no_session,
     /// What came in sessions and is no frame.
     no_frame,
+    /// Messages that found the queue of their host full.
+    over_quota,
+    /// STATUS that came too soon after the one before.
+    too_often,
+    /// Reads that are not newer than an earlier one of their client.
+    old_reads,
+    /// Requests of clients that have another one waiting.
+    waits_at_client,
+    /// Messages not sent again within the round trip of the first time.
+    sent_just_now,
+    /// Requests relayed to the primary after a wait.
+    relayed,
+    /// Views left because the primary was late.
+    late_primaries,
+    /// Views left because it was the next primary's turn.
+    turns,
     /// Fragments asked for again.
     fragments_asked,
     /// Fragments sent again.

@@ -5,6 +5,7 @@
 //! clients, and then has one session with each replica for all of them. What is meant for a client goes to
 //! its host and to nobody else.
 
+use super::queues::Share;
 use super::sessions::{HostKey, Limits, Peer, PeerEntry, Random, Sessions, TableError};
 use crate::types::{ClientId, Digest, ReplicaId};
 use std::net::SocketAddr;
@@ -65,6 +66,23 @@ impl Hosts {
     pub fn of_client(&self, client: ClientId) -> Option<Peer> {
         let place = self.clients.get(client.0 as usize)?;
         Some(peer(self.replicas.len() + place))
+    }
+
+    /// The replica that a host speaks for, if it is a replica's.
+    pub fn replica_of(&self, host: Peer) -> Option<ReplicaId> {
+        let id = u16::try_from(host.0).ok()?;
+        (usize::from(id) < self.replicas.len()).then_some(ReplicaId(id))
+    }
+
+    /// How much of the turns is each host's.
+    pub(super) fn shares(&self) -> Vec<(Peer, Share)> {
+        let mut clients = vec![0; self.others.len()];
+        self.clients.iter().for_each(|&place| clients[place] += 1);
+        let first = self.replicas.len();
+        let others = clients.into_iter().enumerate();
+        (self.replicas().into_iter().map(|peer| (peer, Share::Replica)))
+            .chain(others.map(|(place, clients)| (peer(first + place), Share::Clients(clients))))
+            .collect()
     }
 
     /// The sessions of the host that speaks for a replica: with the other replicas', where they are

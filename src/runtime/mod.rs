@@ -6,7 +6,9 @@
 //! |---|---|
 //! | `host` | one replica: receives, verifies, steps, makes durable, sends |
 //! | `options` | what it is given, and why it may not start |
+//! | `queues` | a queue for each host, and whose turn it is |
 //! | `output` | records durable, then messages sent |
+//! | `delays` | round trips, syncs, and so how long a request should take |
 //! | `hosts` | which host speaks for whom |
 //! | `sessions` | datagrams between hosts, authenticated and encrypted |
 //! | `clients` | any number of clients over one socket |
@@ -20,8 +22,9 @@
 //!
 //! # The path of a message
 //!
-//! One or more equal worker threads wait for datagrams. Whoever receives one decodes it, drops it if the
-//! replica has no use for it any more ([`heeds`](crate::replica::Replica::heeds)), verifies it, and only then
+//! One or more equal worker threads wait for datagrams, open them and queue what they hold by the host that
+//! sent it ([`queues`]). Whoever takes the next message in turn decodes it, drops it if it cannot come from there
+//! or [comes too often](host), or if the replica has no use for it any more ([`heeds`](crate::replica::Replica::heeds)), verifies it, and only then
 //! takes the lock of the replica for one step. So signatures are verified in parallel and never under the
 //! lock, and no message waits for another thread to wake up. The effects of a step join those of earlier ones
 //! in a queue, in the order of the steps. One worker at a time empties the queue: it makes all records in it
@@ -49,12 +52,14 @@ pub mod clients;
 pub mod control;
 #[doc(hidden)]
 pub mod counters;
+mod delays;
 mod frame;
 pub mod host;
 mod hosts;
 pub mod journal;
 mod options;
 mod output;
+mod queues;
 mod reassembly;
 pub mod sessions;
 pub mod store;
@@ -64,4 +69,4 @@ pub mod transport;
 pub use clients::{Clients, Completion};
 pub use host::Host;
 pub use hosts::{Hosts, HostsError};
-pub use options::{Options, StartError, StopError, Witness};
+pub use options::{Options, Patience, StartError, StopError, Witness};

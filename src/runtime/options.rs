@@ -10,6 +10,7 @@ use crate::types::Digest;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where and how a replica runs.
 pub struct Options<B: Bundle> {
@@ -23,6 +24,8 @@ pub struct Options<B: Bundle> {
     pub domain: Digest,
     /// How long the timers run.
     pub timeouts: Timeouts,
+    /// How much time a primary may take.
+    pub patience: Patience,
     /// The directory of the store; without one nothing survives the process, which is for benchmarks only.
     pub store: Option<PathBuf>,
     /// Threads that receive, verify and step; at least 1.
@@ -31,6 +34,28 @@ pub struct Options<B: Bundle> {
     pub datagram_bytes: usize,
     /// Who watches, if anybody.
     pub witness: Option<Box<dyn Witness<B>>>,
+}
+
+/// How much time a primary may take ([`Lateness`](crate::lateness::Lateness)).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Patience {
+    /// Bounds of what is expected of a request, whatever has been measured.
+    pub expected: (Duration, Duration),
+    /// How much longer requests may take, in all, until the view is left.
+    pub budget: Duration,
+    /// The view is left after so many stable checkpoints in any case; never if it is 0.
+    pub checkpoints: u64,
+}
+
+impl Patience {
+    /// Between 25 ms and the progress time-out are expected, half of that is the budget, and the primary stays.
+    pub fn of(timeouts: &Timeouts) -> Self {
+        Patience {
+            expected: (Duration::from_millis(25).min(timeouts.progress), timeouts.progress),
+            budget: timeouts.progress / 2,
+            checkpoints: 0,
+        }
+    }
 }
 
 /// Sees everything that a replica is given and asks for, in order; for a journal, never for decisions.

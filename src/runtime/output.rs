@@ -1,18 +1,22 @@
 //! Carrying out effects: records become durable, and only then do messages leave.
 
 use super::counters::{Counters, nanoseconds};
+use super::delays::Delays;
+use super::host::lock;
 use super::hosts::Hosts;
+use super::queues::Queues;
 use super::sessions::Peer;
 use super::store::Store;
 use super::transport::{Buffers, Transport};
 use crate::crypto::Crypto;
 use crate::message::Message;
-use crate::replica::{Destination, Durable, Record};
+use crate::replica::{Destination, Durable, Record, Subject};
 use crate::types::{Cluster, ReplicaId};
 use crate::wire;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// What is left to do of a step.
 pub(super) enum Outgoing<C: Crypto> {
@@ -20,6 +24,8 @@ pub(super) enum Outgoing<C: Crypto> {
     Persist(Record<C>),
     /// To be sent.
     Send(Destination, Message<C>),
+    /// To be sent, and not of the protocol.
+    Control(Vec<Peer>, Vec<u8>),
     /// A snapshot was recorded: here is the durable state after that step, from which the log can begin
     /// again.
     Checkpoint {
@@ -44,6 +50,39 @@ pub(super) enum OutputError {
     Journal(io::Error),
 }
 
+/// What a byte that is sent costs, about: sealing and the system call, measured with 30 KB in 22 datagrams.
+const SENT_BYTE: Duration = Duration::from_nanos(6);
+/// A message that was sent so long ago is sent again, whatever the round trip.
+const LONGEST_TRIP: Duration = Duration::from_millis(50);
+/// The most messages remembered as sent.
+const MOST_RECENT: usize = 4096;
+
+/// What was sent lately, by what it is about, and to whom; nobody means all.
+#[derive(Default)]
+struct Recent {
+    at: HashMap<(Option<ReplicaId>, Subject), Duration>,
+    order: VecDeque<(Option<ReplicaId>, Subject, Duration)>,
+}
+
+impl Recent {
+    fn note(&mut self, to: Option<ReplicaId>, subject: Subject, now: Duration) {
+        while let Some(&(to, subject, at)) = self.order.front()
+            && (at + LONGEST_TRIP < now || self.order.len() >= MOST_RECENT)
+        {
+            self.order.pop_front();
+            if self.at.get(&(to, subject)) == Some(&at) {
+                self.at.remove(&(to, subject));
+            }
+        }
+        self.at.insert((to, subject), now);
+        self.order.push_back((to, subject, now));
+    }
+
+    fn is_within(&self, to: ReplicaId, subject: Subject, now: Duration, trip: Duration) -> bool {
+        [Some(to), None].into_iter().filter_map(|to| self.at.get(&(to, subject))).any(|&at| now < at + trip)
+    }
+}
+
 /// The store and the socket, as one thread at a time uses them.
 pub(super) struct Output<C: Crypto> {
     own: ReplicaId,
@@ -53,6 +92,10 @@ pub(super) struct Output<C: Crypto> {
     store: Option<Store<C>>,
     transport: Arc<Transport>,
     counters: Arc<Counters>,
+    queues: Arc<Mutex<Queues>>,
+    delays: Arc<Mutex<Delays>>,
+    started: Instant,
+    recent: Recent,
     buffers: Buffers,
     failed: bool,
     pub(super) carried_out: Option<CarriedOut>,
@@ -66,6 +109,7 @@ impl<C: Crypto> Output<C> {
         store: Option<Store<C>>,
         transport: Arc<Transport>,
         counters: Arc<Counters>,
+        (queues, delays): (Arc<Mutex<Queues>>, Arc<Mutex<Delays>>),
     ) -> Self {
         Output {
             own,
@@ -75,6 +119,10 @@ impl<C: Crypto> Output<C> {
             store,
             transport,
             counters,
+            queues,
+            delays,
+            started: Instant::now(),
+            recent: Recent::default(),
             buffers: Buffers::default(),
             failed: false,
             carried_out: None,
@@ -88,13 +136,14 @@ impl<C: Crypto> Output<C> {
             return Err(io::Error::other("it has failed before").into());
         }
         let mut records = Vec::new();
-        let mut sends = Vec::new();
+        let (mut sends, mut control) = (Vec::new(), Vec::new());
         let mut steps = None;
         self.failed = true;
         for outgoing in pending {
             match outgoing {
                 Outgoing::Persist(record) => records.push(record),
                 Outgoing::Send(to, message) => sends.push((to, message)),
+                Outgoing::Control(to, bytes) => control.push((to, bytes)),
                 Outgoing::Steps(count) => steps = Some(count),
                 Outgoing::Checkpoint { durable, fetched: false } => {
                     self.commit(&mut records)?;
@@ -121,6 +170,9 @@ impl<C: Crypto> Output<C> {
         for (to, message) in sends {
             counters.timed(&counters.send_ns, || self.send(to, &message));
         }
+        for (to, bytes) in control {
+            self.transport.send(&to, &bytes, &mut self.buffers);
+        }
         Ok(())
     }
 
@@ -132,13 +184,19 @@ impl<C: Crypto> Output<C> {
             self.counters.timed(&self.counters.store_ns, || store.commit(records))?;
             self.counters.commits.add(1);
             self.counters.records.add(records.len() as u64);
-            self.counters.store_wait_ns.add(nanoseconds(before.elapsed()));
+            let took = before.elapsed();
+            self.counters.store_wait_ns.add(nanoseconds(took));
+            lock(&self.delays).synced(took, self.started.elapsed());
         }
         records.clear();
         Ok(())
     }
 
     fn send(&mut self, to: Destination, message: &Message<C>) {
+        if self.was_sent_just_now(to, message) {
+            self.counters.sent_just_now.add(1);
+            return;
+        }
         let bytes = wire::encode(message);
         if !matches!(
             message,
@@ -154,13 +212,41 @@ impl<C: Crypto> Output<C> {
             }
             Destination::Replica(replica) => {
                 if let Some(&host) = self.replicas.get(usize::from(replica.0)) {
-                    self.transport.send(&[host], &bytes, &mut self.buffers);
+                    self.send_to(host, &bytes);
                 }
             }
             Destination::Client(client) => match self.hosts.of_client(client) {
-                Some(host) => self.transport.send(&[host], &bytes, &mut self.buffers),
+                Some(host) => self.send_to(host, &bytes),
                 None => self.counters.no_host.add(1),
             },
+        }
+    }
+
+    /// Sends to one host, which is charged for it.
+    fn send_to(&mut self, host: Peer, bytes: &[u8]) {
+        self.transport.send(&[host], bytes, &mut self.buffers);
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        lock(&self.queues).charge(host, SENT_BYTE * length);
+    }
+
+    /// Whether a replica is sent again what it was sent within a round trip: what it asks for is under way.
+    fn was_sent_just_now(&mut self, to: Destination, message: &Message<C>) -> bool {
+        let Some(subject) = Subject::of(message) else { return false };
+        let now = self.started.elapsed();
+        match to {
+            Destination::Client(_) => false,
+            Destination::Replicas => {
+                self.recent.note(None, subject, now);
+                false
+            }
+            Destination::Replica(replica) => {
+                let trip = lock(&self.delays).last_trip(replica).unwrap_or_default().min(LONGEST_TRIP);
+                let just_now = self.recent.is_within(replica, subject, now, trip);
+                if !just_now {
+                    self.recent.note(Some(replica), subject, now);
+                }
+                just_now
+            }
         }
     }
 }
@@ -177,7 +263,6 @@ mod tests {
     use crate::store::Identity;
     use crate::types::Digest;
     use std::net::SocketAddr;
-    use std::time::Duration;
 
     /// A store that cannot be written is found out before the messages of the same group leave, in whatever
     /// order the group is, and nothing leaves ever after.
@@ -204,7 +289,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         Store::<Ed25519>::create(directory.path(), &identity).unwrap();
         let (store, durable) = Store::<Ed25519>::open(directory.path(), &identity).unwrap();
-        let mut output = Output::new(own, cluster, hosts, Some(store), from.clone(), Arc::default());
+        let queues = Arc::new(Mutex::new(Queues::new([])));
+        let delays = Arc::new(Mutex::new(Delays::new(&cluster, own)));
+        let mut output =
+            Output::new(own, cluster, hosts, Some(store), from.clone(), Arc::default(), (queues, delays));
         let (keys, _) = KeyRing::insecure(0, 4, 0);
         let send = || {
             let fetch = Fetch { what: Wanted::Batch(Digest::NULL), replica: own };

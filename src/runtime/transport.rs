@@ -62,6 +62,15 @@ struct Kept {
     bytes: usize,
 }
 
+/// The message that a datagram completes, if it does, and whose host sent it.
+pub type Arrival<'b> = Option<(Peer, Cow<'b, [u8]>)>;
+
+/// Whether a receive that failed so may be repeated at once: nothing came, or what was sent did not arrive.
+fn is_passing(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
+    matches!(kind, WouldBlock | TimedOut | Interrupted | ConnectionRefused | ConnectionReset)
+}
+
 /// One socket. Any number of threads may send and receive.
 pub struct Transport {
     socket: UdpSocket,
@@ -125,16 +134,41 @@ impl Transport {
     /// # Errors
     /// If the socket fails for another reason than a datagram that could not be delivered; nothing is lost by
     /// calling again.
-    pub fn receive<'b>(&self, buffers: &'b mut Buffers) -> io::Result<Option<(Peer, Cow<'b, [u8]>)>> {
-        use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
+    pub fn receive<'b>(&self, buffers: &'b mut Buffers) -> io::Result<Arrival<'b>> {
+        let received = self.socket.recv_from(&mut buffers.datagram);
+        match received {
+            Ok((length, from)) => self.on_datagram(from, length, buffers),
+            Err(error) if is_passing(error.kind()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same without waiting; nothing if no datagram is there.
+    ///
+    /// # Errors
+    /// As those of [`Transport::receive`].
+    pub fn try_receive<'b>(&self, buffers: &'b mut Buffers) -> io::Result<Option<Arrival<'b>>> {
+        use rustix::net::{RecvFlags, recvfrom};
+        let received = recvfrom(&self.socket, &mut buffers.datagram[..], RecvFlags::DONTWAIT);
+        match received.map_err(io::Error::from) {
+            Ok((length, _, Some(from))) => {
+                let from =
+                    SocketAddr::try_from(from).map_err(|_| io::Error::other("an address of no host"))?;
+                self.on_datagram(from, length, buffers).map(Some)
+            }
+            Ok((_, _, None)) => Ok(None),
+            Err(error) if is_passing(error.kind()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn on_datagram<'b>(
+        &self,
+        from: SocketAddr,
+        length: usize,
+        buffers: &'b mut Buffers,
+    ) -> io::Result<Arrival<'b>> {
         let Buffers { datagram, plaintext, send, .. } = buffers;
-        let (length, from) = match self.socket.recv_from(datagram) {
-            Ok(received) => received,
-            Err(error) => match error.kind() {
-                WouldBlock | TimedOut | Interrupted | ConnectionRefused | ConnectionReset => return Ok(None),
-                _ => return Err(error),
-            },
-        };
         self.counters.datagrams_received.add(1);
         let datagram = datagram.get(..length).unwrap_or_default();
         let received = self.sessions.receive(from, datagram, self.now(), plaintext, send);
@@ -151,7 +185,7 @@ impl Transport {
         }
     }
 
-    fn on_frame<'b>(&self, from: Peer, frame: &'b [u8]) -> io::Result<Option<(Peer, Cow<'b, [u8]>)>> {
+    fn on_frame<'b>(&self, from: Peer, frame: &'b [u8]) -> io::Result<Arrival<'b>> {
         match frame::read(frame) {
             None => {
                 self.counters.no_frame.add(1);
@@ -168,11 +202,6 @@ impl Transport {
                 Ok(None)
             }
         }
-    }
-
-    /// Whether a datagram waits to be received.
-    pub fn has_more(&self) -> bool {
-        rustix::io::ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0)
     }
 
     /// Sends a message to each of these hosts. What the kernel does not take, or finds no session and no room

@@ -14,10 +14,11 @@ mod support;
 use at_a_client::at_a_client;
 use certificates::{new_views, prepared_certificates, stable_certificates};
 use messages::*;
+use pbft::crypto::Signed;
 use pbft::crypto::ed25519::Ed25519;
-use pbft::message::{Message, ViewChange};
+use pbft::message::{Message, Request, ViewChange};
 use pbft::rejection::Rejection;
-use pbft::replica::verify::verify;
+use pbft::replica::verify::{verify, verify_knowing};
 use pbft::replica::{Effect, Effects, Event, Timer};
 use pbft::types::{Bytes, SeqNo};
 use pbft::wire;
@@ -69,7 +70,17 @@ fn leaving_view_1() -> Net {
 /// Why the replica drops the message, if it does; then nothing has changed and nothing else happens.
 fn dropped_at(net: &Net, message: Sent) -> Option<Rejection> {
     let (setup, before) = (&net.setups[AT], &net.replicas[AT]);
-    let verified = match verify(setup, message) {
+    let waits = |request: &Signed<Request, Ed25519>| {
+        before.waiting_request(request.content.client).is_some_and(|waiting| waiting == request)
+    };
+    let knowing = verify_knowing(setup, message.clone(), &waits).map(|_| ());
+    let verified = verify(setup, message);
+    assert_eq!(
+        verified.as_ref().map(|_| ()),
+        knowing.as_ref().map(|_| ()),
+        "what waits here changes no verdict"
+    );
+    let verified = match verified {
         Ok(verified) => verified,
         Err(reason) => return Some(reason),
     };

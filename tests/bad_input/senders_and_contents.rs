@@ -60,6 +60,7 @@ pub fn contents(net: &Net) -> Vec<Case> {
         Message::PrePrepare(sign(0, content), Arc::new(batch))
     };
     let bad_signature = Signed { signature: Signature([9; 64]), ..a.clone() };
+    let waits_forged = Signed { signature: Signature([9; 64]), ..net.put(1, 5, "b", "1") };
     let misattributed = Signed { signer: Principal::Client(ClientId(1)), ..a.clone() };
     let stranger = Request { client: ClientId(CLIENTS), ..a.content.clone() };
     let stranger = Signed::new(stranger, client_keys(CLIENTS));
@@ -77,6 +78,7 @@ pub fn contents(net: &Net) -> Vec<Case> {
         ("the null request", proposal(0, 2, batch([])), Rejection::NullRequest),
         ("another digest", proposal(0, 1, one.clone()), Rejection::ConflictingPrePrepare),
         ("a forged request", proposal(0, 2, batch([bad_signature.clone()])), Rejection::BadRequest),
+        ("one that waits, forged", proposal(0, 2, batch([waits_forged])), Rejection::BadRequest),
         ("a good and a forged one", proposal(0, 2, batch([b.clone(), bad_signature])), Rejection::BadRequest),
         ("another client's request", proposal(0, 2, batch([misattributed])), Rejection::BadRequest),
         ("an unregistered client", proposal(0, 2, batch([stranger])), Rejection::BadRequest),

@@ -28,6 +28,19 @@ pub struct File {
     /// How long a replica waits for progress before it asks for another view, in milliseconds.
     #[serde(default = "default_progress_timeout_ms")]
     pub progress_timeout_ms: u64,
+    /// Bounds of how long a request is expected to take, whatever a replica has measured, in milliseconds: 25 and
+    /// `progress_timeout_ms` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_least_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_most_ms: Option<u64>,
+    /// How much longer requests may take in all, in milliseconds, until the primary is given up; half of
+    /// `progress_timeout_ms` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lateness_budget_ms: Option<u64>,
+    /// After how many stable checkpoints it is the next primary's turn; never if it is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn_checkpoints: u64,
     /// How often a replica says what it has, in milliseconds.
     #[serde(default = "default_status_interval_ms")]
     pub status_interval_ms: u64,
@@ -120,6 +133,10 @@ pub struct ClientEntry {
     pub secret_key: Option<PathBuf>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
 fn default_workers() -> usize {
     1
 }

@@ -17,7 +17,7 @@ use pbft::runtime::journal::Header;
 use pbft::runtime::sessions::HostKey;
 use pbft::runtime::sessions::binding::{self, Binding};
 use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES};
-use pbft::runtime::{Clients, Hosts};
+use pbft::runtime::{Clients, Hosts, Patience};
 use pbft::store::Identity;
 use pbft::types::{ClientId, Cluster, Digest, Principal, ReplicaId};
 use std::collections::BTreeMap;
@@ -102,6 +102,17 @@ impl Config {
             ("status_interval_ms", file.status_interval_ms),
             ("client_timeout_ms", file.client_timeout_ms),
         ];
+        let patience = [
+            ("expected_least_ms", file.expected_least_ms),
+            ("expected_most_ms", file.expected_most_ms),
+            ("lateness_budget_ms", file.lateness_budget_ms),
+        ];
+        let patience = patience.into_iter().filter_map(|(name, ms)| ms.map(|ms| (name, ms)));
+        let timeouts: Vec<_> = timeouts.into_iter().chain(patience).collect();
+        let most = file.expected_most_ms.unwrap_or(file.progress_timeout_ms);
+        if file.expected_least_ms.is_some_and(|least| least > most) {
+            return Err(format!("expected_least_ms must be at most {most}, the most that is expected"));
+        }
         if let Some((name, _)) = timeouts.iter().find(|(_, ms)| !(10..=600_000).contains(ms)) {
             return Err(format!("{name} must be between 10 and 600000"));
         }
@@ -249,6 +260,18 @@ impl Config {
         Timeouts {
             progress: Duration::from_millis(self.file.progress_timeout_ms),
             status: Duration::from_millis(self.file.status_interval_ms),
+        }
+    }
+
+    /// How much time a primary may take.
+    pub fn patience(&self) -> Patience {
+        let given = |ms: Option<u64>, default| ms.map_or(default, Duration::from_millis);
+        let usual = Patience::of(&self.timeouts());
+        let (least, most) = usual.expected;
+        Patience {
+            expected: (given(self.file.expected_least_ms, least), given(self.file.expected_most_ms, most)),
+            budget: given(self.file.lateness_budget_ms, usual.budget),
+            checkpoints: self.file.turn_checkpoints,
         }
     }
 

@@ -6,6 +6,24 @@ use crate::runtime::control::Health;
 use std::time::Instant;
 
 impl<B: Bundle> Shared<B> {
+    /// What a request is expected to take and why, and how late the primary is, in microseconds.
+    fn measured(&self) -> Vec<(String, u64)> {
+        let now = self.started.elapsed();
+        let delays = lock(&self.delays);
+        let (trip, sync, batch) = (delays.quorum_trip(now), delays.sync(now), delays.batch(now));
+        drop(delays);
+        let lateness = lock(&self.lateness);
+        [
+            ("quorum_trip_us", trip),
+            ("sync_us", sync),
+            ("batch_us", batch),
+            ("expected_us", lateness.expected()),
+            ("late_us", lateness.late()),
+        ]
+        .map(|(name, time)| (name.into(), u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+        .into()
+    }
+
     pub(super) fn health(&self) -> Health {
         let now = Instant::now();
         let milliseconds =
@@ -19,6 +37,7 @@ impl<B: Bundle> Shared<B> {
         counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
         counters.push(("session_bytes".into(), self.transport.session_bytes() as u64));
         counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
+        counters.extend(self.measured());
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Health {
             idle_ms: milliseconds(core.executed_at),

@@ -1,25 +1,30 @@
 //! One replica on a machine: threads, timers, the store and the socket around [`Replica::step`].
 
+mod admit;
 mod health;
+mod receive;
 mod timers;
 
-use crate::crypto::{Signed, Verified};
+use crate::lateness::Lateness;
 use crate::message::Message;
 use crate::parameters::ConfigError;
-use crate::presence::{ProgressTimer, shows_presence};
-use crate::rejection::Rejection;
-use crate::replica::Timeouts;
-use crate::replica::verify::verify;
-use crate::replica::{Bundle, Effect, Effects, Event, Fact, Record, Replica, Setup, Subject, Timer};
-use crate::runtime::control::{self, Answer, Control, Health};
+use crate::presence::ProgressTimer;
+use crate::replica::{
+    Bundle, Destination, Effect, Effects, Event, Fact, Record, Replica, Setup, Timeouts, Timer,
+};
+use crate::runtime::control::Health;
 use crate::runtime::counters::Counters;
-use crate::runtime::options::{Options, StartError, StopError, Witness};
+use crate::runtime::delays::Delays;
+use crate::runtime::hosts::Hosts;
+use crate::runtime::options::{Options, Patience, StartError, StopError, Witness};
 use crate::runtime::output::{CarriedOut, Outgoing, Output};
-use crate::runtime::sessions::Peer;
+use crate::runtime::queues::Queues;
 use crate::runtime::store::Store;
-use crate::runtime::transport::{Buffers, Transport};
+use crate::runtime::transport::Transport;
 use crate::store::Identity;
-use crate::wire;
+use crate::types::{ReplicaId, View};
+use admit::Admission;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -46,6 +51,10 @@ struct Core<B: Bundle> {
     witness: Option<SharedWitness<B>>,
     /// How many steps there have been.
     steps: u64,
+    /// Stable checkpoints in this view.
+    checkpoints: u64,
+    /// When it has said last that the primary is late.
+    said_late: Option<Duration>,
 }
 
 /// Under the lock of the replica for its steps, without it when they have been carried out.
@@ -62,7 +71,16 @@ struct Shared<B: Bundle> {
     must_sync: AtomicBool,
     keeps: bool,
     output: Mutex<Output<B::Crypto>>,
-    /// The progress timer, and who is heard. Only ever locked last.
+    hosts: Hosts,
+    patience: Patience,
+    // The locks from here on are only ever taken last, for a moment each.
+    queues: Arc<Mutex<Queues>>,
+    admission: Mutex<Admission>,
+    delays: Arc<Mutex<Delays>>,
+    lateness: Mutex<Lateness>,
+    /// For which view each replica has said, and when, that its primary is late.
+    late: Mutex<BTreeMap<ReplicaId, (View, Duration)>>,
+    /// The progress timer, and who is heard.
     progress: Mutex<ProgressTimer>,
     /// Where the timer's time begins.
     started: Instant,
@@ -77,7 +95,7 @@ pub struct Host<B: Bundle> {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A thread that panicked has left its value whole or the process is about to stop.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -125,8 +143,12 @@ impl<B: Bundle> Host<B> {
         if let Some(witness) = &witness {
             lock(witness).started(stored.as_ref(), &effects)?;
         }
+        let queues = Arc::new(Mutex::new(Queues::new(options.hosts.shares())));
+        let delays = Arc::new(Mutex::new(Delays::new(&setup.cluster, setup.id)));
+        let sending = (queues.clone(), delays.clone());
+        let hosts = options.hosts.clone();
         let mut output =
-            Output::new(setup.id, setup.cluster, options.hosts, store, transport.clone(), counters.clone());
+            Output::new(setup.id, setup.cluster, hosts, store, transport.clone(), counters.clone(), sending);
         output.carried_out = witness
             .clone()
             .map(|witness| -> CarriedOut { Box::new(move |steps| lock(&witness).carried_out(steps)) });
@@ -137,10 +159,19 @@ impl<B: Bundle> Host<B> {
             waiting_since: None,
             witness,
             steps: 0,
+            checkpoints: 0,
+            said_late: None,
         };
         let progress = ProgressTimer::new(&setup.cluster, setup.id, options.timeouts, Duration::ZERO);
         let shared = Arc::new(Shared {
             progress: Mutex::new(progress),
+            lateness: Mutex::new(Lateness::new(options.patience.budget, Duration::ZERO)),
+            hosts: options.hosts,
+            patience: options.patience,
+            queues,
+            admission: Mutex::default(),
+            delays,
+            late: Mutex::default(),
             started: Instant::now(),
             setup,
             timeouts: options.timeouts,
@@ -154,7 +185,7 @@ impl<B: Bundle> Host<B> {
             stop: AtomicBool::new(false),
             failure: Mutex::new(None),
         });
-        shared.absorb(&mut lock(&shared.core), effects);
+        shared.absorb(&mut lock(&shared.core), effects, false);
         shared.flush();
         let mut threads = Vec::new();
         for worker in 0..options.workers.max(1) {
@@ -220,91 +251,20 @@ impl<B: Bundle> Shared<B> {
         drop(bomb);
     }
 
-    // --- receiving ---
-
-    /// Receives until told to stop. While more datagrams wait, effects that must be made durable are left in
-    /// the outbox: one sync serves many steps.
-    fn work(&self) {
-        let (mut buffers, mut answers) = (Buffers::default(), Buffers::default());
-        let mut since = Instant::now();
-        let mut steps = 0;
-        while !self.stop.load(Relaxed) {
-            if steps == 0 {
-                since = Instant::now();
-            }
-            match self.transport.receive(&mut buffers) {
-                Ok(None) => {}
-                Ok(Some((from, bytes))) if bytes.first() == Some(&control::CONTROL) => {
-                    self.on_control(from, &bytes, &mut answers);
-                }
-                Ok(Some((_, bytes))) => {
-                    if let Some(message) = self.checked(&bytes) {
-                        self.step_locked(&mut lock(&self.core), Event::Message(message));
-                        steps += 1;
-                    }
-                }
-                Err(error) => self.fail(format!("cannot receive: {error}")),
-            }
-            let enough = steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
-            if enough || !self.must_sync.load(Relaxed) || !self.transport.has_more() {
-                steps = 0;
-                self.flush();
-            }
-        }
-    }
-
-    /// The message that these bytes are, if the replica has use for it and all its signatures are valid.
-    fn checked(&self, bytes: &[u8]) -> Option<Verified<Message<B::Crypto>>> {
-        let message = wire::decode::<B::Crypto>(bytes).map_err(|reason| self.counters.reject(reason)).ok()?;
-        if !self.heeds(&message) {
-            self.counters.unheeded.add(1);
-            return None;
-        }
-        let message = self.counters.timed(&self.counters.verify_ns, || verify(&self.setup, message));
-        let message = message.map_err(|reason| self.counters.reject(reason)).ok()?;
-        self.counters.verified.add(1);
-        self.note_sender(&message);
-        Some(message)
-    }
-
-    /// Whether the replica has use for a message, if it is valid.
-    fn heeds(&self, message: &Message<B::Crypto>) -> bool {
-        let replica = &lock(&self.core).replica;
-        Subject::of(message).is_none_or(|subject| replica.heeds(&self.setup, subject))
-            && !replica.has_accepted(message)
-    }
-
-    /// Remembers that a replica is there.
-    fn note_sender(&self, message: &Message<B::Crypto>) {
-        if let Some(replica) = shows_presence(message) {
-            lock(&self.progress).heard(replica, self.started.elapsed());
-        }
-    }
-
-    fn on_control(&self, from: Peer, bytes: &[u8], buffers: &mut Buffers) {
-        let members = self.setup.membership();
-        match control::decode::<B::Crypto>(bytes) {
-            // That it came is all: now there is a session.
-            Some(Control::Hello) => {}
-            Some(Control::Query(query)) => match members.check(&query) {
-                Ok(()) => {
-                    let clock = query.content.clock;
-                    let answer = Answer { replica: self.setup.id, clock, health: self.health() };
-                    let answer = Control::<B::Crypto>::Answer(Signed::new(answer, &*self.setup.keys));
-                    self.transport.send(&[from], &control::encode(&answer), buffers);
-                }
-                Err(reason) => self.counters.reject(reason),
-            },
-            Some(Control::Answer(_)) => self.counters.reject(Rejection::NotForThisNode),
-            None => self.counters.reject(Rejection::Malformed),
-        }
-    }
-
     // --- steps ---
 
     fn step_locked(&self, core: &mut Core<B>, event: Event<B::Crypto>) {
         let mut effects = Effects::new();
         let watched = core.witness.as_ref().map_or(Ok(()), |witness| lock(witness).event(&event));
+        let request = match &event {
+            Event::Message(message) => match &**message {
+                Message::Request(request) if !request.content.read_only => {
+                    Some((request.content.client, request.content.timestamp))
+                }
+                _ => None,
+            },
+            Event::Timeout(_) => None,
+        };
         let before = Instant::now();
         self.counters.timed(&self.counters.step_ns, || core.replica.step(&self.setup, event, &mut effects));
         self.counters.stepped(before.elapsed());
@@ -316,11 +276,21 @@ impl<B: Bundle> Shared<B> {
             return self.fail(format!("cannot write the journal: {error}"));
         }
         core.steps += 1;
-        self.absorb(core, effects);
+        let mut first = false;
+        if let Some((client, timestamp)) = request
+            && core.replica.waiting_request(client).is_some_and(|r| r.content.timestamp == timestamp)
+        {
+            let mut lateness = lock(&self.lateness);
+            first = lateness.waiting(client).is_none_or(|(waiting, _)| waiting != timestamp);
+            lateness.waits(client, timestamp, self.started.elapsed());
+        }
+        self.absorb(core, effects, first);
     }
 
-    /// Takes over what a step asks for: timers at once, the rest to the outbox.
-    fn absorb(&self, core: &mut Core<B>, effects: Effects<B::Crypto>) {
+    /// Takes over what a step asks for: timers at once, the rest to the outbox. Of a request that is heard of
+    /// for the `first` time the relay waits: the client has sent it to the primary too, and
+    /// [`watch_timers`](Self::watch_timers) relays what still waits after a while.
+    fn absorb(&self, core: &mut Core<B>, effects: Effects<B::Crypto>, first: bool) {
         let now = Instant::now();
         let mut outbox = lock(&self.outbox);
         let before = outbox.len();
@@ -332,6 +302,7 @@ impl<B: Bundle> Shared<B> {
                     self.must_sync.store(self.keeps, Relaxed);
                     outbox.push(Outgoing::Persist(record));
                 }
+                Effect::Send(Destination::Replica(_), Message::Request(_)) if first => {}
                 Effect::Send(to, message) => outbox.push(Outgoing::Send(to, message)),
                 Effect::SetTimer(Timer::Progress { backoff }) => {
                     lock(&self.progress).set(backoff, now - self.started);
@@ -360,6 +331,8 @@ impl<B: Bundle> Shared<B> {
                 core.executed_at = now;
                 self.counters.batches.add(1);
                 self.counters.requests.add(requests.len() as u64);
+                let mut lateness = lock(&self.lateness);
+                requests.iter().for_each(|request| lateness.executed(request.client, request.timestamp));
             }
             Fact::ViewLeft { view, to } => {
                 lock(&self.progress).view_left();
@@ -367,10 +340,13 @@ impl<B: Bundle> Shared<B> {
             }
             Fact::ViewEntered { view, .. } => {
                 self.counters.views_entered.add(1);
+                core.checkpoints = 0;
+                lock(&self.lateness).view_entered(self.started.elapsed());
                 tracing::info!(view = view.0, "view entered");
             }
             Fact::CheckpointStable { n, .. } => {
                 self.counters.stable_checkpoints.add(1);
+                core.checkpoints += 1;
                 tracing::debug!(n = n.0, "checkpoint stable");
             }
             Fact::StateTransferred { n, .. } => {

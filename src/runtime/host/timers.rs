@@ -1,8 +1,12 @@
 //! The thread that watches the timers.
 
 use super::{Core, Shared, lock};
-use crate::replica::{Bundle, Event, Timer};
+use crate::message::Message;
+use crate::replica::{Bundle, Destination, Event, Timer};
+use crate::runtime::control::{self, Control};
+use crate::runtime::output::Outgoing;
 use crate::runtime::transport::Buffers;
+use crate::types::{ClientId, ReplicaId, View};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -12,6 +16,10 @@ const TIMER_TICK: Duration = Duration::from_millis(10);
 const STALLED_STATUS_RATE: u32 = 4;
 /// A tick that took so much longer than asked for means that the whole process was stopped.
 const PROCESS_STOPPED: Duration = Duration::from_millis(200);
+/// How often a replica says that the primary is late while it is.
+const SAY_LATE_AGAIN: Duration = Duration::from_millis(50);
+/// How long that counts.
+const SAID_LATELY: Duration = Duration::from_secs(1);
 
 impl<B: Bundle> Shared<B> {
     pub(super) fn watch_timers(&self) {
@@ -24,12 +32,14 @@ impl<B: Bundle> Shared<B> {
             slept_from = now;
             self.transport.tick(&mut buffers);
             let mut core = lock(&self.core);
-            if self.progress_is_due(now, overslept, &mut quorum) {
+            let late = self.primary_is_late(&mut core, overslept);
+            if self.progress_is_due(now, overslept, &mut quorum) || late || self.turn_is_over(&core) {
                 self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
             }
             if self.status_is_due(&mut core, now) {
                 core.status = None;
                 self.step_locked(&mut core, Event::Timeout(Timer::Status));
+                self.ask_how_far();
             }
             drop(core);
             self.flush();
@@ -52,6 +62,83 @@ impl<B: Bundle> Shared<B> {
             tracing::info!(heard, quorum = *quorum, "time-outs count while a quorum is heard");
         }
         progress.fires(now)
+    }
+
+    /// Whether the primary is late, as this replica and f others say: so one whose own ways are slow does not
+    /// leave a view alone.
+    fn primary_is_late(&self, core: &mut Core<B>, overslept: Duration) -> bool {
+        let now = self.started.elapsed();
+        let view = core.replica.view();
+        let takes_part =
+            core.replica.leaving().is_none() && self.setup.cluster.primary(view) != self.setup.id;
+        let since = lock(&self.progress).presence().since(now).filter(|_| takes_part);
+        let mut lateness = lock(&self.lateness);
+        if overslept > PROCESS_STOPPED {
+            lateness.view_entered(now);
+        }
+        let (least, most) = self.patience.expected;
+        lateness.expect(lock(&self.delays).expected(now).clamp(least, most));
+        // What was fetched with a state, or came in another view, has not been told one by one.
+        while let Some((client, timestamp)) = lateness.oldest()
+            && core.replica.waiting_request(client).is_none_or(|r| r.content.timestamp != timestamp)
+        {
+            lateness.executed(client, timestamp);
+        }
+        if takes_part {
+            for client in lateness.overdue(now) {
+                self.relay(core, client);
+            }
+        }
+        lateness.tick(now, since);
+        if !lateness.is_late() || !takes_part {
+            return false;
+        }
+        if core.said_late.is_none_or(|at| at + SAY_LATE_AGAIN <= now) {
+            core.said_late = Some(now);
+            self.send_control(&Control::Late(view));
+        }
+        let others = |&(&replica, &(late, at)): &(&ReplicaId, &(View, Duration))| {
+            replica != self.setup.id && late == view && now < at + SAID_LATELY
+        };
+        let said = lock(&self.late).iter().filter(others).count();
+        let enough = said >= usize::from(self.setup.cluster.f());
+        if enough {
+            tracing::info!(view = view.0, expected = ?lateness.expected(), "the primary is late");
+            self.counters.late_primaries.add(1);
+            lateness.left(now);
+        }
+        enough
+    }
+
+    /// Whether the primary has had its turn, if the configuration gives turns.
+    fn turn_is_over(&self, core: &Core<B>) -> bool {
+        let turn = self.patience.checkpoints;
+        let over = turn > 0 && core.checkpoints >= turn && core.replica.leaving().is_none();
+        if over {
+            self.counters.turns.add(1);
+        }
+        over
+    }
+
+    /// Asks the other replicas how far they are.
+    fn ask_how_far(&self) {
+        let number = lock(&self.delays).ask(self.started.elapsed());
+        self.send_control(&Control::Ping(number));
+    }
+
+    fn send_control(&self, control: &Control<B::Crypto>) {
+        let mut others = self.hosts.replicas();
+        others.remove(usize::from(self.setup.id.0));
+        lock(&self.outbox).push(Outgoing::Control(others, control::encode(control)));
+    }
+
+    /// Relays what waits of a client to the primary (OSDI'99 §4.1), which may not have it.
+    fn relay(&self, core: &Core<B>, client: ClientId) {
+        if let Some(request) = core.replica.waiting_request(client) {
+            self.counters.relayed.add(1);
+            let primary = Destination::Replica(self.setup.cluster.primary(core.replica.view()));
+            lock(&self.outbox).push(Outgoing::Send(primary, Message::Request(request.clone())));
+        }
     }
 
     /// Whether it is time to tell the others what this replica has: earlier if something should happen and

@@ -1,0 +1,85 @@
+//! What is dropped before it costs a verification: what cannot come from this host, and what comes too often.
+
+use super::{Shared, lock};
+use crate::message::Message;
+use crate::replica::Bundle;
+use crate::runtime::sessions::Peer;
+use crate::types::{ClientId, Principal, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Of the STATUS of one replica at most one is answered in this part of the interval: a correct one that waits
+/// in vain sends four in an interval.
+const STATUS_PART: u32 = 5;
+/// A client that has a request waiting here may replace it after this time, as it may have given it up.
+const REPLACED_AFTER: Duration = Duration::from_secs(1);
+
+/// What was taken from whom, and when.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    /// When a STATUS of each host was taken last.
+    status: BTreeMap<Peer, Duration>,
+    /// The last read of each client.
+    reads: BTreeMap<ClientId, Timestamp>,
+}
+
+impl<B: Bundle> Shared<B> {
+    /// Whether a message can come from this host. Clients' hosts bring the requests of their clients, and replicas
+    /// everything else, and requests to be ordered that they relay.
+    pub(super) fn may_bring(&self, from: Peer, message: &Message<B::Crypto>) -> bool {
+        let by_replica = self.hosts.replica_of(from).is_some();
+        match message {
+            Message::Request(request) => {
+                let client = request.content.client;
+                let is_own =
+                    self.hosts.of_client(client) == Some(from) && request.signer == Principal::Client(client);
+                is_own || (by_replica && !request.content.read_only)
+            }
+            _ => by_replica,
+        }
+    }
+
+    /// Whether it is time for this message; if not it is counted and dropped.
+    pub(super) fn admits(&self, from: Peer, message: &Message<B::Crypto>) -> bool {
+        let now = self.started.elapsed();
+        let counter = match message {
+            Message::Status(_) => {
+                let status = &mut lock(&self.admission).status;
+                let interval = self.timeouts.status / STATUS_PART;
+                match status.get_mut(&from) {
+                    Some(last) if now < *last + interval => &self.counters.too_often,
+                    Some(last) => {
+                        *last = now;
+                        return true;
+                    }
+                    None => {
+                        status.insert(from, now);
+                        return true;
+                    }
+                }
+            }
+            Message::Request(request) if request.content.read_only => {
+                let (client, timestamp) = (request.content.client, request.content.timestamp);
+                let reads = &mut lock(&self.admission).reads;
+                let last = reads.entry(client).or_default();
+                if timestamp > *last {
+                    *last = timestamp;
+                    return true;
+                }
+                &self.counters.old_reads
+            }
+            Message::Request(request) => {
+                let (client, timestamp) = (request.content.client, request.content.timestamp);
+                match lock(&self.lateness).waiting(client) {
+                    Some((waiting, since)) if waiting < timestamp && now < since + REPLACED_AFTER => {
+                        &self.counters.waits_at_client
+                    }
+                    _ => return true,
+                }
+            }
+            _ => return true,
+        };
+        counter.add(1);
+        false
+    }
+}
