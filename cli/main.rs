@@ -128,6 +128,26 @@ enum Command {
     /// Examples: pbft audit --config F; pbft audit --config F --json; pbft audit --config F
     /// journals/replica-2.journal
     Audit(net::audit::Arguments),
+    /// Writes the state at the last stable checkpoint to a file that anybody with the public keys can check.
+    ///
+    /// The state is taken from the store of one replica, which may be running, with the signatures of a
+    /// quorum under its digest. It holds what was executed up to that checkpoint, and not what was executed
+    /// since; what is missing is told.
+    ///
+    /// Exit status: 0 done, 1 --check refuses the backup, 2 a mistake, 3 the store has no such state now.
+    ///
+    /// Examples: pbft backup --config F --id 2 --to kept.backup; pbft backup --config F --id 2 --to kept.backup
+    /// --up-to-now; pbft backup --config F --check kept.backup
+    Backup(net::backup::Arguments),
+    /// Makes a new cluster that begins with the state in a backup: other keys, and as many replicas and
+    /// clients as you say.
+    ///
+    /// The backup is checked with the configuration of the cluster it is of. Settings are taken over from
+    /// there, but for f, which follows from the replicas if it is not given. No client has asked for anything
+    /// yet: what the old cluster remembered of its clients' last requests is left behind.
+    ///
+    /// Examples: pbft restore --from kept.backup --source OLD/cluster.toml --dir NEW --replicas 7
+    Restore(net::restore::Arguments),
     /// Measures a cluster on this machine, and what the machine could do at best.
     ///
     /// Exit status: 0 every request was answered, 1 some were not.
@@ -155,6 +175,8 @@ fn main() -> ExitCode {
         Ok(Command::Cluster(arguments)) => net::cluster::run(&arguments),
         Ok(Command::Status(arguments)) => net::status::run(&arguments),
         Ok(Command::Audit(arguments)) => net::audit::run(&arguments),
+        Ok(Command::Backup(arguments)) => net::backup::run(&arguments),
+        Ok(Command::Restore(arguments)) => net::restore::run(&arguments),
         Ok(Command::Bench(arguments)) => net::bench::run(&arguments),
         Err(error) if error.use_stderr() => Err(output::one_sentence(
             &error,

@@ -57,6 +57,11 @@ impl Operation {
     pub fn to_bytes(&self) -> Bytes {
         Bytes::from(postcard::to_stdvec(self).expect("encoding into memory cannot fail"))
     }
+
+    /// The operation that a request stands for, unless the bytes are none.
+    pub fn from_bytes(operation: &[u8]) -> Option<Operation> {
+        postcard::from_bytes(operation).ok()
+    }
 }
 
 /// What an operation results in.
@@ -121,6 +126,11 @@ impl KeyValue {
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Option<Bytes> {
         self.bucket(bucket_of(key)).get(key).cloned()
+    }
+
+    /// Every key that has a value, in no order worth knowing.
+    pub fn keys(&self) -> impl Iterator<Item = Bytes> {
+        self.buckets.keys().flat_map(|&index| self.bucket(index).into_keys())
     }
 
     fn bucket(&self, index: u32) -> Bucket {
@@ -284,6 +294,8 @@ mod tests {
         }
         let restored = KeyValue::restore(&service.snapshot()).unwrap();
         assert_eq!(restored, service);
+        let keys: std::collections::BTreeSet<Bytes> = restored.keys().collect();
+        assert_eq!(keys, (0..500).map(|i| bytes(&format!("k{i}"))).collect());
         assert_eq!(restored.digest::<Ed25519>(), service.digest::<Ed25519>());
         run(&mut service, Operation::Delete { key: bytes("k7") });
         assert_ne!(restored.digest::<Ed25519>(), service.digest::<Ed25519>());

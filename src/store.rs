@@ -40,6 +40,16 @@ pub enum StoreError {
     Foreign,
 }
 
+/// The domain of a cluster that begins with a state of its own: `domain` bound to the digest of that state
+/// ([`Service::digest`](crate::service::Service::digest)).
+///
+/// Signatures, sessions, stores and journals are of a domain, so a replica that begins with another state is
+/// a stranger to the others, and its store is not theirs. A cluster that begins with the default state of its
+/// service keeps the domain as it is.
+pub fn domain_of_genesis<C: Crypto>(domain: Digest, genesis: Digest) -> Digest {
+    C::digest(&[&b"PBFT genesis"[..], &domain.0, &genesis.0].concat())
+}
+
 /// The image of a durable state.
 pub fn seal<C: Crypto>(identity: &Identity, durable: &Durable<C>) -> Vec<u8> {
     let mut image = MAGIC.to_vec();

@@ -13,6 +13,7 @@ fn source(module: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = match module.strip_prefix("runtime::") {
         Some(rest) => root.join(format!("src/runtime/{}.rs", rest.replace("::", "/"))),
+        None if module == "backup" => root.join("tests/backup.rs"),
         None => root.join(format!("cli/tests/processes/{module}.rs")),
     };
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{module}: {}: {error}", file.display()))

@@ -193,10 +193,11 @@ fn judge(
     let not_judged: Vec<ReplicaId> = config.cluster.replicas().filter(|id| !judged.contains(id)).collect();
     let replies = replies_are_judged(&config.cluster, &judged, &replayed);
     let accepted = if replies { accepted(&config.cluster, &seen) } else { Vec::new() };
+    let genesis = config.genesis()?;
     let snapshot = Snapshot {
         cluster: config.cluster,
         parameters: config.parameters,
-        genesis: &KeyValue::default(),
+        genesis: &genesis,
         replicas: &seen.histories,
         authentic: &seen.authentic,
         catalogue: &seen.catalogue,

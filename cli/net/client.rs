@@ -16,6 +16,8 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -202,6 +204,8 @@ pub struct Connection {
     /// The longest operation that replicas accept.
     max_bytes: usize,
     clients: Clients<Ed25519, Pbft>,
+    /// The timestamp used last.
+    last: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -209,12 +213,20 @@ impl Connection {
     pub fn open(config: &Config, id: ClientId, kept: Kept) -> Result<Self, String> {
         let mut clients = config.open(&[id], config.client_timeout(), config.file.datagram_bytes)?;
         let Kept { file, last } = kept;
+        let used = Arc::new(AtomicU64::new(last.0));
+        let noted = used.clone();
         let keep = move |_, durable: ClientDurable| {
+            noted.store(durable.last.0, Relaxed);
             file.write_all_at(format!("{:020}\n", durable.last.0).as_bytes(), 0)?;
             file.sync_data()
         };
         clients.keep_with(id, ClientDurable { last }, Box::new(keep));
-        Ok(Connection { id, max_bytes: config.parameters.max_batch_bytes, clients })
+        Ok(Connection { id, max_bytes: config.parameters.max_batch_bytes, clients, last: used })
+    }
+
+    /// The timestamp of the operation asked for last.
+    pub fn last_timestamp(&self) -> Timestamp {
+        Timestamp(self.last.load(Relaxed))
     }
 
     /// The outcome of an operation, unless there is none within `timeout` or Ctrl-C is pressed.

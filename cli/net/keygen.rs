@@ -2,7 +2,7 @@
 
 use super::config::address::Address;
 use super::config::file::{ClientEntry, File, FileParameters, ObserverEntry, ReplicaEntry, StoreKind};
-use super::config::{Config, Served};
+use super::config::{Config, Served, genesis};
 use crate::say;
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 pub struct Arguments {
     /// Where to put `cluster.toml`, the keys and the stores.
     #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
+    pub dir: PathBuf,
     #[command(flatten)]
     size: Size,
     /// The address of the replicas, or the name that has it; edit `cluster.toml` to spread them over
@@ -56,26 +56,25 @@ pub struct Size {
 
 /// Makes a cluster's files.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let config = make(arguments, |_| {})?;
+    let path = config_path(&arguments.dir);
+    let (clients, observers) = (config.file.clients.len(), config.file.observers.len());
+    say!("{} replicas, {clients} clients, {observers} observers: {}", config.cluster.n(), path.display());
+    say!("next, on the machine of each replica: pbft replica --config {} --id 0", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files of a cluster whose configuration `edit` may change before its keys are made.
+pub fn make(arguments: &Arguments, edit: impl FnOnce(&mut File)) -> Result<Config, String> {
     let last = u32::from(arguments.port) + u32::from(arguments.size.replicas) - 1;
     if arguments.port == 0 || last > u32::from(u16::MAX) {
         return Err("the ports of the replicas must lie between 1 and 65535: choose another --port".into());
     }
     let address = |i| Address::new(&arguments.host, arguments.port + i);
     let addresses = (0..arguments.size.replicas).map(address).collect::<Result<Vec<_>, _>>()?;
-    let file = blank(arguments.size, addresses);
-    let config = generate(&arguments.dir, file, arguments.size.clients_per_host)?;
-    say!(
-        "{} replicas, {} clients, {} observers: {}",
-        config.cluster.n(),
-        config.file.clients.len(),
-        config.file.observers.len(),
-        config_path(&arguments.dir).display()
-    );
-    say!(
-        "next, on the machine of each replica: pbft replica --config {} --id 0",
-        config_path(&arguments.dir).display()
-    );
-    Ok(ExitCode::SUCCESS)
+    let mut file = blank(arguments.size, addresses);
+    edit(&mut file);
+    generate(&arguments.dir, file, arguments.size.clients_per_host)
 }
 
 /// Where the configuration in a directory is.
@@ -124,6 +123,7 @@ pub fn blank(size: Size, addresses: impl IntoIterator<Item = impl Into<Address>>
         client_timeout_ms: 100,
         allow_misbehaviour: false,
         parameters: FileParameters::default(),
+        genesis: None,
         replicas: addresses.into_iter().map(Into::into).map(replica).collect(),
         clients: (0..size.clients).map(|_| client()).collect(),
         observers: (0..size.observers).map(|_| observer()).collect(),
@@ -155,8 +155,8 @@ pub fn generate(directory: &Path, mut file: File, clients_per_host: u32) -> Resu
             .map_err(|error| format!("the machine gives no random numbers: {error}"))?;
         Ok(bytes)
     };
-    let domain = random()?;
-    file.domain = hex::encode(domain);
+    file.domain = hex::encode(random()?);
+    let domain = genesis::domain_of(&file)?;
     let new_key = |name: String| -> Result<[u8; 32], String> {
         let path = keys.join(name);
         let secret = random()?;
@@ -171,8 +171,7 @@ pub fn generate(directory: &Path, mut file: File, clients_per_host: u32) -> Resu
         admits.get_or_insert(secret);
         let owner = Principal::Replica(ReplicaId(i as u16));
         let host = HostKey::of_identity(&secret);
-        (entry.public_key, entry.host_key, entry.host_signature) =
-            bound(Digest(domain), owner, &secret, &host)?;
+        (entry.public_key, entry.host_key, entry.host_signature) = bound(domain, owner, &secret, &host)?;
     }
     let mut shared = None;
     for (i, entry) in file.clients.iter_mut().enumerate() {
@@ -182,13 +181,12 @@ pub fn generate(directory: &Path, mut file: File, clients_per_host: u32) -> Resu
             shared = Some(HostKey::of_identity(&secret));
         }
         let host = shared.as_ref().expect("the first of them has one");
-        (entry.public_key, entry.host_key, entry.host_signature) =
-            bound(Digest(domain), owner, &secret, host)?;
+        (entry.public_key, entry.host_key, entry.host_signature) = bound(domain, owner, &secret, host)?;
     }
     for (i, entry) in file.observers.iter_mut().enumerate() {
         let host = HostKey::of_identity(&new_key(format!("observer-{i}.key"))?);
         let by = admits.as_ref().expect("there is a replica 0");
-        (entry.host_key, entry.admission) = admitted(Digest(domain), by, &host)?;
+        (entry.host_key, entry.admission) = admitted(domain, by, &host)?;
     }
     let text = toml::to_string(&file).map_err(|error| error.to_string())?;
     let config = Config::check(file, directory.to_path_buf())?;

@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod client;
 pub mod cluster;
@@ -14,4 +15,5 @@ pub mod observer;
 pub mod process;
 pub mod replica;
 pub mod request;
+pub mod restore;
 pub mod status;

@@ -98,6 +98,21 @@ impl KeyRing {
         Ok(KeyRing { domain, signer, secret, public })
     }
 
+    /// Keys to verify with: `public` lists those whose signatures verify. What they sign is signed by a
+    /// client that is in no cluster, so no replica runs with them
+    /// ([`Setup::check_runnable`](crate::replica::Setup::check_runnable)).
+    ///
+    /// # Errors
+    /// If a public key is malformed.
+    pub fn verifying(domain: Digest, public: &BTreeMap<Principal, [u8; 32]>) -> Result<Self, KeyError> {
+        let (nobody, secret) = (Principal::Client(ClientId(u32::MAX)), [0; 32]);
+        let mut public = public.clone();
+        public.insert(nobody, Self::public_key(&secret));
+        let mut ring = KeyRing::new(domain, nobody, &secret, &public)?;
+        ring.public.remove(&nobody);
+        Ok(ring)
+    }
+
     /// The public key that belongs to a 32-byte secret seed.
     pub fn public_key(secret: &[u8; 32]) -> [u8; 32] {
         SigningKey::from_bytes(secret).verifying_key().to_bytes()
@@ -186,6 +201,18 @@ mod tests {
         let outsider = Principal::Replica(ReplicaId(2));
         assert!(Ed25519::verify(&more[0], outsider, b"content", &signature));
         assert!(!Ed25519::verify(&rings[0], outsider, b"content", &signature));
+    }
+
+    #[test]
+    fn a_ring_to_verify_with_verifies_what_its_keys_have_signed_and_nothing_of_its_own() {
+        let secret = [7; 32];
+        let public = BTreeMap::from([(R0, KeyRing::public_key(&secret))]);
+        let ring = KeyRing::new(Digest::NULL, R0, &secret, &public).unwrap();
+        let verifying = KeyRing::verifying(Digest::NULL, &public).unwrap();
+        assert!(Ed25519::verify(&verifying, R0, b"content", &Ed25519::sign(&ring, b"content")));
+        let own = Ed25519::sign(&verifying, b"content");
+        assert!(!Ed25519::verify(&verifying, Ed25519::signer(&verifying), b"content", &own));
+        assert!(!Ed25519::verify(&verifying, R0, b"content", &own));
     }
 
     #[test]

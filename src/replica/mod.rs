@@ -126,7 +126,10 @@ pub struct Setup<B: Bundle> {
     pub clients: u32,
     /// What it decides by.
     pub rules: B::Rules,
-    /// The service before the first request.
+    /// The service before the first request, the same at every replica. Nothing of the protocol says so to
+    /// the others: who begins with a state of its own binds the cluster's domain to it
+    /// ([`domain_of_genesis`](crate::store::domain_of_genesis)), so that whoever begins with another is a
+    /// stranger.
     pub genesis: B::Service,
 }
 

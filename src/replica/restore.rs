@@ -98,12 +98,7 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) -> Result<Self, StartRefusal> {
         check(setup, &durable)?;
-        let mut replica = Self::initial(setup);
-        if durable.snapshot.n > SeqNo(0) {
-            let chunks = durable.snapshot.tree.chunks();
-            let state = split_state::<B>(setup, &chunks, &replica.clients);
-            (replica.service, replica.clients) = state.ok_or(StartRefusal::Snapshot)?;
-        }
+        let mut replica = Self::at_snapshot(setup, &durable)?;
         let genesis = std::mem::replace(&mut replica.durable, durable);
         if replica.durable.snapshot.n == SeqNo(0) {
             // What records add up to has no snapshot before the first stable checkpoint.
@@ -123,6 +118,56 @@ impl<B: Bundle> Replica<B> {
         replica.recover_votes(setup);
         replica.requeue(setup);
         Ok(replica)
+    }
+
+    /// A replica with the state of the stored snapshot, and nothing else of what is stored.
+    fn at_snapshot(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<Self, StartRefusal> {
+        let mut replica = Self::initial(setup);
+        if durable.snapshot.n > SeqNo(0) {
+            let chunks = durable.snapshot.tree.chunks();
+            let state = split_state::<B>(setup, &chunks, &replica.clients);
+            (replica.service, replica.clients) = state.ok_or(StartRefusal::Snapshot)?;
+        }
+        Ok(replica)
+    }
+
+    /// The state after `n`, executed again from a stored snapshot as a restart does it; none if the snapshot
+    /// is later than `n`, or `n` had not executed. No key is used.
+    ///
+    /// # Errors
+    /// If the snapshot is not a state of the service, or what executed after it is incomplete.
+    pub fn state_after(
+        setup: &Setup<B>,
+        durable: &Durable<B::Crypto>,
+        n: SeqNo,
+    ) -> Result<Option<Arc<Snapshot>>, StartRefusal> {
+        if n < durable.snapshot.n || n > durable.last_executed() {
+            return Ok(None);
+        }
+        if n == durable.snapshot.n && n > SeqNo(0) {
+            return Ok(Some(durable.snapshot.clone()));
+        }
+        let mut replica = Self::at_snapshot(setup, durable)?;
+        replica.durable.batches = durable.batches.clone();
+        if durable.snapshot.n > SeqNo(0) {
+            // What has not changed since is not digested again.
+            replica.durable.snapshot = durable.snapshot.clone();
+        }
+        let mut last = durable.snapshot.n;
+        for (&next, &digest) in durable.executed.range(..=n) {
+            if !setup.rules.in_order(next, last) {
+                return Err(StartRefusal::Gap(next.0));
+            }
+            let batch = replica.batch(digest).ok_or(StartRefusal::MissingBatch(next.0))?;
+            replica.run(&batch, setup);
+            last = next;
+        }
+        Ok(Some(replica.snapshot(setup, n)))
+    }
+
+    /// The service and the client table in a snapshot; none if it is not a state of this service.
+    pub fn state_in(setup: &Setup<B>, snapshot: &Snapshot) -> Option<(B::Service, super::ClientTable)> {
+        split_state::<B>(setup, &snapshot.tree.chunks(), &super::ClientTable::default())
     }
 
     /// Executes on top of the snapshot what had been executed: the results were sent, so they must hold.

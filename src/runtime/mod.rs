@@ -17,6 +17,7 @@
 //! | `control` | where a client is, who belongs to the cluster, and how a replica does: outside of the protocol |
 //! | `asker` | asks replicas how they do |
 //! | `store` | the directory of a replica |
+//! | `backup` | the state at a stable checkpoint as a file, and the state that a new cluster begins with |
 //! | `journal` | what a replica was given and asked for, written down and replayed |
 //! | `counters`, `histogram` | what happened how often, and how long it took |
 //!
@@ -48,6 +49,7 @@
 //! clients.
 
 mod asker;
+pub mod backup;
 pub mod clients;
 pub mod control;
 #[doc(hidden)]

@@ -54,6 +54,9 @@ pub struct File {
     /// The bounds that all replicas agree on.
     #[serde(default)]
     pub parameters: FileParameters,
+    /// The state that the cluster begins with; the empty one, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genesis: Option<GenesisEntry>,
     /// The replicas, in order.
     #[serde(rename = "replica", default)]
     pub replicas: Vec<ReplicaEntry>,
@@ -85,6 +88,16 @@ pub struct FileParameters {
     pub max_batch_requests: usize,
     pub max_batch_bytes: usize,
     pub max_in_flight: u64,
+}
+
+/// The state that a restored cluster begins with. Its digest is part of the domain.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisEntry {
+    /// Relative to the configuration.
+    pub file: PathBuf,
+    /// The digest of the state in hex.
+    pub digest: String,
 }
 
 /// One replica.

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod file;
+pub mod genesis;
 pub mod members;
 
 use address::Address;
@@ -49,6 +50,7 @@ pub struct Config {
     pub directory: PathBuf,
     pub cluster: Cluster,
     pub parameters: Parameters,
+    /// As the file says it, bound to the state that the cluster begins with if that is not the empty one.
     pub domain: Digest,
     public: BTreeMap<Principal, [u8; 32]>,
 }
@@ -110,7 +112,7 @@ impl Config {
                 file.f
             ));
         }
-        let domain = key(&file.domain).ok_or("domain must be 64 hex digits, as `pbft keygen` writes them")?;
+        let domain = genesis::domain_of(&file)?;
         let given = &file.parameters;
         let parameters = Parameters {
             checkpoint_interval: given.checkpoint_interval,
@@ -191,7 +193,7 @@ impl Config {
                 return Err(format!("{other} and {who} have the same public_key: give each its own"));
             }
         }
-        Ok(Config { file, directory, cluster, parameters, domain: Digest(domain), public })
+        Ok(Config { file, directory, cluster, parameters, domain, public })
     }
 
     /// Which host speaks for whom, as replicas have signed it, and these clients.
@@ -228,7 +230,10 @@ impl Config {
             })?);
             let content = Binding { owner: who, host: host(who)? };
             binding::verify::<Ed25519, Pbft>(&members, &Signed { content, signer: who, signature }).map_err(
-                |_| format!("{who} has not signed its host_key: take both from where it was made"),
+                |_| {
+                    let genesis = self.file.genesis.as_ref().map_or("", |_| ", and [genesis] as it was then");
+                    format!("{who} has not signed its host_key: take both from where it was made{genesis}")
+                },
             )?;
         }
         let hosts = replicas.into_iter().map(host).collect::<Result<Vec<_>, _>>()?;
@@ -406,7 +411,7 @@ impl Config {
             keys: Arc::new(self.keys(Principal::Replica(id))?),
             clients: u32::try_from(self.file.clients.len()).unwrap_or(u32::MAX),
             rules: Pbft,
-            genesis: pbft::kv::KeyValue::default(),
+            genesis: self.genesis()?,
         })
     }
 

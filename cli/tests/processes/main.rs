@@ -20,6 +20,7 @@ mod observe;
 mod operations;
 mod outages;
 mod proxy;
+mod restored;
 mod service;
 mod states;
 mod stores;

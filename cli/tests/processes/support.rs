@@ -53,7 +53,6 @@ impl Cluster {
     /// The same, with so many clients that share a host, and so a socket.
     pub fn of_hosts(replicas: usize, clients_per_host: u32, edit: impl FnOnce(&mut toml::Table)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cluster.toml");
         let made = pbft()
             .args([
                 "keygen",
@@ -69,22 +68,32 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // The stores of `keygen` are those of other parameters if these are edited.
+        fs::remove_dir_all(directory.path().join("data")).unwrap();
+        Self::made(directory, &["--init"], edit)
+    }
+
+    /// Starts what a directory has in it, each replica with these arguments, at addresses that are free.
+    pub fn made(
+        directory: tempfile::TempDir,
+        arguments: &[&str],
+        edit: impl FnOnce(&mut toml::Table),
+    ) -> Self {
+        let path = directory.path().join("cluster.toml");
         let mut table: toml::Table = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        for (entry, address) in
-            table["replica"].as_array_mut().unwrap().iter_mut().zip(free_addresses(replicas))
-        {
+        let entries = table["replica"].as_array_mut().unwrap();
+        let replicas = entries.len();
+        for (entry, address) in entries.iter_mut().zip(free_addresses(replicas)) {
             entry.as_table_mut().unwrap().insert("address".into(), address.to_string().into());
         }
         table.insert("journal".into(), true.into());
         edit(&mut table);
         fs::write(&path, table.to_string()).unwrap();
         let config = Config::read(&path).unwrap();
-        // The stores of `keygen` are those of other parameters if these were edited.
-        fs::remove_dir_all(directory.path().join("data")).unwrap();
         let mut cluster = Cluster { directory, config, processes: Vec::new(), faulty: BTreeSet::new() };
         cluster.processes.resize_with(replicas, || None);
         for id in 0..replicas {
-            cluster.spawn(id, &["--init"]);
+            cluster.spawn(id, arguments);
         }
         cluster.wait_for_answers();
         cluster

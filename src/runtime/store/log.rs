@@ -96,13 +96,23 @@ impl Log {
     }
 }
 
-/// The records of a segment. A torn tail of the last one is cut off, if none of it is promised.
+/// What is to happen to a torn tail of the last segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum TornTail {
+    /// It is cut off: whoever reads has the store to itself, and appends.
+    Cut,
+    /// It is left alone: whoever has the store may be writing it.
+    Leave,
+}
+
+/// The records of a segment. A torn tail of the last one is left out, if none of it is promised.
 pub(super) fn read<C: Crypto>(
     directory: &Path,
     identity: &Identity,
     segment: u64,
     is_last: bool,
-    promise: &Promise,
+    promise: (u64, u64),
+    torn: TornTail,
 ) -> Result<Vec<Record<C>>, OpenError> {
     let path = path(directory, segment);
     let bytes = fs::read(&path).map_err(OpenError::io(&path))?;
@@ -127,12 +137,12 @@ pub(super) fn read<C: Crypto>(
             }
         }
     }
-    let promised = if promise.segment == segment { promise.length } else { 0 };
-    let must_be_whole = segment < promise.segment;
+    let promised = if promise.0 == segment { promise.1 } else { 0 };
+    let must_be_whole = segment < promise.0;
     if (at as u64) < promised || (must_be_whole && at < bytes.len()) {
         return Err(OpenError::damaged(&path, format!("it ends at byte {at}, before what was made durable")));
     }
-    if at < bytes.len() {
+    if at < bytes.len() && torn == TornTail::Cut {
         let file = OpenOptions::new().write(true).open(&path).map_err(OpenError::io(&path))?;
         file.set_len(at as u64).and_then(|()| file.sync_all()).map_err(OpenError::io(&path))?;
         tracing::warn!(path = %path.display(), at, dropped = bytes.len() - at, "cut off a group that was being written");
@@ -181,6 +191,14 @@ impl Promise {
     }
 
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
+        let (segment, length) = Self::read(directory)?;
+        let path = directory.join(PROMISED);
+        let file = OpenOptions::new().write(true).open(&path).map_err(OpenError::io(&path))?;
+        Ok(Promise { file, segment, length })
+    }
+
+    /// The segment, and the length of it.
+    pub(super) fn read(directory: &Path) -> Result<(u64, u64), OpenError> {
         let path = directory.join(PROMISED);
         let missing = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => OpenError::damaged(&path, "the file is missing"),
@@ -192,8 +210,7 @@ impl Promise {
         if bytes != Self::encode(segment, length) {
             return Err(OpenError::damaged(&path, "its checksum does not match its contents"));
         }
-        let file = OpenOptions::new().write(true).open(&path).map_err(OpenError::io(&path))?;
-        Ok(Promise { file, segment, length })
+        Ok((segment, length))
     }
 
     fn encode(segment: u64, length: u64) -> [u8; 20] {

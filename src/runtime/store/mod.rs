@@ -27,6 +27,11 @@
 //! after each `fdatasync`, without one of its own: it survives the end of the process, and after a power
 //! failure it says too little, never too much.
 //!
+//! # Reading without the lock
+//!
+//! [`View::read`] reads a store that another process may be writing, and changes nothing: a base is complete
+//! once it has its name, the log only grows, and if a file is removed meanwhile it begins again.
+//!
 //! # Why a log of our own
 //!
 //! Measured on two shared virtual cores with a virtual disk, 1,500 records of 300 bytes, each made durable by
@@ -48,18 +53,21 @@ mod log;
 mod modes;
 #[cfg(test)]
 mod tests;
+mod view;
 
+use crate::certificate::StableCertificate;
 use crate::crypto::Crypto;
 use crate::replica::{Durable, Record};
 use crate::rules::Pbft;
 use crate::store::Identity;
 pub(super) use log::checksum;
-use log::{Log, Promise};
+use log::{Log, Promise, TornTail};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+pub use view::View;
 
 /// A shorter log than this is not worth a new base.
 const LEAST_LOG_BYTES: u64 = 1 << 20;
@@ -173,30 +181,10 @@ impl<C: Crypto> Store<C> {
         }
         let lock = lock(directory)?;
         modes::tighten(directory)?;
-        let bases = base::list(directory)?;
-        let Some(&first) = bases.last() else {
-            let rest = directory.join(log::PROMISED).exists() || !log::list(directory)?.is_empty();
-            return Err(if rest {
-                OpenError::damaged(directory, "it has a log and no base")
-            } else {
-                OpenError::Missing(directory.to_path_buf())
-            });
-        };
-        let mut durable = base::read::<C>(directory, identity, first)?;
+        let recovered = recover(directory, identity, TornTail::Cut, &mut |_| {})?;
+        let Recovered { first, segments, durable, .. } = recovered;
         let mut promise = Promise::open(directory)?;
-        let segments: Vec<u64> = log::list(directory)?.into_iter().filter(|&k| k >= first).collect();
-        if segments.first() != Some(&first) || segments.windows(2).any(|pair| pair[0] + 1 != pair[1]) {
-            return Err(OpenError::damaged(directory, "a segment of the log is missing"));
-        }
         let last = segments.last().copied().unwrap_or(first);
-        for &segment in &segments {
-            for record in log::read::<C>(directory, identity, segment, segment == last, &promise)? {
-                durable.apply(&record, &Pbft);
-            }
-        }
-        if promise.segment > last {
-            return Err(OpenError::damaged(directory, "the last segment of the log is missing"));
-        }
         let log = Log::resume(directory, last).map_err(&io)?;
         promise.set(last, log.length).map_err(&io)?;
         let length = |path: PathBuf| Ok(fs::metadata(path)?.len());
@@ -302,6 +290,54 @@ impl<C: Crypto> Store<C> {
         }
         Ok(())
     }
+}
+
+/// What the files of a store add up to.
+struct Recovered<C: Crypto> {
+    /// The last base.
+    first: u64,
+    /// The segments of the log since, the first of them that of the base.
+    segments: Vec<u64>,
+    durable: Durable<C>,
+    /// The last stable checkpoint that the base knows of.
+    base_stable: Option<StableCertificate<C>>,
+}
+
+/// Reads the last base and the log after it; `seen` is told of each record.
+fn recover<C: Crypto>(
+    directory: &Path,
+    identity: &Identity,
+    torn: TornTail,
+    seen: &mut dyn FnMut(&Record<C>),
+) -> Result<Recovered<C>, OpenError> {
+    let bases = base::list(directory)?;
+    let Some(&first) = bases.last() else {
+        let rest = directory.join(log::PROMISED).exists() || !log::list(directory)?.is_empty();
+        return Err(if rest {
+            OpenError::damaged(directory, "it has a log and no base")
+        } else {
+            OpenError::Missing(directory.to_path_buf())
+        });
+    };
+    let mut durable = base::read::<C>(directory, identity, first)?;
+    let base_stable = durable.stable.clone();
+    // Before the log: what grows meanwhile is longer than promised here, never shorter.
+    let promise = Promise::read(directory)?;
+    let segments: Vec<u64> = log::list(directory)?.into_iter().filter(|&k| k >= first).collect();
+    if segments.first() != Some(&first) || segments.windows(2).any(|pair| pair[0] + 1 != pair[1]) {
+        return Err(OpenError::damaged(directory, "a segment of the log is missing"));
+    }
+    let last = segments.last().copied().unwrap_or(first);
+    for &segment in &segments {
+        for record in log::read::<C>(directory, identity, segment, segment == last, promise, torn)? {
+            seen(&record);
+            durable.apply(&record, &Pbft);
+        }
+    }
+    if promise.0 > last {
+        return Err(OpenError::damaged(directory, "the last segment of the log is missing"));
+    }
+    Ok(Recovered { first, segments, durable, base_stable })
 }
 
 fn writer_is_gone() -> io::Error {
