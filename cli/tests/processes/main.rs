@@ -8,6 +8,7 @@
 
 #[path = "../../net/addresses.rs"]
 mod addresses;
+mod clocks;
 #[allow(dead_code)]
 #[path = "../../net/config/mod.rs"]
 mod config;
