@@ -12,7 +12,6 @@ mod addresses;
 #[path = "../../net/config/mod.rs"]
 mod config;
 mod crashes;
-mod hostile;
 mod journals;
 mod misbehave;
 mod network;
