@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Of the STATUS of one replica at most one is answered in this part of the interval: a correct one that waits
 /// in vain sends four in an interval.
 const STATUS_PART: u32 = 5;
+/// Of the VIEW-CHANGEs and NEW-VIEWs of one replica that this one has use for, at most as many are verified in so
+/// many STATUS intervals: each has hundreds of signatures, and a correct replica leaves no view so fast.
+const VIEWS: u32 = 4;
 /// A client that has a request waiting here may replace it after this time, as it may have given it up.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
@@ -19,6 +22,8 @@ const REPLACED_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Admission {
     /// When a STATUS of each host was taken last.
     status: BTreeMap<Peer, Duration>,
+    /// When the VIEW-CHANGEs and NEW-VIEWs of each host began that are counted, and how many there were.
+    views: BTreeMap<Peer, (Duration, u32)>,
     /// The last read of each client.
     reads: BTreeMap<ClientId, Timestamp>,
 }
@@ -68,6 +73,8 @@ impl<B: Bundle> Shared<B> {
                 }
                 &self.counters.old_reads
             }
+            // What a replica relays has waited there, and the client's next request must not keep it off.
+            Message::Request(_) if self.hosts.replica_of(from).is_some() => return true,
             Message::Request(request) => {
                 let (client, timestamp) = (request.content.client, request.content.timestamp);
                 match lock(&self.lateness).waiting(client) {
@@ -81,5 +88,24 @@ impl<B: Bundle> Shared<B> {
         };
         counter.add(1);
         false
+    }
+
+    /// Whether it is time to verify this message, which the replica has use for; if not it is counted and dropped.
+    pub(super) fn may_verify(&self, from: Peer, message: &Message<B::Crypto>) -> bool {
+        if !matches!(message, Message::ViewChange(_) | Message::NewView(_)) {
+            return true;
+        }
+        let now = self.started.elapsed();
+        let views = &mut lock(&self.admission).views;
+        let (since, count) = views.entry(from).or_insert((now, 0));
+        if now >= *since + self.timeouts.status * VIEWS {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        let in_time = *count <= VIEWS;
+        if !in_time {
+            self.counters.too_often.add(1);
+        }
+        in_time
     }
 }

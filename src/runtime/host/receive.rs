@@ -127,6 +127,9 @@ impl<B: Bundle> Shared<B> {
             self.counters.unheeded.add(1);
             return Ok(None);
         };
+        if !self.may_verify(from, &message) {
+            return Ok(None);
+        }
         let known = |request: &Signed<Request, B::Crypto>| known.contains(&request.content.client);
         let message = (self.counters)
             .timed(&self.counters.verify_ns, || verify_knowing(&self.setup, message, &known))?;
