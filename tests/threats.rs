@@ -13,7 +13,10 @@ fn source(module: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = match module.strip_prefix("runtime::") {
         Some(rest) => root.join(format!("src/runtime/{}.rs", rest.replace("::", "/"))),
-        None => root.join(format!("cli/tests/processes/{module}.rs")),
+        None => {
+            let of = |target: &str| root.join(format!("cli/tests/{target}/{module}.rs"));
+            Some(of("hostile")).filter(|file| file.exists()).unwrap_or_else(|| of("processes"))
+        }
     };
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{module}: {}: {error}", file.display()))
 }

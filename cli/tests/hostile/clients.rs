@@ -1,6 +1,6 @@
 //! Attackers with the key of one client.
 
-use crate::attack::{Attacker, allowed, counted, leaves_enough, measure, quiet};
+use crate::attack::{Attacker, counted, leaves_enough, measure, patient, quiet};
 use crate::support::{Cluster, Load};
 
 /// What, how often a second to each replica, and what is counted there.
@@ -23,7 +23,7 @@ pub const CLIENT: u32 = 5;
 #[test]
 fn no_client_takes_the_others_share() {
     let _quiet = quiet();
-    let cluster = Cluster::new(4, allowed);
+    let cluster = Cluster::new(4, patient);
     let load = Load::start(&cluster, 3, 1);
     load.wait(50);
     let all = [0, 1, 2, 3];
@@ -42,7 +42,7 @@ fn no_client_takes_the_others_share() {
     let views: Vec<u64> = all.iter().filter_map(|&id| cluster.status(id)).map(|status| status.view).collect();
     println!("views {views:?}");
     assert!(failed.is_empty(), "{failed:?}");
-    assert!(views.iter().all(|&view| view <= 2), "a client makes the others change views: {views:?}");
+    assert!(views.iter().all(|&view| view <= 2), "a client makes replicas change views: {views:?}");
     load.finish(&cluster);
     cluster.stop();
 }

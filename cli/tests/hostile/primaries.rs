@@ -30,7 +30,7 @@ pub fn slows_down(cluster: &Cluster, load: &Load, sign: &Sign) -> (Share, bool) 
     sign.raise();
     let meanwhile = rate(load, NOTICED);
     let under = rate(load, WINDOW);
-    let left = (1..4).all(|id| cluster.status(id).unwrap().view > 0);
+    let left = (1..4).all(|id| cluster.status(id).is_some_and(|status| status.view > 0));
     println!("{meanwhile:.0} requests/s in the first {NOTICED:?}");
     (Share { control, under }, left)
 }

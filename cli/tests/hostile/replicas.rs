@@ -1,6 +1,6 @@
 //! One replica that follows the protocol and floods the others.
 
-use crate::attack::{allowed, counted, follow, leaves_enough, measure, quiet};
+use crate::attack::{counted, follow, leaves_enough, measure, patient, quiet};
 use crate::support::{Cluster, Load};
 
 /// What, how often a second to each other replica, and what is counted there.
@@ -21,7 +21,7 @@ pub const REPLICA: usize = 3;
 #[test]
 fn no_replica_takes_the_others_share() {
     let _quiet = quiet();
-    let mut cluster = Cluster::new(4, allowed);
+    let mut cluster = Cluster::new(4, patient);
     let load = Load::start(&cluster, 3, 2);
     let correct = [0, 1, 2];
     let mut failed = Vec::new();
