@@ -86,9 +86,9 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all, or the VIEW-CHANGE of a sender
-    /// for a view for which there is one: it is refused as a duplicate, so a host need not verify what is in it
-    /// again.
+    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all, or a VIEW-CHANGE where there
+    /// is one of its sender for its view: it is refused as a duplicate, so a host need not verify what is in
+    /// it again.
     pub fn has_accepted(&self, message: &Message<B::Crypto>) -> bool {
         match message {
             Message::PrePrepare(m, _) => {

@@ -11,8 +11,9 @@ use std::time::Duration;
 /// Of the STATUS of one replica at most one is answered in this part of the interval: a correct one that waits
 /// in vain sends four in an interval.
 const STATUS_PART: u32 = 5;
-/// Of the VIEW-CHANGEs and NEW-VIEWs of one replica that this one has use for, at most as many are verified in so
-/// many STATUS intervals: each has hundreds of signatures, and a correct replica leaves no view so fast.
+/// Of the VIEW-CHANGEs and NEW-VIEWs of one replica that this one has use for, at most so many are verified in
+/// as many STATUS intervals, or progress time-outs if those are shorter: each has hundreds of signatures, and a
+/// correct replica leaves no views faster.
 const VIEWS: u32 = 4;
 /// A client that has a request waiting here may replace it after this time, as it may have given it up.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ impl<B: Bundle> Shared<B> {
         let now = self.started.elapsed();
         let views = &mut lock(&self.admission).views;
         let (since, count) = views.entry(from).or_insert((now, 0));
-        if now >= *since + self.timeouts.status * VIEWS {
+        if now >= *since + self.timeouts.status.min(self.timeouts.progress) * VIEWS {
             (*since, *count) = (now, 0);
         }
         *count += 1;
