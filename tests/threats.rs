@@ -14,7 +14,10 @@ fn source(module: &str) -> String {
     let file = match module.strip_prefix("runtime::") {
         Some(rest) => root.join(format!("src/runtime/{}.rs", rest.replace("::", "/"))),
         None if module == "backup" => root.join("tests/backup.rs"),
-        None => root.join(format!("cli/tests/processes/{module}.rs")),
+        None => {
+            let of = |target: &str| root.join(format!("cli/tests/{target}/{module}.rs"));
+            Some(of("hostile")).filter(|file| file.exists()).unwrap_or_else(|| of("processes"))
+        }
     };
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{module}: {}: {error}", file.display()))
 }

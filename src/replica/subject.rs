@@ -3,6 +3,7 @@
 //! An exploration asks this before it tries the messages of a subject one by one. The answers come from the
 //! very guards with which the handlers begin.
 
+use super::received::Left;
 use super::{Bundle, Replica, Setup};
 use crate::crypto::Crypto;
 use crate::message::Message;
@@ -85,13 +86,21 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all: it is refused as a
-    /// duplicate, so a host need not verify what is in it again.
+    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all, or a VIEW-CHANGE where there
+    /// is one of its sender for its view: it is refused as a duplicate, so a host need not verify what is in
+    /// it again.
     pub fn has_accepted(&self, message: &Message<B::Crypto>) -> bool {
-        let Message::PrePrepare(m, _) = message else { return false };
-        let accepted = self.accepted(m.content.view, m.content.n);
-        accepted.is_some_and(|accepted| accepted.digest == m.content.digest)
-            && self.batch(m.content.digest).is_some()
+        match message {
+            Message::PrePrepare(m, _) => {
+                let accepted = self.accepted(m.content.view, m.content.n);
+                accepted.is_some_and(|accepted| accepted.digest == m.content.digest)
+                    && self.batch(m.content.digest).is_some()
+            }
+            Message::ViewChange(m) => {
+                self.view_changes.contains(Left { view: m.content.view, replica: m.content.replica })
+            }
+            _ => false,
+        }
     }
 
     /// A request that has executed is answered again, one that waits is relayed again, an older one neither.

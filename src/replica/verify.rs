@@ -94,6 +94,9 @@ pub fn verify<B: Bundle>(
     verify_knowing(setup, message, &|_| false)
 }
 
+/// Which requests have passed [`verify`] before.
+pub type Known<'a, B> = &'a dyn Fn(&Signed<Request, <B as Bundle>::Crypto>) -> bool;
+
 /// [`verify`], where the requests in batches that are `known` have passed it before, byte for byte, with the same
 /// configuration: their signatures are not checked again.
 ///
@@ -102,7 +105,7 @@ pub fn verify<B: Bundle>(
 pub fn verify_knowing<B: Bundle>(
     setup: &Setup<B>,
     message: Message<B::Crypto>,
-    known: &dyn Fn(&Signed<Request, B::Crypto>) -> bool,
+    known: Known<'_, B>,
 ) -> Result<Verified<Message<B::Crypto>>, Rejection> {
     let members = setup.membership();
     let primary = |view| setup.cluster.primary(view);
@@ -139,7 +142,7 @@ pub fn verify_knowing<B: Bundle>(
 fn check_batch<B: Bundle>(
     setup: &Setup<B>,
     batch: &Batch<B::Crypto>,
-    known: &dyn Fn(&Signed<Request, B::Crypto>) -> bool,
+    known: Known<'_, B>,
 ) -> Result<(), Rejection> {
     let parameters = &setup.parameters;
     if batch.requests.len() > parameters.max_batch_requests || batch.bytes() > parameters.max_batch_bytes {

@@ -293,7 +293,7 @@ impl<C: Crypto, R: Rules> Clients<C, R> {
         entry.later.insert(from, last);
         let mut later: Vec<Timestamp> = entry.later.values().copied().collect();
         later.sort_unstable_by(|a, b| b.cmp(a));
-        let Some(&last) = later.get(usize::from(entry.setup.cluster.f())) else { return Ok(()) };
+        let Some(&last) = later.get(entry.setup.cluster.f()) else { return Ok(()) };
         self.abandon(client);
         let durable = ClientDurable { last };
         if let Some(entry) = self.clients.get_mut(&client) {

@@ -66,7 +66,7 @@ counters! {
     no_frame,
     /// Messages that found the queue of their host full.
     over_quota,
-    /// STATUS that came too soon after the one before.
+    /// STATUS, VIEW-CHANGEs and NEW-VIEWs that came too soon after those before.
     too_often,
     /// Reads that are not newer than an earlier one of their client.
     old_reads,

@@ -11,9 +11,9 @@ use super::transport::{Buffers, Transport};
 use crate::crypto::Crypto;
 use crate::message::Message;
 use crate::replica::{Destination, Durable, Record, Subject};
-use crate::types::{Cluster, ReplicaId};
+use crate::types::{Cluster, Digest, ReplicaId};
 use crate::wire;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -57,29 +57,48 @@ const LONGEST_TRIP: Duration = Duration::from_millis(50);
 /// The most messages remembered as sent.
 const MOST_RECENT: usize = 4096;
 
-/// What was sent lately, by what it is about, and to whom; nobody means all.
+/// What tells two messages apart that were sent lately.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum About {
+    /// What a message is about.
+    Subject(Subject),
+    /// A batch or a block, by its digest: of these there are many about the same.
+    Content(Digest),
+}
+
+impl About {
+    fn of<C: Crypto>(message: &Message<C>) -> Option<Self> {
+        match message {
+            Message::Batch(batch) => Some(About::Content(batch.digest())),
+            Message::Block(block) => Some(About::Content(C::digest(block))),
+            _ => Subject::of(message).map(About::Subject),
+        }
+    }
+}
+
+/// What was sent lately, and to whom; nobody means all.
 #[derive(Default)]
 struct Recent {
-    at: HashMap<(Option<ReplicaId>, Subject), Duration>,
-    order: VecDeque<(Option<ReplicaId>, Subject, Duration)>,
+    at: BTreeMap<(Option<ReplicaId>, About), Duration>,
+    order: VecDeque<(Option<ReplicaId>, About, Duration)>,
 }
 
 impl Recent {
-    fn note(&mut self, to: Option<ReplicaId>, subject: Subject, now: Duration) {
-        while let Some(&(to, subject, at)) = self.order.front()
+    fn note(&mut self, to: Option<ReplicaId>, about: About, now: Duration) {
+        while let Some(&(to, about, at)) = self.order.front()
             && (at + LONGEST_TRIP < now || self.order.len() >= MOST_RECENT)
         {
             self.order.pop_front();
-            if self.at.get(&(to, subject)) == Some(&at) {
-                self.at.remove(&(to, subject));
+            if self.at.get(&(to, about)) == Some(&at) {
+                self.at.remove(&(to, about));
             }
         }
-        self.at.insert((to, subject), now);
-        self.order.push_back((to, subject, now));
+        self.at.insert((to, about), now);
+        self.order.push_back((to, about, now));
     }
 
-    fn is_within(&self, to: ReplicaId, subject: Subject, now: Duration, trip: Duration) -> bool {
-        [Some(to), None].into_iter().filter_map(|to| self.at.get(&(to, subject))).any(|&at| now < at + trip)
+    fn is_within(&self, to: ReplicaId, about: About, now: Duration, trip: Duration) -> bool {
+        [Some(to), None].into_iter().filter_map(|to| self.at.get(&(to, about))).any(|&at| now < at + trip)
     }
 }
 
@@ -232,19 +251,19 @@ impl<C: Crypto> Output<C> {
 
     /// Whether a replica is sent again what it was sent within a round trip: what it asks for is under way.
     fn was_sent_just_now(&mut self, to: Destination, message: &Message<C>) -> bool {
-        let Some(subject) = Subject::of(message) else { return false };
+        let Some(about) = About::of(message) else { return false };
         let now = self.started.elapsed();
         match to {
             Destination::Client(_) => false,
             Destination::Replicas => {
-                self.recent.note(None, subject, now);
+                self.recent.note(None, about, now);
                 false
             }
             Destination::Replica(replica) => {
                 let trip = lock(&self.delays).last_trip(replica).unwrap_or_default().min(LONGEST_TRIP);
-                let just_now = self.recent.is_within(replica, subject, now, trip);
+                let just_now = self.recent.is_within(replica, about, now, trip);
                 if !just_now {
-                    self.recent.note(Some(replica), subject, now);
+                    self.recent.note(Some(replica), about, now);
                 }
                 just_now
             }
@@ -257,13 +276,39 @@ mod tests {
     use super::*;
     use crate::crypto::Signed;
     use crate::crypto::ed25519::{Ed25519, KeyRing};
-    use crate::message::{Fetch, Wanted};
+    use crate::message::{Batch, Fetch, Request, Wanted};
     use crate::parameters::Parameters;
     use crate::replica::Durable;
     use crate::runtime::sessions::HostKey;
     use crate::store::Identity;
-    use crate::types::Digest;
+    use crate::types::{ClientId, Timestamp};
     use std::net::SocketAddr;
+
+    /// A state is fetched block by block, and each is sent once within a round trip.
+    #[test]
+    fn blocks_and_batches_are_told_apart() {
+        let block = |number| Message::<Ed25519>::Block(vec![number].into());
+        let (_, keys) = KeyRing::insecure(0, 1, 1);
+        let batch = |timestamp| {
+            let content = Request {
+                operation: vec![1].into(),
+                timestamp: Timestamp(timestamp),
+                client: ClientId(0),
+                read_only: false,
+            };
+            Message::<Ed25519>::Batch(Arc::new(Batch { requests: vec![Signed::new(content, &keys[0])] }))
+        };
+        let all = [block(1), block(2), batch(1), batch(2)];
+        let mut recent = Recent::default();
+        let (to, trip) = (ReplicaId(1), Duration::from_millis(1));
+        for (at, message) in (0..).map(Duration::from_micros).zip(&all) {
+            let about = About::of(message).unwrap();
+            assert!(!recent.is_within(to, about, at, trip));
+            recent.note(Some(to), about, at);
+            assert!(recent.is_within(to, about, at, trip));
+            assert!(!recent.is_within(ReplicaId(2), about, at, trip));
+        }
+    }
 
     /// A store that cannot be written is found out before the messages of the same group leave, in whatever
     /// order the group is, and nothing leaves ever after.

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 const REPLICA_BYTES: usize = 4 * crate::parameters::MAX_MESSAGE_BYTES;
 /// The same for anybody else: enough for the longest request, twice.
 const STRANGER_BYTES: usize = 4 * crate::parameters::MAX_BATCH_BYTES;
+/// The most incomplete messages of one sender.
+const MAX_PARTIAL: usize = 512;
+/// The most messages of one sender for whose pieces is asked at a time.
+const MAX_ASKED: usize = 32;
 /// How many strangers have room at a time.
 const MAX_STRANGERS: usize = 64;
 /// How many complete messages are remembered for each sender, so that late duplicates of their pieces are
@@ -68,7 +72,7 @@ impl Reassembly {
             if total > bound {
                 return None;
             }
-            while sender.reserved + total > bound
+            while (sender.reserved + total > bound || sender.partial.len() >= MAX_PARTIAL)
                 && let Some(oldest) = sender.order.front().copied()
             {
                 sender.forget(oldest);
@@ -130,6 +134,7 @@ impl Reassembly {
                 .iter()
                 .filter(|(_, partial)| partial.ask_at <= now)
                 .map(|(&id, _)| id)
+                .take(MAX_ASKED)
                 .collect();
             for id in due {
                 let Some(partial) = sender.partial.get_mut(&id) else { continue };
@@ -157,7 +162,9 @@ impl Sender {
         if let Some(partial) = self.partial.remove(&id) {
             self.reserved -= partial.total;
         }
-        self.order.retain(|&other| other != id);
+        if let Some(place) = self.order.iter().position(|&other| other == id) {
+            self.order.remove(place);
+        }
     }
 }
 

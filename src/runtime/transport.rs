@@ -300,7 +300,8 @@ impl Transport {
         self.reassembly.lock().unwrap_or_else(PoisonError::into_inner).reserved()
     }
 
-    fn send_frame(&self, to: Peer, frame: &[u8], sealed: &mut Vec<u8>) {
+    /// Sends one frame, whatever it is; `sealed` is overwritten.
+    pub fn send_frame(&self, to: Peer, frame: &[u8], sealed: &mut Vec<u8>) {
         match self.sessions.seal(to, frame, self.now(), sealed) {
             Sealed::Ready(address) | Sealed::Asked(address) => self.send_datagram(address, sealed),
             Sealed::Queued => {}

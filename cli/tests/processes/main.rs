@@ -13,13 +13,13 @@ mod clocks;
 #[path = "../../net/config/mod.rs"]
 mod config;
 mod crashes;
-mod hostile;
 mod journals;
 mod misbehave;
 mod network;
 mod observe;
 mod operations;
 mod outages;
+#[allow(dead_code)]
 mod proxy;
 mod restored;
 mod service;

@@ -1,33 +1,12 @@
 //! Hostile networks: loss, duplication, reordering, corruption, partitions, and datagrams that are nothing at
 //! all.
 
-use crate::proxy::{Proxy, Weather};
-use crate::support::{Cluster, Load, free_addresses, resident};
+use crate::proxy::{Weather, behind_proxies};
+use crate::support::{Cluster, Load, resident};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
-
-/// Fragments of the length they would have on Ethernet, and a proxy in front of every replica.
-pub fn behind_proxies(replicas: usize, seed: u64) -> (Cluster, Proxy) {
-    let inside = free_addresses(replicas);
-    let listening = inside.clone();
-    let mut proxy = None;
-    let cluster = Cluster::new(replicas, |table| {
-        let parameters = table["parameters"].as_table_mut().unwrap();
-        parameters.insert("checkpoint_interval".into(), 16.into());
-        parameters.insert("window".into(), 32.into());
-        let entries = table["replica"].as_array_mut().unwrap();
-        let mut public = Vec::new();
-        for (entry, listen) in entries.iter_mut().zip(listening) {
-            let entry = entry.as_table_mut().unwrap();
-            public.push(entry["address"].as_str().unwrap().parse().unwrap());
-            entry.insert("listen".into(), listen.to_string().into());
-        }
-        proxy = Some(Proxy::start(&public, &inside, seed));
-    });
-    (cluster, proxy.unwrap())
-}
 
 fn hostile(replicas: usize, seed: u64, operations: u64) {
     let (cluster, proxy) = behind_proxies(replicas, seed);

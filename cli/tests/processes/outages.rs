@@ -1,6 +1,6 @@
 //! Outages in which a quorum comes together now and then, for too short a time to execute anything.
 
-use crate::network::behind_proxies;
+use crate::proxy::behind_proxies;
 use crate::proxy::{Proxy, Weather};
 use crate::support::Cluster;
 use pbft::rules::MAX_BACKOFF;

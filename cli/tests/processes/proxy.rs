@@ -4,6 +4,7 @@
 //! sender; what comes back to that socket goes back to the sender. So both directions pass through the
 //! weather.
 
+use crate::support::{Cluster, free_addresses};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -78,6 +79,27 @@ impl Proxy {
         println!("{weather:?}");
         self.0.weather.lock().unwrap().0 = weather;
     }
+}
+
+/// Fragments of the length they would have on Ethernet, and a proxy in front of every replica.
+pub fn behind_proxies(replicas: usize, seed: u64) -> (Cluster, Proxy) {
+    let inside = free_addresses(replicas);
+    let listening = inside.clone();
+    let mut proxy = None;
+    let cluster = Cluster::new(replicas, |table| {
+        let parameters = table["parameters"].as_table_mut().unwrap();
+        parameters.insert("checkpoint_interval".into(), 16.into());
+        parameters.insert("window".into(), 32.into());
+        let entries = table["replica"].as_array_mut().unwrap();
+        let mut public = Vec::new();
+        for (entry, listen) in entries.iter_mut().zip(listening) {
+            let entry = entry.as_table_mut().unwrap();
+            public.push(entry["address"].as_str().unwrap().parse().unwrap());
+            entry.insert("listen".into(), listen.to_string().into());
+        }
+        proxy = Some(Proxy::start(&public, &inside, seed));
+    });
+    (cluster, proxy.unwrap())
 }
 
 impl Drop for Proxy {

@@ -358,6 +358,8 @@ impl History {
 pub struct Load {
     pub history: Arc<History>,
     pub completed: Arc<AtomicU64>,
+    /// Of each client by itself.
+    pub served: Vec<Arc<AtomicU64>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -371,6 +373,7 @@ impl Load {
         let mut load = Load {
             history: Arc::default(),
             completed: Arc::default(),
+            served: (0..clients).map(|_| Arc::default()).collect(),
             stop: Arc::default(),
             threads: Vec::new(),
         };
@@ -379,7 +382,7 @@ impl Load {
             let mut client = cluster.client(id);
             let (history, completed, stop) =
                 (load.history.clone(), load.completed.clone(), load.stop.clone());
-            let counter = counter.clone();
+            let (counter, served) = (counter.clone(), load.served[id as usize].clone());
             let mut rng = ChaCha8Rng::seed_from_u64(seed ^ u64::from(id) << 32);
             load.threads.push(std::thread::spawn(move || {
                 while !stop.load(Relaxed) {
@@ -387,6 +390,7 @@ impl Load {
                     let operation = choose(&key, &mut rng);
                     history.invoke(&mut client, &key, &operation);
                     completed.fetch_add(1, Relaxed);
+                    served.fetch_add(1, Relaxed);
                 }
             }));
         }

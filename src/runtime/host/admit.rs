@@ -6,12 +6,17 @@ use crate::replica::Bundle;
 use crate::runtime::sessions::{Bucket, Peer, Rate};
 use crate::types::{ClientId, Principal, Timestamp};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// How many STATUS of one replica are answered in an interval, in the long run: a correct one that waits in vain
 /// sends four.
 const STATUS_IN_INTERVAL: u32 = 5;
 /// How many at once: after a pause of this process, or of the network, they come together.
 const STATUS_BURST: u32 = 10;
+/// Of the VIEW-CHANGEs and NEW-VIEWs of one replica that this one has use for, one is verified in each STATUS
+/// interval, or progress time-out if that is shorter, and so many at once: each has hundreds of signatures, and a
+/// correct replica leaves no views faster.
+const VIEWS_BURST: u32 = 4;
 /// How often a client may send a request while an earlier one of it waits here. A correct one does so when it has
 /// the replies of others, and when it has given the earlier one up.
 const REPLACED: Rate = Rate { per_second: 20, burst: 10 };
@@ -21,6 +26,8 @@ const REPLACED: Rate = Rate { per_second: 20, burst: 10 };
 pub(super) struct Admission {
     /// STATUS, of each host.
     status: BTreeMap<Peer, Bucket>,
+    /// VIEW-CHANGEs and NEW-VIEWs, of each host.
+    views: BTreeMap<Peer, Bucket>,
     /// The last read of each client.
     reads: BTreeMap<ClientId, Timestamp>,
     /// Of those that have sent a request while another one waited.
@@ -32,6 +39,12 @@ impl Admission {
     pub(super) fn last_read(&self, client: ClientId) -> Timestamp {
         self.reads.get(&client).copied().unwrap_or_default()
     }
+}
+
+/// So many in each interval.
+fn in_each(interval: Duration, times: u32, burst: u32) -> Rate {
+    let per_second = u128::from(times) * 1_000_000 / interval.as_micros().max(1);
+    Rate { per_second: u32::try_from(per_second).unwrap_or(u32::MAX), burst }
 }
 
 impl<B: Bundle> Shared<B> {
@@ -55,10 +68,7 @@ impl<B: Bundle> Shared<B> {
         let now = self.started.elapsed();
         let counter = match message {
             Message::Status(_) => {
-                let interval_us = self.timeouts.status.as_micros().max(1);
-                let per_second = u128::from(STATUS_IN_INTERVAL) * 1_000_000 / interval_us;
-                let per_second = u32::try_from(per_second).unwrap_or(u32::MAX);
-                let rate = Rate { per_second, burst: STATUS_BURST };
+                let rate = in_each(self.timeouts.status, STATUS_IN_INTERVAL, STATUS_BURST);
                 if lock(&self.admission).status.entry(from).or_default().take(rate, now) {
                     return true;
                 }
@@ -74,6 +84,8 @@ impl<B: Bundle> Shared<B> {
                 }
                 &self.counters.old_reads
             }
+            // What a replica relays has waited there, and the client's next request must not keep it off.
+            Message::Request(_) if self.hosts.replica_of(from).is_some() => return true,
             Message::Request(request) => {
                 let (client, timestamp) = (request.content.client, request.content.timestamp);
                 let waiting = lock(&self.lateness).waiting(client);
@@ -88,5 +100,19 @@ impl<B: Bundle> Shared<B> {
         };
         counter.add(1);
         false
+    }
+
+    /// Whether it is time to verify this message, which the replica has use for; if not it is counted and dropped.
+    pub(super) fn may_verify(&self, from: Peer, message: &Message<B::Crypto>) -> bool {
+        if !matches!(message, Message::ViewChange(_) | Message::NewView(_)) {
+            return true;
+        }
+        let rate = in_each(self.timeouts.status.min(self.timeouts.progress), 1, VIEWS_BURST);
+        let now = self.started.elapsed();
+        let in_time = lock(&self.admission).views.entry(from).or_default().take(rate, now);
+        if !in_time {
+            self.counters.too_often.add(1);
+        }
+        in_time
     }
 }

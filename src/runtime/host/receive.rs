@@ -132,6 +132,9 @@ impl<B: Bundle> Shared<B> {
             self.counters.unheeded.add(1);
             return Ok(None);
         };
+        if !self.may_verify(from, &message) {
+            return Ok(None);
+        }
         let known =
             |request: &Signed<Request, B::Crypto>| known.get(&request.content.client) == Some(request);
         let message = (self.counters)

@@ -106,7 +106,7 @@ impl<B: Bundle> Shared<B> {
             replica != self.setup.id && late == view && now < at + SAID_LATELY
         };
         let said = lock(&self.late).iter().filter(others).count();
-        let enough = said >= usize::from(self.setup.cluster.f());
+        let enough = said >= self.setup.cluster.f();
         if enough {
             tracing::info!(view = view.0, expected = ?lateness.expected(), "the primary is late");
             self.counters.late_primaries.add(1);
@@ -149,7 +149,9 @@ impl<B: Bundle> Shared<B> {
     /// Whether it is time to tell the others what this replica has: earlier if something should happen and
     /// does not, as a message may be lost. When a timer fires is for a host to choose.
     fn status_is_due(&self, core: &mut Core<B>, now: Instant) -> bool {
-        let quiet = self.timeouts.status / STALLED_STATUS_RATE;
+        // More often than answers can come would only be more to do for machines that have too much to do.
+        let trip = lock(&self.delays).quorum_trip(self.started.elapsed()).min(self.timeouts.status);
+        let quiet = (self.timeouts.status / STALLED_STATUS_RATE).max(trip);
         let waiting = core.replica.awaits_progress();
         core.waiting_since = waiting.then(|| core.waiting_since.unwrap_or(now).max(core.executed_at));
         let stalled = core.waiting_since.is_some_and(|since| since + quiet <= now);

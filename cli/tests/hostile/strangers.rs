@@ -1,7 +1,6 @@
 //! Attackers without any key: what they capture, make up or repeat does nothing and is not answered at length.
 
-use crate::network::behind_proxies;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, behind_proxies};
 use crate::support::{Cluster, Load};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -55,12 +54,12 @@ impl Stranger {
 }
 
 /// Where replicas really listen: past the proxies.
-fn listening(cluster: &Cluster) -> Vec<SocketAddr> {
+pub fn listening(cluster: &Cluster) -> Vec<SocketAddr> {
     cluster.config.cluster.replicas().map(|id| cluster.config.listen(id).unwrap()).collect()
 }
 
 /// What has been captured, for whom it was.
-fn captured(proxy: &Proxy, listening: &[SocketAddr]) -> Vec<(SocketAddr, Vec<u8>)> {
+pub fn captured(proxy: &Proxy, listening: &[SocketAddr]) -> Vec<(SocketAddr, Vec<u8>)> {
     let all = proxy.captured();
     let latest = all.len().saturating_sub(4000);
     all[latest..].iter().map(|(replica, bytes)| (listening[*replica], bytes.clone())).collect()
