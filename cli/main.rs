@@ -118,12 +118,14 @@ enum Command {
     /// Replays the journals of replicas through the same step and judges what they did by every property.
     ///
     /// A replica writes one with `journal = true` in the configuration, or with `pbft replica --journal
-    /// FILE`. A replica without a journal is not judged. Replaying signs again, so it needs the secret key of
+    /// DIR`. A replica without a journal is not judged, and one whose journal was cut is judged from where it
+    /// begins, which is said. Replaying signs again, so it needs the secret key of
     /// each replica judged. What clients accepted is taken from the replies: a result that f + 1 of the
     /// replicas judged have sent.
     ///
     /// Exit status: 0 every property holds and every replay is as journalled, 1 a property is violated or a
-    /// replay diverges, 2 a mistake, 3 a journal is damaged, or nothing was judged.
+    /// replay diverges, 2 a mistake, 3 a journal is damaged or lacks a segment in the
+    /// middle, or nothing was judged.
     ///
     /// Examples: pbft audit --config F; pbft audit --config F --json; pbft audit --config F
     /// journals/replica-2.journal

@@ -1,7 +1,9 @@
 //! Each request executes at most once.
 
+use crate::base::Table;
 use crate::{Property, Snapshot, Violation};
 use pbft::service::Service;
+use pbft::types::SeqNo;
 use std::collections::BTreeMap;
 
 /// The timestamps of a client's requests strictly increase along the execution of each correct replica,
@@ -21,7 +23,10 @@ impl<S: Service> Property<S> for AtMostOnce {
     fn check(snapshot: &Snapshot<'_, S>) -> Result<(), Violation> {
         let mut places = BTreeMap::new();
         for (&replica, history) in snapshot.replicas {
-            let mut last = BTreeMap::new();
+            let table = history.base.as_deref().map(|base| (base.n, base.table()));
+            let of =
+                |(n, table): (SeqNo, Table)| table.into_iter().map(move |(client, (t, _))| (client, (t, n)));
+            let mut last: BTreeMap<_, _> = table.into_iter().flat_map(of).collect();
             for execution in history.executions() {
                 let n = execution.n;
                 for request in &execution.requests {

@@ -1,21 +1,22 @@
 //! A checkpoint is the state after the agreed batches.
 
-use crate::agreed::{Timestamps, bounded, executions, let_through};
-use crate::catalogue::Ordered;
+use crate::base::States;
 use crate::checkpoints_agree::checkpoints;
 use crate::{Property, Snapshot, Violation};
 use pbft::service::Service;
-use pbft::types::{Bytes, ClientId, SeqNo, Timestamp};
+use pbft::types::SeqNo;
 use std::collections::BTreeMap;
 
-/// The digest of a checkpoint that a correct replica takes, knows to be stable, or fetches the state of, is
-/// that of the service and the client table after the agreed batches up to it.
+/// The digest of a checkpoint that a correct replica takes, knows to be stable, or fetches the state of, and
+/// that of the state with which its history begins, is that of the service and the client table after the
+/// agreed batches up to it.
 ///
-/// The state is computed here: the service runs, from its initial state, the batches of the
+/// The state is computed here: the service runs, from its initial state or from one with which a history
+/// begins, the batches of the
 /// [`Catalogue`](crate::Catalogue) that the executed digests name, and the client table is written down anew
 /// in the form in which it is transferred, whatever rules the replicas follow. Only how chunks become a tree
-/// of blocks is the replica's own code. States are known up to the first sequence number that no correct
-/// replica executed, and no further.
+/// of blocks is the replica's own code. From each beginning states are known up to the first sequence
+/// number that no correct replica executed, and no further.
 ///
 /// Source: OSDI'99 §4.3: a checkpoint has the digest of the state after the last request whose execution it
 /// reflects; §4.1: the last reply to each client is part of the state.
@@ -37,56 +38,26 @@ impl<S: Service> Property<S> for CheckpointIsState {
                 known.entry(n).or_default().push((replica, digest, how));
             }
         }
-        let executions = executions(snapshot);
-        let mut state = State { service: snapshot.genesis.clone(), clients: BTreeMap::new() };
-        let (mut n, mut previous) = (SeqNo(0), None);
-        while known.range(n..).next().is_some() {
-            if let Some(reported) = known.get(&n) {
-                let tree = snapshot.catalogue.tree(&state.chunks(), previous.as_ref());
-                let expected = tree.root();
-                if let Some((replica, digest, how)) = reported.iter().find(|(_, d, _)| *d != expected) {
-                    let what = format!(
-                        "the state after n = {} is {expected:?} by what was agreed, and {digest:?} {how} at replica {}",
-                        n.0, replica.0
-                    );
-                    return Err(Violation { property: NAME, what });
-                }
-                previous = Some(tree);
+        if known.is_empty() {
+            return Ok(());
+        }
+        let (mut states, mut previous) = (States::of(snapshot), None);
+        while let Some((n, state)) = states.next()
+            && known.range(n..).next().is_some()
+        {
+            let Some(reported) = known.get(&n) else { continue };
+            let tree = snapshot.catalogue.tree(&state.chunks(), previous.as_ref());
+            let expected = tree.root();
+            if let Some((replica, digest, how)) = reported.iter().find(|(_, d, _)| *d != expected) {
+                let what = format!(
+                    "the state after n = {} is {expected:?} by what was agreed, and {digest:?} {how} at replica {}",
+                    n.0, replica.0
+                );
+                return Err(Violation { property: NAME, what });
             }
-            n = n.next();
-            let agreed = executions.get(&n).and_then(|replicas| replicas.first());
-            // What names no batch breaks `ExecutesAgreedBatch` instead.
-            let Some(batch) = agreed.and_then(|(_, e)| snapshot.catalogue.batch(e.digest).ok()) else {
-                return Ok(());
-            };
-            state.run(batch);
+            previous = Some(tree);
         }
         Ok(())
-    }
-}
-
-/// What a checkpoint holds.
-struct State<S> {
-    service: S,
-    /// The timestamp of the last request executed for each client, and its result.
-    clients: BTreeMap<ClientId, (Timestamp, Bytes)>,
-}
-
-impl<S: Service> State<S> {
-    fn run(&mut self, batch: &[Ordered]) {
-        let mut last: Timestamps = self.clients.iter().map(|(&client, &(t, _))| (client, t)).collect();
-        for (client, timestamp, operation) in let_through(batch, &mut last) {
-            let result = self.service.execute(*client, operation);
-            self.clients.insert(*client, (*timestamp, Bytes::from(bounded(&result))));
-        }
-    }
-
-    /// The service's chunks and, last, the client table.
-    fn chunks(&self) -> Vec<Bytes> {
-        let mut chunks = self.service.snapshot();
-        let table = postcard::to_stdvec(&self.clients).expect("encoding into memory cannot fail");
-        chunks.push(Bytes::from(table));
-        chunks
     }
 }
 
@@ -94,12 +65,13 @@ impl<S: Service> State<S> {
 mod tests {
     use super::*;
     use crate::fixture::{World, bytes, executed, overlong, run, stable, transferred};
+    use crate::state::State;
     use pbft::crypto::ed25519::Ed25519;
     use pbft::kv::{KeyValue, Operation};
     use pbft::parameters::MAX_RESULT_BYTES;
     use pbft::replica::blocks::Tree;
     use pbft::replica::{ExecutedRequest, Fact};
-    use pbft::types::Digest;
+    use pbft::types::{Bytes, ClientId, Digest, Timestamp};
     use std::slice::from_ref;
 
     fn put(value: &str) -> Bytes {

@@ -38,7 +38,8 @@ impl<S: Service> Property<S> for CheckpointsAgree {
     }
 }
 
-/// The checkpoints that a replica took, knew to be stable or fetched the state of.
+/// The checkpoints that a replica took, knew to be stable or fetched the state of, and the state with which
+/// its history begins.
 pub(crate) fn checkpoints(history: &History) -> impl Iterator<Item = (SeqNo, Digest, &'static str)> {
     let taken = history.checkpoints.iter();
     let taken = taken.flat_map(|(&n, digests)| digests.iter().map(move |&digest| (n, digest, "taken")));
@@ -47,7 +48,8 @@ pub(crate) fn checkpoints(history: &History) -> impl Iterator<Item = (SeqNo, Dig
         ServiceStep::Transferred { n, digest } => Some((n, digest, "fetched")),
         ServiceStep::Executed(_) => None,
     });
-    taken.chain(stable).chain(fetched)
+    let begun = history.base.iter().map(|base| (base.n, base.digest, "the beginning"));
+    taken.chain(stable).chain(fetched).chain(begun)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What runs is the agreed batch.
 
 use crate::agreed::{Timestamps, executions, let_through};
+use crate::base::Beginnings;
 use crate::catalogue::Ordered;
 use crate::{Execution, Property, Snapshot, Violation};
 use pbft::replica::ExecutedRequest;
@@ -12,7 +13,7 @@ use pbft::types::{ReplicaId, SeqNo};
 /// later timestamp executed.
 ///
 /// Which batch a digest names is known from the [`Catalogue`](crate::Catalogue), and which timestamps have
-/// been executed from the agreed batches themselves, from the first: nothing here rests on what a replica
+/// been executed from the agreed batches themselves, from the first or from where a history begins: nothing here rests on what a replica
 /// says that it ran, or keeps in its client table, so the table of a fetched state is judged like one's own.
 /// From the first sequence number on that no correct replica executed, the table is not known; then whatever
 /// runs must still be of the batch and in its order.
@@ -32,10 +33,12 @@ impl<S: Service> Property<S> for ExecutesAgreedBatch {
                                    have been executed before.";
 
     fn check(snapshot: &Snapshot<'_, S>) -> Result<(), Violation> {
-        let mut last = Timestamps::new();
-        let mut next = SeqNo(1);
+        let beginnings = Beginnings::of(snapshot);
+        let mut last: Option<(SeqNo, Timestamps)> = None;
         for (n, replicas) in executions(snapshot) {
-            let known = (n == next).then(|| last.clone());
+            let before = SeqNo(n.0.saturating_sub(1));
+            let begun = || beginnings.at(before).map(|state| state.timestamps());
+            let known = last.take().filter(|&(m, _)| m == before).map(|(_, known)| known).or_else(begun);
             for (place, &(replica, execution)) in replicas.iter().enumerate() {
                 let named = snapshot.catalogue.batch(execution.digest).map_err(|names| {
                     let digest = execution.digest;
@@ -46,7 +49,7 @@ impl<S: Service> Property<S> for ExecutesAgreedBatch {
                     ran_all(replica, execution, &let_through(named, &mut after))?;
                     if place == 0 {
                         // Where others executed another batch, `Agreement` is broken.
-                        (last, next) = (after, n.next());
+                        last = Some((n, after));
                     }
                 } else {
                     ran_some(replica, execution, named)?;

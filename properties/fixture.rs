@@ -1,6 +1,6 @@
 //! Histories for tests, written as facts.
 
-use crate::{Accepted, Call, Catalogue, History, Property, Snapshot};
+use crate::{Accepted, Base, Call, Catalogue, History, Property, Snapshot};
 use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::{KeyValue, Operation};
 use pbft::parameters::{MAX_RESULT_BYTES, Parameters};
@@ -45,6 +45,12 @@ impl World {
     /// The replica does all of this next.
     pub fn with_all(self, replica: u16, facts: &[Fact]) -> Self {
         facts.iter().fold(self, |world, fact| world.with(replica, fact.clone()))
+    }
+
+    /// What the replica has done is known from here on only.
+    pub fn since(mut self, replica: u16, base: Base) -> Self {
+        self.replicas.insert(ReplicaId(replica), History::since(base));
+        self
     }
 
     /// A client issued the request.

@@ -1,5 +1,6 @@
-//! What one correct replica has done since it first started.
+//! What one correct replica has done since it first started, or since it was known to be in some state.
 
+use crate::Base;
 use pbft::replica::{ExecutedRequest, Fact};
 use pbft::types::{Digest, SeqNo, View};
 use serde::Serialize;
@@ -82,6 +83,9 @@ pub struct StaleVote {
 /// Not bounded: it is no part of a replica. Clones share executions and entries.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct History {
+    /// With what it begins, if that is not the initial state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base: Option<Arc<Base>>,
     pub(crate) pre_prepared: Slots,
     pub(crate) prepared: Slots,
     pub(crate) committed: Slots,
@@ -93,6 +97,17 @@ pub struct History {
 }
 
 impl History {
+    /// The history of a replica of which nothing is known but what it is now.
+    pub fn since(base: Base) -> Self {
+        let stable = base.stable.into_iter().collect();
+        History { base: Some(Arc::new(base)), stable, ..History::default() }
+    }
+
+    /// With what it begins, if that is not the initial state.
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_deref()
+    }
+
     /// Adds what the replica did next.
     pub fn record(&mut self, fact: &Fact) {
         match fact {
@@ -149,7 +164,8 @@ impl History {
         let votes = |ours: &Slots, theirs: &Slots| {
             theirs.iter().all(|(slot, d)| ours.get(slot).is_some_and(|known| d.is_subset(known)))
         };
-        votes(&self.pre_prepared, &other.pre_prepared)
+        self.base == other.base
+            && votes(&self.pre_prepared, &other.pre_prepared)
             && votes(&self.prepared, &other.prepared)
             && votes(&self.committed, &other.committed)
             && self.service.starts_with(&other.service)

@@ -2,7 +2,8 @@
 //!
 //! A property judges the [`History`] of facts of each correct replica, never its state, so it holds whatever
 //! the replica forgets, crashes through or represents otherwise. [`check_all`] judges them all; [`all`] lists
-//! them; each can be called by itself:
+//! them. A history that does not begin with the replica's first start begins with a [`Base`], a state by
+//! which what follows is judged; every property takes such histories. Each can be called by itself:
 //!
 //! ```
 //! use pbft::crypto::ed25519::Ed25519;
@@ -39,6 +40,7 @@
 mod agreed;
 mod agreement;
 mod at_most_once;
+mod base;
 mod catalogue;
 mod checkpoint_is_state;
 mod checkpoints_agree;
@@ -51,12 +53,14 @@ mod new_view_preserves_committed;
 mod prepared_uniqueness;
 mod replies_never_conflict;
 mod snapshot;
+mod state;
 mod validity;
 mod view_monotonic;
 mod watermarks;
 
 pub use agreement::Agreement;
 pub use at_most_once::AtMostOnce;
+pub use base::Base;
 pub use catalogue::Catalogue;
 pub use checkpoint_is_state::CheckpointIsState;
 pub use checkpoints_agree::CheckpointsAgree;

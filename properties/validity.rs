@@ -1,6 +1,7 @@
 //! Only what clients asked for executes, in order, with the results of the service.
 
 use crate::agreed::{bounded, executions};
+use crate::base::Beginnings;
 use crate::{Execution, History, Property, ServiceStep, Snapshot, Violation};
 use pbft::replica::ExecutedRequest;
 use pbft::service::Service;
@@ -11,7 +12,8 @@ use pbft::types::{ReplicaId, SeqNo};
 /// and the results are those of the service that executes, from its initial state, the agreed batches in
 /// order.
 ///
-/// Results are known up to the first sequence number that no correct replica executed, and no further.
+/// Results are known up to the first sequence number that no correct replica executed, and from where a
+/// history begins in the middle, likewise.
 /// Source: OSDI'99 §3: the service behaves as a centralised implementation that executes operations
 /// one at a time.
 pub struct Validity;
@@ -37,7 +39,7 @@ impl<S: Service> Property<S> for Validity {
 }
 
 fn in_order(replica: ReplicaId, history: &History) -> Result<(), Violation> {
-    let mut last = SeqNo(0);
+    let mut last = history.base.as_ref().map_or(SeqNo(0), |base| base.n);
     for step in &history.service {
         let (n, fits, did) = match step {
             ServiceStep::Executed(execution) => (execution.n, execution.n == last.next(), "executed"),
@@ -79,13 +81,16 @@ fn authentic<S: Service>(
 /// Runs the service on the first execution of each number, and compares the others' with the same results.
 /// Where their requests differ, [`Agreement`](crate::Agreement) is broken instead.
 fn results<S: Service>(snapshot: &Snapshot<'_, S>) -> Result<(), Violation> {
-    let mut service = snapshot.genesis.clone();
-    let mut expected = SeqNo(1);
+    let beginnings = Beginnings::of(snapshot);
+    let mut known: Option<(SeqNo, S)> = None;
     for (n, replicas) in executions(snapshot) {
-        if n != expected {
-            return Ok(());
-        }
-        expected = n.next();
+        let before = SeqNo(n.0.saturating_sub(1));
+        let begun = || beginnings.at(before).map(|state| state.service);
+        let Some(mut service) =
+            known.take().filter(|&(m, _)| m == before).map(|(_, service)| service).or_else(begun)
+        else {
+            continue;
+        };
         let agreed = replicas.first().map_or(&[][..], |(_, execution)| &execution.requests);
         for (index, request) in agreed.iter().enumerate() {
             let full = service.execute(request.client, &request.operation);
@@ -97,6 +102,7 @@ fn results<S: Service>(snapshot: &Snapshot<'_, S>) -> Result<(), Violation> {
                 }
             }
         }
+        known = Some((n, service));
     }
     Ok(())
 }

@@ -26,7 +26,8 @@ impl<S: Service> Property<S> for ViewMonotonic {
 
 fn views_increase(replica: ReplicaId, history: &History) -> Result<(), Violation> {
     // Nothing below the initial view exists to be left for: 0 stands for no VIEW-CHANGE sent.
-    let (mut entered, mut left_for) = (View(0), View(0));
+    let begun = history.base.as_ref().map(|base| (base.view, base.leaving.unwrap_or_default()));
+    let (mut entered, mut left_for) = begun.unwrap_or_default();
     for step in history.view_steps() {
         match step {
             ViewStep::Left { view, to } => {

@@ -8,9 +8,9 @@ use pbft::kv::KeyValue;
 use pbft::message::{Batch, Reply, Request};
 use pbft::replica::{Effects, Event, Fact, Replica, Setup};
 use pbft::runtime::journal::{JournalError, Observer, Reader, Replay, Summary};
-use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
+use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, SeqNo, Timestamp};
 use pbft_models::story::production::{Range, Recorder};
-use pbft_properties::{Accepted, Catalogue, History, Snapshot, Violation, all};
+use pbft_properties::{Accepted, Base, Catalogue, History, Snapshot, Violation, all};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -33,11 +33,22 @@ pub struct Arguments {
 /// How the replay of one journal ended.
 struct Replayed {
     path: PathBuf,
+    /// Its first segment.
+    segment: u64,
     summary: Summary,
+    /// The steps whose state was removed.
+    skipped: u64,
     /// The bytes of an entry that the file ends in.
     incomplete: u64,
     divergence: Option<String>,
     damage: Option<String>,
+}
+
+impl Replayed {
+    /// Whether something that the journal held cannot be told any more, other than at its beginning.
+    fn is_partly_read(&self) -> bool {
+        self.damage.is_some() || self.summary.gaps > 0
+    }
 }
 
 /// What all journals say.
@@ -72,6 +83,10 @@ struct Seeing<'a> {
 }
 
 impl Observer<Served> for Seeing<'_> {
+    fn begins(&mut self, setup: &Setup<Served>, replica: &Replica<Served>) {
+        self.seen.histories.insert(self.id, History::since(Base::of(setup, replica)));
+    }
+
     fn fact(&mut self, fact: &Fact) {
         self.seen.histories.entry(self.id).or_default().record(fact);
     }
@@ -116,6 +131,8 @@ struct Judged {
     replayed: BTreeMap<ReplicaId, Replayed>,
     judged: BTreeSet<ReplicaId>,
     not_judged: Vec<ReplicaId>,
+    /// The last batch before what is known of each replica that is not known from its first start.
+    from: BTreeMap<ReplicaId, SeqNo>,
     verdicts: Vec<Verdict>,
     requests: usize,
     reads: usize,
@@ -138,9 +155,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         return Ok(ExitCode::from(3));
     };
     if arguments.json {
-        print_json(&found.replayed, &found.judged, &found.not_judged, &found.verdicts, found.accepted);
+        print_json(&found);
     } else {
-        tell_verdicts(&found.replayed, &found.judged, &found.not_judged, &found.verdicts);
+        tell_verdicts(&found);
         say!(
             "{} requests, {} of them reads, which are not ordered; {} results of the others accepted",
             found.requests,
@@ -148,7 +165,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             found.accepted
         );
         if !found.replies {
-            say!("results are not judged: more than f replicas are not judged from beginning to end");
+            say!("results are not judged: more than f replicas are not judged to the end");
         }
     }
     Ok(ExitCode::from(status(&found)))
@@ -157,7 +174,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 fn status(found: &Judged) -> u8 {
     let broken = found.verdicts.iter().any(|(_, verdict)| verdict.is_err())
         || found.replayed.values().any(|one| one.divergence.is_some());
-    let unknown = found.judged.is_empty() || found.replayed.values().any(|one| one.damage.is_some());
+    let unknown = found.judged.is_empty() || found.replayed.values().any(Replayed::is_partly_read);
     if broken {
         1
     } else if unknown {
@@ -183,13 +200,18 @@ fn judge(
             return Ok(None);
         }
     }
-    // A replica is judged if its history is known from the beginning.
-    let known = |one: &Replayed| one.summary.lives > 0 && !one.summary.begins_later;
+    // A replica is judged if it is known what it was when its history begins, and it was not faulty then.
+    let known = |one: &Replayed| {
+        let Summary { first_life, lives, faulty_from, .. } = one.summary;
+        lives > 0 && faulty_from.is_none_or(|life| life > first_life)
+    };
     let judged: BTreeSet<ReplicaId> =
         replayed.iter().filter(|(_, one)| known(one)).map(|(&id, _)| id).collect();
     for &id in &judged {
         seen.histories.entry(id).or_default();
     }
+    let base = |(&id, history): (&ReplicaId, &History)| Some((id, history.base()?.n));
+    let from = seen.histories.iter().filter_map(base).collect();
     let not_judged: Vec<ReplicaId> = config.cluster.replicas().filter(|id| !judged.contains(id)).collect();
     let replies = replies_are_judged(&config.cluster, &judged, &replayed);
     let accepted = if replies { accepted(&config.cluster, &seen) } else { Vec::new() };
@@ -212,6 +234,7 @@ fn judge(
         replayed,
         judged,
         not_judged,
+        from,
         verdicts,
         requests: seen.authentic.len(),
         reads: seen.reads.len(),
@@ -232,6 +255,7 @@ pub fn page(directory: &Path, range: &Range) -> Result<(String, u8), String> {
         notes.extend(
             one.damage.iter().map(|why| format!("replica {}'s journal is not read to its end: {why}", id.0)),
         );
+        notes.extend(one.scope().map(|scope| format!("replica {}: {scope}", id.0)));
     })?
     .ok_or("interrupted")?;
     let (story, beyond) = recorder.story(range);
@@ -246,25 +270,34 @@ pub fn page(directory: &Path, range: &Range) -> Result<(String, u8), String> {
 
 type Verdict = (&'static str, Result<(), Violation>);
 
-fn tell_verdicts(
-    replayed: &BTreeMap<ReplicaId, Replayed>,
-    judged: &BTreeSet<ReplicaId>,
-    not_judged: &[ReplicaId],
-    verdicts: &[Verdict],
-) {
+fn tell_verdicts(found: &Judged) {
+    let Judged { judged, not_judged, from, .. } = found;
     let ids = |ids: &mut dyn Iterator<Item = &ReplicaId>| {
         ids.map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
     };
     say!("judged: replicas {}", ids(&mut judged.iter()));
+    if let Some(all) = from.values().max() {
+        say!(
+            "not judged: what replicas {} did before their journals begin; all that are judged are known after n = {}",
+            ids(&mut from.keys()),
+            all.0
+        );
+    }
     if !not_judged.is_empty() {
         say!("not judged: replicas {}", ids(&mut not_judged.iter()));
     }
-    let partly = replayed.values().any(|one| one.damage.is_some());
-    for (name, verdict) in verdicts {
+    let partly = found.replayed.values().any(Replayed::is_partly_read);
+    let scope = if partly {
+        " as far as the journals can be read"
+    } else if from.is_empty() {
+        ""
+    } else {
+        " from where the journals begin"
+    };
+    for (name, verdict) in &found.verdicts {
         match verdict {
             Ok(()) if judged.is_empty() => say!("{name}: not judged"),
-            Ok(()) if partly => say!("{name}: holds as far as the journals can be read"),
-            Ok(()) => say!("{name}: holds"),
+            Ok(()) => say!("{name}: holds{scope}"),
             Err(violation) => say!("{name}: VIOLATED: {}", violation.what),
         }
     }
@@ -321,7 +354,7 @@ fn replay(
     if reader.header() != config.journal_header(id) {
         return Err(explain(&JournalError::Foreign(path)));
     }
-    let mut replay = Replay::new(config.setup(id)?);
+    let (mut replay, segment) = (Replay::new(config.setup(id)?), reader.segment());
     let mut observer = Seeing { id, seen, recorder };
     let (mut divergence, mut damage) = (None, None);
     while divergence.is_none() && !interrupted() {
@@ -337,14 +370,16 @@ fn replay(
             }
         }
     }
-    let (summary, incomplete) = (replay.summary(), reader.incomplete_bytes());
-    Ok(Replayed { path, summary, incomplete, divergence, damage })
+    let (summary, skipped, incomplete) =
+        (replay.summary(), reader.skipped_steps(), reader.incomplete_bytes());
+    Ok(Replayed { path, segment, summary, skipped, incomplete, divergence, damage })
 }
 
 /// Whether what clients accepted can be held against what the replicas judged have executed.
 ///
-/// At most f replicas are left out of a judgement that hears of every result: at least one of the rest has
-/// executed what f + 1 vouch for, even if others have fetched it with the state.
+/// At most f replicas are left out of a judgement that hears of the results: at least one of the rest has
+/// executed what f + 1 vouch for, even if others have fetched it with the state. If it did so before its
+/// journal begins, its client table has that result or a later one.
 fn replies_are_judged(
     cluster: &Cluster,
     judged: &BTreeSet<ReplicaId>,
@@ -377,8 +412,27 @@ fn accepted(cluster: &Cluster, seen: &Seen) -> Vec<Accepted> {
         .collect()
 }
 
+impl Replayed {
+    /// From where on it speaks, if that is not the replica's first start.
+    fn scope(&self) -> Option<String> {
+        let Summary { first_life, from, gaps, .. } = self.summary;
+        let gap = (gaps > 0).then(|| format!("segments are missing in {gaps} places: known after the last"));
+        let from = from.map(|n| {
+            let segment = self.segment;
+            format!(
+                "judged after n = {}: what came before segment {segment}, in life {first_life}, is not here",
+                n.0
+            )
+        });
+        let skipped = (self.skipped > 0)
+            .then(|| format!("{} steps cannot be replayed: the state before them is not here", self.skipped));
+        let said: Vec<String> = [gap, from, skipped].into_iter().flatten().collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+}
+
 fn tell(id: ReplicaId, one: &Replayed) {
-    let Summary { lives, steps, undone, begins_later, faulty_from } = one.summary;
+    let Summary { first_life, lives, steps, undone, faulty_from, .. } = one.summary;
     let mut notes = Vec::new();
     if undone > 0 {
         notes.push(format!("{undone} steps were not carried out"));
@@ -386,11 +440,15 @@ fn tell(id: ReplicaId, one: &Replayed) {
     if one.incomplete > 0 {
         notes.push(format!("{} bytes of an entry that was being written at the end", one.incomplete));
     }
-    if begins_later {
-        notes.push("it begins after the replica had run: replayed, and not judged".to_owned());
-    }
-    if let Some(life) = faulty_from {
-        notes.push(format!("life {life} starts from nothing: judged up to there, and faulty since"));
+    notes.extend(one.scope());
+    match faulty_from {
+        Some(life) if life <= first_life => {
+            notes.push(format!("life {life} started from nothing: replayed, and not judged"));
+        }
+        Some(life) => {
+            notes.push(format!("life {life} starts from nothing: judged up to there, and faulty since"));
+        }
+        None => {}
     }
     if let Some(divergence) = &one.divergence {
         notes.push(format!("DIVERGES in {divergence}"));
@@ -402,23 +460,22 @@ fn tell(id: ReplicaId, one: &Replayed) {
     say!("replica {}: {lives} lives, {steps} steps{notes}", id.0);
 }
 
-fn print_json(
-    replayed: &BTreeMap<ReplicaId, Replayed>,
-    judged: &BTreeSet<ReplicaId>,
-    not_judged: &[ReplicaId],
-    verdicts: &[(&str, Result<(), Violation>)],
-    accepted: usize,
-) {
+fn print_json(found: &Judged) {
     let replica = |(id, one): (&ReplicaId, &Replayed)| {
         let shown = |path: &Path| path.display().to_string();
         json!({
             "replica": id.0,
             "journal": shown(&one.path),
+            "first_segment": one.segment,
+            "first_life": one.summary.first_life,
             "lives": one.summary.lives,
             "steps": one.summary.steps,
             "undone_steps": one.summary.undone,
+            "skipped_steps": one.skipped,
+            "gaps": one.summary.gaps,
             "incomplete_bytes": one.incomplete,
-            "judged": judged.contains(id),
+            "judged": found.judged.contains(id),
+            "judged_after": found.from.get(id).map_or(0, |n| n.0),
             "faulty_from_life": one.summary.faulty_from,
             "divergence": one.divergence,
             "damage": one.damage,
@@ -429,10 +486,12 @@ fn print_json(
         json!({ "property": name, "holds": verdict.is_ok(), "violation": violation })
     };
     let object = json!({
-        "replicas": replayed.iter().map(replica).collect::<Vec<_>>(),
-        "not_judged": not_judged.iter().map(|id| id.0).collect::<Vec<_>>(),
-        "accepted_results": accepted,
-        "properties": verdicts.iter().map(property).collect::<Vec<_>>(),
+        "replicas": found.replayed.iter().map(replica).collect::<Vec<_>>(),
+        "not_judged": found.not_judged.iter().map(|id| id.0).collect::<Vec<_>>(),
+        "all_judged_after": found.from.values().max().map_or(0, |n| n.0),
+        "read_to_the_end": !found.replayed.values().any(Replayed::is_partly_read),
+        "accepted_results": found.accepted,
+        "properties": found.verdicts.iter().map(property).collect::<Vec<_>>(),
     });
     say!("{object}");
 }

@@ -1,7 +1,10 @@
 //! `pbft keygen`: keys for replicas and clients, a configuration, and empty stores.
 
 use super::config::address::Address;
-use super::config::file::{ClientEntry, File, FileParameters, ObserverEntry, ReplicaEntry, StoreKind};
+use super::config::file::{
+    ClientEntry, File, FileParameters, ObserverEntry, ReplicaEntry, StoreKind, default_journal_keep_mb,
+    default_journal_segment_mb,
+};
 use super::config::{Config, Served, genesis};
 use crate::say;
 use pbft::crypto::Signed;
@@ -112,6 +115,8 @@ pub fn blank(size: Size, addresses: impl IntoIterator<Item = impl Into<Address>>
         f: size.f.unwrap_or((size.replicas - 1) / 3),
         store: StoreKind::Disk,
         journal: false,
+        journal_segment_mb: default_journal_segment_mb(),
+        journal_keep_mb: default_journal_keep_mb(),
         workers: 1,
         datagram_bytes: 1400,
         progress_timeout_ms: 500,

@@ -8,6 +8,7 @@ use pbft::runtime::control::Health;
 use pbft::types::{ClientId, Principal};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,7 @@ fn as_client(config: &Config, wanted: Option<u32>) -> Result<Asking, String> {
 
 /// The file, locked by this process, unless another has it.
 fn take(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

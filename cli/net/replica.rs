@@ -37,10 +37,10 @@ pub struct Arguments {
     /// how to see; it fetches the state from the others.
     #[arg(long)]
     replacement: bool,
-    /// Write everything this replica is given and asks for to this file, for `pbft audit`: with `journal =
-    /// true` in the configuration that is journals/replica-N.journal beside it. Restarts append to it, and it
-    /// grows without bound.
-    #[arg(long, value_name = "FILE")]
+    /// Write everything this replica is given and asks for to files in this directory, for `pbft audit`: with
+    /// `journal = true` in the configuration that is journals/replica-N.journal beside it. Restarts append to
+    /// it, and journal_keep_mb says how much of it is kept.
+    #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
     #[command(flatten)]
     process: ProcessArguments,
@@ -74,7 +74,9 @@ fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
     let on_disk = config.file.store == StoreKind::Disk;
     let default = config.file.journal.then(|| config.journal(id));
     let journal = arguments.journal.clone().or(default);
-    let journal = journal.map(|path| Journal::new(path, config.journal_header(id), arguments.replacement));
+    let journal = journal.map(|path| {
+        Journal::new(path, config.journal_header(id), config.journal_limits(), arguments.replacement)
+    });
     let options = Options::<Served> {
         listen: config.listen(id)?,
         hosts: config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?,

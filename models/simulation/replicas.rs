@@ -3,11 +3,11 @@
 use super::network::{Happening, MS, Time};
 use super::run::{Node, Simulation};
 use super::{Failure, Scheme};
-use pbft::crypto::Verified;
+use pbft::crypto::{Crypto, Verified};
 use pbft::message::Message;
 use pbft::presence::{ProgressTimer, shows_presence};
 use pbft::replica::nodes;
-use pbft::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer};
+use pbft::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Record, Replica, Setup, Timeouts, Timer};
 use pbft::rules::Rules;
 use pbft::store::{Identity, open, seal};
 use pbft::types::{Digest, ReplicaId};
@@ -37,6 +37,19 @@ pub(super) struct Server<B: Bundle> {
     pub(super) status: u64,
 }
 
+/// Whether a state is worth a second look after this: it is at a checkpoint, or a view has ended or begun.
+fn is_rare<C: Crypto>(effect: &Effect<C>) -> bool {
+    matches!(effect, Effect::Persist(Record::Snapshot(_) | Record::ViewChange(_) | Record::NewView(_)))
+}
+
+/// What a segment of a journal begins with is the whole state.
+fn assert_resumes<B: Bundle<Service: Eq>>(setup: &Setup<B>, replica: &Replica<B>) {
+    if let Some(volatile) = replica.volatile(setup) {
+        let resumed = Replica::resume(setup, replica.durable().clone(), &volatile);
+        assert!(resumed.as_ref() == Ok(replica), "replica {} does not go on as it was", setup.id.0);
+    }
+}
+
 impl<B: Bundle> Server<B> {
     /// One that is down and has never run.
     pub(super) fn new(setup: Arc<Setup<B>>, timeouts: Timeouts) -> Self {
@@ -62,6 +75,9 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
         // States of mutants may break them.
         if server.setup.rules == R::default() {
             assert_eq!(replica.check_invariants(&server.setup), Ok(()), "replica {node}");
+            if effects.iter().any(is_rare) {
+                assert_resumes(&server.setup, replica);
+            }
         }
         self.carry_out(node, effects);
     }

@@ -8,10 +8,12 @@ use crate::message::{Batch, PrePrepare};
 use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::types::{Digest, ReplicaId, SeqNo, View};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What one PREPARE, COMMIT or CHECKPOINT says besides what it is kept under.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
+#[serde(bound = "")]
 pub(super) struct Vote<C: Crypto> {
     pub(super) digest: Digest,
     pub(super) signature: C::Signature,

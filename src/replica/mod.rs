@@ -21,6 +21,7 @@
 //! | `effects` | what a step asks for | |
 //! | `blocks` | the tree over a snapshot of the state | thesis §5.3 |
 //! | `restore` | starting and restarting | |
+//! | `resume` | going on in the middle of a life, for replays | |
 //! | `normal_form` | what an exploration may forget | |
 //! | `subject` | which messages an exploration need not try | |
 //! | `noted`, `received`, `parts` | what a step depends on | |
@@ -67,6 +68,7 @@ pub mod noted;
 mod parts;
 mod received;
 mod restore;
+mod resume;
 mod state_transfer;
 mod status;
 mod subject;
@@ -95,6 +97,7 @@ use crate::service::Service;
 use crate::types::{ClientId, Cluster, Principal, ReplicaId, SeqNo, Timestamp, View, Watermarks};
 use noted::{Noted, Part, apart};
 use received::{Left, Received, Voted};
+use serde::{Deserialize, Serialize};
 use state_transfer::Transfer;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
@@ -213,7 +216,8 @@ const CHECKPOINTS: u8 = Part::Checkpoints as u8;
 const VIEW_CHANGES: u8 = Part::ViewChanges as u8;
 
 /// Requests that wait.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
+#[serde(bound = "")]
 struct Requests<C: Crypto> {
     /// The latest of each client.
     pool: Noted<BTreeMap<ClientId, Signed<Request, C>>, { Part::Pool as u8 }>,

@@ -4,6 +4,7 @@ use super::log::Vote;
 use super::noted::{Cell, Cells, Look, Part, Seen, note, note_drops, part};
 use crate::crypto::Crypto;
 use crate::types::{Digest, ReplicaId, SeqNo, View};
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -20,7 +21,7 @@ pub(super) trait Key: Copy + Debug + Ord {
 
 /// A vote is kept by what it is about and by its sender. A CHECKPOINT is about no view: it is kept under view
 /// 0.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 pub(super) struct Voted {
     pub(super) n: SeqNo,
     pub(super) view: View,
@@ -38,7 +39,7 @@ impl Key for Voted {
 }
 
 /// A VIEW-CHANGE is kept by the view that it is for and by its sender.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 pub(super) struct Left {
     pub(super) view: View,
     pub(super) replica: ReplicaId,
@@ -56,7 +57,8 @@ impl Key for Left {
 
 /// Cells of one kind, `PART` of [`Part`]. By the paper's rules each holds one message at most; it holds more,
 /// in order, only where a rule is off.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(transparent, bound(deserialize = "K: Deserialize<'de> + Ord, V: Deserialize<'de>"))]
 pub(super) struct Received<K, V, const PART: u8>(BTreeMap<K, Vec<V>>);
 
 /// A look at all cells.
@@ -69,6 +71,13 @@ impl<K: Debug, V: Debug, const PART: u8> Debug for Received<K, V, PART> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         look_at_all(PART);
         f.debug_tuple("Received").field(&self.0).finish()
+    }
+}
+
+impl<K: Serialize, V: Serialize, const PART: u8> Serialize for Received<K, V, PART> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        look_at_all(PART);
+        self.0.serialize(serializer)
     }
 }
 

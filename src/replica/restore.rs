@@ -39,6 +39,9 @@ pub enum StartRefusal {
     /// The NEW-VIEW is not that of the view, or the VIEW-CHANGE does not lead out of it.
     #[error("the view in the store does not fit the NEW-VIEW or the VIEW-CHANGE stored with it")]
     View,
+    /// What is kept of the middle of a life is not of this replica's life.
+    #[error("what is kept beside the durable state does not belong to it")]
+    Volatile,
 }
 
 impl<B: Bundle> Replica<B> {
@@ -97,6 +100,15 @@ impl<B: Bundle> Replica<B> {
         durable: Durable<B::Crypto>,
         effects: &mut Effects<B::Crypto>,
     ) -> Result<Self, StartRefusal> {
+        let mut replica = Self::standing_on(setup, durable)?;
+        replica.recover_snapshot(setup, effects);
+        replica.recover_votes(setup);
+        replica.requeue(setup);
+        Ok(replica)
+    }
+
+    /// A replica with this durable state, what follows from that, and nothing else.
+    pub(super) fn standing_on(setup: &Setup<B>, durable: Durable<B::Crypto>) -> Result<Self, StartRefusal> {
         check(setup, &durable)?;
         let mut replica = Self::at_snapshot(setup, &durable)?;
         let genesis = std::mem::replace(&mut replica.durable, durable);
@@ -114,9 +126,6 @@ impl<B: Bundle> Replica<B> {
             replica.durable.prepared.clear();
         }
         replica.execute_again(setup)?;
-        replica.recover_snapshot(setup, effects);
-        replica.recover_votes(setup);
-        replica.requeue(setup);
         Ok(replica)
     }
 

@@ -5,7 +5,7 @@ use super::sessions::HostKey;
 use super::store::OpenError;
 use crate::parameters::ConfigError;
 use crate::replica::Timeouts;
-use crate::replica::{Bundle, Durable, Effects, Event, StartRefusal};
+use crate::replica::{Bundle, Durable, Effects, Event, Replica, Setup, StartRefusal};
 use crate::types::Digest;
 use std::io;
 use std::net::SocketAddr;
@@ -80,11 +80,16 @@ pub trait Witness<B: Bundle>: Send {
     /// If this cannot be noted. The replica then stops at once, and carries out nothing of it.
     fn event(&mut self, event: &Event<B::Crypto>) -> io::Result<()>;
 
-    /// It asked for these effects.
+    /// It asked for these effects, and is `replica` now.
     ///
     /// # Errors
     /// If this cannot be noted. The replica then stops at once, and carries out nothing of it.
-    fn effects(&mut self, effects: &Effects<B::Crypto>) -> io::Result<()>;
+    fn effects(
+        &mut self,
+        setup: &Setup<B>,
+        replica: &Replica<B>,
+        effects: &Effects<B::Crypto>,
+    ) -> io::Result<()>;
 
     /// What the first `steps` steps, and the start before them, asked to be recorded is durable, and what
     /// they asked to be sent leaves now.

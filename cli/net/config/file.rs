@@ -2,6 +2,7 @@
 
 use super::address::Address;
 use pbft::parameters::Parameters;
+use pbft::runtime::journal::Limits;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,9 +18,17 @@ pub struct File {
     /// `disk`, or `memory` for benchmarks: then nothing survives the process.
     #[serde(default)]
     pub store: StoreKind,
-    /// Whether each replica writes a journal, for `pbft audit`. It grows without bound.
+    /// Whether each replica writes a journal, for `pbft audit`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub journal: bool,
+    /// How long a segment of a journal becomes, about, in MiB: 1 to 4096. It ends when a checkpoint becomes
+    /// stable.
+    #[serde(default = "default_journal_segment_mb", skip_serializing_if = "is_default_segment")]
+    pub journal_segment_mb: u64,
+    /// How much of a journal is kept, about, in MiB: at least two segments, and at most 1048576. The oldest
+    /// segments are removed.
+    #[serde(default = "default_journal_keep_mb", skip_serializing_if = "is_default_keep")]
+    pub journal_keep_mb: u64,
     /// Threads of a replica that receive, verify and step.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -146,6 +155,19 @@ pub struct ClientEntry {
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
+pub fn default_journal_segment_mb() -> u64 {
+    Limits::default().segment_bytes >> 20
+}
+pub fn default_journal_keep_mb() -> u64 {
+    Limits::default().keep_bytes >> 20
+}
+fn is_default_segment(mb: &u64) -> bool {
+    *mb == default_journal_segment_mb()
+}
+fn is_default_keep(mb: &u64) -> bool {
+    *mb == default_journal_keep_mb()
+}
+
 /// One host that may ask replicas how they do, and may do nothing else.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

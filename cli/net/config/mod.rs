@@ -16,7 +16,7 @@ use pbft::replica::Timeouts;
 use pbft::replica::verify::Membership;
 use pbft::replica::{Bundle, Setup};
 use pbft::rules::Pbft;
-use pbft::runtime::journal::Header;
+use pbft::runtime::journal::{Header, Limits};
 use pbft::runtime::sessions::HostKey;
 use pbft::runtime::sessions::binding::{self, Binding};
 use pbft::runtime::transport::{MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES};
@@ -140,6 +140,14 @@ impl Config {
         }
         if let Some((name, _)) = timeouts.iter().find(|(_, ms)| !(10..=600_000).contains(ms)) {
             return Err(format!("{name} must be between 10 and 600000"));
+        }
+        if !(1..=4096).contains(&file.journal_segment_mb) {
+            return Err("journal_segment_mb must be between 1 and 4096".into());
+        }
+        if !(2 * file.journal_segment_mb..=1 << 20).contains(&file.journal_keep_mb) {
+            return Err(
+                "journal_keep_mb must be at least twice journal_segment_mb, and at most 1048576".into()
+            );
         }
         if !(1..=256).contains(&file.workers) {
             return Err("workers must be between 1 and 256".into());
@@ -341,6 +349,14 @@ impl Config {
     /// Where a replica's journal is, unless it is told otherwise.
     pub fn journal(&self, id: ReplicaId) -> PathBuf {
         self.directory.join(format!("journals/replica-{}.journal", id.0))
+    }
+
+    /// How long it becomes.
+    pub fn journal_limits(&self) -> Limits {
+        Limits {
+            segment_bytes: self.file.journal_segment_mb << 20,
+            keep_bytes: self.file.journal_keep_mb << 20,
+        }
     }
 
     /// Whose a replica's journal is.

@@ -14,6 +14,18 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt::Error;
 
+/// What a replica measures, in microseconds: gauges, told in seconds.
+const MEASURED: [(&str, &str); 5] = [
+    (
+        "quorum_trip_us",
+        "The longest round trip lately to the nearest replicas that make a quorum with this one",
+    ),
+    ("sync_us", "The longest write of the store lately"),
+    ("batch_us", "The longest work for a batch lately: verifying it, and the step"),
+    ("expected_us", "How long a request is expected to take before the primary counts as late"),
+    ("late_us", "How late the primary has been, of its budget"),
+];
+
 /// The format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -147,6 +159,11 @@ fn counters(writer: &mut Writer<'_>, health: &Health) -> Result<(), Error> {
             "longest_step_us" => {
                 let help = "The longest step so far";
                 writer.gauge("longest_step", help, Some(Unit::Seconds), *value as f64 / 1e6)?;
+            }
+            measured if MEASURED.iter().any(|(other, _)| *other == measured) => {
+                let help = MEASURED.iter().find(|(other, _)| *other == measured).map_or("", |(_, help)| help);
+                let name = measured.trim_end_matches("_us");
+                writer.gauge(name, help, Some(Unit::Seconds), *value as f64 / 1e6)?;
             }
             _ => match name.strip_suffix("_ns") {
                 Some(phase) => {

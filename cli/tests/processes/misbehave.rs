@@ -204,7 +204,7 @@ fn the_journals_of_a_cluster_with_a_liar_are_one_story_with_what_was_refused_and
     let mut cluster = Cluster::new(4, allowed);
     corrupt(&mut cluster, 0, "equivocate", 5);
     // That of the correct replica in whose place it is.
-    std::fs::remove_file(cluster.config.journal(pbft::types::ReplicaId(0))).unwrap();
+    std::fs::remove_dir_all(cluster.config.journal(pbft::types::ReplicaId(0))).unwrap();
     let mut client = cluster.client(0);
     for number in 0..20 {
         client.put(&format!("k{number}"), b"v");

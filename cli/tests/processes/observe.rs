@@ -150,12 +150,13 @@ fn queries_are_answered_so_often_and_other_hosts_do_not_pay_for_it() {
     }
     let heard = observer.hear(Duration::from_millis(500));
     let most = 21 + (begun.elapsed().as_millis() / 50) as usize;
-    assert!((20..=most).contains(&heard), "{heard} of 500, at most {most}");
+    assert!((15..=most).contains(&heard), "{heard} of 500, at most {most}");
     for _ in 0..200 {
         observer.send(0, &query());
     }
     let status = cluster.status(0).unwrap();
-    assert!(status.counter("queries_refused") > 400, "{status:?}");
+    let dropped = status.counter("queries_refused") + status.counter("over_quota");
+    assert!(dropped > 400, "{status:?}");
     cluster.stop();
 }
 

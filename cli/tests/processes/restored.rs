@@ -5,7 +5,7 @@ use crate::support::{Client, Cluster, TEST_DEADLINE, pbft};
 use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::Operation;
 use pbft::message::{Batch, Reply, Request};
-use pbft::replica::Fact;
+use pbft::replica::{Fact, Replica, Setup};
 use pbft::runtime::journal::{Observer, Reader, Replay};
 use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +94,7 @@ struct Executed {
 }
 
 impl Observer<Served> for Executed {
+    fn begins(&mut self, _: &Setup<Served>, _: &Replica<Served>) {}
     fn fact(&mut self, fact: &Fact) {
         if let Fact::Executed { n, digest, .. } = fact {
             assert_eq!(self.digests.insert(*n, *digest).unwrap_or(*digest), *digest, "replicas agree");

@@ -53,6 +53,8 @@ fn mistakes_are_answered_with_one_sentence() {
         (good.replacen("f = 1", "f = 2", 1), "too few for f = 2"),
         (good.replacen("f = 1", "f = 1\ncolour = 3", 1), "colour"),
         (good.replacen("f = 1", "f = 1\njournal = 3", 1), "expected a boolean"),
+        (good.replacen("f = 1", "f = 1\njournal_segment_mb = 0", 1), "between 1 and 4096"),
+        (good.replacen("f = 1", "f = 1\njournal_keep_mb = 127", 1), "at least twice journal_segment_mb"),
         (good.replacen("window = 256", "window = 100", 1), "two checkpoint intervals"),
         (good.replacen(":7601", ":7600", 1), "the same address"),
         (good.replacen("public_key = \"", "public_key = \"zz", 1), "public_key of replica 0"),

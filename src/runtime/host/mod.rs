@@ -283,8 +283,8 @@ impl<B: Bundle> Shared<B> {
         self.counters.timed(&self.counters.step_ns, || core.replica.step(&self.setup, event, &mut effects));
         self.counters.stepped(before.elapsed());
         debug_assert_eq!(core.replica.check_invariants(&self.setup), Ok(()));
-        let watched =
-            watched.and_then(|()| core.witness.as_ref().map_or(Ok(()), |w| lock(w).effects(&effects)));
+        let asked = |w: &SharedWitness<B>| lock(w).effects(&self.setup, &core.replica, &effects);
+        let watched = watched.and_then(|()| core.witness.as_ref().map_or(Ok(()), asked));
         if let Err(error) = watched {
             // What was not journalled must not happen, or the journal tells of another run.
             return self.fail(format!("cannot write the journal: {error}"));

@@ -1,18 +1,21 @@
 //! A journal through the same `step`: does the code ask for what the replica asked for, and what has it done?
 
 use super::note::notes;
-use super::{Input, Life, Note, Recorded};
+use super::{Beginning, Head, Input, Life, Note, Recorded};
 use crate::crypto::{Crypto, Signed};
 use crate::message::{Batch, Message, Reply, Request};
 use crate::replica::verify::verify;
 use crate::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Record, Replica, Setup, Timer};
-use crate::types::Digest;
+use crate::types::{Digest, SeqNo};
 use crate::wire;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 /// Sees what a replay shows, in order.
 pub trait Observer<B: Bundle> {
+    /// What the replica has done is known only from here on, where it is `replica`: what came before is not
+    /// in the journal. What was told of it before does not count any more.
+    fn begins(&mut self, setup: &Setup<B>, replica: &Replica<B>);
     /// The replica has done this: it was carried out, or its next life stands on it.
     fn fact(&mut self, fact: &Fact);
     /// It has sent this reply, or was about to.
@@ -53,14 +56,19 @@ impl fmt::Display for Divergence {
 /// What there was in a journal.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
-    /// How often the replica has started.
+    /// The first life of which anything is here: 1 if nothing was removed.
+    pub first_life: u64,
+    /// How many lives there are, whole or not.
     pub lives: u64,
     /// The steps of all lives.
     pub steps: u64,
     /// The steps of killed lives that nobody has seen, and that no next life stands on.
     pub undone: u64,
-    /// Whether the journal begins when the replica had run before: then its history is not known.
-    pub begins_later: bool,
+    /// If what the replica has done is not known from its first start: the last batch executed when that
+    /// begins.
+    pub from: Option<SeqNo>,
+    /// How often segments are missing in the middle.
+    pub gaps: u64,
     /// The life from which it counts as faulty, because it started from nothing though it had run before.
     pub faulty_from: Option<u64>,
 }
@@ -77,7 +85,12 @@ struct Pending<B: Bundle> {
 pub struct Replay<B: Bundle> {
     setup: Setup<B>,
     replica: Option<Replica<B>>,
+    /// The life, counted from the replica's first start.
+    life: u64,
     step: u64,
+    /// If the replay began in the middle of a life, after this step, and that is not known to be carried out:
+    /// then the next life may stand on an earlier state.
+    begun_after: Option<u64>,
     /// What the records that were carried out add up to.
     durable: Durable<B::Crypto>,
     pending: VecDeque<Pending<B>>,
@@ -91,7 +104,9 @@ impl<B: Bundle> Replay<B> {
         Replay {
             setup,
             replica: None,
+            life: 0,
             step: 0,
+            begun_after: None,
             durable: Durable::default(),
             pending: VecDeque::new(),
             scratch: Vec::new(),
@@ -123,16 +138,18 @@ impl<B: Bundle> Replay<B> {
             Recorded::Started(life, noted) => self.start(life, &noted, observer),
             Recorded::Step(input, noted) => self.one_step(&input, &noted, observer),
             Recorded::CarriedOut(steps) => self.carried_out(steps, observer),
+            Recorded::GoesOn(head, rest) => self.goes_on(&head, rest.as_deref()),
+            Recorded::Begins(beginning) => self.begin(beginning, observer),
         }
     }
 
     fn diverges(&self, expected: impl Into<String>, came: impl Into<String>) -> Divergence {
-        let (life, step) = (self.summary.lives, self.step);
+        let (life, step) = (self.life, self.step);
         Divergence { life, step, expected: expected.into(), came: came.into() }
     }
 
     fn is_judged(&self) -> bool {
-        !self.summary.begins_later && self.summary.faulty_from.is_none()
+        self.summary.faulty_from.is_none()
     }
 
     // --- lives ---
@@ -143,44 +160,54 @@ impl<B: Bundle> Replay<B> {
         noted: &[Note],
         observer: &mut impl Observer<B>,
     ) -> Result<(), Divergence> {
-        self.summary.lives += 1;
+        let first = self.replica.is_none();
+        self.count_life(self.life + 1);
         self.step = 0;
-        let first = self.summary.lives == 1;
         let stored = match life {
             Life::Memory => None,
             Life::Fresh | Life::Replacement => Some(Durable::default()),
             Life::Stored(ref durable) => Some(Durable::clone(durable)),
         };
-        let forgets = matches!(life, Life::Replacement) || (matches!(life, Life::Memory) && !first);
-        if first {
-            self.summary.begins_later = matches!(life, Life::Stored(_));
-        } else if !forgets {
-            self.continue_from(stored.as_ref().unwrap_or(&Durable::default()), observer)?;
+        let forgets = matches!(life, Life::Replacement) || (matches!(life, Life::Memory) && self.life > 1);
+        let mut begins = first && matches!(life, Life::Stored(_));
+        if !first && !forgets {
+            begins = !self.continue_from(stored.as_ref().unwrap_or(&Durable::default()), observer)?;
         }
         if forgets {
-            self.summary.faulty_from.get_or_insert(self.summary.lives);
+            self.summary.faulty_from.get_or_insert(self.life);
         }
+        self.begun_after = None;
         self.summary.undone += self.unseen();
         self.pending.clear();
         self.durable = stored.clone().unwrap_or_default();
-        for batch in self.durable.batches.values() {
-            tell_requests(&self.setup, batch, observer);
-            observer.batch(batch);
-        }
+        self.tell_known(observer);
         let mut effects = Effects::new();
         let replica = Replica::start(&self.setup, stored, &mut effects)
             .map_err(|error| self.diverges("a start", format!("refuses the state: {error}")))?;
-        observer.started(&self.setup, self.summary.lives, &replica);
+        if begins && self.is_judged() {
+            self.summary.from = Some(replica.last_executed());
+            observer.begins(&self.setup, &replica);
+        }
+        observer.started(&self.setup, self.life, &replica);
         self.replica = Some(replica);
         self.compare(noted, effects)
     }
 
-    /// Finds the record up to which `stored` reaches, and tells the facts before the next.
+    fn count_life(&mut self, life: u64) {
+        if self.summary.lives == 0 {
+            self.summary.first_life = life;
+        }
+        self.life = life;
+        self.summary.lives += 1;
+    }
+
+    /// Finds the record up to which `stored` reaches, and tells the facts before the next. False if that may
+    /// be one before the first of this journal.
     fn continue_from(
         &mut self,
         stored: &Durable<B::Crypto>,
         observer: &mut impl Observer<B>,
-    ) -> Result<(), Divergence> {
+    ) -> Result<bool, Divergence> {
         let all: Vec<(u64, Effect<B::Crypto>)> = (self.pending.drain(..))
             .flat_map(|pending| pending.effects.into_iter().map(move |effect| (pending.step, effect)))
             .collect();
@@ -197,6 +224,9 @@ impl<B: Bundle> Replay<B> {
             reached = Some(all.len());
         }
         let Some(reached) = reached else {
+            if self.begun_after.is_some() {
+                return Ok(false);
+            }
             return Err(self.diverges(
                 "a start from a state that no record of the life before leads to",
                 "cannot tell whether the replica forgot what it promised, ran without its journal, or lost the end of it \
@@ -213,12 +243,15 @@ impl<B: Bundle> Replay<B> {
         let mut undone: Vec<u64> = all[reached..].iter().map(|&(step, _)| step).filter(|&s| s > 0).collect();
         undone.dedup();
         self.summary.undone += undone.len() as u64;
-        Ok(())
+        Ok(true)
     }
 
     fn carried_out(&mut self, steps: u64, observer: &mut impl Observer<B>) -> Result<(), Divergence> {
         if steps > self.step {
             return Err(self.diverges(format!("{steps} steps carried out"), "has not come so far"));
+        }
+        if self.begun_after.is_some_and(|before| steps >= before) {
+            self.begun_after = None;
         }
         let judged = self.is_judged();
         let done = self.pending.iter().take_while(|pending| pending.step <= steps).count();
@@ -233,6 +266,84 @@ impl<B: Bundle> Replay<B> {
             }
         }
         Ok(())
+    }
+
+    // --- segments ---
+
+    /// The next segment begins: the replica is to be in the state with which it does.
+    fn goes_on(&self, head: &Head, rest: Option<&Durable<B::Crypto>>) -> Result<(), Divergence> {
+        let differs =
+            |what: &str| Err(self.diverges(format!("a segment that begins with {what}"), "has another"));
+        if head.lives != self.life || head.faulty_from != self.summary.faulty_from {
+            return differs("a number of lives");
+        }
+        let (Some(middle), Some(rest)) = (&head.state, rest) else { return Ok(()) };
+        let Some(replica) = &self.replica else { return differs("a state") };
+        let own = replica.durable();
+        let is = Durable { snapshot: own.snapshot.clone(), ..Durable::clone(rest) };
+        if head.steps != self.step {
+            return differs("a number of steps");
+        }
+        if is != *own {
+            return differs("a durable state");
+        }
+        if (middle.n, middle.root) != (own.snapshot.n, own.snapshot.tree.root()) {
+            return differs("a state of the service");
+        }
+        if replica.volatile(&self.setup).as_ref() != Some(&middle.volatile) {
+            return differs("a state of what a restart forgets");
+        }
+        Ok(())
+    }
+
+    /// What is read next does not follow from what was.
+    fn begin(
+        &mut self,
+        beginning: Beginning<B::Crypto>,
+        observer: &mut impl Observer<B>,
+    ) -> Result<(), Divergence> {
+        let Beginning { head, state, missing } = beginning;
+        self.summary.gaps += u64::from(missing.is_some());
+        self.summary.faulty_from = head.faulty_from;
+        self.pending.clear();
+        (self.replica, self.life, self.step) = (None, head.lives, head.steps);
+        let (Some(durable), Some(middle)) = (state, &head.state) else { return Ok(()) };
+        self.count_life(head.lives);
+        self.is_proved(&durable)?;
+        self.durable = Durable::clone(&durable);
+        let resumed = Replica::resume(&self.setup, *durable, &middle.volatile);
+        let replica =
+            resumed.map_err(|error| self.diverges("a segment", format!("refuses its state: {error}")))?;
+        self.tell_known(observer);
+        let members = self.setup.membership();
+        for request in replica.known_requests().filter(|request| members.check(request).is_ok()) {
+            observer.request(&request.content);
+        }
+        self.begun_after = Some(head.steps);
+        if self.is_judged() {
+            self.summary.from = Some(replica.last_executed());
+            observer.begins(&self.setup, &replica);
+        }
+        self.replica = Some(replica);
+        Ok(())
+    }
+
+    /// A quorum vouches for the state that a segment begins with.
+    fn is_proved(&self, durable: &Durable<B::Crypto>) -> Result<(), Divergence> {
+        let snapshot = (durable.snapshot.n, durable.snapshot.tree.root());
+        let proved = durable.stable.clone().filter(|stable| (stable.n, stable.digest) == snapshot);
+        match proved.map(|stable| verify(&self.setup, Message::Stable(stable))) {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(self.diverges("a segment", "knows of no quorum that vouches for its state")),
+        }
+    }
+
+    /// The batches that the durable state holds.
+    fn tell_known(&self, observer: &mut impl Observer<B>) {
+        for batch in self.durable.batches.values() {
+            tell_requests(&self.setup, batch, observer);
+            observer.batch(batch);
+        }
     }
 
     // --- steps ---
