@@ -3,7 +3,7 @@
 //!
 //! A share is what the others are served under attack, of what they are served without, in the same run: one
 //! processor or two carry the replicas, the clients, and the attacker too. The ordinary tests are short and
-//! ask for a third. The long one prints a table: `cargo test --release -p pbft-cli --test hostile -- --ignored
+//! ask for a tenth. The long one prints a table: `cargo test --release -p pbft-cli --test hostile -- --ignored
 //! --nocapture table`; `PBFT_ROUNDS` is 5 if not set, and `PBFT_ONLY` names the attacks to try.
 
 // All of it is tests: what fails is a failed test.
