@@ -1,9 +1,12 @@
 //! Primaries that follow the protocol slowly, or not for everybody.
 
-use crate::attack::{LEAST, Share, Sign, WINDOW, allowed, counted, follow, quiet, rate};
+use crate::attack::{Share, Sign, WINDOW, allowed, counted, follow, quiet, rate};
 use crate::support::{Cluster, Load};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+
+/// What is left at least of what is served without, once the primary has been given up.
+const LEAST: f64 = 1.0 / 3.0;
 
 /// Within this time the view is changed and requests are served as before.
 const NOTICED: Duration = Duration::from_secs(2);
