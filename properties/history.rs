@@ -5,6 +5,7 @@ use pbft::replica::{ExecutedRequest, Fact};
 use pbft::types::{Digest, SeqNo, View};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The digests voted for in each view and at each sequence number.
@@ -81,7 +82,7 @@ pub struct StaleVote {
 /// facts whose records survived.
 ///
 /// Not bounded: it is no part of a replica. Clones share executions and entries.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct History {
     /// With what it begins, if that is not the initial state.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +95,28 @@ pub struct History {
     pub(crate) checkpoints: BTreeMap<SeqNo, BTreeSet<Digest>>,
     pub(crate) stable: Vec<(SeqNo, Digest)>,
     pub(crate) stale_vote: Option<StaleVote>,
+}
+
+impl Hash for History {
+    /// As it would be derived, but that nothing stands for a history from the initial state: stored
+    /// counterexamples name their states by this.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let History {
+            base,
+            pre_prepared,
+            prepared,
+            committed,
+            service,
+            views,
+            checkpoints,
+            stable,
+            stale_vote,
+        } = self;
+        (pre_prepared, prepared, committed, service, views, checkpoints, stable, stale_vote).hash(state);
+        if let Some(base) = base {
+            base.hash(state);
+        }
+    }
 }
 
 impl History {
