@@ -204,9 +204,12 @@ mod tests {
     #[test]
     fn a_request_that_executed_before_the_beginning_does_not_execute_again() {
         let (world, at_4, [before, ..], _) = two_batches();
-        world.since(0, at_4.clone()).with(0, executed(5, 5, &[before.clone()])).violates::<AtMostOnce>(
-            "replica 0 executed request 1 of client 0 at n = 5, after its request 1 at n = 4",
-        );
+        world
+            .since(0, at_4.clone())
+            .with(0, executed(5, 5, std::slice::from_ref(&before)))
+            .violates::<AtMostOnce>(
+                "replica 0 executed request 1 of client 0 at n = 5, after its request 1 at n = 4",
+            );
         let (world, _, [_, five, _], _) = two_batches();
         let twice = executed(5, 5, &[before, five]);
         let world = world.since(0, at_4).with(0, twice);
