@@ -138,13 +138,13 @@ fn journals_are_cut_and_an_audit_says_from_where_it_speaks() {
         copy_segments(&kept, &other);
         let damaged = other.join(segment.file_name().unwrap());
         flip_a_byte(&damaged);
-        let (code, said) = audit(&cluster, &[other.clone()]);
+        let (code, said) = audit(&cluster, std::slice::from_ref(&other));
         assert_eq!(code, Some(3), "{said}");
         assert!(said.contains(&format!("{} is damaged", damaged.display())), "{said}");
     }
     copy_segments(&kept, &other);
     fs::remove_file(other.join(kept[1].file_name().unwrap())).unwrap();
-    let (code, said) = audit(&cluster, &[other.clone()]);
+    let (code, said) = audit(&cluster, std::slice::from_ref(&other));
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("segments are missing in 1 places"), "{said}");
     assert!(!said.contains("DIVERGES") && !said.contains("damaged"), "{said}");

@@ -7,7 +7,7 @@
 //!
 //! A backup is made of the store of one replica ([`View`]), while that replica runs or not. Its content is
 //! what the checkpoint's digest is computed from, so whoever has the public keys checks it offline, with the
-//! functions by which replicas check each other: [`verify`](crate::replica::verify::verify) for the
+//! functions by which replicas check each other: [`verify`] for the
 //! certificate, the block tree ([`Tree`]) for the state. Nothing has to be believed of the replica whose
 //! store it was: of a quorum of signers f + 1 are correct, and had this very state. What a lying replica can
 //! do is to give an older stable checkpoint than the last, or none. So a backup says its number, to be
