@@ -3,7 +3,7 @@
 use super::Protocol;
 use super::action::Action;
 use super::axioms::initial_value;
-use super::finite::{Code, CompiledUpdate, Slots, State, Structure, View};
+use super::finite::{Code, CompiledUpdate, Situation, Slots, State, Structure};
 use super::formula::{Sort, Term};
 use super::relations::Relation;
 use super::relations::names::{INITIAL, N_0, VIEW_0};
@@ -124,11 +124,12 @@ impl Bounds {
 /// The initial state.
 fn initial(structure: &Structure) -> State {
     let mut state = structure.empty();
+    let nothing = structure.empty();
     for &relation in Relation::ALL.iter().filter(|relation| relation.is_state()) {
         let (places, value) = initial_value(relation);
         for tuple in structure.every_tuple(relation) {
             let values: Vec<(Term, usize)> = places.iter().copied().zip(tuple.iter().copied()).collect();
-            let holds = structure.holds(&value, &structure.empty(), &values);
+            let holds = structure.holds(&value, &nothing, &values);
             structure.set(&mut state, relation, &tuple, holds);
         }
     }
@@ -202,7 +203,7 @@ pub fn explore(protocol: &Protocol, bounds: &Bounds, checked: &[&str]) -> Explor
     while next < run.known.len() && run.known.len() <= bounds.most {
         let state = run.known.get_index(next).expect("it is known").0.clone();
         for (name, code, slots) in &clauses {
-            let view = View { state: &state, choice: &[0] };
+            let view = Situation { state: &state, choice: &[] };
             if !structure.run(code, &view, &mut vec![0; *slots]) {
                 let steps = run.way_to(next, &actions);
                 run.found.broken = Some(Broken { name, steps });
@@ -252,7 +253,7 @@ impl Run<'_> {
             1
         };
         for choice in 0..choices {
-            let view = View { state, choice: &[choice] };
+            let view = Situation { state, choice: &[choice] };
             let mut ran = action.at_depth[depth].iter().copied();
             if !ran.all(|guard| self.structure.run(&action.guards[guard].1, &view, environment)) {
                 continue;

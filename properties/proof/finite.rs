@@ -1,7 +1,7 @@
 //! The formulas on finite structures: given how many elements each sort has, and which tuples each relation holds of,
 //! a formula is true or false.
 
-use super::action::Update;
+use super::action::{Action, Update};
 use super::formula::{Formula, Role, Sort, Term};
 use super::relations::{Kind, Relation};
 use std::collections::BTreeMap;
@@ -87,9 +87,9 @@ impl Structure {
         set(&mut self.rigid, at, true);
     }
 
-    /// Makes a relation hold of a tuple, or not.
-    pub fn set(&self, state: &mut State, relation: Relation, tuple: &[usize], holds: bool) {
-        set(state, self.layouts[&relation].at(tuple), holds);
+    /// Makes a relation hold of a tuple, or not: in a state, or in a choice if it is one.
+    pub fn set(&self, bits: &mut [u64], relation: Relation, tuple: &[usize], holds: bool) {
+        set(bits, self.layouts[&relation].at(tuple), holds);
     }
 
     /// Every tuple of a relation.
@@ -97,8 +97,8 @@ impl Structure {
         self.layouts[&relation].tuples().collect()
     }
 
-    /// The tuples that a relation holds of in a state.
-    pub fn tuples(&self, state: &State, relation: Relation) -> Vec<Vec<usize>> {
+    /// The tuples that a relation holds of in a state, or in a choice if it is one.
+    pub fn tuples(&self, state: &[u64], relation: Relation) -> Vec<Vec<usize>> {
         let layout = &self.layouts[&relation];
         let bits = if layout.table == Table::Rigid { &self.rigid } else { state };
         layout.tuples().filter(|tuple| get(bits, layout.at(tuple))).collect()
@@ -106,15 +106,35 @@ impl Structure {
 
     /// Whether a formula holds of a state, its free variables being what they are said to be.
     pub fn holds(&self, formula: &Formula, state: &State, values: &[(Term, usize)]) -> bool {
+        let terms: Vec<Term> = values.iter().map(|(term, _)| *term).collect();
+        let values: Vec<usize> = values.iter().map(|(_, value)| *value).collect();
+        self.prepare(formula, &terms).holds(self, &Situation { state, choice: &[] }, &values)
+    }
+
+    /// Translates a formula, to be evaluated often, with values for these variables.
+    pub fn prepare(&self, formula: &Formula, terms: &[Term]) -> Evaluator {
         let mut slots = Slots::default();
-        let mut environment: Vec<usize> = Vec::new();
-        for &(term, value) in values {
+        terms.iter().for_each(|&term| {
             slots.of(term);
-            environment.push(value);
-        }
+        });
         let code = self.compile(formula, &mut slots);
-        environment.resize(slots.all.len(), 0);
-        self.run(&code, &View { state, choice: &[0] }, &mut environment)
+        Evaluator { code, slots: slots.all.len() }
+    }
+
+    /// The state after an action that is taken with these values of its parameters.
+    pub fn after(&self, action: &Action, before: &Situation<'_>, values: &[usize]) -> State {
+        let mut slots = Slots::default();
+        action.parameters.iter().for_each(|&term| {
+            slots.of(term);
+        });
+        let mut after: State = before.state.into();
+        for update in &action.updates {
+            let update = self.compile_update(update, &mut slots);
+            let mut environment = values.to_vec();
+            environment.resize(slots.all.len(), 0);
+            self.update(&update, before, &mut after, &mut environment);
+        }
+        after
     }
 
     /// Translates a formula, its variables being in these slots.
@@ -168,7 +188,7 @@ impl Structure {
     }
 
     /// Whether translated code holds.
-    pub(super) fn run(&self, code: &Code, view: &View<'_>, environment: &mut [usize]) -> bool {
+    pub(super) fn run(&self, code: &Code, view: &Situation<'_>, environment: &mut [usize]) -> bool {
         match code {
             Code::Bit { table, at, places } => {
                 let bits = match table {
@@ -222,7 +242,7 @@ impl Structure {
     pub(super) fn update(
         &self,
         update: &CompiledUpdate,
-        before: &View<'_>,
+        before: &Situation<'_>,
         after: &mut State,
         environment: &mut [usize],
     ) {
@@ -232,7 +252,7 @@ impl Structure {
     fn update_from(
         &self,
         update: &CompiledUpdate,
-        before: &View<'_>,
+        before: &Situation<'_>,
         after: &mut State,
         environment: &mut [usize],
         place: usize,
@@ -257,10 +277,28 @@ impl Structure {
     }
 }
 
-/// What code is run on: a state, and what the action at hand has chosen.
-pub(super) struct View<'a> {
+/// A state, and what the action at hand has chosen, as bits.
+pub struct Situation<'a> {
+    /// The state.
     pub state: &'a [u64],
+    /// What is chosen; may be empty where nothing is.
     pub choice: &'a [u64],
+}
+
+/// A formula translated for one structure.
+#[derive(Clone, Debug)]
+pub struct Evaluator {
+    code: Code,
+    slots: usize,
+}
+
+impl Evaluator {
+    /// Whether it holds, given a value for each variable that it was prepared for.
+    pub fn holds(&self, structure: &Structure, situation: &Situation<'_>, values: &[usize]) -> bool {
+        let mut environment = values.to_vec();
+        environment.resize(self.slots, 0);
+        structure.run(&self.code, situation, &mut environment)
+    }
 }
 
 /// Where the values of variables are.

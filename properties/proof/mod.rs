@@ -15,15 +15,18 @@
 mod action;
 mod axioms;
 mod checkpoint;
+mod counterexample;
 mod crash;
 pub mod explore;
 pub mod finite;
 pub mod formula;
 mod invariants;
+mod model;
 mod normal_case;
 mod obligations;
 pub mod quorums;
 pub mod relations;
+mod rules;
 mod sexp;
 pub mod smt;
 mod state_transfer;
@@ -31,8 +34,10 @@ mod view_change;
 
 pub use action::{Action, Clause, Update};
 pub use axioms::QUORUM_RULES;
+pub use counterexample::Counterexample;
 pub use formula::{Formula, Sort, Term, View};
 pub use obligations::{Answer, Obligation, Subject};
+pub use rules::{NOT_GUARDS, NOT_NEEDED};
 pub use sexp::Sexp;
 
 use quorums::{Lemma, lemmas};
