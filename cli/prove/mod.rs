@@ -224,7 +224,7 @@ fn refutation(protocol: &Protocol, asked: &Asked) -> Option<Refutation> {
         _ => None,
     });
     Some(match (asked.obligation.subject, model) {
-        (Subject::Axioms | Subject::Fires(_), _) => Refutation::Vacuous,
+        (Subject::Axioms | Subject::Fires(_) | Subject::Decides(..), _) => Refutation::Vacuous,
         (Subject::Lemma(_), Some(model)) => Refutation::Sizes(sizes(model)),
         (_, Some(model)) => match protocol.counterexample(&asked.obligation, model) {
             Ok(counterexample) => Refutation::Step(Box::new(counterexample)),
@@ -266,7 +266,7 @@ fn sizes(model: &Sexp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pbft_properties::proof::Answer;
+    use pbft_properties::proof::{Answer, NOT_NEEDED};
 
     fn asked(outcomes: &[Outcome]) -> Asked {
         let verdicts = outcomes.iter().map(|outcome| Verdict { outcome: outcome.clone(), seconds: 0.0 });
@@ -307,5 +307,67 @@ mod tests {
                     (define-fun f () Int 1) (define-fun Q () Int 3) (define-fun c_both () Int 0))";
         let told = sizes(&Sexp::read(text).unwrap()[0]);
         assert_eq!(told, "n = 4, f = 1, Q = 3: 2 correct in the first set only, 1 Byzantine in both sets");
+    }
+
+    /// z3, or why a test without it shows nothing. Where `PBFT_REQUIRE_SOLVER` is set it must be there.
+    fn z3() -> Option<Solver> {
+        let found = solver::installed().into_iter().find(|solver| solver.kind == Kind::Z3);
+        if found.is_none() {
+            assert!(std::env::var_os("PBFT_REQUIRE_SOLVER").is_none(), "z3 is not installed");
+            eprintln!("skipped: z3 is not installed, so nothing is asked");
+        }
+        found
+    }
+
+    const LIMIT: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn everything_is_proved() {
+        let Some(z3) = z3() else { return };
+        for obligation in Protocol::pbft().obligations() {
+            let answer = z3.ask(&obligation, LIMIT).outcome;
+            assert_eq!(
+                answer.is(obligation.expected),
+                Some(true),
+                "{}: {answer:?}",
+                obligation.subject.name()
+            );
+        }
+    }
+
+    /// The first obligation that fails without a rule, among those about what the rule stands for; and why it fails,
+    /// evaluated by the finite reading.
+    #[test]
+    fn without_any_rule_that_a_guard_stands_for_something_is_refuted() {
+        let Some(z3) = z3() else { return };
+        let whole = Protocol::pbft();
+        for rule in whole.rules() {
+            let without = whole.without(&[rule]);
+            let changed = |obligation: &Obligation| match obligation.subject {
+                Subject::Lemma(name) => whole
+                    .lemmas
+                    .iter()
+                    .any(|lemma| lemma.name == name && lemma.rules().any(|one| one == rule)),
+                Subject::Consecution(name, _) => {
+                    whole.actions.iter().any(|action| action.name == name && action.rules().contains(rule))
+                }
+                _ => false,
+            };
+            let mut asked = without.obligations().into_iter().filter(changed).peekable();
+            assert!(asked.peek().is_some(), "nothing stands for {rule}");
+            let refuted = asked.find_map(|obligation| {
+                let verdict = z3.ask(&obligation, LIMIT);
+                let mut one = Asked { obligation, verdicts: vec![verdict], refutation: None };
+                one.refutation = refutation(&without, &one);
+                one.refutation
+            });
+            match refuted {
+                Some(Refutation::Step(_) | Refutation::Sizes(_)) => {
+                    assert!(!NOT_NEEDED.contains(&rule), "the proof needs {rule}");
+                }
+                Some(_) => panic!("{rule}: the counterexample cannot be told"),
+                None => assert!(NOT_NEEDED.contains(&rule), "the proof does without {rule}"),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::solver::{Outcome, Solver};
 use super::{Asked, Refutation, Status};
 use crate::say;
-use pbft_properties::proof::{Counterexample, NOT_GUARDS, NOT_NEEDED, Protocol, Subject};
+use pbft_properties::proof::{Counterexample, NOT_GUARDS, NOT_NEEDED, Protocol, QUORUM_RULES, Subject};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub fn list_rules() {
             });
             let changes =
                 action.updates.iter().any(|update| update.other.iter().any(|(one, _)| *one == rule));
-            guards.chain(changes.then(|| format!("{} (what it stores)", action.name))).collect::<Vec<_>>()
+            guards.chain(changes.then(|| format!("{} (what it changes)", action.name))).collect::<Vec<_>>()
         });
         let mut where_: Vec<String> = guards.collect();
         where_.extend(
@@ -31,6 +31,7 @@ pub fn list_rules() {
                 .filter(|lemma| lemma.rules().any(|one| one == rule))
                 .map(|lemma| format!("lemma {}", lemma.name)),
         );
+        where_.extend(QUORUM_RULES.contains(&rule).then(|| "axiom quorums_meet".to_string()));
         let not = if NOT_NEEDED.contains(&rule) { "; the proof does without it" } else { "" };
         say!("{rule:<30} {}{not}", where_.join(", "));
     }
@@ -46,6 +47,7 @@ fn group(subject: Subject) -> &'static str {
         Subject::Axioms => "axioms have a model",
         Subject::Initiation(_) => "invariants hold initially",
         Subject::Fires(_) => "actions can happen",
+        Subject::Decides(..) => "each guard decides",
         Subject::Consecution(action, _) => action,
         Subject::Theorem(_) => "theorems follow",
     }

@@ -12,6 +12,7 @@ use super::obligations::{Obligation, Subject};
 use super::relations::names::{INITIAL, N_0, VIEW_0};
 use super::relations::{Kind, Relation};
 use super::{Protocol, Sexp};
+use std::collections::BTreeSet;
 
 /// A counterexample, smaller than which none was found by leaving things out.
 #[derive(Clone, Debug)]
@@ -32,13 +33,22 @@ pub struct Counterexample {
     pub values: String,
 }
 
+/// How often a counterexample is evaluated to make it smaller: some are large, and any of them is right.
+const MOST_EVALUATIONS: usize = 2_000;
+
+struct Assumed {
+    mentions: BTreeSet<Relation>,
+    evaluator: Evaluator,
+    values: Vec<usize>,
+}
+
 struct Case<'a> {
     structure: Structure,
     state: State,
     choice: Vec<u64>,
     step: Option<(&'a Action, Vec<usize>)>,
-    /// Whether the state is the initial one, and not any with all invariants.
-    assumed: Vec<(Evaluator, Vec<usize>)>,
+    /// What holds before the step: each with the relations that it mentions, and the values of its variables.
+    assumed: Vec<Assumed>,
     clause: &'a Clause,
     broken: (Evaluator, Vec<usize>),
     witnesses: Vec<(Term, usize)>,
@@ -53,7 +63,7 @@ impl Protocol {
     pub fn counterexample(&self, obligation: &Obligation, model: &Sexp) -> Result<Counterexample, String> {
         let model = Model::read(model)?;
         let mut case = self.case(obligation, &model)?;
-        if !case.stands() {
+        if !case.stands(None) {
             return Err(format!(
                 "the solver's model is no counterexample to {} when evaluated",
                 obligation.subject.name()
@@ -90,8 +100,13 @@ impl Protocol {
         }
         let step = action.and_then(|name| self.actions.iter().find(|action| action.name == name));
         let values = |terms: &[Term]| terms.iter().map(|&term| model.constant(term)).collect::<Vec<_>>();
-        let mut assumed: Vec<(Evaluator, Vec<usize>)> = Vec::new();
-        let always = |formula: &Formula| (structure.prepare(formula, &[]), Vec::new());
+        let mut assumed: Vec<Assumed> = Vec::new();
+        let assume = |formula: &Formula, terms: &[Term]| Assumed {
+            mentions: formula.relations(),
+            evaluator: structure.prepare(formula, terms),
+            values: values(terms),
+        };
+        let always = |formula: &Formula| assume(formula, &[]);
         assumed.extend(self.axioms.iter().map(|axiom| always(&axiom.formula)));
         if matches!(obligation.subject, Subject::Initiation(_)) {
             let state = Relation::ALL.iter().filter(|relation| relation.is_state());
@@ -101,7 +116,7 @@ impl Protocol {
         }
         for guard in step.into_iter().flat_map(|action| &action.guards) {
             let terms = &step.expect("it has guards").parameters;
-            assumed.push((structure.prepare(&guard.formula, terms), values(terms)));
+            assumed.push(assume(&guard.formula, terms));
         }
         let variables: Vec<Term> = match &clause.formula {
             Formula::ForAll(variables, _) => variables.clone(),
@@ -133,24 +148,32 @@ impl Case<'_> {
         }
     }
 
-    /// Whether everything assumed holds, and what is broken does not.
-    fn stands(&self) -> bool {
+    /// Whether everything assumed holds, or whatever of it mentions a relation, and what is broken does not.
+    fn stands(&self, about: Option<Relation>) -> bool {
         let before = Situation { state: &self.state, choice: &self.choice };
-        let holds = |(what, values): &(Evaluator, Vec<usize>)| what.holds(&self.structure, &before, values);
-        let after = Situation { state: &self.after(), choice: &[] };
-        self.assumed.iter().all(holds) && !self.broken.0.holds(&self.structure, &after, &self.broken.1)
+        let is_asked = |what: &&Assumed| about.is_none_or(|relation| what.mentions.contains(&relation));
+        let holds = |what: &Assumed| what.evaluator.holds(&self.structure, &before, &what.values);
+        if !self.assumed.iter().filter(is_asked).all(holds) {
+            return false;
+        }
+        let after = self.after();
+        let after = Situation { state: &after, choice: &[] };
+        !self.broken.0.holds(&self.structure, &after, &self.broken.1)
     }
 
     /// Leaves out whatever can be left out, one thing at a time.
     fn shrink(&mut self) {
-        let relations: Vec<Relation> =
-            Relation::ALL.iter().copied().filter(|relation| relation.is_state()).collect();
+        let mut evaluations = 0;
         loop {
             let mut smaller = false;
-            for &relation in &relations {
+            for &relation in Relation::ALL.iter().filter(|relation| relation.is_state()) {
                 for tuple in self.structure.tuples(&self.state, relation) {
+                    evaluations += 1;
+                    if evaluations > MOST_EVALUATIONS {
+                        return;
+                    }
                     self.structure.set(&mut self.state, relation, &tuple, false);
-                    let stands = self.stands();
+                    let stands = self.stands(Some(relation));
                     self.structure.set(&mut self.state, relation, &tuple, !stands);
                     smaller |= stands;
                 }
@@ -211,13 +234,9 @@ impl Case<'_> {
             let parameters = action.parameters.iter().copied().zip(values.iter().copied());
             (action.name, action.says, self.with_values(parameters))
         });
-        let chosen = self.structure.tuples(&self.choice, Relation::report);
-        let chosen = chosen.iter().map(|tuple| self.says(Relation::report, tuple));
-        if step
-            .as_ref()
-            .is_some_and(|_| self.step.as_ref().is_some_and(|(action, _)| !action.choices.is_empty()))
-        {
-            changes.extend(chosen);
+        if self.step.as_ref().is_some_and(|(action, _)| !action.choices.is_empty()) {
+            let chosen = self.structure.tuples(&self.choice, Relation::report);
+            changes.extend(chosen.iter().map(|tuple| self.says(Relation::report, tuple)));
         }
         Counterexample {
             broken: self.clause.says,

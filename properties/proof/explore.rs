@@ -41,8 +41,6 @@ pub struct Explored {
     pub exhausted: bool,
     /// How often each action was taken.
     pub taken: BTreeMap<&'static str, usize>,
-    /// Guards that decided something: each with how often it alone kept an action from being taken.
-    pub decided: BTreeMap<(&'static str, &'static str), usize>,
     /// What does not hold somewhere, and the shortest way there.
     pub broken: Option<Broken>,
 }
@@ -139,7 +137,7 @@ fn initial(structure: &Structure) -> State {
 struct Compiled {
     name: &'static str,
     parameters: Vec<(Term, usize, usize)>,
-    guards: Vec<(&'static str, Code)>,
+    guards: Vec<Code>,
     /// The guards to look at once as many parameters have values.
     at_depth: Vec<Vec<usize>>,
     updates: Vec<CompiledUpdate>,
@@ -154,13 +152,13 @@ impl Compiled {
         let parameters: Vec<_> = action.parameters.iter().map(|term| parameter(term, &mut slots)).collect();
         let mut at_depth = vec![Vec::new(); parameters.len() + 1];
         let mut guards = Vec::new();
-        for (number, guard) in action.guards.iter().enumerate() {
-            let free = guard.formula.free();
+        let parts = action.guards.iter().flat_map(|guard| guard.formula.conjuncts());
+        for (number, guard) in parts.enumerate() {
+            let free = guard.free();
             let last = action.parameters.iter().rposition(|term| free.contains(term));
-            let is_choice =
-                guard.formula.relations().iter().any(|relation| action.choices.contains(relation));
+            let is_choice = guard.relations().iter().any(|relation| action.choices.contains(relation));
             at_depth[if is_choice { parameters.len() } else { last.map_or(0, |at| at + 1) }].push(number);
-            guards.push((guard.name, structure.compile(&guard.formula, &mut slots)));
+            guards.push(structure.compile(guard, &mut slots));
         }
         let updates =
             action.updates.iter().map(|update| structure.compile_update(update, &mut slots)).collect();
@@ -189,14 +187,7 @@ pub fn explore(protocol: &Protocol, bounds: &Bounds, checked: &[&str]) -> Explor
     let mut run = Run {
         structure: &structure,
         known: IndexMap::default(),
-        found: Explored {
-            states: 0,
-            transitions: 0,
-            exhausted: false,
-            taken: BTreeMap::new(),
-            decided: BTreeMap::new(),
-            broken: None,
-        },
+        found: Explored { states: 0, transitions: 0, exhausted: false, taken: BTreeMap::new(), broken: None },
     };
     run.add(initial(&structure), None);
     let mut next = 0;
@@ -255,7 +246,7 @@ impl Run<'_> {
         for choice in 0..choices {
             let view = Situation { state, choice: &[choice] };
             let mut ran = action.at_depth[depth].iter().copied();
-            if !ran.all(|guard| self.structure.run(&action.guards[guard].1, &view, environment)) {
+            if !ran.all(|guard| self.structure.run(&action.guards[guard], &view, environment)) {
                 continue;
             }
             if depth < action.parameters.len() {

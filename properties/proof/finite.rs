@@ -170,14 +170,37 @@ impl Structure {
         }
     }
 
+    /// A quantifier over several variables. What makes the rest superfluous is looked at as soon as its variables have
+    /// values: the premises of an implication, or the parts of a conjunction.
     fn quantify(&self, variables: &[Term], body: &Formula, slots: &mut Slots, every: bool) -> Code {
         let outer = slots.names.clone();
         let bound: Vec<(usize, usize)> =
             variables.iter().map(|&variable| (slots.fresh(variable), self.size(variable.sort))).collect();
-        let inner = self.compile(body, slots);
+        let (early, rest) = match body {
+            Formula::Implies(premise, conclusion) if every => {
+                (premise.conjuncts(), Some(conclusion.as_ref()))
+            }
+            Formula::All(_) if !every => (body.conjuncts(), None),
+            other => (Vec::new(), Some(other)),
+        };
+        let mut at_depth: Vec<Vec<Code>> = vec![Vec::new(); variables.len()];
+        for part in early {
+            let free = part.free();
+            let depth = variables.iter().rposition(|variable| free.contains(variable)).unwrap_or(0);
+            at_depth[depth].push(self.compile(part, slots));
+        }
+        let innermost = rest.map(|rest| self.compile(rest, slots));
         slots.names = outer;
-        let wrap = |body: Code, (slot, size)| Code::Quantified { every, slot, size, body: Box::new(body) };
-        bound.into_iter().rev().fold(inner, wrap)
+        let decide = |early: Vec<Code>, inner: Option<Code>| match every {
+            true => Code::Any(early.into_iter().map(|part| Code::Not(Box::new(part))).chain(inner).collect()),
+            false => Code::All(early.into_iter().chain(inner).collect()),
+        };
+        let wrap = |inner: Option<Code>, ((slot, size), early)| {
+            let body = Box::new(decide(early, inner));
+            Some(Code::Quantified { every, slot, size, body })
+        };
+        let code = bound.into_iter().zip(at_depth).rev().fold(innermost, wrap);
+        code.expect("a quantifier binds something")
     }
 
     fn operand(&self, term: Term, slots: &mut Slots) -> Operand {

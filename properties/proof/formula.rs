@@ -202,6 +202,14 @@ impl Formula {
         Formula::Implies(Box::new(self), Box::new(consequence))
     }
 
+    /// What it is the conjunction of.
+    pub fn conjuncts(&self) -> Vec<&Formula> {
+        match self {
+            Formula::All(parts) => parts.iter().flat_map(Formula::conjuncts).collect(),
+            other => vec![other],
+        }
+    }
+
     fn parts(&self) -> Vec<&Formula> {
         match self {
             Formula::Holds(..) | Formula::Equal(..) => Vec::new(),

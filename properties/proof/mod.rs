@@ -30,6 +30,8 @@ mod rules;
 mod sexp;
 pub mod smt;
 mod state_transfer;
+#[cfg(test)]
+mod tests;
 mod view_change;
 
 pub use action::{Action, Clause, Update};

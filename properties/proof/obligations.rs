@@ -20,6 +20,8 @@ pub enum Subject {
     Initiation(&'static str),
     /// An action can be taken in a state with all invariants.
     Fires(&'static str),
+    /// A guard alone can keep an action from being taken, in a state with all invariants.
+    Decides(&'static str, &'static str),
     /// An action keeps an invariant.
     Consecution(&'static str, &'static str),
     /// A theorem follows from the invariants.
@@ -58,6 +60,7 @@ impl Subject {
             Subject::Axioms => "axioms".into(),
             Subject::Initiation(invariant) => format!("initially.{invariant}"),
             Subject::Fires(action) => format!("fires.{action}"),
+            Subject::Decides(action, guard) => format!("decides.{action}.{}", guard.replace(' ', "_")),
             Subject::Consecution(action, invariant) => format!("{action}.{invariant}"),
             Subject::Theorem(theorem) => format!("theorem.{theorem}"),
         }
@@ -72,6 +75,7 @@ impl Protocol {
         all.extend(self.invariants.iter().map(|invariant| self.initiation(invariant)));
         for action in &self.actions {
             all.push(self.fires(action));
+            all.extend(action.guards.iter().map(|guard| self.decides(action, guard)));
             let touched = self.invariants.iter().filter(|invariant| touches(action, invariant));
             all.extend(touched.map(|invariant| self.consecution(action, invariant)));
         }
@@ -133,6 +137,19 @@ impl Protocol {
         self.assume_invariants(&mut script);
         script.take(action);
         script.ask(Subject::Fires(action.name), Answer::Satisfiable, action.parameters.clone())
+    }
+
+    fn decides(&self, action: &Action, guard: &Clause) -> Obligation {
+        let says = format!("Only the guard `{}` is in the way of: {}", guard.name, action.says);
+        let mut script = Script::new("UF", &says);
+        self.assume_axioms(&mut script);
+        self.assume_invariants(&mut script);
+        let flipped = |other: &Clause| match other.name == guard.name {
+            true => Clause { formula: !guard.formula.clone(), ..guard.clone() },
+            false => other.clone(),
+        };
+        script.take(&Action { guards: action.guards.iter().map(flipped).collect(), ..action.clone() });
+        script.ask(Subject::Decides(action.name, guard.name), Answer::Satisfiable, action.parameters.clone())
     }
 
     fn consecution(&self, action: &Action, invariant: &Clause) -> Obligation {
