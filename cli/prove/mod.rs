@@ -7,7 +7,7 @@ use crate::output::interrupted;
 use crate::say;
 use pbft_models::matrix::AT_MOST_F;
 use pbft_models::mutants::Mutant;
-use pbft_properties::proof::{Counterexample, NOT_GUARDS, Obligation, Protocol, Sexp, Subject};
+use pbft_properties::proof::{Counterexample, NOT_GUARDS, Obligation, Protocol, Sexp, Sort, Subject};
 use solver::{Kind, Outcome, Solver, Verdict};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -202,7 +202,7 @@ fn ask(
                     let ask = |(solver, limit): (&Solver, Duration)| solver.ask(&obligation, limit);
                     let verdicts = solvers.iter().zip(limits).map(ask).collect();
                     let mut one = Asked { obligation, verdicts, refutation: None };
-                    one.refutation = refutation(protocol, &one);
+                    one.refutation = refutation(protocol, &one, solvers, timeout);
                     // The receiver is there until all are done.
                     drop(sender.send((number, one)));
                 }
@@ -215,21 +215,54 @@ fn ask(
     asked.into_iter().map(|(_, asked)| asked).collect()
 }
 
-fn refutation(protocol: &Protocol, asked: &Asked) -> Option<Refutation> {
+/// Sizes within which a counterexample is looked for before the one found is told.
+const SMALL: [[(Sort, usize); 7]; 2] = [sizes_of([4, 2, 2, 2, 2, 2, 2]), sizes_of([4, 3, 3, 3, 3, 3, 4])];
+
+const fn sizes_of(sizes: [usize; 7]) -> [(Sort, usize); 7] {
+    let [replicas, views, numbers, digests, batches, states, quorums] = sizes;
+    [
+        (Sort::Replica, replicas),
+        (Sort::View, views),
+        (Sort::Number, numbers),
+        (Sort::Digest, digests),
+        (Sort::Batch, batches),
+        (Sort::State, states),
+        (Sort::Quorum, quorums),
+    ]
+}
+
+fn model(outcome: &Outcome) -> Option<&Sexp> {
+    match outcome {
+        Outcome::Satisfiable { model } => model.as_ref(),
+        _ => None,
+    }
+}
+
+/// Why an obligation does not hold, if it does not.
+fn refutation(
+    protocol: &Protocol,
+    asked: &Asked,
+    solvers: &[Solver],
+    timeout: Duration,
+) -> Option<Refutation> {
     if asked.status() != Status::Refuted {
         return None;
     }
-    let model = asked.verdicts.iter().find_map(|verdict| match &verdict.outcome {
-        Outcome::Satisfiable { model } => model.as_ref(),
-        _ => None,
-    });
-    Some(match (asked.obligation.subject, model) {
+    let found = asked.verdicts.iter().find_map(|verdict| model(&verdict.outcome));
+    Some(match (asked.obligation.subject, found) {
         (Subject::Axioms | Subject::Fires(_) | Subject::Decides(..), _) => Refutation::Vacuous,
-        (Subject::Lemma(_), Some(model)) => Refutation::Sizes(sizes(model)),
-        (_, Some(model)) => match protocol.counterexample(&asked.obligation, model) {
-            Ok(counterexample) => Refutation::Step(Box::new(counterexample)),
-            Err(why) => Refutation::Untold(why),
-        },
+        (Subject::Lemma(_), Some(found)) => Refutation::Sizes(sizes(found)),
+        (_, Some(found)) => {
+            let z3 = solvers.iter().find(|solver| solver.kind == Kind::Z3);
+            let small = z3.into_iter().flat_map(|z3| {
+                SMALL.iter().map(|sizes| z3.ask(&asked.obligation.within(sizes), timeout).outcome)
+            });
+            let small = small.into_iter().find_map(|outcome| model(&outcome).cloned());
+            match protocol.counterexample(&asked.obligation, small.as_ref().unwrap_or(found)) {
+                Ok(counterexample) => Refutation::Step(Box::new(counterexample)),
+                Err(why) => Refutation::Untold(why),
+            }
+        }
         (_, None) => Refutation::Untold("the solver that refutes it gives no model: ask z3".into()),
     })
 }
@@ -358,7 +391,7 @@ mod tests {
             let refuted = asked.find_map(|obligation| {
                 let verdict = z3.ask(&obligation, LIMIT);
                 let mut one = Asked { obligation, verdicts: vec![verdict], refutation: None };
-                one.refutation = refutation(&without, &one);
+                one.refutation = refutation(&without, &one, std::slice::from_ref(&z3), LIMIT);
                 one.refutation
             });
             match refuted {

@@ -144,16 +144,29 @@ fn rules(protocol: &Protocol) -> String {
     }
 }
 
-/// Counterexamples that read best come first: steps before sizes, the shortest first.
+/// What says most if it breaks, rather than what its proof rests on.
+const TELLING: [&str; 6] = [
+    "chosen_unique",
+    "result_unique",
+    "certificate_unique",
+    "committed_preserved",
+    "one_vote",
+    "safe_unchoosable",
+];
+
+/// Counterexamples that say most come first: steps before sizes, and the shorter ones.
 fn best_first<'a>(refuted: &[&'a Asked]) -> Vec<&'a Asked> {
-    let length = |one: &Asked| match &one.refutation {
-        Some(Refutation::Step(step)) => step.before.len() + step.changes.len(),
-        Some(Refutation::Sizes(_)) => 1_000,
-        Some(Refutation::Vacuous) => 2_000,
-        _ => 3_000,
+    let order = |one: &Asked| match &one.refutation {
+        Some(Refutation::Step(step)) => {
+            let rank = TELLING.iter().position(|name| *name == step.name).unwrap_or(TELLING.len());
+            (rank, step.before.len() + step.changes.len())
+        }
+        Some(Refutation::Sizes(_)) => (TELLING.len() + 1, 0),
+        Some(Refutation::Vacuous) => (TELLING.len() + 2, 0),
+        _ => (TELLING.len() + 3, 0),
     };
     let mut sorted = refuted.to_vec();
-    sorted.sort_by_key(|one| length(one));
+    sorted.sort_by_key(|one| order(one));
     sorted
 }
 

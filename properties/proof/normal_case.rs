@@ -31,7 +31,8 @@ fn send_pre_prepare() -> Action {
         ])
 }
 
-/// A backup accepts a PRE-PREPARE, or an entry of `O`.
+/// A backup accepts a PRE-PREPARE, or an entry of `O`. That it is not the primary goes without saying: the primary has
+/// accepted its own PRE-PREPARE, and accepts no second digest.
 fn send_prepare() -> Action {
     let action = Action::new(
         "prepare",
@@ -42,7 +43,6 @@ fn send_prepare() -> Action {
     .spare(vars![Y]);
     may_vote(
         action
-            .guard("backup", !primary(V, I))
             .guard("only-primary-proposes", primary(V, P))
             .dropped_without(&["only-primary-proposes"])
             .guard("signed by its sender", correct(P).implies(preprepare(P, V, N, D)))
@@ -106,7 +106,10 @@ fn send_commit() -> Action {
     .guard("prepared-has-batch", names(D, B))
     .dropped_without(&["prepared-has-batch"])
     .guard("proposed by the primary", proposal(P, Q, V, N, D))
-    .without("only-primary-proposes", member(P, Q) & correct(P).implies(preprepare(P, V, N, D)))
+    .without(
+        "only-primary-proposes",
+        primary(V, P) & member(P, Q) & correct(Y).implies(preprepare(Y, V, N, D)),
+    )
     .guard("prepare-quorum", votes(falsity()))
     .without("prepare-quorum", votes(equal(M, Y)))
     .without("primary-does-not-prepare", votes(equal(M, Y) & correct(P).implies(prepare(P, V, N, D))))

@@ -3,7 +3,7 @@
 use super::Protocol;
 use super::action::{Action, Clause};
 use super::axioms::initially;
-use super::formula::{Formula, Role, Term};
+use super::formula::{Formula, Role, Sort, Term};
 use super::quorums::{Lemma, VARIABLES};
 use super::relations::Relation;
 use super::sexp::Sexp;
@@ -64,6 +64,25 @@ impl Subject {
             Subject::Consecution(action, invariant) => format!("{action}.{invariant}"),
             Subject::Theorem(theorem) => format!("theorem.{theorem}"),
         }
+    }
+}
+
+impl Obligation {
+    /// The same question about structures with at most so many elements of these sorts: a small counterexample reads
+    /// better than the one that comes first.
+    pub fn within(&self, sizes: &[(Sort, usize)]) -> Obligation {
+        let mut script = self.script.trim_end().trim_end_matches("(check-sat)").to_string();
+        for &(sort, most) in sizes {
+            let names: Vec<String> = (0..most).map(|number| format!("{}.{number}", sort.name())).collect();
+            names
+                .iter()
+                .for_each(|name| script.push_str(&format!("(declare-const {name} {})\n", sort.name())));
+            let one_of: Vec<String> = names.iter().map(|name| format!("(= any {name})")).collect();
+            let any = format!("(forall ((any {})) (or {}))", sort.name(), one_of.join(" "));
+            script.push_str(&format!("(assert {any})\n"));
+        }
+        script.push_str("(check-sat)\n");
+        Obligation { script, ..self.clone() }
     }
 }
 

@@ -143,6 +143,17 @@ fn no_sort_depends_on_itself() {
 
 const NORMAL_CASE: [&str; 4] = ["pre_prepare", "prepare", "commit", "committed_local"];
 
+#[test]
+fn the_page_has_every_invariant_and_theorem() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = words(include_str!("../../docs/PROOF.md"));
+    let protocol = Protocol::pbft();
+    for clause in protocol.invariants.iter().chain(&protocol.theorems) {
+        let line = words(&format!("- `{}`: {}", clause.name, clause.says));
+        assert!(page.contains(&line), "{line}");
+    }
+}
+
 fn view_0(byzantine: usize) -> Bounds {
     Bounds { views: 1, most: 20_000, ..Bounds::four(byzantine) }
 }
