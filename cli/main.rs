@@ -12,6 +12,7 @@ mod mutants;
 mod net;
 mod output;
 mod progress;
+mod prove;
 mod replay;
 mod simulate;
 mod table;
@@ -85,6 +86,12 @@ enum Command {
     /// Examples: pbft progress --byzantine 0 --max-view 1 --max-seq 1 --requests 2; pbft progress --byzantine 3
     /// --max-view 1 --crashes --rules view-change-retransmitted
     Progress(liveness::Arguments),
+    /// Proves the abstract protocol safe for every n, view and sequence number, with z3, and cvc5 if it is there.
+    ///
+    /// Exit status: 0 proved, 1 refuted, 2 a wrong command line, 3 not decided, or no solver is installed.
+    ///
+    /// Examples: pbft prove; pbft prove --each; pbft prove --rules highest-view-wins; pbft prove --smt /tmp/smt
+    Prove(prove::Arguments),
     /// Makes keys for replicas and clients, a configuration, and empty stores.
     ///
     /// Secret keys can be read by their owner alone. Copy the directory to each machine without the others'
@@ -171,6 +178,7 @@ fn main() -> ExitCode {
         Ok(Command::Simulate(arguments)) => simulate::run(&arguments),
         Ok(Command::Walks(arguments)) => walks::run(&arguments),
         Ok(Command::Progress(arguments)) => liveness::run(&arguments),
+        Ok(Command::Prove(arguments)) => prove::run(&arguments),
         Ok(Command::Keygen(arguments)) => net::keygen::run(&arguments),
         Ok(Command::Replica(arguments)) => net::replica::run(&arguments),
         Ok(Command::Client(arguments)) => net::client::run(&arguments),

@@ -51,6 +51,7 @@ mod history;
 mod linearizable;
 mod new_view_preserves_committed;
 mod prepared_uniqueness;
+pub mod proof;
 mod replies_never_conflict;
 mod snapshot;
 mod state;

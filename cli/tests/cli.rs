@@ -431,3 +431,37 @@ fn help_succeeds_and_shows_an_example() {
         assert!(stdout.contains("Example"), "{command}: {stdout}");
     }
 }
+
+// --- prove ---
+
+#[test]
+fn without_a_solver_nothing_is_proved_and_one_sentence_says_how_to_get_one() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pbft"));
+    let output = command.arg("prove").env("PATH", "/nonexistent").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(UNKNOWN), 0), "{stderr}");
+    assert_eq!(stderr, "pbft: a solver is not installed, so nothing is known: `apt install z3`\n");
+}
+
+#[test]
+fn prove_switches_off_what_a_guard_stands_for_and_refuses_the_rest() {
+    assert_refused("prove --rules no-such-rule", "`pbft prove --list-rules` lists them");
+    assert_refused("prove --rules null-fills-gaps", "stands for null-fills-gaps: it is for progress");
+    let (status, stdout, _) = pbft("prove --list-rules");
+    assert_eq!((status, stdout.lines().count()), (HOLDS, 61), "{stdout}");
+    assert!(stdout.contains("\nhighest-view-wins              new_view_entry\n"), "{stdout}");
+}
+
+#[test]
+fn the_obligations_are_written_for_any_solver() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pbft"));
+    command.args(["prove", "--smt"]).arg(directory.path()).env("PATH", "/nonexistent");
+    assert_eq!(command.output().unwrap().status.code(), Some(UNKNOWN));
+    let script = std::fs::read_to_string(directory.path().join("prepare.one_vote.smt2")).unwrap();
+    assert!(
+        script.starts_with("; Kept: A replica accepts one digest for each view and number. While: "),
+        "{script}"
+    );
+    assert!(script.contains("(set-logic UF)\n") && script.ends_with("\n(check-sat)\n"), "{script}");
+}
