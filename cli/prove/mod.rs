@@ -95,10 +95,7 @@ impl Asked {
 
     /// What was needed, if a solver has said.
     pub fn core(&self) -> &[String] {
-        let core = |verdict: &'_ Verdict| match &verdict.outcome {
-            Outcome::Unsatisfiable { core } if !core.is_empty() => true,
-            _ => false,
-        };
+        let core = |verdict: &'_ Verdict| matches!(&verdict.outcome, Outcome::Unsatisfiable { core } if !core.is_empty());
         match self.verdicts.iter().find(|verdict| core(verdict)).map(|verdict| &verdict.outcome) {
             Some(Outcome::Unsatisfiable { core }) => core,
             _ => &[],
