@@ -48,7 +48,7 @@ fn walks_of_one_view_show_all_of_the_lazy_world_and_nothing_else() {
 #[test]
 fn walks_with_a_view_change_show_nothing_that_the_lazy_world_does_not() {
     for byzantine in [&[][..], &[0], &[1], &[3]] {
-        projects(&config(byzantine, 1, Rulebook::default()), 3_000, 25);
+        projects(&config(byzantine, 1, Rulebook::default()), 1_000, 10);
     }
 }
 
@@ -56,7 +56,7 @@ fn walks_with_a_view_change_show_nothing_that_the_lazy_world_does_not() {
 fn walks_with_two_view_changes_show_nothing_that_the_lazy_world_does_not() {
     // Among these a batch arrives after its view was left: a replica that then went on would be told here.
     let config = WorldConfig { requests: 1, ..config(&[0], 2, Rulebook::default()) };
-    projects(&config, 5_000, 10);
+    projects(&config, 1_500, 3);
 }
 
 #[test]
@@ -94,11 +94,11 @@ fn projects_in_rounds(config: &WorldConfig, walks: u64) {
 #[test]
 fn walks_show_nothing_that_exploration_in_rounds_does_not() {
     for byzantine in [&[][..], &[0], &[1], &[3]] {
-        projects_in_rounds(&config(byzantine, 1, Rulebook::default()), 500);
+        projects_in_rounds(&config(byzantine, 1, Rulebook::default()), 200);
     }
-    projects_in_rounds(&WorldConfig { requests: 1, ..config(&[0], 2, Rulebook::default()) }, 500);
+    projects_in_rounds(&WorldConfig { requests: 1, ..config(&[0], 2, Rulebook::default()) }, 150);
     // Two numbers: a view change can leave a gap.
-    projects_in_rounds(&WorldConfig { max_seq: SeqNo(2), ..config(&[3], 1, Rulebook::default()) }, 300);
+    projects_in_rounds(&WorldConfig { max_seq: SeqNo(2), ..config(&[3], 1, Rulebook::default()) }, 100);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn without_a_rule_walks_show_nothing_that_the_lazy_world_does_not() {
         (Mutant::PrePreparedInP, 0),
         (Mutant::SecondPrePrepare, 0),
     ] {
-        projects(&config(&[byzantine], 1, Rulebook::without(mutant)), 300, 1);
+        projects(&config(&[byzantine], 1, Rulebook::without(mutant)), 100, 1);
     }
 }
 

@@ -232,7 +232,11 @@ impl<C: Crypto> Output<C> {
             }
             Destination::Replica(replica) => {
                 if let Some(&host) = self.replicas.get(usize::from(replica.0)) {
+                    let before = Instant::now();
                     self.send_to(host, &bytes);
+                    if !matches!(message, Message::Block(_)) {
+                        lock(&self.queues).answered(host, before.elapsed(), self.started.elapsed());
+                    }
                 }
             }
             Destination::Client(client) => match self.hosts.of_client(client) {
@@ -246,7 +250,7 @@ impl<C: Crypto> Output<C> {
     fn send_to(&mut self, host: Peer, bytes: &[u8]) {
         self.transport.send(&[host], bytes, &mut self.buffers);
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        lock(&self.queues).charge(host, SENT_BYTE * length);
+        lock(&self.queues).charge(host, SENT_BYTE * length, self.started.elapsed());
     }
 
     /// Whether a replica is sent again what it was sent within a round trip: what it asks for is under way.
@@ -335,7 +339,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         Store::<Ed25519>::create(directory.path(), &identity).unwrap();
         let (store, durable) = Store::<Ed25519>::open(directory.path(), &identity).unwrap();
-        let queues = Arc::new(Mutex::new(Queues::new([])));
+        let queues = Arc::new(Mutex::new(Queues::new([], 1)));
         let delays = Arc::new(Mutex::new(Delays::new(&cluster, own)));
         let mut output =
             Output::new(own, cluster, hosts, Some(store), from.clone(), Arc::default(), (queues, delays));

@@ -93,6 +93,10 @@ pub struct Transport {
     counters: Arc<Counters>,
     /// From this host on, none may send fragments.
     whole_from: Peer,
+    /// How long to wait for a datagram.
+    patience: Duration,
+    /// How long the socket waits, in microseconds.
+    waits_for: AtomicU64,
 }
 
 impl Transport {
@@ -117,7 +121,6 @@ impl Transport {
         }
         let granted = (usable(socket.recv_buffer_size()?), usable(socket.send_buffer_size()?));
         socket.bind(&address.into())?;
-        socket.set_read_timeout(Some(patience))?;
         // Numbers go on where those of an earlier process at this address cannot have come to.
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         Ok(Transport {
@@ -131,6 +134,8 @@ impl Transport {
             next_id: AtomicU64::new(start as u64),
             counters,
             whole_from: Peer(u32::MAX),
+            patience,
+            waits_for: AtomicU64::new(0),
         })
     }
 
@@ -174,6 +179,18 @@ impl Transport {
     /// If the socket fails for another reason than a datagram that could not be delivered; nothing is lost by
     /// calling again.
     pub fn receive<'b>(&self, buffers: &'b mut Buffers) -> io::Result<Arrival<'b>> {
+        self.receive_within(self.patience, buffers)
+    }
+
+    /// The same, waiting no longer than this; 0 counts as a microsecond.
+    ///
+    /// # Errors
+    /// As those of [`Transport::receive`].
+    pub fn receive_within<'b>(&self, wait: Duration, buffers: &'b mut Buffers) -> io::Result<Arrival<'b>> {
+        let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX).max(1);
+        if self.waits_for.swap(micros, Relaxed) != micros {
+            self.socket.set_read_timeout(Some(Duration::from_micros(micros)))?;
+        }
         let received = self.socket.recv_from(&mut buffers.datagram);
         match received {
             Ok((length, from)) => self.on_datagram(from, length, buffers),

@@ -20,15 +20,28 @@ pub const ATTACKS: [(&str, u64, &str); 10] = [
 /// Who attacks; the load is clients 0 to 2.
 pub const CLIENT: u32 = 5;
 
+/// How many of the attacks the ordinary test tries.
+const ORDINARY: usize = 4;
+
 #[test]
 fn no_client_takes_the_others_share() {
+    leave_enough(&ATTACKS[..ORDINARY]);
+}
+
+#[test]
+#[ignore = "long: the other attacks of a client"]
+fn no_client_takes_the_others_share_by_other_attacks() {
+    leave_enough(&ATTACKS[ORDINARY..]);
+}
+
+fn leave_enough(attacks: &[(&str, u64, &str)]) {
     let _quiet = quiet();
     let cluster = Cluster::new(4, patient);
     let load = Load::start(&cluster, 3, 1);
     load.wait(50);
     let all = [0, 1, 2, 3];
     let mut failed = Vec::new();
-    for (what, rate, counter) in ATTACKS {
+    for &(what, rate, counter) in attacks {
         let before = counted(&cluster, &all, counter);
         let enough =
             leaves_enough(what, || measure(&load, || Attacker::start(&cluster, CLIENT, what, rate), drop));

@@ -69,7 +69,9 @@ impl<B: Bundle> Shared<B> {
         let counter = match message {
             Message::Status(_) => {
                 let rate = in_each(self.timeouts.status, STATUS_IN_INTERVAL, STATUS_BURST);
-                if lock(&self.admission).status.entry(from).or_default().take(rate, now) {
+                if lock(&self.queues).may_answer(from, now)
+                    && lock(&self.admission).status.entry(from).or_default().take(rate, now)
+                {
                     return true;
                 }
                 &self.counters.too_often

@@ -151,7 +151,7 @@ impl<B: Bundle> Host<B> {
         if let Some(witness) = &witness {
             lock(witness).started(stored.as_ref(), &effects)?;
         }
-        let queues = Arc::new(Mutex::new(Queues::new(options.hosts.shares())));
+        let queues = Arc::new(Mutex::new(Queues::new(options.hosts.shares(), options.workers)));
         let delays = Arc::new(Mutex::new(Delays::new(&setup.cluster, setup.id)));
         let sending = (queues.clone(), delays.clone());
         let hosts = options.hosts.clone();

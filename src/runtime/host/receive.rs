@@ -1,13 +1,14 @@
 //! From datagrams to steps: into queues by host, and from them in turn.
 
-use super::{MAX_HELD, MAX_HOLD, Shared, lock};
-use crate::crypto::{Signed, Verified};
+use super::{MAX_HELD, MAX_HOLD, RECEIVE_WAIT, Shared, lock};
+use crate::crypto::{Crypto, Signed, Verified};
 use crate::message::{Message, Request};
 use crate::rejection::Rejection;
 use crate::replica::verify::verify_knowing;
 use crate::replica::{Bundle, Event, Subject};
 use crate::runtime::control::{self, Control};
 use crate::runtime::output::Outgoing;
+use crate::runtime::queues::Next;
 use crate::runtime::sessions::Peer;
 use crate::runtime::transport::Buffers;
 use crate::types::ClientId;
@@ -20,8 +21,27 @@ use std::time::{Duration, Instant};
 const MAX_TAKEN: usize = 64;
 /// How long messages are handled before the socket is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
-/// A message that does not verify counts so many times as much as it costs.
-const FAILED_FACTOR: u32 = 4;
+
+/// How much longer than it has cost somebody waits who has sent what [does not verify](Found::Invalid).
+const INVALID: u32 = 40;
+/// Who has sent what comes [too often](Found::Excess).
+const EXCESS: u32 = 10;
+/// Who has sent FETCH: answers take a quarter of the time, also of a replica that fetches a large state.
+const FETCH: u32 = 3;
+/// The shortest wait for a datagram.
+const LEAST_WAIT: Duration = Duration::from_micros(200);
+
+/// What a message is found to be.
+enum Found<C: Crypto> {
+    /// Valid, and of use.
+    Useful(Verified<Message<C>>),
+    /// Of no use to this replica: it has it, or needs it no more. Such things happen all the time.
+    Useless,
+    /// More than a correct sender sends.
+    Excess,
+    /// Nothing that a correct sender sends.
+    Invalid(Rejection),
+}
 
 /// Requests that have been verified, by client.
 type Known<B> = BTreeMap<ClientId, Signed<Request, <B as Bundle>::Crypto>>;
@@ -37,16 +57,19 @@ impl<B: Bundle> Shared<B> {
             if steps == 0 {
                 since = Instant::now();
             }
-            if looked.elapsed() >= LOOK_AGAIN || lock(&self.queues).is_empty() {
+            if looked.elapsed() >= LOOK_AGAIN || lock(&self.queues).is_idle() {
                 self.take_waiting(&mut buffers);
                 looked = Instant::now();
             }
-            let next = lock(&self.queues).pop();
-            let Some((from, bytes)) = next else {
-                steps = 0;
-                self.flush();
-                self.take_next(&mut buffers);
-                continue;
+            let next = lock(&self.queues).pop(self.started.elapsed());
+            let (from, bytes) = match next {
+                Next::Message(from, bytes) => (from, bytes),
+                Next::At(_) | Next::Nothing => {
+                    steps = 0;
+                    self.flush();
+                    self.take_next(next, &mut buffers);
+                    continue;
+                }
             };
             steps += usize::from(self.handle(from, &bytes, &mut answers));
             let enough = steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
@@ -68,9 +91,13 @@ impl<B: Bundle> Shared<B> {
         }
     }
 
-    /// Waits for one datagram and takes it into the queues.
-    fn take_next(&self, buffers: &mut Buffers) {
-        match self.transport.receive(buffers) {
+    /// Waits for one datagram, or until what is there is to be handled, and takes it into the queues.
+    fn take_next(&self, next: Next, buffers: &mut Buffers) {
+        let wait = match next {
+            Next::At(at) => at.saturating_sub(self.started.elapsed()).clamp(LEAST_WAIT, RECEIVE_WAIT),
+            _ => RECEIVE_WAIT,
+        };
+        match self.transport.receive_within(wait, buffers) {
             Ok(arrival) => self.queue(arrival.map(|(from, bytes)| (from, bytes.into_owned()))),
             Err(error) => self.fail(format!("cannot receive: {error}")),
         }
@@ -78,7 +105,7 @@ impl<B: Bundle> Shared<B> {
 
     fn queue(&self, arrival: Option<(Peer, Vec<u8>)>) {
         if let Some((from, bytes)) = arrival
-            && !lock(&self.queues).push(from, bytes)
+            && !lock(&self.queues).push(from, bytes, self.started.elapsed())
         {
             self.counters.over_quota.add(1);
             self.watch.peers.of(from).over_quota.add(1);
@@ -89,58 +116,74 @@ impl<B: Bundle> Shared<B> {
     fn handle(&self, from: Peer, bytes: &[u8], answers: &mut Buffers) -> bool {
         let before = Instant::now();
         self.note_sender(from);
-        let mut stepped = false;
-        let mut factor = 1;
+        let (mut stepped, mut wait) = (false, 0);
         if self.is_control(from, bytes) {
             self.on_control(from, bytes, answers);
         } else {
             match self.checked(from, bytes) {
-                Ok(Some(message)) => {
+                Found::Useful(message) => {
                     let is_batch = matches!(*message, Message::PrePrepare(..));
+                    let is_status = matches!(*message, Message::Status(_));
+                    wait = if matches!(*message, Message::Fetch(_)) { FETCH } else { 0 };
                     self.step_locked(&mut lock(&self.core), Event::Message(message));
                     stepped = true;
                     if is_batch {
                         lock(&self.delays).handled(before.elapsed(), self.started.elapsed());
                     }
+                    if is_status {
+                        lock(&self.queues).answered(from, before.elapsed(), self.started.elapsed());
+                    }
                 }
-                Ok(None) => {}
-                Err(reason) => {
+                Found::Useless => {}
+                Found::Excess => wait = EXCESS,
+                Found::Invalid(reason) => {
                     self.refuse(from, reason);
-                    factor = FAILED_FACTOR;
+                    wait = INVALID;
                 }
             }
         }
-        lock(&self.queues).charge(from, before.elapsed() * factor);
+        let (cost, now) = (before.elapsed(), self.started.elapsed());
+        let mut queues = lock(&self.queues);
+        queues.charge(from, cost, now);
+        queues.wait(from, cost * wait, now);
         stepped
     }
 
-    /// The message that these bytes are; nothing if the replica has no use for it.
-    ///
-    /// # Errors
-    /// Why it cannot be one of this host's making, or of a correct replica's.
-    fn checked(&self, from: Peer, bytes: &[u8]) -> Result<Option<Verified<Message<B::Crypto>>>, Rejection> {
-        let message = wire::decode::<B::Crypto>(bytes)?;
+    /// What the message is that these bytes are.
+    fn checked(&self, from: Peer, bytes: &[u8]) -> Found<B::Crypto> {
+        let message = match wire::decode::<B::Crypto>(bytes) {
+            Ok(message) => message,
+            Err(error) => return Found::Invalid(error),
+        };
         if !self.may_bring(from, &message) {
-            return Err(Rejection::NotForThisNode);
+            return Found::Invalid(Rejection::NotForThisNode);
         }
+        // A correct replica leaves views, and asks what others have, from time to time.
+        let is_rare = matches!(message, Message::Status(_) | Message::ViewChange(_) | Message::NewView(_));
+        let too_much = || if is_rare { Found::Excess } else { Found::Useless };
         if !self.admits(from, &message) {
             self.say_if_old(from, &message);
-            return Ok(None);
+            return too_much();
         }
         let Some(known) = self.heeds(&message) else {
             self.say_if_old(from, &message);
             self.counters.unheeded.add(1);
-            return Ok(None);
+            return too_much();
         };
         if !self.may_verify(from, &message) {
-            return Ok(None);
+            return too_much();
         }
         let known =
             |request: &Signed<Request, B::Crypto>| known.get(&request.content.client) == Some(request);
-        let message = (self.counters)
-            .timed(&self.counters.verify_ns, || verify_knowing(&self.setup, message, &known))?;
-        self.counters.verified.add(1);
-        Ok(Some(message))
+        let verified =
+            (self.counters).timed(&self.counters.verify_ns, || verify_knowing(&self.setup, message, &known));
+        match verified {
+            Ok(message) => {
+                self.counters.verified.add(1);
+                Found::Useful(message)
+            }
+            Err(reason) => Found::Invalid(reason),
+        }
     }
 
     /// Whether the replica has use for a message, if it is valid; and if it holds a batch, the requests in it
