@@ -44,6 +44,7 @@ mod base;
 mod catalogue;
 mod checkpoint_is_state;
 mod checkpoints_agree;
+pub mod contract;
 mod executes_agreed_batch;
 #[cfg(test)]
 mod fixture;

@@ -103,6 +103,8 @@ pub struct Config {
     pub delay: Option<(Duration, Duration)>,
     /// The highest exponent of the clients' time-outs, whose base is 150 ms.
     pub client_backoff: u8,
+    /// Whether a step that is none of the abstract protocol ends the simulation under rules other than PBFT's too.
+    pub by_contract: bool,
     /// Whether to tell on standard error what the correct replicas do.
     pub trace: bool,
 }
@@ -126,6 +128,7 @@ impl Config {
             presence: true,
             delay: None,
             client_backoff: 4,
+            by_contract: false,
             trace: false,
         }
     }

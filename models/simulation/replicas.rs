@@ -2,7 +2,7 @@
 
 use super::network::{Happening, MS, Time};
 use super::run::{Node, Simulation};
-use super::{Failure, Scheme};
+use super::{Failure, Scheme, Simulated};
 use pbft::crypto::{Crypto, Verified};
 use pbft::message::Message;
 use pbft::presence::{ProgressTimer, shows_presence};
@@ -11,11 +11,15 @@ use pbft::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Record, Repli
 use pbft::rules::Rules;
 use pbft::store::{Identity, open, seal};
 use pbft::types::{Digest, ReplicaId};
+use pbft_properties::contract::Ledger;
 use rand::RngExt;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A replica before a step, and what then happens.
+type Before<C, R> = (Replica<Simulated<C, R>>, Event<C>);
 
 pub(super) fn micros(time: Duration) -> Time {
     Time::try_from(time.as_micros()).unwrap_or(Time::MAX)
@@ -26,6 +30,8 @@ pub(super) struct Server<B: Bundle> {
     pub(super) setup: Arc<Setup<B>>,
     /// None while it is down.
     pub(super) replica: Option<Replica<B>>,
+    /// What it has sent; none after a step that is none of the abstract protocol.
+    pub(super) ledger: Option<Ledger<B>>,
     /// What its records add up to on stable storage.
     pub(super) durable: Durable<B::Crypto>,
     pub(super) timer: ProgressTimer,
@@ -55,6 +61,7 @@ impl<B: Bundle> Server<B> {
     pub(super) fn new(setup: Arc<Setup<B>>, timeouts: Timeouts) -> Self {
         Server {
             replica: None,
+            ledger: Some(Ledger::new(&setup)),
             durable: Durable::default(),
             timer: ProgressTimer::new(&setup.cluster, setup.id, timeouts, Duration::ZERO),
             backoff: 0,
@@ -71,6 +78,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
         let Node::Correct(server) = &mut self.nodes[node] else { return };
         let Some(replica) = &mut server.replica else { return };
         let mut effects = Effects::new();
+        let before = (replica.clone(), event.clone());
         replica.step(&server.setup, event, &mut effects);
         // States of mutants may break them.
         if server.setup.rules == R::default() {
@@ -79,23 +87,52 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
                 assert_resumes(&server.setup, replica);
             }
         }
-        self.carry_out(node, effects);
+        self.carry_out(node, effects, Some(&before));
+    }
+
+    /// Holds what is carried out of a step, or of a start, to the contract.
+    fn hold_to_contract(&mut self, node: usize, before: Option<&Before<C, R>>, effects: &[Effect<C>]) {
+        let Node::Correct(server) = &mut self.nodes[node] else { return };
+        let Some(ledger) = &mut server.ledger else { return };
+        let judged = match before {
+            Some((before, event)) => {
+                self.contract.judge_step(ledger, &server.setup, (before, event), effects)
+            }
+            None => self.contract.judge_start(ledger, &server.setup, effects),
+        };
+        match judged {
+            Ok(actions) => {
+                self.report.judged += 1;
+                actions.into_iter().for_each(|action| *self.report.actions.entry(action).or_default() += 1);
+            }
+            Err(breach) => self.breaches(node, breach.to_string()),
+        }
+    }
+
+    /// A replica has done what the protocol does not; it is judged no further.
+    fn breaches(&mut self, node: usize, what: String) {
+        let Node::Correct(server) = &mut self.nodes[node] else { return };
+        server.ledger = None;
+        if server.setup.rules == R::default() || self.config.by_contract {
+            self.breach.get_or_insert(format!("replica {node}: {what}"));
+        }
     }
 
     /// Carries out the effects in order, or as many of them as a crash leaves time for.
-    pub(super) fn carry_out(&mut self, node: usize, effects: Effects<C>) {
+    pub(super) fn carry_out(&mut self, node: usize, effects: Effects<C>, before: Option<&Before<C, R>>) {
         let crashes = self.config.crashes && !self.weather.healed && self.rng.random_range(0..150) == 0;
-        let mut left = crashes.then(|| self.rng.random_range(0..=effects.iter().count()));
-        for effect in effects {
-            // A fact goes with the record before it, so the crash comes after the fact.
-            let is_fact = matches!(effect, Effect::Fact(_));
-            if let Some(left) = &mut left {
-                if *left == 0 && !is_fact {
-                    return self.crash(node);
-                }
-                *left = left.saturating_sub(1);
-            }
+        let effects: Vec<Effect<C>> = effects.into_iter().collect();
+        let count = effects.len();
+        let left = if crashes { self.rng.random_range(0..=count) } else { count };
+        // A fact goes with the record before it, so the crash comes after the fact.
+        let facts = effects[left..].iter().take_while(|effect| matches!(effect, Effect::Fact(_)));
+        let until = left + facts.count();
+        self.hold_to_contract(node, before, &effects[..until]);
+        for effect in effects.into_iter().take(until) {
             self.carry_out_one(node, effect);
+        }
+        if until < count {
+            self.crash(node);
         }
     }
 
@@ -243,11 +280,17 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
         } else {
             server.durable.clone()
         };
+        if let Some(ledger) = &mut server.ledger
+            && let Err(lost) = ledger.restart(&server.setup, &stored)
+        {
+            self.breaches(node, format!("durable means durable: {lost}"));
+        }
+        let Node::Correct(server) = &mut self.nodes[node] else { return Ok(()) };
         let mut effects = Effects::new();
         let replica = Replica::start(&server.setup, Some(stored), &mut effects)
             .map_err(|error| Failure::CannotRestart(error.to_string()))?;
         server.replica = Some(replica);
-        self.carry_out(node, effects);
+        self.carry_out(node, effects, None);
         Ok(())
     }
 }

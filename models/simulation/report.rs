@@ -22,6 +22,10 @@ pub struct Report {
     pub stable_checkpoints: u64,
     /// Messages dropped, by reason.
     pub dropped: BTreeMap<Rejection, u64>,
+    /// Steps and starts of correct replicas that were held to the [contract](pbft_properties::contract).
+    pub judged: u64,
+    /// The actions of the abstract protocol that they took.
+    pub actions: BTreeMap<&'static str, u64>,
     /// The virtual time at the end, in microseconds.
     pub time_us: u64,
 }
@@ -31,6 +35,8 @@ pub struct Report {
 pub enum Failure {
     /// A property does not hold.
     Violation(String),
+    /// A step is none of the abstract protocol.
+    Breach(String),
     /// The clients' history is not linearizable.
     NotLinearizable(String),
     /// The network had healed and a client got no answer.
@@ -43,6 +49,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::Violation(what) => write!(f, "violated: {what}"),
+            Failure::Breach(what) => write!(f, "not a step of the proved protocol: {what}"),
             Failure::NotLinearizable(what) => write!(f, "not linearizable: {what}"),
             Failure::NoProgress(what) => write!(f, "no progress: {what}"),
             Failure::CannotRestart(what) => write!(f, "cannot restart: {what}"),

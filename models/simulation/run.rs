@@ -17,6 +17,7 @@ use pbft::replica::{Setup, Timer};
 use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
 use pbft::wire;
+use pbft_properties::contract::{Contract, Signatures};
 use pbft_properties::{Accepted, Catalogue, History, Snapshot, check_all};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -65,6 +66,8 @@ pub(super) struct Simulation<C: Scheme, R: Rules + Copy + Debug + Default + Ord 
     pub(super) genesis: KeyValue,
     pub(super) report: Report,
     pub(super) news: bool,
+    pub(super) contract: Contract,
+    pub(super) breach: Option<String>,
 }
 
 /// Runs one simulation over the scheme `C` and the rules `R`.
@@ -153,6 +156,8 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
             genesis: KeyValue::default(),
             report: Report::default(),
             news: false,
+            contract: Contract::new(Signatures::Check),
+            breach: None,
         }
     }
 
@@ -294,6 +299,9 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
     }
 
     pub(super) fn judge(&mut self) -> Result<(), Failure> {
+        if let Some(breach) = self.breach.take() {
+            return Err(Failure::Breach(breach));
+        }
         if !std::mem::take(&mut self.news) {
             return Ok(());
         }

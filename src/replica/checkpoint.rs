@@ -4,7 +4,7 @@ use super::log::{Vote, add_own_vote, add_vote, evidence};
 use super::noted::Cells;
 use super::received::Voted;
 use super::verify::stable_evidence_proves;
-use super::{Bundle, CHECKPOINTS, Destination, Effects, Fact, Record, Replica, Setup, Snapshot, Votes};
+use super::{Bundle, CHECKPOINTS, ClientTable, Destination, Effects, Fact, Record, Replica, Setup, Snapshot, Votes};
 use crate::certificate::StableCertificate;
 use crate::crypto::{Claim, Crypto, Signed};
 use crate::message::{Checkpoint, Message};
@@ -16,17 +16,35 @@ use crate::types::{Digest, SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+impl Snapshot {
+    /// A state after executing `n`: the service's and the client table. What has not changed since an earlier tree is
+    /// not digested again.
+    #[doc(hidden)]
+    pub fn of<C: Crypto, S: Service, R: Rules>(
+        n: SeqNo,
+        (service, clients): (&S, &ClientTable),
+        previous: Option<&Tree>,
+        rules: &R,
+    ) -> Self {
+        let mut chunks = service.snapshot();
+        if rules.client_table_in_checkpoint() {
+            chunks.push(clients.to_bytes());
+        }
+        Snapshot { n, tree: Tree::build::<C>(&chunks, previous) }
+    }
+}
+
 impl<B: Bundle> Replica<B> {
     /// The state as it is now, after executing `n`.
     pub(super) fn snapshot(&self, setup: &Setup<B>, n: SeqNo) -> Arc<Snapshot> {
-        let mut chunks = self.service.snapshot();
-        if setup.rules.client_table_in_checkpoint() {
-            chunks.push(self.clients.to_bytes());
-        }
         let previous =
             self.snapshots.last_key_value().map_or(&self.durable.snapshot, |(_, snapshot)| snapshot);
-        let tree = Tree::build::<B::Crypto>(&chunks, Some(&previous.tree));
-        Arc::new(Snapshot { n, tree })
+        Arc::new(Snapshot::of::<B::Crypto, _, _>(
+            n,
+            (&self.service, &self.clients),
+            Some(&previous.tree),
+            &setup.rules,
+        ))
     }
 
     /// Digests the state after `n` and tells the others.

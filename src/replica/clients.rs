@@ -52,7 +52,8 @@ impl ClientTable {
 }
 
 /// A result, cut off at its bound in the same way everywhere.
-pub(super) fn bounded(result: Bytes) -> Bytes {
+#[doc(hidden)]
+pub fn bounded(result: Bytes) -> Bytes {
     match result.get(..MAX_RESULT_BYTES) {
         Some(kept) if kept.len() < result.len() => Bytes::from(kept),
         _ => result,

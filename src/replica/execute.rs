@@ -1,9 +1,10 @@
 //! OSDI'99 §4.2: execution in the order of sequence numbers, and the replies.
 
 use super::clients::bounded;
-use super::{Bundle, Effects, ExecutedRequest, Fact, Record, Replica, Requests, Setup};
+use super::{Bundle, ClientTable, Effects, ExecutedRequest, Fact, Record, Replica, Requests, Setup};
 use crate::message::Batch;
 use crate::rules::Rules;
+use crate::crypto::Crypto;
 use crate::service::Service;
 use crate::types::{Digest, SeqNo};
 
@@ -46,22 +47,7 @@ impl<B: Bundle> Replica<B> {
 
     /// Applies a batch to the service and the client table; requests executed before are passed over.
     pub(super) fn run(&mut self, batch: &Batch<B::Crypto>, setup: &Setup<B>) -> Vec<ExecutedRequest> {
-        let mut executed = Vec::new();
-        for signed in &batch.requests {
-            let request = &signed.content;
-            let (client, timestamp) = (request.client, request.timestamp);
-            if !setup.rules.at_most_once(timestamp, self.clients.last_timestamp(client)) {
-                continue;
-            }
-            let result = bounded(self.service.execute(client, &request.operation));
-            self.clients.record(client, timestamp, result.clone());
-            executed.push(ExecutedRequest {
-                client,
-                timestamp,
-                operation: request.operation.clone(),
-                result,
-            });
-        }
+        let executed = apply(&mut self.service, &mut self.clients, batch, &setup.rules);
         self.drop_answered_requests();
         executed
     }
@@ -74,4 +60,26 @@ impl<B: Bundle> Replica<B> {
         queue.retain(|client| pool.contains_key(client));
         self.proposed.retain(|&client, timestamp| *timestamp > clients.last_timestamp(client));
     }
+}
+
+/// Applies a batch to a state, which is the service's and the client table; requests executed before are passed over.
+#[doc(hidden)]
+pub fn apply<S: Service, C: Crypto, R: Rules>(
+    service: &mut S,
+    clients: &mut ClientTable,
+    batch: &Batch<C>,
+    rules: &R,
+) -> Vec<ExecutedRequest> {
+    let mut executed = Vec::new();
+    for signed in &batch.requests {
+        let request = &signed.content;
+        let (client, timestamp) = (request.client, request.timestamp);
+        if !rules.at_most_once(timestamp, clients.last_timestamp(client)) {
+            continue;
+        }
+        let result = bounded(service.execute(client, &request.operation));
+        clients.record(client, timestamp, result.clone());
+        executed.push(ExecutedRequest { client, timestamp, operation: request.operation.clone(), result });
+    }
+    executed
 }

@@ -7,7 +7,7 @@ use super::state_transfer::Transfer;
 use super::{Bundle, Durable, Replica, Setup, log};
 use crate::crypto::{Crypto, Signed};
 use crate::message::{Checkpoint, Commit, Message, Prepare, Request, ViewChange};
-use crate::types::{ClientId, Digest, SeqNo, Timestamp, View};
+use crate::types::{ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// What a state holds in one [`Cell`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Receipt<B: Bundle>(Inner<B>);
+
+/// Who has cast a vote, for which digest, and the signature.
+pub type HeldVote<B> = (ReplicaId, Digest, <<B as Bundle>::Crypto as Crypto>::Signature);
 
 type ViewChanges<B> = Vec<Arc<Signed<ViewChange<<B as Bundle>::Crypto>, <B as Bundle>::Crypto>>>;
 
@@ -103,6 +106,29 @@ impl<B: Bundle> Replica<B> {
         let single = [Part::Pool, Part::Queue, Part::Transfer].map(Cell::only);
         let single = single.into_iter().filter(|cell| !self.receipt(cell).is_empty());
         votes.chain(self.view_changes.cells()).chain(single)
+    }
+
+    /// The votes of a part (PREPAREs, COMMITs or CHECKPOINTs) held for a number and a view: who cast each, for which
+    /// digest, and the signature. Those of CHECKPOINTs are of view 0.
+    pub fn held_votes(&self, part: Part, n: SeqNo, view: View) -> Vec<HeldVote<B>> {
+        fn votes<B: Bundle, const PART: u8>(
+            of: &super::Votes<B::Crypto, PART>,
+            (n, view): (SeqNo, View),
+        ) -> Vec<HeldVote<B>> {
+            let about = of.cells().filter(|cell| (cell.n, cell.view) == (n, view));
+            about
+                .flat_map(|cell| {
+                    let held = of.peek(Key::of(&cell)).iter();
+                    held.map(move |vote| (cell.replica, vote.digest, vote.signature.clone()))
+                })
+                .collect()
+        }
+        match part {
+            Part::Prepares => votes::<B, _>(&self.prepares, (n, view)),
+            Part::Commits => votes::<B, _>(&self.commits, (n, view)),
+            Part::Checkpoints => votes::<B, _>(&self.checkpoints, (n, view)),
+            _ => Vec::new(),
+        }
     }
 
     /// What this state holds in a cell.

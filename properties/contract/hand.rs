@@ -1,0 +1,228 @@
+//! The evidence in hand: what others have signed, in the message that arrives, in what the replica holds, and inside of
+//! certificates. Nothing counts that the replica could have made up.
+
+use super::Signatures;
+use super::ledger::{Ledger, Role};
+use pbft::crypto::{Claim, Content, Crypto, Evidence, Signed};
+use pbft::message::{Batch, Checkpoint, Commit, Message, NewView, PrePrepare, Prepare, ViewChange};
+use pbft::replica::noted::Part;
+use pbft::replica::{Bundle, Effect, Event, Record, Replica, Setup};
+use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+type Certificate<B> = pbft::certificate::PreparedCertificate<<B as Bundle>::Crypto>;
+
+/// Everything that a step has in hand.
+pub(super) struct Hand<'a, B: Bundle> {
+    pub(super) setup: &'a Setup<B>,
+    pub(super) signatures: Signatures,
+    pub(super) before: Option<&'a Replica<B>>,
+    pub(super) event: Option<&'a Event<B::Crypto>>,
+    pub(super) effects: &'a [Effect<B::Crypto>],
+}
+
+/// Who has voted, as far as it is in hand: of a certificate whose votes are gone, a whole quorum.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Votes {
+    /// Whether the primary's PRE-PREPARE is among them.
+    pub(super) proposal: bool,
+    /// Who has sent the other votes.
+    pub(super) voters: BTreeSet<ReplicaId>,
+}
+
+impl<'a, B: Bundle> Hand<'a, B> {
+    /// The message that arrives.
+    pub(super) fn message(&self) -> Option<&'a Message<B::Crypto>> {
+        match self.event? {
+            Event::Message(message) => Some(message),
+            Event::Timeout(_) => None,
+        }
+    }
+
+    fn records(&self) -> impl Iterator<Item = &'a Record<B::Crypto>> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Persist(record) => Some(record),
+            _ => None,
+        })
+    }
+
+    pub(super) fn primary(&self, view: View) -> ReplicaId {
+        let n = self.setup.cluster.n().max(1) as u64;
+        ReplicaId(u16::try_from(view.0 % n).unwrap_or_default())
+    }
+
+    /// `Q = ceil((n + f + 1) / 2)`.
+    pub(super) fn quorum(&self) -> usize {
+        (self.setup.cluster.n() + self.setup.cluster.f() + 1).div_ceil(2)
+    }
+
+    /// Whether a signature is that of this replica over this content.
+    fn is_signed<T: Content>(&self, content: &T, by: ReplicaId, signature: &<B::Crypto as Crypto>::Signature) -> bool {
+        let known = usize::from(by.0) < self.setup.cluster.n();
+        known && B::Crypto::verify(&self.setup.keys, Principal::Replica(by), &content.to_be_signed(), signature)
+    }
+
+    /// Whether a message is this replica's, signed by itself. Where signatures are trusted only its signer counts.
+    fn is_by<T: Content>(&self, signed: &Signed<T, B::Crypto>, by: ReplicaId) -> bool {
+        let named = signed.signer == Principal::Replica(by);
+        let known = usize::from(by.0) < self.setup.cluster.n();
+        named && known && (self.signatures == Signatures::Trust || signed.signature_is_valid(&self.setup.keys))
+    }
+
+    fn is_vote<T: Content>(&self, content: &T, by: ReplicaId, signature: &<B::Crypto as Crypto>::Signature) -> bool {
+        let known = usize::from(by.0) < self.setup.cluster.n();
+        known && (self.signatures == Signatures::Trust || self.is_signed(content, by, signature))
+    }
+
+    /// Others' votes for a digest that the replica holds.
+    fn held<T: Content>(
+        &self,
+        part: Part,
+        (view, n, digest): (View, SeqNo, Digest),
+        content: impl Fn(ReplicaId) -> T,
+    ) -> BTreeSet<ReplicaId> {
+        let held = self.before.map(|before| before.held_votes(part, n, view)).unwrap_or_default();
+        let valid = held.into_iter().filter(|(by, of, signature)| {
+            *of == digest && *by != self.setup.id && self.is_vote(&content(*by), *by, signature)
+        });
+        valid.map(|(by, ..)| by).collect()
+    }
+
+    /// Who has sent PREPARE, in the normal case; the primary's PRE-PREPARE.
+    pub(super) fn prepares(&self, ledger: &Ledger<B>, slot: (View, SeqNo, Digest)) -> Votes {
+        let (view, n, digest) = slot;
+        let prepare = |replica| Prepare { view, n, digest, replica };
+        let mut voters = self.held(Part::Prepares, slot, prepare);
+        if let Some(Message::Prepare(m)) = self.message()
+            && m.content == prepare(m.content.replica)
+            && m.content.replica != self.setup.id
+            && self.is_by(m, m.content.replica)
+        {
+            voters.insert(m.content.replica);
+        }
+        if ledger.view == view && ledger.accepted.get(&n) == Some(&(digest, Role::Backup)) {
+            voters.insert(self.setup.id);
+        }
+        Votes { proposal: self.is_proposed(ledger, slot), voters }
+    }
+
+    /// Whether the PRE-PREPARE of the view's primary is in hand.
+    pub(super) fn is_proposed(&self, ledger: &Ledger<B>, (view, n, digest): (View, SeqNo, Digest)) -> bool {
+        let primary = self.primary(view);
+        if primary == self.setup.id {
+            return ledger.view == view && ledger.accepted.get(&n) == Some(&(digest, Role::Primary));
+        }
+        let wanted = PrePrepare { view, n, digest };
+        let is_it = |signed: &Signed<PrePrepare, B::Crypto>| signed.content == wanted && self.is_by(signed, primary);
+        let arrived = match self.message() {
+            Some(Message::PrePrepare(signed, _)) => Some(signed),
+            _ => None,
+        };
+        let logged = self.before.and_then(|before| before.durable().log.get(&(view, n)));
+        let recorded = self.records().filter_map(|record| match record {
+            Record::PrePrepared(signed, _) => Some(signed),
+            _ => None,
+        });
+        let carried = ledger.new_view.iter().flat_map(|new_view| &new_view.content.pre_prepares);
+        arrived.into_iter().chain(logged).chain(recorded).chain(carried).any(is_it)
+    }
+
+    /// Who has sent COMMIT.
+    pub(super) fn commits(&self, ledger: &Ledger<B>, slot: (View, SeqNo, Digest)) -> BTreeSet<ReplicaId> {
+        let (view, n, digest) = slot;
+        let commit = |replica| Commit { view, n, digest, replica };
+        let mut voters = self.held(Part::Commits, slot, commit);
+        if let Some(Message::Commit(m)) = self.message()
+            && m.content == commit(m.content.replica)
+            && m.content.replica != self.setup.id
+            && self.is_by(m, m.content.replica)
+        {
+            voters.insert(m.content.replica);
+        }
+        if ledger.prepared.get(&n) == Some(&(view, digest)) {
+            voters.insert(self.setup.id);
+        }
+        voters
+    }
+
+    /// Who has sent the CHECKPOINTs of a certificate.
+    pub(super) fn checkpoints(&self, certificate: &pbft::certificate::StableCertificate<B::Crypto>) -> Votes {
+        let (n, digest) = (certificate.n, certificate.digest);
+        self.votes_of(Claim::Stable(n, digest), &certificate.proof, self.setup.id, |replica| Checkpoint {
+            n,
+            digest,
+            replica,
+        })
+    }
+
+    /// Who has sent the PRE-PREPARE and the PREPAREs of a certificate.
+    pub(super) fn certificate(&self, of: &Certificate<B>) -> Votes {
+        let (view, n, digest) = (of.view, of.n, of.digest);
+        let claim = Claim::Prepared(view, n, digest);
+        self.votes_of(claim, &of.proof, self.primary(view), |replica| Prepare { view, n, digest, replica })
+    }
+
+    fn votes_of<T: Content>(
+        &self,
+        claim: Claim,
+        proof: &<B::Crypto as Crypto>::Proof,
+        primary: ReplicaId,
+        vote: impl Fn(ReplicaId) -> T,
+    ) -> Votes {
+        let found = std::cell::RefCell::new(None);
+        let look = |evidence: &Evidence<<B::Crypto as Crypto>::Signature>| {
+            let voters = evidence.votes.iter().filter(|(by, signature)| self.is_vote(&vote(*by), *by, signature));
+            let proposal = match claim {
+                Claim::Prepared(view, n, digest) => evidence.proposal.as_ref().is_some_and(|signature| {
+                    self.is_vote(&PrePrepare { view, n, digest }, primary, signature)
+                }),
+                Claim::Stable(..) => true,
+            };
+            *found.borrow_mut() = Some(Votes { proposal, voters: voters.map(|(by, _)| *by).collect() });
+            true
+        };
+        let holds = B::Crypto::holds(claim, proof, &look);
+        match found.into_inner() {
+            Some(votes) => votes,
+            // The votes are gone; that they were valid is all that is left of them.
+            None if holds => Votes { proposal: true, voters: self.setup.cluster.replicas().collect() },
+            None => Votes::default(),
+        }
+    }
+
+    /// The VIEW-CHANGEs of a NEW-VIEW, each of a member and for its view, one of each.
+    pub(super) fn view_changes<'n>(&self, of: &'n NewView<B::Crypto>) -> Vec<&'n ViewChange<B::Crypto>> {
+        let mut seen = BTreeSet::new();
+        let valid = of.view_changes.iter().filter(|m| {
+            m.content.view == of.view && self.is_by(m, m.content.replica) && seen.insert(m.content.replica)
+        });
+        valid.map(|m| &m.content).collect()
+    }
+
+    /// The batch with this digest, if it is in hand: its digest is worked out again.
+    pub(super) fn batch(&self, digest: Digest) -> Option<Arc<Batch<B::Crypto>>> {
+        if digest == Digest::NULL {
+            return Some(Arc::new(Batch { requests: Vec::new() }));
+        }
+        let arrived = match self.message() {
+            Some(Message::PrePrepare(_, batch) | Message::Batch(batch)) => Some(batch),
+            _ => None,
+        };
+        let kept = self.before.and_then(|before| before.durable().batches.get(&digest));
+        let recorded = self.records().filter_map(|record| match record {
+            Record::PrePrepared(_, batch) | Record::Batch(batch) => Some(batch),
+            _ => None,
+        });
+        kept.into_iter().chain(arrived).chain(recorded).find(|batch| batch.digest() == digest).cloned()
+    }
+
+    /// Whether each request of a batch was signed by its client.
+    pub(super) fn is_authentic(&self, batch: &Batch<B::Crypto>) -> bool {
+        batch.requests.iter().all(|request| {
+            let client = request.content.client;
+            let known = request.signer == Principal::Client(client) && client.0 < self.setup.clients;
+            known && (self.signatures == Signatures::Trust || request.signature_is_valid(&self.setup.keys))
+        })
+    }
+}

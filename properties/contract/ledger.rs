@@ -1,0 +1,219 @@
+//! What one replica has sent and recorded, as far as it still binds.
+
+use pbft::crypto::Signed;
+use pbft::message::NewView;
+use pbft::replica::{Bundle, ClientTable, Durable, Replica, Setup, Snapshot};
+use pbft::types::{Digest, SeqNo, View};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How a digest was accepted.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Role {
+    /// By PRE-PREPARE.
+    Primary,
+    /// By PREPARE.
+    Backup,
+}
+
+/// Relations that a crash does not take back, as records make them: `in_view_d`, `leaving_d`, `left_d`, `accepted_d`,
+/// `prepared_d`; and what was executed.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Stored {
+    pub(super) view: View,
+    pub(super) left: Option<View>,
+    pub(super) leaving: bool,
+    pub(super) accepted: BTreeMap<SeqNo, (View, Digest)>,
+    pub(super) prepared: BTreeMap<SeqNo, (View, Digest)>,
+    pub(super) executed: SeqNo,
+}
+
+/// The ledger of one replica. Bounded: one view, the numbers of one window, and a copy of the state.
+///
+/// It is made of effects alone, and never of the replica's state: a replica that forgets what it has prepared, and says
+/// so in its VIEW-CHANGE, does not pass by its own memory.
+#[derive(Clone, Debug)]
+pub struct Ledger<B: Bundle> {
+    /// `in_view`.
+    pub(super) view: View,
+    /// `leaving`.
+    pub(super) leaving: bool,
+    /// The highest view of a VIEW-CHANGE: `left` holds of the views below.
+    pub(super) left: Option<View>,
+    /// `accepted`, in the current view.
+    pub(super) accepted: BTreeMap<SeqNo, (Digest, Role)>,
+    /// `prepared`: for each number the latest view. COMMIT was sent for it, or recorded to be.
+    pub(super) prepared: BTreeMap<SeqNo, (View, Digest)>,
+    /// `committed_local`, of numbers not executed yet.
+    pub(super) committed: BTreeMap<SeqNo, Digest>,
+    /// The evidence for `allowed` and `carried`.
+    pub(super) new_view: Option<Arc<Signed<NewView<B::Crypto>, B::Crypto>>>,
+    /// `allowed`, as far as something was accepted by it; with whether it is `carried`.
+    pub(super) allowed: BTreeMap<SeqNo, (Digest, bool)>,
+    /// `low` holds up to here.
+    pub(super) low: SeqNo,
+    /// `stable` of the last one.
+    pub(super) stable: Option<Digest>,
+    /// `executed` and `state`: up to here.
+    pub(super) executed: SeqNo,
+    /// The state after that: the service's,
+    pub(super) service: B::Service,
+    /// and the client table.
+    pub(super) clients: ClientTable,
+    /// `state` at checkpoints, by digest.
+    pub(super) roots: BTreeMap<SeqNo, Digest>,
+    /// The last of these states, so that the next is digested faster.
+    pub(super) last: Arc<Snapshot>,
+    pub(super) stored: Stored,
+}
+
+impl<B: Bundle> Ledger<B> {
+    /// That of a replica that has done nothing yet.
+    pub fn new(setup: &Setup<B>) -> Self {
+        let (service, clients) = (setup.genesis.clone(), ClientTable::default());
+        Ledger {
+            view: View(0),
+            leaving: false,
+            left: None,
+            accepted: BTreeMap::new(),
+            prepared: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            new_view: None,
+            allowed: BTreeMap::new(),
+            low: SeqNo(0),
+            stable: None,
+            executed: SeqNo(0),
+            service,
+            clients,
+            roots: BTreeMap::new(),
+            last: Arc::new(Snapshot::default()),
+            stored: Stored::default(),
+        }
+    }
+
+    /// That of a replica of which nothing is known but what it finds in its store. None if that is no state that a
+    /// replica can start from.
+    pub fn of_durable(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Option<Self> {
+        let mut ledger = Ledger::new(setup);
+        ledger.take_store(setup, durable);
+        let executed = durable.last_executed();
+        if executed > SeqNo(0) {
+            let snapshot = Replica::<B>::state_after(setup, durable, executed).ok()??;
+            (ledger.service, ledger.clients) = Replica::<B>::state_in(setup, &snapshot)?;
+        }
+        ledger.executed = executed;
+        for n in (durable.h().0..=executed.0).map(SeqNo).filter(|n| is_checkpoint(setup, *n)) {
+            if let Some(snapshot) = Replica::<B>::state_after(setup, durable, n).ok()? {
+                ledger.roots.insert(n, snapshot.tree.root());
+            }
+        }
+        Some(ledger)
+    }
+
+    /// Memory becomes the store; the states stay.
+    fn take_store(&mut self, setup: &Setup<B>, durable: &Durable<B::Crypto>) {
+        self.view = durable.view;
+        self.left = durable.leaving();
+        self.leaving = self.left.is_some();
+        self.new_view.clone_from(&durable.new_view);
+        let role = match setup.cluster.primary(self.view) == setup.id {
+            true => Role::Primary,
+            false => Role::Backup,
+        };
+        let log = durable.log.iter().filter(|((view, _), _)| *view == self.view);
+        self.accepted = log.map(|(&(_, n), signed)| (n, (signed.content.digest, role))).collect();
+        let certificates = durable.prepared.values();
+        self.prepared = certificates.map(|of| (of.n, (of.view, of.digest))).collect();
+        self.allowed.clear();
+        self.low = durable.h();
+        self.stable = durable.stable.as_ref().map(|certificate| certificate.digest);
+        self.stored = Stored {
+            view: self.view,
+            left: self.left,
+            leaving: self.leaving,
+            accepted: self.accepted.iter().map(|(&n, &(digest, _))| (n, (self.view, digest))).collect(),
+            prepared: self.prepared.clone(),
+            executed: durable.last_executed(),
+        };
+    }
+
+    /// The replica stops, and starts again from its store: the action `crash`. For a crash in the middle of a step, judge
+    /// those effects first that were carried out.
+    ///
+    /// # Errors
+    /// What was sent and is not in the store.
+    pub fn restart(&mut self, setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), String> {
+        let lost = self.lost(durable);
+        if let Some(lost) = lost {
+            return Err(lost);
+        }
+        let executed = durable.last_executed();
+        if executed != self.executed {
+            // Recorded, and not told to anybody; or everything after a state that was fetched since.
+            *self = Ledger::of_durable(setup, durable).ok_or("the store is not one to start from")?;
+            return Ok(());
+        }
+        self.take_store(setup, durable);
+        self.committed.clear();
+        self.roots.retain(|&n, _| n >= durable.h());
+        Ok(())
+    }
+
+    /// The first thing that was sent and that the store does not have.
+    fn lost(&self, durable: &Durable<B::Crypto>) -> Option<String> {
+        let h = durable.h();
+        let views = (durable.view, durable.leaving());
+        if durable.view < self.view {
+            return Some(format!("view {} was entered, and the store says view {}", self.view.0, durable.view.0));
+        }
+        if let Some(left) = self.left.filter(|left| self.leaving && durable.view < *left && views.1 < Some(*left)) {
+            return Some(format!("VIEW-CHANGE for view {} was sent, and is not in the store", left.0));
+        }
+        for (&n, &(digest, _)) in self.accepted.iter().filter(|&(&n, _)| n > h && durable.view == self.view) {
+            if durable.log.get(&(self.view, n)).is_none_or(|signed| signed.content.digest != digest) {
+                return Some(format!("{digest:?} was accepted at n = {} and is not in the store", n.0));
+            }
+        }
+        for (&n, &(view, digest)) in self.prepared.iter().filter(|&(&n, _)| n > h) {
+            let kept = durable.prepared.get(&n).map(|kept| (kept.view, kept.digest));
+            if kept.is_none_or(|(kept, same)| kept < view || (kept == view && same != digest)) {
+                return Some(format!("COMMIT for n = {} was sent in view {}: not in the store", n.0, view.0));
+            }
+        }
+        if durable.last_executed() < self.executed || h < self.low {
+            return Some(format!("n = {} was executed, and the store ends before", self.executed.0));
+        }
+        None
+    }
+
+    /// `low` holds up to a checkpoint, which is stable.
+    pub(super) fn collect(&mut self, n: SeqNo, digest: Digest) {
+        if n < self.low || n == SeqNo(0) {
+            return;
+        }
+        (self.low, self.stable) = (n, Some(digest));
+        self.accepted.retain(|&k, _| k > n);
+        self.prepared.retain(|&k, _| k > n);
+        self.allowed.retain(|&k, _| k > n);
+        self.stored.accepted.retain(|&k, _| k > n);
+        self.stored.prepared.retain(|&k, _| k > n);
+        self.roots.retain(|&k, _| k >= n);
+    }
+
+    /// `in_view` of a view entered by a NEW-VIEW.
+    pub(super) fn enter(&mut self, new_view: Arc<Signed<NewView<B::Crypto>, B::Crypto>>) {
+        let view = new_view.content.view;
+        if view != self.view {
+            self.accepted.clear();
+        }
+        (self.view, self.leaving) = (view, false);
+        self.allowed.clear();
+        self.new_view = Some(new_view);
+        (self.stored.view, self.stored.leaving) = (view, false);
+    }
+}
+
+/// Whether replicas send CHECKPOINT after this number.
+pub(super) fn is_checkpoint<B: Bundle>(setup: &Setup<B>, n: SeqNo) -> bool {
+    n > SeqNo(0) && n.0.checked_rem(setup.parameters.checkpoint_interval) == Some(0)
+}
