@@ -1,7 +1,7 @@
 //! Which actions a step takes, and with what: their guards are evaluated, and the ledger changes as their updates say.
 
 use super::hand::{Hand, Votes};
-use super::ledger::{Ledger, Role, is_checkpoint};
+use super::ledger::{Ledger, Role, is_checkpoint, open_above};
 use super::reading::{Element, Environment, Reading, StateName, evaluate};
 use super::{Breach, Judging, not_recorded, slot};
 use crate::proof::formula::Sort;
@@ -76,6 +76,14 @@ impl<'a, B: Bundle> Scene<'a, B> {
         Element::Quorum(self.quorums.len() - 1)
     }
 
+    /// Takes the VIEW-CHANGEs of a NEW-VIEW to be in hand, and names their senders.
+    fn new_view(&mut self, new_view: &'a NewView<B::Crypto>) -> Element {
+        let view_changes = self.hand.view_changes(new_view);
+        let quorum = self.quorum(&view_changes.iter().map(|m| m.replica).collect());
+        self.view_changes = view_changes.into_iter().map(|m| ((m.replica, new_view.view), m)).collect();
+        quorum
+    }
+
     /// What the batch goes by: the digest that it really has.
     fn named(&self) -> Element {
         Element::Batch(self.batch.as_ref().map_or(Digest([0xff; 32]), |batch| batch.digest()))
@@ -130,7 +138,8 @@ impl<'a, B: Bundle> Scene<'a, B> {
             (Relation::prepared, &[V(v), N(n), D(d)]) => ledger.prepared.get(&n) == Some(&(v, d)),
             (Relation::committed_local, &[N(n), D(d)]) => ledger.committed.get(&n) == Some(&d),
             (Relation::allowed, &[V(v), N(n), D(d)]) => {
-                ledger.view == v && ledger.allowed.get(&n).is_some_and(|&(of, _)| of == d)
+                let entry = ledger.allowed.get(&n).is_some_and(|&(of, _)| of == d);
+                ledger.view == v && (entry || n > ledger.open_above)
             }
             (Relation::carried, &[V(v), N(n), D(d)]) => {
                 ledger.view == v && ledger.allowed.get(&n) == Some(&(d, true))
@@ -204,9 +213,6 @@ impl<B: Bundle> Judging<'_, '_, B> {
     /// `pre_prepare` or `prepare`: a digest is accepted.
     pub(super) fn accept(&mut self, of: Slot) -> Result<(), Breach> {
         let (view, n, digest) = of;
-        if self.ledger.view == view && view > View(0) && !self.ledger.allowed.contains_key(&n) {
-            self.allow(n, digest)?;
-        }
         let primary = self.hand.primary(view);
         let is_primary = primary == self.hand.setup.id;
         let mut scene = Scene::new(self.ledger, &self.hand).about(of);
@@ -458,37 +464,69 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let ledger = &*self.ledger;
         let mut scene = Scene::new(ledger, &self.hand);
         scene.views.insert(view);
-        let view_changes = self.hand.view_changes(&signed.content);
-        let quorum = scene.quorum(&view_changes.iter().map(|m| m.replica).collect());
-        let (have, needed) = (view_changes.len(), self.hand.quorum());
-        scene.view_changes = view_changes.iter().map(|m| ((m.replica, view), *m)).collect();
+        let quorum = scene.new_view(&signed.content);
+        let (have, needed) = (scene.view_changes.len(), self.hand.quorum());
         self.guards("enter", &scene, &[Element::View(view), quorum], || {
             format!("view {} is entered with VIEW-CHANGEs of {have}, {needed} are needed", view.0)
         })?;
         self.taken.push("enter");
-        self.ledger.enter(signed.clone());
+        self.ledger.enter(view);
         for entry in &signed.content.pre_prepares {
             let of = entry.content;
             if of.n > self.ledger.low {
+                self.allow(&signed.content, of.n, of.digest)?;
                 self.accept((of.view, of.n, of.digest))?;
                 self.ledger.stored.accepted.insert(of.n, (of.view, of.digest));
             }
         }
+        // Above everything that V speaks of any digest is allowed: what goes for one goes for all.
+        let open_above = open_above(&signed.content);
+        self.open(&signed.content, open_above.next(), Digest([0xff; 32]))?;
+        self.ledger.open_above = open_above;
+        Ok(())
+    }
+
+    /// NEW-VIEW of this replica's own leaves: every PRE-PREPARE in it does.
+    pub(super) fn sends_new_view(
+        &mut self,
+        signed: &Arc<Signed<NewView<B::Crypto>, B::Crypto>>,
+    ) -> Result<(), Breach> {
+        let view = signed.content.view;
+        if self.ledger.view != view {
+            self.enter(signed)?;
+        }
+        if self.ledger.stored.view != view {
+            return Err(not_recorded("enter", format!("NEW-VIEW for view {}", view.0)));
+        }
+        let low = self.ledger.low;
+        for entry in signed.content.pre_prepares.iter().filter(|entry| entry.content.n > low) {
+            let of = entry.content;
+            self.sends_accepted("PRE-PREPARE", Role::Primary, (of.view, of.n, of.digest))?;
+        }
+        Ok(())
+    }
+
+    /// `new_view_open`: the NEW-VIEW has neither certificate nor claim at a number.
+    fn open(&mut self, new_view: &NewView<B::Crypto>, n: SeqNo, digest: Digest) -> Result<(), Breach> {
+        let view = new_view.view;
+        let mut scene = Scene::new(self.ledger, &self.hand).about((view, n, digest));
+        let quorum = scene.new_view(new_view);
+        let values = [Element::View(view), Element::Number(n), Element::Digest(digest), quorum];
+        self.guards("new_view_open", &scene, &values, || {
+            format!("{digest:?} is accepted at {}, which the NEW-VIEW does not allow", slot(view, n))
+        })?;
+        self.taken.push("new_view_open");
         Ok(())
     }
 
     /// `new_view_open` or `new_view_entry`: the NEW-VIEW of the view allows a digest at a number.
-    fn allow(&mut self, n: SeqNo, digest: Digest) -> Result<(), Breach> {
-        let ledger = &*self.ledger;
-        let view = ledger.view;
-        let new_view = ledger.new_view.clone();
-        let view_changes =
-            new_view.as_ref().map(|m| self.hand.view_changes(&m.content)).unwrap_or_default();
-        let mut scene = Scene::new(ledger, &self.hand).about((view, n, digest));
-        let quorum = scene.quorum(&view_changes.iter().map(|m| m.replica).collect());
+    fn allow(&mut self, new_view: &NewView<B::Crypto>, n: SeqNo, digest: Digest) -> Result<(), Breach> {
+        let view = new_view.view;
+        let view_changes = self.hand.view_changes(new_view);
+        let mut scene = Scene::new(self.ledger, &self.hand).about((view, n, digest));
+        let quorum = scene.new_view(new_view);
         let certificates = || view_changes.iter().flat_map(|m| &m.prepared).filter(|of| of.n == n);
         scene.views.extend(certificates().map(|of| of.view));
-        scene.view_changes = view_changes.iter().map(|m| ((m.replica, view), *m)).collect();
         let (v, n_, d) = (Element::View(view), Element::Number(n), Element::Digest(digest));
         // The best for this digest; or else the best, of which the guards then say that it is for another.
         let for_it = certificates().filter(|of| of.digest == digest).max_by_key(|of| of.view);
@@ -496,8 +534,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let words = || format!("{digest:?} is accepted at {}, which the NEW-VIEW does not allow", slot(view, n));
         let carried = match best {
             None => {
-                self.guards("new_view_open", &scene, &[v, n_, d, quorum], words)?;
-                self.taken.push("new_view_open");
+                self.open(new_view, n, digest)?;
                 false
             }
             Some(best) => {

@@ -124,8 +124,11 @@ impl<'a, B: Bundle> Hand<'a, B> {
             Record::PrePrepared(signed, _) => Some(signed),
             _ => None,
         });
-        let carried = ledger.new_view.iter().flat_map(|new_view| &new_view.content.pre_prepares);
-        arrived.into_iter().chain(logged).chain(recorded).chain(carried).any(is_it)
+        let carried = self.records().filter_map(|record| match record {
+            Record::NewView(m) => Some(&m.content.pre_prepares),
+            _ => None,
+        });
+        arrived.into_iter().chain(logged).chain(recorded).chain(carried.flatten()).any(is_it)
     }
 
     /// Who has sent COMMIT.
@@ -214,7 +217,11 @@ impl<'a, B: Bundle> Hand<'a, B> {
             Record::PrePrepared(_, batch) | Record::Batch(batch) => Some(batch),
             _ => None,
         });
-        kept.into_iter().chain(arrived).chain(recorded).find(|batch| batch.digest() == digest).cloned()
+        let sent = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Send(_, Message::PrePrepare(_, batch)) => Some(batch),
+            _ => None,
+        });
+        kept.into_iter().chain(arrived).chain(recorded).chain(sent).find(|batch| batch.digest() == digest).cloned()
     }
 
     /// Whether each request of a batch was signed by its client.

@@ -1,6 +1,6 @@
 //! What one replica has sent and recorded, as far as it still binds.
 
-use pbft::crypto::Signed;
+use pbft::crypto::Crypto;
 use pbft::message::NewView;
 use pbft::replica::{Bundle, ClientTable, Durable, Replica, Setup, Snapshot};
 use pbft::types::{Digest, SeqNo, View};
@@ -32,7 +32,7 @@ pub(super) struct Stored {
 ///
 /// It is made of effects alone, and never of the replica's state: a replica that forgets what it has prepared, and says
 /// so in its VIEW-CHANGE, does not pass by its own memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Ledger<B: Bundle> {
     /// `in_view`.
     pub(super) view: View,
@@ -46,10 +46,10 @@ pub struct Ledger<B: Bundle> {
     pub(super) prepared: BTreeMap<SeqNo, (View, Digest)>,
     /// `committed_local`, of numbers not executed yet.
     pub(super) committed: BTreeMap<SeqNo, Digest>,
-    /// The evidence for `allowed` and `carried`.
-    pub(super) new_view: Option<Arc<Signed<NewView<B::Crypto>, B::Crypto>>>,
-    /// `allowed`, as far as something was accepted by it; with whether it is `carried`.
+    /// `allowed` by the NEW-VIEW of the current view at the numbers of its `O`; with whether it is `carried`.
     pub(super) allowed: BTreeMap<SeqNo, (Digest, bool)>,
+    /// Above this number anything is `allowed`: `V` has neither certificates nor claims there.
+    pub(super) open_above: SeqNo,
     /// `low` holds up to here.
     pub(super) low: SeqNo,
     /// `stable` of the last one.
@@ -78,8 +78,8 @@ impl<B: Bundle> Ledger<B> {
             accepted: BTreeMap::new(),
             prepared: BTreeMap::new(),
             committed: BTreeMap::new(),
-            new_view: None,
             allowed: BTreeMap::new(),
+            open_above: SeqNo(0),
             low: SeqNo(0),
             stable: None,
             executed: SeqNo(0),
@@ -112,10 +112,14 @@ impl<B: Bundle> Ledger<B> {
 
     /// Memory becomes the store; the states stay.
     fn take_store(&mut self, setup: &Setup<B>, durable: &Durable<B::Crypto>) {
+        if self.view != durable.view {
+            // What is accepted from now on is above what its O has.
+            self.allowed.clear();
+            self.open_above = durable.new_view.as_ref().map_or(SeqNo(0), |m| open_above(&m.content));
+        }
         self.view = durable.view;
         self.left = durable.leaving();
         self.leaving = self.left.is_some();
-        self.new_view.clone_from(&durable.new_view);
         let role = match setup.cluster.primary(self.view) == setup.id {
             true => Role::Primary,
             false => Role::Backup,
@@ -124,7 +128,6 @@ impl<B: Bundle> Ledger<B> {
         self.accepted = log.map(|(&(_, n), signed)| (n, (signed.content.digest, role))).collect();
         let certificates = durable.prepared.values();
         self.prepared = certificates.map(|of| (of.n, (of.view, of.digest))).collect();
-        self.allowed.clear();
         self.low = durable.h();
         self.stable = durable.stable.as_ref().map(|certificate| certificate.digest);
         self.stored = Stored {
@@ -201,16 +204,21 @@ impl<B: Bundle> Ledger<B> {
     }
 
     /// `in_view` of a view entered by a NEW-VIEW.
-    pub(super) fn enter(&mut self, new_view: Arc<Signed<NewView<B::Crypto>, B::Crypto>>) {
-        let view = new_view.content.view;
+    pub(super) fn enter(&mut self, view: View) {
         if view != self.view {
             self.accepted.clear();
+            self.allowed.clear();
         }
         (self.view, self.leaving) = (view, false);
-        self.allowed.clear();
-        self.new_view = Some(new_view);
         (self.stored.view, self.stored.leaving) = (view, false);
     }
+}
+
+/// The highest number of which `V` has a certificate or claims that it is at or below h.
+pub(super) fn open_above<C: Crypto>(new_view: &NewView<C>) -> SeqNo {
+    let view_changes = new_view.view_changes.iter().map(|m| &m.content);
+    let numbers = view_changes.flat_map(|m| m.prepared.iter().map(|of| of.n).chain([m.n]));
+    numbers.max().unwrap_or(SeqNo(0))
 }
 
 /// Whether replicas send CHECKPOINT after this number.

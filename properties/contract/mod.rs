@@ -196,15 +196,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
             Message::Checkpoint(m) => self.checkpoint(m.content.n, m.content.digest),
             Message::ViewChange(m) if m.signer == own => self.sends_view_change(&m.content),
             Message::NewView(m) if m.signer == own => {
-                let (view, stored) = (m.content.view, &self.ledger.stored);
-                if self.ledger.new_view.as_ref() != Some(m) {
-                    self.enter(m)?;
-                    return Err(not_recorded("enter", format!("NEW-VIEW for view {}", view.0)));
-                }
-                match stored.view == view {
-                    true => Ok(()),
-                    false => Err(not_recorded("enter", format!("NEW-VIEW for view {}", view.0))),
-                }
+                self.sends_new_view(m)
             }
             Message::Reply(m) => self.reply(to, &m.content),
             _ => Ok(()),
