@@ -44,7 +44,8 @@ fn noticed(mutant: Mutant) -> Option<String> {
             strategy,
             ..Config::hostile(seed, 4, 1)
         };
-        let caught = std::panic::catch_unwind(|| run::<Symbolic, Rulebook>(&config, Rulebook::without(mutant)));
+        let caught =
+            std::panic::catch_unwind(|| run::<Symbolic, Rulebook>(&config, Rulebook::without(mutant)));
         if let Ok(Err(Failure::Breach(what))) = caught {
             return Some(format!("seed {seed}: {what}"));
         }

@@ -317,7 +317,7 @@ impl<'a> Case<'a> {
                 continue;
             }
             let (replica, history) = (tables.local(end).replica.clone(), tables.local(cut).history.clone());
-            let end = tables.add_local(Local { replica, history, stored: None });
+            let end = tables.add_local(Local { replica, history, stored: None, ledger: None });
             for later in round + 1..self.layered.rounds.len() {
                 let events: BTreeSet<_> = (self.events_in(position, end, later).into_iter())
                     .chain(self.events_in(position, cut, later))

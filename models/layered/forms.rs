@@ -98,7 +98,7 @@ impl Forms {
                 kept = kept.without_views();
             }
         }
-        (world.tables.add_local(Local { replica: cut, history: kept, stored: None }), decided)
+        (world.tables.add_local(Local { replica: cut, history: kept, stored: None, ledger: None }), decided)
     }
 }
 

@@ -16,7 +16,7 @@ use super::steps::{Left, Onward};
 use super::theorem::{ANY_V, FRAME};
 use crate::crypto::Symbolic;
 use crate::world::{Input, Local, RESTARTING, Tables};
-use pbft::replica::Effect;
+use pbft::replica::{Effect, Event};
 use std::collections::BTreeSet;
 
 impl LocalSystem {
@@ -34,7 +34,7 @@ impl LocalSystem {
         conditions: &mut Conditions,
     ) {
         let at = (core, self.crash_number(), 0);
-        self.crash(tables, at, scratch, &Chosen::new(), Vec::new(), conditions);
+        self.crash(tables, at, scratch, &Chosen::new(), (None, Vec::new()), conditions);
     }
 
     /// Takes every crash inside of a step, which has been told this.
@@ -55,6 +55,7 @@ impl LocalSystem {
         });
         for carried_out in (1_u8..).take_while(|&carried_out| usize::from(carried_out) < units.len()) {
             let done = units.iter().take(usize::from(carried_out)).flatten().cloned().collect();
+            let done = (Some(self.events[event as usize].clone()), done);
             self.crash(tables, (core, event, carried_out), scratch, told, done, conditions);
             if self.is_outgrown {
                 return;
@@ -68,12 +69,13 @@ impl LocalSystem {
         (core, event, carried_out): (CoreId, u32, u8),
         scratch: &Scratch,
         told: &Chosen,
-        done: Vec<Effect<Symbolic>>,
+        done: (Option<Event<Symbolic>>, Vec<Effect<Symbolic>>),
         conditions: &mut Conditions,
     ) {
         let mut after = scratch.one.kept.clone();
         let sends = tables.crash(self.replica, &mut after, done);
         self.taken += 1;
+        self.is_contract_kept(tables, conditions);
         let refused = tables.take_refusal();
         conditions.note(RESTARTING, refused.is_none(), || refused.unwrap_or_default());
         let differs = tables.take_difference();

@@ -32,6 +32,7 @@ use pbft::replica::noted::Cell;
 use pbft::replica::verify::verify;
 use pbft::replica::{Event, Timer};
 use pbft::types::{Principal, ReplicaId, View};
+use pbft_properties::contract::Ledger;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -112,7 +113,8 @@ impl LocalSystem {
         });
         let carriers = carriers.collect();
         let start = tables.start(replica);
-        let start_state = tables.local(start.to).clone();
+        let mut start_state = tables.local(start.to).clone();
+        start_state.ledger = Some(Arc::new(Ledger::new(tables.setup(replica))));
         let cells = Cells::of(replica, messages.iter().map(|&id| tables.message(id)), &start_state);
         LocalSystem {
             replica,

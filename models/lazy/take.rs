@@ -5,7 +5,7 @@ use super::cells::{Answer, CellId, Chosen, Tried, ValueId, Values};
 use super::conditions::Conditions;
 use super::local::{CoreId, LocalSystem};
 use super::steps::Onward;
-use super::theorem::{ANY_V, FRAME, SERVICES};
+use super::theorem::{ANY_V, CONTRACT, FRAME, SERVICES};
 use crate::crypto::Symbolic;
 use crate::world::{Local, MessageId, Tables};
 use pbft::replica::Event;
@@ -25,11 +25,13 @@ impl LocalSystem {
         let input = &self.events[event as usize];
         let one = scratch.one.run(tables, self.replica, input, &self.known);
         self.taken += 1;
+        self.is_contract_kept(tables, conditions);
         let (mut told, first) = (chosen.clone(), chosen.len());
         let end = match self.looks(core, &one.seen, &mut told, conditions) {
             Some((cell, seen)) => Tried::Look(cell, seen, Vec::new()),
             None => {
                 let other = scratch.other.run(tables, self.replica, input, &self.known);
+                self.is_contract_kept(tables, conditions);
                 let same = scratch.do_the_same(&self.cells, tables.setup(self.replica), &one, &other);
                 conditions.note(FRAME, same, || self.difference(tables, (core, event)));
                 self.try_others(tables, (core, event), scratch, &one, conditions);
@@ -78,6 +80,7 @@ impl LocalSystem {
         let expected = units(tables, &self.events[event as usize]);
         for other in others.iter() {
             let taken = scratch.one.run(tables, self.replica, other, &self.known);
+            self.is_contract_kept(tables, conditions);
             // In the same order, so that a crash in the middle leaves the same.
             let same = taken == *one && units(tables, other) == expected;
             conditions.note(ANY_V, same, || {
@@ -89,6 +92,12 @@ impl LocalSystem {
                 )
             });
         }
+    }
+
+    /// Notes whether the step just taken is one of the abstract protocol.
+    pub(super) fn is_contract_kept(&self, tables: &mut Tables, conditions: &mut Conditions) {
+        let breach = tables.take_breach();
+        conditions.note(CONTRACT, breach.is_none(), || breach.unwrap_or_default());
     }
 
     fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {

@@ -84,6 +84,11 @@
 //!   been sent on every path to it, what others have signed, and proofs; also where the replica still has the
 //!   NEW-VIEW by which it entered its view (`asked`). Of STATUS every combination within the bounds is asked
 //!   in one name, and every view in each; a FETCH asks for whatever there is, and for something that is not.
+//! - *contract*: every step, and every crash, is one of the abstract protocol that is proved for all sizes
+//!   ([`pbft_properties::contract`]). The simulation does not need it: it is a second way to agreement, by the
+//!   theorem instead of by the exploration, which uses of that the set `A` alone. What the replica has sent is
+//!   kept beside each core. Evidence is what a step has been told is there: a cell of which it has not been
+//!   told is empty in one of the two states, where it can be.
 //! - *restarting*: `start` refuses nothing that a crash leaves.
 //! - *binding*: no signature in the run is valid for a message that differs in one field
 //!   (`world::binding`).
@@ -144,6 +149,7 @@ use std::time::Duration;
 pub(super) const SERVICES: &str = "services";
 pub(super) const FRAME: &str = "frame";
 pub(super) const ANY_V: &str = "any V";
+pub(super) const CONTRACT: &str = "contract";
 /// The name of the condition that implies that lazy delivery loses nothing.
 pub const SIMULATION: &str = "simulation";
 
@@ -430,5 +436,5 @@ impl<'a> Simulation<'a> {
 /// The normal form of a state, as the lazy exploration keeps it.
 fn normal_form(tables: &mut Tables, replica: ReplicaId, state: &Local) -> LocalId {
     let normal = state.replica.normal_form(tables.setup(replica));
-    tables.add_local(Local { replica: normal, ..state.clone() })
+    tables.add_local(Local { replica: normal, ledger: None, ..state.clone() })
 }

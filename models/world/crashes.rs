@@ -157,11 +157,19 @@ impl Tables {
         &mut self,
         replica: ReplicaId,
         local: &mut Local,
-        mut done: Vec<Effect<Symbolic>>,
+        (event, mut done): (Option<Event<Symbolic>>, Vec<Effect<Symbolic>>),
     ) -> Arc<[MessageId]> {
         let rules = self.setup(replica).rules;
         let views = Views::before(&local.history, &local.replica);
         let mut durable = self.durable(local);
+        if let (Some(event), true) = (event, local.ledger.is_some()) {
+            let before = local.replica.clone();
+            self.hold_to_contract(replica, local, |contract, ledger, setup| {
+                contract
+                    .judge_step(ledger, setup, (&before, &event), &done)
+                    .map_err(|breach| breach.to_string())
+            });
+        }
         done.retain(|effect| {
             if let Effect::Persist(record) = effect {
                 durable.apply(record, &rules);
@@ -170,6 +178,10 @@ impl Tables {
         });
         self.restarts += 1;
         let started = self.started(replica, &durable);
+        self.hold_to_contract(replica, local, |contract, ledger, setup| {
+            ledger.restart(setup, &durable)?;
+            contract.judge_start(ledger, setup, &started.effects).map_err(|breach| breach.to_string())
+        });
         if let Some(replica) = &started.replica {
             local.replica = replica.clone();
         }

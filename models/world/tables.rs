@@ -13,6 +13,7 @@ use pbft::replica::verify::verify;
 use pbft::replica::{Durable, Effect, Effects, Event, Fact, Replica, Setup, Timer, compute_o};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_properties::History;
+use pbft_properties::contract::{Contract, Ledger, Signatures};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct Local {
     pub history: History,
     /// What a crash leaves, where that is not what the replica takes for durable.
     pub stored: Option<Arc<Durable<Symbolic>>>,
+    /// What it has sent, where its steps are held to the [contract](pbft_properties::contract).
+    pub ledger: Option<Arc<Ledger<Modelled>>>,
 }
 
 /// The names of states in stored counterexamples do not depend on what crashes alone make different.
@@ -52,6 +55,9 @@ impl Hash for Local {
         self.history.hash(state);
         if let Some(stored) = &self.stored {
             stored.hash(state);
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.hash(state);
         }
     }
 }
@@ -139,6 +145,9 @@ pub struct Tables {
     pub(super) restarts: u64,
     /// The first restart that was refused.
     pub(super) refused_to_start: Option<String>,
+    pub(super) contract: Contract,
+    /// The first step held to the contract that is none of the abstract protocol.
+    pub(super) breach: Option<String>,
 }
 
 fn index(of: usize) -> u32 {
@@ -171,6 +180,8 @@ impl Tables {
             started: AllStarted::default(),
             restarts: 0,
             refused_to_start: None,
+            contract: Contract::new(Signatures::Check),
+            breach: None,
         };
         if config.crashes.is_some() {
             tables.allow_crashes(config);
@@ -302,7 +313,7 @@ impl Tables {
         let setup = self.setups[usize::from(replica.0)].clone();
         let replica = Replica::start(&setup, None, &mut effects)
             .expect("the initial state is one the replica can start from");
-        let mut local = Local { replica, history: History::default(), stored: None };
+        let mut local = Local { replica, history: History::default(), stored: None, ledger: None };
         let views = Views::before(&local.history, &local.replica);
         let durable = local.replica.durable().clone();
         let sends = self.settle(&mut local, durable, views, effects, false);
@@ -329,10 +340,10 @@ impl Tables {
             step.sends = match (event, input.crash()) {
                 (Some(event), None) => self.take(replica, &mut local, event),
                 (event, carried_out) => {
-                    let units = event.map(|event| self.units(&local.replica, replica, event));
+                    let units = event.clone().map(|event| self.units(&local.replica, replica, event));
                     let carried_out = usize::from(carried_out.unwrap_or_default());
                     let done = units.into_iter().flatten().take(carried_out).flatten().collect();
-                    self.crash(replica, &mut local, done)
+                    self.crash(replica, &mut local, (event, done))
                 }
             };
             step.to = self.add_local(local);
@@ -364,8 +375,36 @@ impl Tables {
         let mut effects = Effects::new();
         let views = Views::before(&local.history, &local.replica);
         let stored = if self.keeps_disks { local.on_disk() } else { Durable::default() };
+        let before = local.ledger.is_some().then(|| (local.replica.clone(), event.clone()));
         local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
+        let effects: Vec<Effect<Symbolic>> = effects.into_iter().collect();
+        if let Some((before, event)) = before {
+            self.hold_to_contract(replica, local, |contract, ledger, setup| {
+                contract
+                    .judge_step(ledger, setup, (&before, &event), &effects)
+                    .map_err(|breach| breach.to_string())
+            });
+        }
         self.settle(local, stored, views, effects, false)
+    }
+
+    /// Judges something that the replica has done by its ledger.
+    pub(super) fn hold_to_contract<T>(
+        &mut self,
+        replica: ReplicaId,
+        local: &mut Local,
+        judge: impl FnOnce(&Contract, &mut Ledger<Modelled>, &Setup<Modelled>) -> Result<T, String>,
+    ) {
+        let Some(ledger) = &mut local.ledger else { return };
+        let judged = judge(&self.contract, Arc::make_mut(ledger), &self.setups[usize::from(replica.0)]);
+        if let Err(what) = judged {
+            self.breach.get_or_insert(format!("r{}: {what}", replica.0));
+        }
+    }
+
+    /// What a replica did that the abstract protocol does not, if one did.
+    pub(crate) fn take_breach(&mut self) -> Option<String> {
+        self.breach.take()
     }
 
     /// What an event would make a replica do in this state; nothing is recorded.

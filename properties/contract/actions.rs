@@ -166,7 +166,9 @@ impl<B: Bundle> Reading for Scene<'_, B> {
     }
 
     fn holds(&self, relation: Relation, of: &[Element]) -> bool {
-        use Element::{Batch as B, Digest as D, Number as N, Quorum as Q, Replica as R, State as S, View as V};
+        use Element::{
+            Batch as B, Digest as D, Number as N, Quorum as Q, Replica as R, State as S, View as V,
+        };
         match (relation, of) {
             // Nobody knows who is, and guards are harder to satisfy the more are.
             (Relation::correct, _) => true,
@@ -258,7 +260,8 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let mut scene = Scene::new(self.ledger, &self.hand).about(of);
         let quorum = scene.quorum(&votes.voters.iter().copied().chain([primary]).collect());
         scene.batch = self.hand.batch(digest);
-        let (needed, proposal) = (self.hand.quorum() - 1, if votes.proposal { "PRE-PREPARE and " } else { "" });
+        let (needed, proposal) =
+            (self.hand.quorum() - 1, if votes.proposal { "PRE-PREPARE and " } else { "" });
         scene.prepares.insert(of, votes);
         let values = [
             Element::View(view),
@@ -364,7 +367,9 @@ impl<B: Bundle> Judging<'_, '_, B> {
     pub(super) fn stable(&mut self, certificate: &StableCertificate<B::Crypto>) -> Result<(), Breach> {
         let (n, digest) = (certificate.n, certificate.digest);
         let mut voters = self.hand.checkpoints(certificate).voters;
-        if voters.contains(&self.hand.setup.id) && self.ledger.roots.get(&n).is_some_and(|&root| root != digest) {
+        if voters.contains(&self.hand.setup.id)
+            && self.ledger.roots.get(&n).is_some_and(|&root| root != digest)
+        {
             voters.remove(&self.hand.setup.id);
         }
         let mut scene = Scene::new(self.ledger, &self.hand).about((self.ledger.view, n, digest));
@@ -439,7 +444,8 @@ impl<B: Bundle> Judging<'_, '_, B> {
             format!("VIEW-CHANGE for view {} with {reports} of {has} certificates", view.0)
         })?;
         if of.n != ledger.low {
-            let words = format!("VIEW-CHANGE for view {} says h = {}, which is {}", view.0, of.n.0, ledger.low.0);
+            let words =
+                format!("VIEW-CHANGE for view {} says h = {}, which is {}", view.0, of.n.0, ledger.low.0);
             return Err(Breach { action: "view_change", guard: "claims h", words });
         }
         self.taken.push("view_change");
@@ -459,7 +465,10 @@ impl<B: Bundle> Judging<'_, '_, B> {
     }
 
     /// `enter`, and what accepting each entry of `O` is.
-    pub(super) fn enter(&mut self, signed: &Arc<Signed<NewView<B::Crypto>, B::Crypto>>) -> Result<(), Breach> {
+    pub(super) fn enter(
+        &mut self,
+        signed: &Arc<Signed<NewView<B::Crypto>, B::Crypto>>,
+    ) -> Result<(), Breach> {
         let view = signed.content.view;
         let ledger = &*self.ledger;
         let mut scene = Scene::new(ledger, &self.hand);
@@ -531,7 +540,8 @@ impl<B: Bundle> Judging<'_, '_, B> {
         // The best for this digest; or else the best, of which the guards then say that it is for another.
         let for_it = certificates().filter(|of| of.digest == digest).max_by_key(|of| of.view);
         let best = for_it.or_else(|| certificates().max_by_key(|of| of.view));
-        let words = || format!("{digest:?} is accepted at {}, which the NEW-VIEW does not allow", slot(view, n));
+        let words =
+            || format!("{digest:?} is accepted at {}, which the NEW-VIEW does not allow", slot(view, n));
         let carried = match best {
             None => {
                 self.open(new_view, n, digest)?;

@@ -58,19 +58,32 @@ impl<'a, B: Bundle> Hand<'a, B> {
     }
 
     /// Whether a signature is that of this replica over this content.
-    fn is_signed<T: Content>(&self, content: &T, by: ReplicaId, signature: &<B::Crypto as Crypto>::Signature) -> bool {
+    fn is_signed<T: Content>(
+        &self,
+        content: &T,
+        by: ReplicaId,
+        signature: &<B::Crypto as Crypto>::Signature,
+    ) -> bool {
         let known = usize::from(by.0) < self.setup.cluster.n();
-        known && B::Crypto::verify(&self.setup.keys, Principal::Replica(by), &content.to_be_signed(), signature)
+        known
+            && B::Crypto::verify(&self.setup.keys, Principal::Replica(by), &content.to_be_signed(), signature)
     }
 
     /// Whether a message is this replica's, signed by itself. Where signatures are trusted only its signer counts.
     fn is_by<T: Content>(&self, signed: &Signed<T, B::Crypto>, by: ReplicaId) -> bool {
         let named = signed.signer == Principal::Replica(by);
         let known = usize::from(by.0) < self.setup.cluster.n();
-        named && known && (self.signatures == Signatures::Trust || signed.signature_is_valid(&self.setup.keys))
+        named
+            && known
+            && (self.signatures == Signatures::Trust || signed.signature_is_valid(&self.setup.keys))
     }
 
-    fn is_vote<T: Content>(&self, content: &T, by: ReplicaId, signature: &<B::Crypto as Crypto>::Signature) -> bool {
+    fn is_vote<T: Content>(
+        &self,
+        content: &T,
+        by: ReplicaId,
+        signature: &<B::Crypto as Crypto>::Signature,
+    ) -> bool {
         let known = usize::from(by.0) < self.setup.cluster.n();
         known && (self.signatures == Signatures::Trust || self.is_signed(content, by, signature))
     }
@@ -114,7 +127,8 @@ impl<'a, B: Bundle> Hand<'a, B> {
             return ledger.view == view && ledger.accepted.get(&n) == Some(&(digest, Role::Primary));
         }
         let wanted = PrePrepare { view, n, digest };
-        let is_it = |signed: &Signed<PrePrepare, B::Crypto>| signed.content == wanted && self.is_by(signed, primary);
+        let is_it =
+            |signed: &Signed<PrePrepare, B::Crypto>| signed.content == wanted && self.is_by(signed, primary);
         let arrived = match self.message() {
             Some(Message::PrePrepare(signed, _)) => Some(signed),
             _ => None,
@@ -175,7 +189,8 @@ impl<'a, B: Bundle> Hand<'a, B> {
     ) -> Votes {
         let found = std::cell::RefCell::new(None);
         let look = |evidence: &Evidence<<B::Crypto as Crypto>::Signature>| {
-            let voters = evidence.votes.iter().filter(|(by, signature)| self.is_vote(&vote(*by), *by, signature));
+            let voters =
+                evidence.votes.iter().filter(|(by, signature)| self.is_vote(&vote(*by), *by, signature));
             let proposal = match claim {
                 Claim::Prepared(view, n, digest) => evidence.proposal.as_ref().is_some_and(|signature| {
                     self.is_vote(&PrePrepare { view, n, digest }, primary, signature)
@@ -221,7 +236,12 @@ impl<'a, B: Bundle> Hand<'a, B> {
             Effect::Send(_, Message::PrePrepare(_, batch)) => Some(batch),
             _ => None,
         });
-        kept.into_iter().chain(arrived).chain(recorded).chain(sent).find(|batch| batch.digest() == digest).cloned()
+        kept.into_iter()
+            .chain(arrived)
+            .chain(recorded)
+            .chain(sent)
+            .find(|batch| batch.digest() == digest)
+            .cloned()
     }
 
     /// Whether each request of a batch was signed by its client.

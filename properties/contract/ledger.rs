@@ -167,9 +167,14 @@ impl<B: Bundle> Ledger<B> {
         let h = durable.h();
         let views = (durable.view, durable.leaving());
         if durable.view < self.view {
-            return Some(format!("view {} was entered, and the store says view {}", self.view.0, durable.view.0));
+            return Some(format!(
+                "view {} was entered, and the store says view {}",
+                self.view.0, durable.view.0
+            ));
         }
-        if let Some(left) = self.left.filter(|left| self.leaving && durable.view < *left && views.1 < Some(*left)) {
+        if let Some(left) =
+            self.left.filter(|left| self.leaving && durable.view < *left && views.1 < Some(*left))
+        {
             return Some(format!("VIEW-CHANGE for view {} was sent, and is not in the store", left.0));
         }
         for (&n, &(digest, _)) in self.accepted.iter().filter(|&(&n, _)| n > h && durable.view == self.view) {

@@ -195,9 +195,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
             Message::Commit(m) => self.sends_commit((m.content.view, m.content.n, m.content.digest)),
             Message::Checkpoint(m) => self.checkpoint(m.content.n, m.content.digest),
             Message::ViewChange(m) if m.signer == own => self.sends_view_change(&m.content),
-            Message::NewView(m) if m.signer == own => {
-                self.sends_new_view(m)
-            }
+            Message::NewView(m) if m.signer == own => self.sends_new_view(m),
             Message::Reply(m) => self.reply(to, &m.content),
             _ => Ok(()),
         }
@@ -207,7 +205,8 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let client = reply.client;
         let ledger = &self.ledger;
         let last = ledger.clients.last(client);
-        let is_last = last.is_some_and(|last| (last.timestamp, &last.result) == (reply.timestamp, &reply.result));
+        let is_last =
+            last.is_some_and(|last| (last.timestamp, &last.result) == (reply.timestamp, &reply.result));
         let arrived = match self.hand.message() {
             Some(Message::Request(request)) => Some(request),
             _ => None,

@@ -4,7 +4,9 @@ use super::log::{Vote, add_own_vote, add_vote, evidence};
 use super::noted::Cells;
 use super::received::Voted;
 use super::verify::stable_evidence_proves;
-use super::{Bundle, CHECKPOINTS, ClientTable, Destination, Effects, Fact, Record, Replica, Setup, Snapshot, Votes};
+use super::{
+    Bundle, CHECKPOINTS, ClientTable, Destination, Effects, Fact, Record, Replica, Setup, Snapshot, Votes,
+};
 use crate::certificate::StableCertificate;
 use crate::crypto::{Claim, Crypto, Signed};
 use crate::message::{Checkpoint, Message};

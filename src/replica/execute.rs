@@ -2,9 +2,9 @@
 
 use super::clients::bounded;
 use super::{Bundle, ClientTable, Effects, ExecutedRequest, Fact, Record, Replica, Requests, Setup};
+use crate::crypto::Crypto;
 use crate::message::Batch;
 use crate::rules::Rules;
-use crate::crypto::Crypto;
 use crate::service::Service;
 use crate::types::{Digest, SeqNo};
 

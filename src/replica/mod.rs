@@ -76,11 +76,11 @@ mod timer;
 pub mod verify;
 mod view_change;
 
+#[doc(hidden)]
+pub use clients::bounded;
 pub use clients::{ClientTable, LastReply};
 pub use durable::{Durable, Record, Snapshot};
 pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timeouts, Timer, nodes};
-#[doc(hidden)]
-pub use clients::bounded;
 #[doc(hidden)]
 pub use execute::apply;
 pub use invariants::BrokenInvariant;
