@@ -1,8 +1,19 @@
 //! Every step of every correct replica is a step of the protocol that is proved for all sizes.
 
+use pbft::crypto::Signed;
+use pbft::crypto::ed25519::{Ed25519, KeyRing};
+use pbft::kv::{KeyValue, Operation};
+use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, Request, ViewChange};
+use pbft::parameters::Parameters;
+use pbft::replica::verify::verify;
+use pbft::replica::{Effect, Effects, Event, Record, Replica, Setup, Timer, nodes};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, Timestamp};
 use pbft_models::crypto::Symbolic;
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::simulation::{Config, Failure, Strategy, run};
+use pbft_models::simulation::{Config, Failure, Simulated, Strategy, run};
+use pbft_properties::contract::{Breach, Contract, Ledger, Signatures};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 fn holds(n: u16, f: u16, seeds: std::ops::Range<u64>) {
     let (mut judged, mut actions) = (0, 0);
@@ -59,4 +70,235 @@ fn mutants_are_noticed_at_a_step() {
     for &mutant in Mutant::ALL {
         println!("{}: {}", mutant.id(), noticed(mutant).unwrap_or("-".into()));
     }
+}
+
+type Real = Simulated<Ed25519, Rulebook>;
+type Happened = Effect<Ed25519>;
+
+/// A step that a replica took in a good network, and everything that it is judged by.
+struct Taken {
+    ledger: Ledger<Real>,
+    setup: Arc<Setup<Real>>,
+    before: Replica<Real>,
+    event: Event<Ed25519>,
+    effects: Vec<Happened>,
+}
+
+impl Taken {
+    fn judge(&self, effects: &[Happened]) -> Result<Vec<&'static str>, Breach> {
+        let contract = Contract::new(Signatures::Check);
+        contract.judge_step(&mut self.ledger.clone(), &self.setup, (&self.before, &self.event), effects)
+    }
+
+    fn records(&self) -> usize {
+        self.effects.iter().filter(|effect| matches!(effect, Effect::Persist(_))).count()
+    }
+
+    /// The breach, and the guard that fails.
+    fn guard_of(&self, effects: &[Happened]) -> &'static str {
+        let breach = self.judge(effects).expect_err("it is none of the protocol's");
+        println!("{breach}");
+        breach.guard
+    }
+
+    /// The effects with each message sent as `other` makes it; none if it makes nothing of any.
+    fn with(&self, other: impl Fn(&Message<Ed25519>) -> Option<Message<Ed25519>>) -> Option<Vec<Happened>> {
+        let changed = self.effects.iter().map(|effect| match effect {
+            Effect::Send(to, message) => other(message).map(|message| Effect::Send(*to, message)),
+            _ => None,
+        });
+        let changed: Vec<Option<Happened>> = changed.collect();
+        changed.iter().any(Option::is_some).then(|| {
+            changed.into_iter().zip(&self.effects).map(|(new, old)| new.unwrap_or(old.clone())).collect()
+        })
+    }
+}
+
+/// Two requests, a checkpoint after each, and a view change in between: every step of four replicas.
+fn a_good_run() -> Vec<Taken> {
+    let cluster = Cluster::new(4, 1);
+    let (keys, clients) = KeyRing::insecure(0, 4, 1);
+    let parameters = Parameters { checkpoint_interval: 1, window: 8, ..Parameters::default() };
+    let setup = |(id, keys): (u16, KeyRing)| {
+        let rules = Rulebook::default();
+        let (id, keys, genesis) = (ReplicaId(id), Arc::new(keys), KeyValue::default());
+        Arc::new(Setup::<Real> { id, cluster, parameters, keys, clients: 1, rules, genesis })
+    };
+    let setups: Vec<_> = (0..).zip(keys).map(setup).collect();
+    let start = |setup: &Arc<Setup<Real>>| Replica::start(setup, None, &mut Effects::new()).unwrap();
+    let mut replicas: Vec<_> = setups.iter().map(start).collect();
+    let mut ledgers: Vec<_> = setups.iter().map(|setup| Ledger::new(setup)).collect();
+    let (contract, mut taken) = (Contract::new(Signatures::Check), Vec::new());
+    let request = |timestamp| {
+        let (key, value) = (Bytes::from(&b"key"[..]), Bytes::from(&b"value"[..]));
+        let operation = Operation::Put { key, value }.to_bytes();
+        let (timestamp, client) = (Timestamp(timestamp), ClientId(0));
+        Message::Request(Signed::new(Request { operation, timestamp, client, read_only: false }, &clients[0]))
+    };
+    let mut waiting: VecDeque<(usize, Option<Message<Ed25519>>)> = VecDeque::new();
+    for round in [Some(1), None, Some(2)] {
+        waiting.extend((0..4).map(|to| (to, round.map(request))));
+        while let Some((to, message)) = waiting.pop_front() {
+            let event = match message {
+                None => Event::Timeout(Timer::Progress { backoff: 0 }),
+                Some(message) => match verify(&setups[to], message) {
+                    Ok(message) => Event::Message(message),
+                    Err(_) => continue,
+                },
+            };
+            let (before, ledger, mut effects) = (replicas[to].clone(), ledgers[to].clone(), Effects::new());
+            replicas[to].step(&setups[to], event.clone(), &mut effects);
+            let effects: Vec<Happened> = effects.into_iter().collect();
+            let setup = setups[to].clone();
+            contract.judge_step(&mut ledgers[to], &setup, (&before, &event), &effects).unwrap();
+            for effect in &effects {
+                if let Effect::Send(destination, message) = effect {
+                    let others = nodes(&cluster, to, *destination).into_iter().filter(|&node| node < 4);
+                    waiting.extend(others.map(|node| (node, Some(message.clone()))));
+                }
+            }
+            taken.push(Taken { ledger, setup, before, event, effects });
+        }
+    }
+    assert!(replicas.iter().all(|replica| replica.view().0 == 1 && replica.last_executed().0 == 2));
+    taken
+}
+
+fn is_promise(message: &Message<Ed25519>) -> bool {
+    use Message::{Checkpoint, Commit, NewView, PrePrepare, Prepare, ViewChange};
+    matches!(message, PrePrepare(..) | Prepare(_) | Commit(_) | Checkpoint(_) | ViewChange(_) | NewView(_))
+}
+
+#[test]
+fn what_leaves_before_its_record_or_without_it_is_a_breach() {
+    let (mut early, mut without) = (0, 0);
+    for step in a_good_run() {
+        let promises = |effect: &&Happened| matches!(effect, Effect::Send(_, message) if is_promise(message));
+        if step.records() == 0 || !step.effects.iter().any(|effect| promises(&effect)) {
+            continue;
+        }
+        let (records, rest): (Vec<_>, Vec<_>) =
+            step.effects.iter().cloned().partition(|effect| matches!(effect, Effect::Persist(_)));
+        without += 1;
+        step.guard_of(&rest);
+        early += u32::from(step.guard_of(&[rest, records].concat()) == "persist-before-send");
+    }
+    assert!(early >= 20 && without >= 20, "{early} of {without}");
+}
+
+#[test]
+fn what_says_something_else_is_a_breach() {
+    let other = Digest([7; 32]);
+    let mut seen = std::collections::BTreeMap::<&str, u32>::new();
+    for step in a_good_run() {
+        let keys = step.setup.keys.clone();
+        let mut changed = |name: &'static str, effects: Option<Vec<Happened>>| {
+            let Some(effects) = effects else { return };
+            step.guard_of(&effects);
+            *seen.entry(name).or_default() += 1;
+        };
+        changed(
+            "digest of PREPARE",
+            step.with(|message| match message {
+                Message::Prepare(m) => {
+                    Some(Message::Prepare(Signed::new(Prepare { digest: other, ..m.content }, &*keys)))
+                }
+                _ => None,
+            }),
+        );
+        changed(
+            "view of COMMIT",
+            step.with(|message| match message {
+                Message::Commit(m) => {
+                    let view = m.content.view.next();
+                    Some(Message::Commit(Signed::new(Commit { view, ..m.content }, &*keys)))
+                }
+                _ => None,
+            }),
+        );
+        changed(
+            "digest of CHECKPOINT",
+            step.with(|message| match message {
+                Message::Checkpoint(m) => {
+                    Some(Message::Checkpoint(Signed::new(Checkpoint { digest: other, ..m.content }, &*keys)))
+                }
+                _ => None,
+            }),
+        );
+        changed(
+            "result of REPLY",
+            step.with(|message| match message {
+                Message::Reply(m) => {
+                    let result = Bytes::from(&b"another"[..]);
+                    let reply = pbft::message::Reply { result, ..m.content.clone() };
+                    Some(Message::Reply(Signed::new(reply, &*keys)))
+                }
+                _ => None,
+            }),
+        );
+    }
+    println!("{seen:?}");
+    assert_eq!(seen.len(), 4);
+    assert!(seen.values().all(|&count| count >= 4), "{seen:?}");
+}
+
+#[test]
+fn records_of_what_did_not_happen_are_breaches() {
+    let mut guards = std::collections::BTreeSet::new();
+    for step in a_good_run() {
+        for effect in &step.effects {
+            let Effect::Persist(record) = effect else { continue };
+            let forged = match record {
+                Record::Executed(n, digest) => vec![
+                    (Record::Executed(n.next(), *digest), "execute"),
+                    (Record::Executed(*n, Digest([7; 32])), "execute"),
+                ],
+                Record::ViewChange(m) => {
+                    let less = ViewChange { prepared: Vec::new(), ..m.content.clone() };
+                    let h = ViewChange { n: m.content.n.next(), ..m.content.clone() };
+                    let same = m.content.prepared.is_empty();
+                    let less = Record::ViewChange(Arc::new(step.setup.sign(less)));
+                    let h = Record::ViewChange(Arc::new(step.setup.sign(h)));
+                    [(!same).then_some((less, "less")), Some((h, "h"))].into_iter().flatten().collect()
+                }
+                Record::NewView(m) => {
+                    let fewer = m.content.view_changes[1..].to_vec();
+                    let fewer = NewView { view_changes: fewer, ..m.content.clone() };
+                    vec![(Record::NewView(Arc::new(step.setup.sign(fewer))), "fewer")]
+                }
+                Record::Stable(certificate) => {
+                    let mut fewer = certificate.clone();
+                    fewer.proof.votes.pop();
+                    let mut higher = certificate.clone();
+                    higher.n = higher.n.next();
+                    vec![(Record::Stable(fewer), "fewer"), (Record::Stable(higher), "higher")]
+                }
+                _ => continue,
+            };
+            for (forged, _) in forged {
+                let forge =
+                    |of: &Happened| if of == effect { Effect::Persist(forged.clone()) } else { of.clone() };
+                let effects: Vec<Happened> = step.effects.iter().map(forge).collect();
+                guards.insert(step.guard_of(&effects));
+            }
+        }
+    }
+    println!("{guards:?}");
+    for guard in ["commit-quorum", "claims h", "view-change-quorum", "checkpoint-quorum"] {
+        assert!(guards.contains(guard), "{guard} in {guards:?}");
+    }
+}
+
+#[test]
+fn a_quorum_that_is_one_short_is_a_breach() {
+    let is_needed = |step: &Taken| step.judge(&step.effects).is_ok_and(|taken| taken.contains(&"commit"));
+    let mut refused = 0;
+    for step in a_good_run().into_iter().filter(is_needed) {
+        // The same effects, if the message had not come that they rest on.
+        let other = Taken { event: Event::Timeout(Timer::Status), ..step };
+        if let Err(breach) = other.judge(&other.effects) {
+            refused += u32::from(breach.guard == "prepare-quorum");
+        }
+    }
+    assert!(refused > 0);
 }

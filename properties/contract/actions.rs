@@ -1,7 +1,7 @@
 //! Which actions a step takes, and with what: their guards are evaluated, and the ledger changes as their updates say.
 
 use super::hand::{Hand, Votes};
-use super::ledger::{Ledger, Role, is_checkpoint, open_above};
+use super::ledger::{Ledger, Role, closed, is_checkpoint, open_above};
 use super::reading::{Element, Environment, Reading, StateName, evaluate};
 use super::{Breach, Judging, not_recorded, slot};
 use crate::proof::formula::Sort;
@@ -106,7 +106,9 @@ impl<'a, B: Bundle> Scene<'a, B> {
                 self.commits.get(&(v, n, d)).is_some_and(|voters| voters.contains(&i))
             }
             (Relation::viewchange, &[R(i), V(v)]) => {
-                self.view_changes.contains_key(&(i, v)) || (self.own_is(i) && self.ledger.left == Some(v))
+                // What a NEW-VIEW does not have in its V says nothing of what its sender reports.
+                let sent = self.quorums.is_empty() && self.own_is(i) && self.ledger.left == Some(v);
+                sent || self.view_changes.contains_key(&(i, v))
             }
             (Relation::reports, &[R(i), V(v), N(n), V(w)]) => {
                 let certificates = self.view_changes.get(&(i, v)).into_iter().flat_map(|m| &m.prepared);
@@ -139,7 +141,7 @@ impl<'a, B: Bundle> Scene<'a, B> {
             (Relation::committed_local, &[N(n), D(d)]) => ledger.committed.get(&n) == Some(&d),
             (Relation::allowed, &[V(v), N(n), D(d)]) => {
                 let entry = ledger.allowed.get(&n).is_some_and(|&(of, _)| of == d);
-                ledger.view == v && (entry || n > ledger.open_above)
+                ledger.view == v && (entry || (ledger.allowed.is_empty() && !ledger.closed.contains(&n)))
             }
             (Relation::carried, &[V(v), N(n), D(d)]) => {
                 ledger.view == v && ledger.allowed.get(&n) == Some(&(d, true))
@@ -485,13 +487,13 @@ impl<B: Bundle> Judging<'_, '_, B> {
             if of.n > self.ledger.low {
                 self.allow(&signed.content, of.n, of.digest)?;
                 self.accept((of.view, of.n, of.digest))?;
-                self.ledger.stored.accepted.insert(of.n, (of.view, of.digest));
             }
         }
         // Above everything that V speaks of any digest is allowed: what goes for one goes for all.
         let open_above = open_above(&signed.content);
         self.open(&signed.content, open_above.next(), Digest([0xff; 32]))?;
-        self.ledger.open_above = open_above;
+        self.ledger.allowed.clear();
+        self.ledger.closed = closed(&signed.content, self.ledger.low);
         Ok(())
     }
 

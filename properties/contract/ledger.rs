@@ -2,9 +2,10 @@
 
 use pbft::crypto::Crypto;
 use pbft::message::NewView;
+use pbft::parameters::MAX_WINDOW;
 use pbft::replica::{Bundle, ClientTable, Durable, Replica, Setup, Snapshot};
 use pbft::types::{Digest, SeqNo, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How a digest was accepted.
@@ -46,10 +47,11 @@ pub struct Ledger<B: Bundle> {
     pub(super) prepared: BTreeMap<SeqNo, (View, Digest)>,
     /// `committed_local`, of numbers not executed yet.
     pub(super) committed: BTreeMap<SeqNo, Digest>,
-    /// `allowed` by the NEW-VIEW of the current view at the numbers of its `O`; with whether it is `carried`.
+    /// `allowed` at the numbers of an `O` while its entries are accepted; with whether it is `carried`.
     pub(super) allowed: BTreeMap<SeqNo, (Digest, bool)>,
-    /// Above this number anything is `allowed`: `V` has neither certificates nor claims there.
-    pub(super) open_above: SeqNo,
+    /// Numbers above h of which the `V` of the current view has certificates and its `O` no entry: nothing is `allowed`
+    /// there. At all other numbers at which nothing is accepted anything is.
+    pub(super) closed: BTreeSet<SeqNo>,
     /// `low` holds up to here.
     pub(super) low: SeqNo,
     /// `stable` of the last one.
@@ -79,7 +81,7 @@ impl<B: Bundle> Ledger<B> {
             prepared: BTreeMap::new(),
             committed: BTreeMap::new(),
             allowed: BTreeMap::new(),
-            open_above: SeqNo(0),
+            closed: BTreeSet::new(),
             low: SeqNo(0),
             stable: None,
             executed: SeqNo(0),
@@ -113,9 +115,8 @@ impl<B: Bundle> Ledger<B> {
     /// Memory becomes the store; the states stay.
     fn take_store(&mut self, setup: &Setup<B>, durable: &Durable<B::Crypto>) {
         if self.view != durable.view {
-            // What is accepted from now on is above what its O has.
-            self.allowed.clear();
-            self.open_above = durable.new_view.as_ref().map_or(SeqNo(0), |m| open_above(&m.content));
+            let new_view = durable.new_view.as_ref();
+            self.closed = new_view.map_or_else(BTreeSet::new, |m| closed(&m.content, durable.h()));
         }
         self.view = durable.view;
         self.left = durable.leaving();
@@ -202,7 +203,7 @@ impl<B: Bundle> Ledger<B> {
         (self.low, self.stable) = (n, Some(digest));
         self.accepted.retain(|&k, _| k > n);
         self.prepared.retain(|&k, _| k > n);
-        self.allowed.retain(|&k, _| k > n);
+        self.closed.retain(|&k| k > n);
         self.stored.accepted.retain(|&k, _| k > n);
         self.stored.prepared.retain(|&k, _| k > n);
         self.roots.retain(|&k, _| k >= n);
@@ -212,10 +213,13 @@ impl<B: Bundle> Ledger<B> {
     pub(super) fn enter(&mut self, view: View) {
         if view != self.view {
             self.accepted.clear();
-            self.allowed.clear();
+            self.closed.clear();
         }
         (self.view, self.leaving) = (view, false);
-        (self.stored.view, self.stored.leaving) = (view, false);
+        // Of views below the one entered nothing depends on it any more.
+        self.left = self.left.filter(|&left| left > view);
+        // It can be shown again.
+        self.committed.clear();
     }
 }
 
@@ -224,6 +228,13 @@ pub(super) fn open_above<C: Crypto>(new_view: &NewView<C>) -> SeqNo {
     let view_changes = new_view.view_changes.iter().map(|m| &m.content);
     let numbers = view_changes.flat_map(|m| m.prepared.iter().map(|of| of.n).chain([m.n]));
     numbers.max().unwrap_or(SeqNo(0))
+}
+
+/// The numbers above h up to that one of which `O` has no entry.
+pub(super) fn closed<C: Crypto>(new_view: &NewView<C>, h: SeqNo) -> BTreeSet<SeqNo> {
+    let has = |n: &SeqNo| new_view.pre_prepares.iter().any(|entry| entry.content.n == *n);
+    let last = open_above(new_view).0.min(h.0.saturating_add(MAX_WINDOW));
+    (h.0.saturating_add(1)..=last).map(SeqNo).filter(|n| !has(n)).collect()
 }
 
 /// Whether replicas send CHECKPOINT after this number.

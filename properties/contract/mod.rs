@@ -174,7 +174,16 @@ impl<B: Bundle> Judging<'_, '_, B> {
                 self.leave(&m.content)?;
                 (self.ledger.stored.left, self.ledger.stored.leaving) = (Some(m.content.view), true);
             }
-            Record::NewView(m) => self.enter(m)?,
+            Record::NewView(m) => {
+                self.enter(m)?;
+                let Ledger { stored, low, .. } = &mut *self.ledger;
+                (stored.view, stored.leaving) = (m.content.view, false);
+                stored.left = stored.left.filter(|&left| left > m.content.view);
+                let entries = m.content.pre_prepares.iter().map(|entry| entry.content);
+                stored
+                    .accepted
+                    .extend(entries.filter(|of| of.n > *low).map(|of| (of.n, (of.view, of.digest))));
+            }
             Record::Stable(certificate) => self.stable(certificate)?,
             Record::Snapshot(snapshot) => self.snapshot(snapshot)?,
         }
