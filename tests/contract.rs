@@ -7,13 +7,17 @@ use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, Request, View
 use pbft::parameters::Parameters;
 use pbft::replica::verify::verify;
 use pbft::replica::{Effect, Effects, Event, Record, Replica, Setup, Timer, nodes};
-use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, Timestamp};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use pbft_models::crypto::Symbolic;
+use pbft_models::engine::{Limits, Outcome, explore};
+use pbft_models::lazy;
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::simulation::{Config, Failure, Simulated, Strategy, run};
+use pbft_models::world::{Delivery, World, WorldConfig};
 use pbft_properties::contract::{Breach, Contract, Ledger, Signatures};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 fn holds(n: u16, f: u16, seeds: std::ops::Range<u64>) {
     let (mut judged, mut actions) = (0, 0);
@@ -69,6 +73,43 @@ fn noticed(mutant: Mutant) -> Option<String> {
 fn mutants_are_noticed_at_a_step() {
     for &mutant in Mutant::ALL {
         println!("{}: {}", mutant.id(), noticed(mutant).unwrap_or("-".into()));
+    }
+}
+
+/// What the contract says of a mutant in the unreduced local systems of a world, without looking at any joint state.
+fn noticed_in(mutant: Mutant, byzantine: u16, checkpoints: bool) -> Option<String> {
+    let config = WorldConfig {
+        byzantine: [ReplicaId(byzantine)].into(),
+        max_view: View(1),
+        max_seq: SeqNo(1),
+        checkpoint_interval: checkpoints.then_some(1),
+        rules: Rulebook::without(mutant),
+        ..WorldConfig::new(Cluster::new(4, 1), if checkpoints { 1 } else { 2 })
+    };
+    let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense").past_violations();
+    let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
+    let found = explore(&mut world, limits, &mut |_| true);
+    if found.outcome != Outcome::Exhausted {
+        return None;
+    }
+    let begun = Instant::now();
+    let conditions = lazy::check(&mut world, &mut |conditions| {
+        let found = conditions.first.contains_key("contract");
+        (found || begun.elapsed() > Duration::from_secs(60)).then_some("enough")
+    });
+    conditions.first.get("contract").map(|broken| format!("replica {byzantine} Byzantine: {}", broken.what))
+}
+
+#[test]
+#[ignore = "long: the local systems of forty mutants"]
+fn mutants_are_noticed_in_their_unreduced_local_systems() {
+    let only = std::env::var("PBFT_ONLY").unwrap_or_default();
+    for &mutant in
+        Mutant::ALL.iter().filter(|mutant| only.is_empty() || only.split(',').any(|id| id == mutant.id()))
+    {
+        let mut worlds = [(0, false), (1, false), (3, false), (3, true)].into_iter();
+        let found = worlds.find_map(|(byzantine, checkpoints)| noticed_in(mutant, byzantine, checkpoints));
+        println!("{}: {}", mutant.id(), found.unwrap_or("-".into()));
     }
 }
 
