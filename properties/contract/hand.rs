@@ -2,22 +2,69 @@
 //! certificates. Nothing counts that the replica could have made up.
 
 use super::Signatures;
+use super::inbox::Inbox;
 use super::ledger::{Ledger, Role};
 use pbft::crypto::{Claim, Content, Crypto, Evidence, Signed};
-use pbft::message::{Batch, Checkpoint, Commit, Message, NewView, PrePrepare, Prepare, ViewChange};
+use pbft::message::{Batch, Checkpoint, Commit, Message, NewView, PrePrepare, Prepare, Request, ViewChange};
 use pbft::replica::noted::Part;
 use pbft::replica::{Bundle, Effect, Event, Record, Replica, Setup};
-use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
+use pbft::types::{ClientId, Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 type Certificate<B> = pbft::certificate::PreparedCertificate<<B as Bundle>::Crypto>;
 
+/// What the replica held before a step, of what others have signed.
+pub(super) enum Before<'a, B: Bundle> {
+    /// Nothing: it starts.
+    Nothing,
+    /// What its state has.
+    Replica(&'a Replica<B>),
+    /// What has arrived, verified when it did.
+    Inbox(&'a Inbox<B>),
+}
+
+impl<B: Bundle> Clone for Before<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Bundle> Copy for Before<'_, B> {}
+
+impl<'a, B: Bundle> Before<'a, B> {
+    fn proposal(self, view: View, n: SeqNo) -> Option<&'a Signed<PrePrepare, B::Crypto>> {
+        match self {
+            Before::Nothing => None,
+            Before::Replica(replica) => replica.durable().log.get(&(view, n)),
+            Before::Inbox(inbox) => inbox.proposals.get(&(view, n)),
+        }
+    }
+
+    fn batch(self, digest: Digest) -> Option<&'a Arc<Batch<B::Crypto>>> {
+        match self {
+            Before::Nothing => None,
+            Before::Replica(replica) => replica.durable().batches.get(&digest),
+            Before::Inbox(inbox) => inbox.batches.get(&digest),
+        }
+    }
+
+    /// The reads of a client that wait.
+    pub(super) fn reads_of(self, client: ClientId) -> impl Iterator<Item = &'a Signed<Request, B::Crypto>> {
+        let (held, kept) = match self {
+            Before::Nothing => (None, None),
+            Before::Replica(replica) => (Some(replica.known_requests()), None),
+            Before::Inbox(inbox) => (None, inbox.reads.get(&client)),
+        };
+        held.into_iter().flatten().chain(kept)
+    }
+}
+
 /// Everything that a step has in hand.
 pub(super) struct Hand<'a, B: Bundle> {
     pub(super) setup: &'a Setup<B>,
     pub(super) signatures: Signatures,
-    pub(super) before: Option<&'a Replica<B>>,
+    pub(super) before: Before<'a, B>,
     pub(super) event: Option<&'a Event<B::Crypto>>,
     pub(super) effects: &'a [Effect<B::Crypto>],
 }
@@ -95,7 +142,16 @@ impl<'a, B: Bundle> Hand<'a, B> {
         (view, n, digest): (View, SeqNo, Digest),
         content: impl Fn(ReplicaId) -> T,
     ) -> BTreeSet<ReplicaId> {
-        let held = self.before.map(|before| before.held_votes(part, n, view)).unwrap_or_default();
+        let before = match self.before {
+            Before::Nothing => return BTreeSet::new(),
+            Before::Replica(before) => before,
+            Before::Inbox(inbox) => {
+                let votes = if part == Part::Prepares { &inbox.prepares } else { &inbox.commits };
+                let voters = votes.get(&(view, n, digest)).into_iter().flatten();
+                return voters.copied().filter(|&by| by != self.setup.id).collect();
+            }
+        };
+        let held = before.held_votes(part, n, view);
         let valid = held.into_iter().filter(|(by, of, signature)| {
             *of == digest && *by != self.setup.id && self.is_vote(&content(*by), *by, signature)
         });
@@ -133,7 +189,7 @@ impl<'a, B: Bundle> Hand<'a, B> {
             Some(Message::PrePrepare(signed, _)) => Some(signed),
             _ => None,
         };
-        let logged = self.before.and_then(|before| before.durable().log.get(&(view, n)));
+        let logged = self.before.proposal(view, n);
         let recorded = self.records().filter_map(|record| match record {
             Record::PrePrepared(signed, _) => Some(signed),
             _ => None,
@@ -227,7 +283,7 @@ impl<'a, B: Bundle> Hand<'a, B> {
             Some(Message::PrePrepare(_, batch) | Message::Batch(batch)) => Some(batch),
             _ => None,
         };
-        let kept = self.before.and_then(|before| before.durable().batches.get(&digest));
+        let kept = self.before.batch(digest);
         let recorded = self.records().filter_map(|record| match record {
             Record::PrePrepared(_, batch) | Record::Batch(batch) => Some(batch),
             _ => None,

@@ -147,8 +147,7 @@ impl<B: Bundle> Ledger<B> {
     /// # Errors
     /// What was sent and is not in the store.
     pub fn restart(&mut self, setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Result<(), String> {
-        let lost = self.lost(durable);
-        if let Some(lost) = lost {
+        if let Some(lost) = self.promises().lost(durable) {
             return Err(lost);
         }
         let executed = durable.last_executed();
@@ -163,36 +162,16 @@ impl<B: Bundle> Ledger<B> {
         Ok(())
     }
 
-    /// The first thing that was sent and that the store does not have.
-    fn lost(&self, durable: &Durable<B::Crypto>) -> Option<String> {
-        let h = durable.h();
-        let views = (durable.view, durable.leaving());
-        if durable.view < self.view {
-            return Some(format!(
-                "view {} was entered, and the store says view {}",
-                self.view.0, durable.view.0
-            ));
+    /// What it has promised.
+    pub(super) fn promises(&self) -> Promises {
+        Promises {
+            view: self.view,
+            left: self.left.filter(|_| self.leaving),
+            accepted: self.accepted.iter().map(|(&n, &(digest, _))| (n, digest)).collect(),
+            prepared: self.prepared.clone(),
+            executed: self.executed,
+            low: self.low,
         }
-        if let Some(left) =
-            self.left.filter(|left| self.leaving && durable.view < *left && views.1 < Some(*left))
-        {
-            return Some(format!("VIEW-CHANGE for view {} was sent, and is not in the store", left.0));
-        }
-        for (&n, &(digest, _)) in self.accepted.iter().filter(|&(&n, _)| n > h && durable.view == self.view) {
-            if durable.log.get(&(self.view, n)).is_none_or(|signed| signed.content.digest != digest) {
-                return Some(format!("{digest:?} was accepted at n = {} and is not in the store", n.0));
-            }
-        }
-        for (&n, &(view, digest)) in self.prepared.iter().filter(|&(&n, _)| n > h) {
-            let kept = durable.prepared.get(&n).map(|kept| (kept.view, kept.digest));
-            if kept.is_none_or(|(kept, same)| kept < view || (kept == view && same != digest)) {
-                return Some(format!("COMMIT for n = {} was sent in view {}: not in the store", n.0, view.0));
-            }
-        }
-        if durable.last_executed() < self.executed || h < self.low {
-            return Some(format!("n = {} was executed, and the store ends before", self.executed.0));
-        }
-        None
     }
 
     /// `low` holds up to a checkpoint, which is stable.
@@ -220,6 +199,50 @@ impl<B: Bundle> Ledger<B> {
         self.left = self.left.filter(|&left| left > view);
         // It can be shown again.
         self.committed.clear();
+    }
+}
+
+/// What a replica must still know after a crash, as it has told others.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Promises {
+    view: View,
+    /// The view of its VIEW-CHANGE, while it is between two views.
+    left: Option<View>,
+    accepted: BTreeMap<SeqNo, Digest>,
+    prepared: BTreeMap<SeqNo, (View, Digest)>,
+    executed: SeqNo,
+    low: SeqNo,
+}
+
+impl Promises {
+    /// The first thing that was sent and that the store does not have.
+    pub(super) fn lost<C: Crypto>(&self, durable: &Durable<C>) -> Option<String> {
+        let h = durable.h();
+        let views = (durable.view, durable.leaving());
+        if durable.view < self.view {
+            return Some(format!(
+                "view {} was entered, and the store says view {}",
+                self.view.0, durable.view.0
+            ));
+        }
+        if let Some(left) = self.left.filter(|left| durable.view < *left && views.1 < Some(*left)) {
+            return Some(format!("VIEW-CHANGE for view {} was sent, and is not in the store", left.0));
+        }
+        for (&n, &digest) in self.accepted.iter().filter(|&(&n, _)| n > h && durable.view == self.view) {
+            if durable.log.get(&(self.view, n)).is_none_or(|signed| signed.content.digest != digest) {
+                return Some(format!("{digest:?} was accepted at n = {} and is not in the store", n.0));
+            }
+        }
+        for (&n, &(view, digest)) in self.prepared.iter().filter(|&(&n, _)| n > h) {
+            let kept = durable.prepared.get(&n).map(|kept| (kept.view, kept.digest));
+            if kept.is_none_or(|(kept, same)| kept < view || (kept == view && same != digest)) {
+                return Some(format!("COMMIT for n = {} was sent in view {}: not in the store", n.0, view.0));
+            }
+        }
+        if durable.last_executed() < self.executed || h < self.low {
+            return Some(format!("n = {} was executed, and the store ends before", self.executed.0));
+        }
+        None
     }
 }
 

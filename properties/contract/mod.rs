@@ -34,15 +34,16 @@
 
 mod actions;
 mod hand;
+mod inbox;
 mod ledger;
 mod reading;
-#[cfg(test)]
-mod tests;
+mod watch;
 
 pub use ledger::Ledger;
+pub use watch::Watcher;
 
 use crate::proof::{Clause, Protocol, Term};
-use hand::Hand;
+use hand::{Before, Hand};
 use pbft::message::{Message, Reply};
 use pbft::replica::{Bundle, Destination, Effect, Event, Fact, Record, Replica, Setup, bounded};
 use pbft::service::Service;
@@ -108,7 +109,7 @@ impl Contract {
         (before, event): (&Replica<B>, &Event<B::Crypto>),
         effects: &[Effect<B::Crypto>],
     ) -> Result<Actions, Breach> {
-        self.judge(ledger, setup, (Some(before), Some(event)), effects)
+        self.judge(ledger, setup, (Before::Replica(before), Some(event)), effects)
     }
 
     /// The same of what a replica asks for when it starts, or starts again.
@@ -121,14 +122,14 @@ impl Contract {
         setup: &Setup<B>,
         effects: &[Effect<B::Crypto>],
     ) -> Result<Actions, Breach> {
-        self.judge(ledger, setup, (None, None), effects)
+        self.judge(ledger, setup, (Before::Nothing, None), effects)
     }
 
     fn judge<B: Bundle>(
         &self,
         ledger: &mut Ledger<B>,
         setup: &Setup<B>,
-        (before, event): (Option<&Replica<B>>, Option<&Event<B::Crypto>>),
+        (before, event): (Before<'_, B>, Option<&Event<B::Crypto>>),
         effects: &[Effect<B::Crypto>],
     ) -> Result<Actions, Breach> {
         let hand = Hand { setup, signatures: self.signatures, before, event, effects };
@@ -220,12 +221,11 @@ impl<B: Bundle> Judging<'_, '_, B> {
             Some(Message::Request(request)) => Some(request),
             _ => None,
         };
-        let known = self.hand.before.into_iter().flat_map(Replica::known_requests);
         let is_read = |request: &&pbft::crypto::Signed<pbft::message::Request, B::Crypto>| {
             let content = &request.content;
             (content.client, content.timestamp, content.read_only) == (client, reply.timestamp, true)
         };
-        let read = arrived.into_iter().chain(known).find(is_read);
+        let read = arrived.filter(is_read).or_else(|| self.hand.before.reads_of(client).find(is_read));
         let answers = |request: &pbft::crypto::Signed<pbft::message::Request, B::Crypto>| {
             let result = ledger.service.read(client, &request.content.operation).map(bounded);
             result.as_ref() == Some(&reply.result)

@@ -29,6 +29,10 @@ pub trait Observer<B: Bundle> {
     fn started(&mut self, _setup: &Setup<B>, _life: u64, _replica: &Replica<B>) {}
     /// The replica is about to take a step.
     fn before(&mut self, _replica: &Replica<B>, _event: &Event<B::Crypto>) {}
+    /// What it is known from is after so many steps of the life.
+    fn goes_on_after(&mut self, _steps: u64) {}
+    /// So many steps of the life are carried out.
+    fn carried_out(&mut self, _steps: u64) {}
     /// It has taken the step, and asks for this.
     fn after(&mut self, _setup: &Setup<B>, _replica: &Replica<B>, _effects: &Effects<B::Crypto>) {}
 }
@@ -253,6 +257,7 @@ impl<B: Bundle> Replay<B> {
         if self.begun_after.is_some_and(|before| steps >= before) {
             self.begun_after = None;
         }
+        observer.carried_out(steps);
         let judged = self.is_judged();
         let done = self.pending.iter().take_while(|pending| pending.step <= steps).count();
         for pending in self.pending.drain(..done) {
@@ -323,6 +328,7 @@ impl<B: Bundle> Replay<B> {
         if self.is_judged() {
             self.summary.from = Some(replica.last_executed());
             observer.begins(&self.setup, &replica);
+            observer.goes_on_after(head.steps);
         }
         self.replica = Some(replica);
         Ok(())

@@ -1,8 +1,12 @@
 //! `pbft audit`: journals replayed through the same `step`, and judged by the properties.
 
+mod contract;
+mod tell;
+
 use super::config::{Config, Served};
 use crate::output::interrupted;
 use crate::say;
+use contract::Held;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::kv::KeyValue;
 use pbft::message::{Batch, Reply, Request};
@@ -11,7 +15,6 @@ use pbft::runtime::journal::{JournalError, Observer, Reader, Replay, Summary};
 use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, SeqNo, Timestamp};
 use pbft_models::story::production::{Range, Recorder};
 use pbft_properties::{Accepted, Base, Catalogue, History, Snapshot, Violation, all};
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +45,8 @@ struct Replayed {
     incomplete: u64,
     divergence: Option<String>,
     damage: Option<String>,
+    /// Its steps, held to the protocol that is proved.
+    held: Held,
 }
 
 impl Replayed {
@@ -80,11 +85,13 @@ struct Seeing<'a> {
     id: ReplicaId,
     seen: &'a mut Seen,
     recorder: Option<&'a mut Recorder<Served>>,
+    held: Held,
 }
 
 impl Observer<Served> for Seeing<'_> {
     fn begins(&mut self, setup: &Setup<Served>, replica: &Replica<Served>) {
         self.seen.histories.insert(self.id, History::since(Base::of(setup, replica)));
+        self.held.begins(setup, replica);
     }
 
     fn fact(&mut self, fact: &Fact) {
@@ -107,19 +114,30 @@ impl Observer<Served> for Seeing<'_> {
         self.seen.catalogue.add(batch);
     }
 
+    fn goes_on_after(&mut self, steps: u64) {
+        self.held.goes_on_after(steps);
+    }
+
+    fn carried_out(&mut self, steps: u64) {
+        self.held.carried_out(steps);
+    }
+
     fn started(&mut self, setup: &Setup<Served>, life: u64, replica: &Replica<Served>) {
+        self.held.starts(setup, life, replica);
         if let Some(recorder) = &mut self.recorder {
             recorder.started(setup.id, life, replica);
         }
     }
 
     fn before(&mut self, replica: &Replica<Served>, event: &Event<Ed25519>) {
+        self.held.event(event);
         if let Some(recorder) = &mut self.recorder {
             recorder.event(replica, event);
         }
     }
 
     fn after(&mut self, setup: &Setup<Served>, replica: &Replica<Served>, effects: &Effects<Ed25519>) {
+        self.held.effects(setup, effects);
         if let Some(recorder) = &mut self.recorder {
             recorder.effects(setup, replica, effects);
         }
@@ -148,16 +166,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let quiet = arguments.json;
     let Some(found) = judge(&config, journals, None, &mut |id, one| {
         if !quiet {
-            tell(id, one);
+            tell::tell(id, one);
         }
     })?
     else {
         return Ok(ExitCode::from(3));
     };
     if arguments.json {
-        print_json(&found);
+        tell::print_json(&found);
     } else {
-        tell_verdicts(&found);
+        tell::tell_verdicts(&found);
         say!(
             "{} requests, {} of them reads, which are not ordered; {} results of the others accepted",
             found.requests,
@@ -173,7 +191,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 
 fn status(found: &Judged) -> u8 {
     let broken = found.verdicts.iter().any(|(_, verdict)| verdict.is_err())
-        || found.replayed.values().any(|one| one.divergence.is_some());
+        || found.replayed.values().any(|one| one.divergence.is_some() || one.held.breach().is_some());
     let unknown = found.judged.is_empty() || found.replayed.values().any(Replayed::is_partly_read);
     if broken {
         1
@@ -270,39 +288,6 @@ pub fn page(directory: &Path, range: &Range) -> Result<(String, u8), String> {
 
 type Verdict = (&'static str, Result<(), Violation>);
 
-fn tell_verdicts(found: &Judged) {
-    let Judged { judged, not_judged, from, .. } = found;
-    let ids = |ids: &mut dyn Iterator<Item = &ReplicaId>| {
-        ids.map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
-    };
-    say!("judged: replicas {}", ids(&mut judged.iter()));
-    if let Some(all) = from.values().max() {
-        say!(
-            "not judged: what replicas {} did before their journals begin; all that are judged are known after n = {}",
-            ids(&mut from.keys()),
-            all.0
-        );
-    }
-    if !not_judged.is_empty() {
-        say!("not judged: replicas {}", ids(&mut not_judged.iter()));
-    }
-    let partly = found.replayed.values().any(Replayed::is_partly_read);
-    let scope = if partly {
-        " as far as the journals can be read"
-    } else if from.is_empty() {
-        ""
-    } else {
-        " from where the journals begin"
-    };
-    for (name, verdict) in &found.verdicts {
-        match verdict {
-            Ok(()) if judged.is_empty() => say!("{name}: not judged"),
-            Ok(()) => say!("{name}: holds{scope}"),
-            Err(violation) => say!("{name}: VIOLATED: {}", violation.what),
-        }
-    }
-}
-
 /// Which journals to replay.
 fn journals(config: &Config, given: &[PathBuf]) -> Result<BTreeMap<ReplicaId, PathBuf>, String> {
     let mut journals = BTreeMap::new();
@@ -355,7 +340,7 @@ fn replay(
         return Err(explain(&JournalError::Foreign(path)));
     }
     let (mut replay, segment) = (Replay::new(config.setup(id)?), reader.segment());
-    let mut observer = Seeing { id, seen, recorder };
+    let mut observer = Seeing { id, seen, recorder, held: Held::default() };
     let (mut divergence, mut damage) = (None, None);
     while divergence.is_none() && !interrupted() {
         match reader.next_recorded() {
@@ -372,7 +357,8 @@ fn replay(
     }
     let (summary, skipped, incomplete) =
         (replay.summary(), reader.skipped_steps(), reader.incomplete_bytes());
-    Ok(Replayed { path, segment, summary, skipped, incomplete, divergence, damage })
+    let held = observer.held;
+    Ok(Replayed { path, segment, summary, skipped, incomplete, divergence, damage, held })
 }
 
 /// Whether what clients accepted can be held against what the replicas judged have executed.
@@ -410,88 +396,4 @@ fn accepted(cluster: &Cluster, seen: &Seen) -> Vec<Accepted> {
             })
         })
         .collect()
-}
-
-impl Replayed {
-    /// From where on it speaks, if that is not the replica's first start.
-    fn scope(&self) -> Option<String> {
-        let Summary { first_life, from, gaps, .. } = self.summary;
-        let gap = (gaps > 0).then(|| format!("segments are missing in {gaps} places: known after the last"));
-        let from = from.map(|n| {
-            let segment = self.segment;
-            format!(
-                "judged after n = {}: what came before segment {segment}, in life {first_life}, is not here",
-                n.0
-            )
-        });
-        let skipped = (self.skipped > 0)
-            .then(|| format!("{} steps cannot be replayed: the state before them is not here", self.skipped));
-        let said: Vec<String> = [gap, from, skipped].into_iter().flatten().collect();
-        (!said.is_empty()).then(|| said.join("; "))
-    }
-}
-
-fn tell(id: ReplicaId, one: &Replayed) {
-    let Summary { first_life, lives, steps, undone, faulty_from, .. } = one.summary;
-    let mut notes = Vec::new();
-    if undone > 0 {
-        notes.push(format!("{undone} steps were not carried out"));
-    }
-    if one.incomplete > 0 {
-        notes.push(format!("{} bytes of an entry that was being written at the end", one.incomplete));
-    }
-    notes.extend(one.scope());
-    match faulty_from {
-        Some(life) if life <= first_life => {
-            notes.push(format!("life {life} started from nothing: replayed, and not judged"));
-        }
-        Some(life) => {
-            notes.push(format!("life {life} starts from nothing: judged up to there, and faulty since"));
-        }
-        None => {}
-    }
-    if let Some(divergence) = &one.divergence {
-        notes.push(format!("DIVERGES in {divergence}"));
-    }
-    if let Some(damage) = &one.damage {
-        notes.push(format!("not read to its end: {damage}"));
-    }
-    let notes = if notes.is_empty() { String::new() } else { format!("; {}", notes.join("; ")) };
-    say!("replica {}: {lives} lives, {steps} steps{notes}", id.0);
-}
-
-fn print_json(found: &Judged) {
-    let replica = |(id, one): (&ReplicaId, &Replayed)| {
-        let shown = |path: &Path| path.display().to_string();
-        json!({
-            "replica": id.0,
-            "journal": shown(&one.path),
-            "first_segment": one.segment,
-            "first_life": one.summary.first_life,
-            "lives": one.summary.lives,
-            "steps": one.summary.steps,
-            "undone_steps": one.summary.undone,
-            "skipped_steps": one.skipped,
-            "gaps": one.summary.gaps,
-            "incomplete_bytes": one.incomplete,
-            "judged": found.judged.contains(id),
-            "judged_after": found.from.get(id).map_or(0, |n| n.0),
-            "faulty_from_life": one.summary.faulty_from,
-            "divergence": one.divergence,
-            "damage": one.damage,
-        })
-    };
-    let property = |(name, verdict): &(&str, Result<(), Violation>)| {
-        let violation = verdict.as_ref().err().map(|violation| violation.what.clone());
-        json!({ "property": name, "holds": verdict.is_ok(), "violation": violation })
-    };
-    let object = json!({
-        "replicas": found.replayed.iter().map(replica).collect::<Vec<_>>(),
-        "not_judged": found.not_judged.iter().map(|id| id.0).collect::<Vec<_>>(),
-        "all_judged_after": found.from.values().max().map_or(0, |n| n.0),
-        "read_to_the_end": !found.replayed.values().any(Replayed::is_partly_read),
-        "accepted_results": found.accepted,
-        "properties": found.verdicts.iter().map(property).collect::<Vec<_>>(),
-    });
-    say!("{object}");
 }
