@@ -42,7 +42,8 @@ impl Bench {
         known: &Rc<[Cell]>,
     ) -> Taken {
         let before = tables.recorded();
-        let (sends, seen) = watch(known, || tables.take(replica, &mut self.work, event.clone()));
+        let (sends, seen) =
+            watch(known, || tables.take_held(replica, (&self.kept.replica, &mut self.work), event.clone()));
         let records = tables.recorded() - before;
         self.work.replica.keep_services(&self.kept.replica);
         let after = (self.work != self.kept).then(|| std::mem::replace(&mut self.work, self.kept.clone()));

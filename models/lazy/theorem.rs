@@ -87,8 +87,8 @@
 //! - *contract*: every step, and every crash, is one of the abstract protocol that is proved for all sizes
 //!   ([`pbft_properties::contract`]). The simulation does not need it: it is a second way to agreement, by the
 //!   theorem instead of by the exploration, which uses of that the set `A` alone. What the replica has sent is
-//!   kept beside each core. Evidence is what a step has been told is there: a cell of which it has not been
-//!   told is empty in one of the two states, where it can be.
+//!   kept beside each core. Whoever judges a step looks into cells too, and these looks are noted like the
+//!   replica's: so what counts as evidence has been told.
 //! - *restarting*: `start` refuses nothing that a crash leaves.
 //! - *binding*: no signature in the run is valid for a message that differs in one field
 //!   (`world::binding`).

@@ -13,7 +13,7 @@ use pbft::replica::verify::verify;
 use pbft::replica::{Durable, Effect, Effects, Event, Fact, Replica, Setup, Timer, compute_o};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_properties::History;
-use pbft_properties::contract::{Contract, Ledger, Signatures};
+use pbft_properties::contract::{Contract, Ledger, Signatures, is_judged};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -375,14 +375,26 @@ impl Tables {
         let mut effects = Effects::new();
         let views = Views::before(&local.history, &local.replica);
         let stored = if self.keeps_disks { local.on_disk() } else { Durable::default() };
-        let before = local.ledger.is_some().then(|| (local.replica.clone(), event.clone()));
         local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
-        let effects: Vec<Effect<Symbolic>> = effects.into_iter().collect();
-        if let Some((before, event)) = before {
+        self.settle(local, stored, views, effects, false)
+    }
+
+    /// The same of a local state that is `before`, and the step is held to the contract.
+    pub(crate) fn take_held(
+        &mut self,
+        replica: ReplicaId,
+        (before, local): (&Replica<Modelled>, &mut Local),
+        event: Event<Symbolic>,
+    ) -> Arc<[MessageId]> {
+        let mut effects = Effects::new();
+        let views = Views::before(&local.history, &local.replica);
+        let stored = if self.keeps_disks { local.on_disk() } else { Durable::default() };
+        local.replica.step(&self.setups[usize::from(replica.0)], event.clone(), &mut effects);
+        if effects.iter().any(is_judged) {
+            let effects = effects.iter().as_slice();
             self.hold_to_contract(replica, local, |contract, ledger, setup| {
-                contract
-                    .judge_step(ledger, setup, (&before, &event), &effects)
-                    .map_err(|breach| breach.to_string())
+                let judged = contract.judge_step(ledger, setup, (before, &event), effects);
+                judged.map_err(|breach| breach.to_string())
             });
         }
         self.settle(local, stored, views, effects, false)

@@ -44,6 +44,7 @@ pub use watch::Watcher;
 
 use crate::proof::{Clause, Protocol, Term};
 use hand::{Before, Hand};
+use pbft::crypto::Crypto;
 use pbft::message::{Message, Reply};
 use pbft::replica::{Bundle, Destination, Effect, Event, Fact, Record, Replica, Setup, bounded};
 use pbft::service::Service;
@@ -236,6 +237,23 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let what = format!("REPLY to client {} with timestamp {}", client.0, reply.timestamp.0);
         let why = "is not what its request gives after what was executed";
         Err(Breach { action: "execute", guard: "the service", words: format!("{what} {why}") })
+    }
+}
+
+/// Whether an effect is anything that the contract speaks of; a step without any needs no judgement.
+pub fn is_judged<C: Crypto>(effect: &Effect<C>) -> bool {
+    match effect {
+        Effect::Persist(_) | Effect::Fact(Fact::Committed { .. }) => true,
+        Effect::Send(_, message) => !matches!(
+            message,
+            Message::Request(_)
+                | Message::Status(_)
+                | Message::Fetch(_)
+                | Message::Batch(_)
+                | Message::Block(_)
+                | Message::Stable(_)
+        ),
+        _ => false,
     }
 }
 
