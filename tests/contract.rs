@@ -166,7 +166,8 @@ fn a_good_run() -> Vec<Taken> {
         Arc::new(Setup::<Real> { id, cluster, parameters, keys, clients: 1, rules, genesis })
     };
     let setups: Vec<_> = (0..).zip(keys).map(setup).collect();
-    let start = |setup: &Arc<Setup<Real>>| Replica::start(setup, None, &mut Effects::new()).unwrap();
+    let start =
+        |setup: &Arc<Setup<Real>>| Replica::start(setup, None, &mut Effects::new()).expect("it has not run");
     let mut replicas: Vec<_> = setups.iter().map(start).collect();
     let mut ledgers: Vec<_> = setups.iter().map(|setup| Ledger::new(setup)).collect();
     let (contract, mut taken) = (Contract::new(Signatures::Check), Vec::new());
@@ -191,7 +192,8 @@ fn a_good_run() -> Vec<Taken> {
             replicas[to].step(&setups[to], event.clone(), &mut effects);
             let effects: Vec<Happened> = effects.into_iter().collect();
             let setup = setups[to].clone();
-            contract.judge_step(&mut ledgers[to], &setup, (&before, &event), &effects).unwrap();
+            let judged = contract.judge_step(&mut ledgers[to], &setup, (&before, &event), &effects);
+            assert!(judged.is_ok(), "{judged:?}");
             for effect in &effects {
                 if let Effect::Send(destination, message) = effect {
                     let others = nodes(&cluster, to, *destination).into_iter().filter(|&node| node < 4);
