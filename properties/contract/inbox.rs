@@ -85,12 +85,19 @@ impl<B: Bundle> Inbox<B> {
         for effect in effects {
             match effect {
                 Effect::Persist(Record::PrePrepared(m, batch)) => {
+                    self.proposals.insert((m.content.view, m.content.n), m.clone());
                     self.batches.insert(m.content.digest, batch.clone());
                 }
                 Effect::Persist(Record::Batch(batch)) => {
                     self.batches.insert(batch.digest(), batch.clone());
                 }
-                Effect::Persist(Record::NewView(_) | Record::Stable(_)) => moved = true,
+                Effect::Persist(Record::NewView(m)) => {
+                    let entries = m.content.pre_prepares.iter();
+                    self.proposals
+                        .extend(entries.map(|entry| ((entry.content.view, entry.content.n), entry.clone())));
+                    moved = true;
+                }
+                Effect::Persist(Record::Stable(_)) => moved = true,
                 _ => {}
             }
         }

@@ -156,6 +156,10 @@ fn counters(writer: &mut Writer<'_>, health: &Health) -> Result<(), Error> {
                 let help = "Taken up by sessions, without the keys of established ones";
                 writer.gauge("session", help, Some(Unit::Bytes), *value as f64)?;
             }
+            "receive_buffer_bytes" | "send_buffer_bytes" => {
+                let help = "The socket's buffer, as the kernel has granted it";
+                writer.gauge(name.trim_end_matches("_bytes"), help, Some(Unit::Bytes), *value as f64)?;
+            }
             "longest_step_us" => {
                 let help = "The longest step so far";
                 writer.gauge("longest_step", help, Some(Unit::Seconds), *value as f64 / 1e6)?;

@@ -37,6 +37,9 @@ impl<B: Bundle> Shared<B> {
             self.counters.all().into_iter().map(|(name, value)| (name.into(), value)).collect();
         counters.push(("incomplete_bytes".into(), self.transport.incomplete_bytes() as u64));
         counters.push(("session_bytes".into(), self.transport.session_bytes() as u64));
+        let (receive, send) = self.transport.granted_buffers();
+        counters.push(("receive_buffer_bytes".into(), receive as u64));
+        counters.push(("send_buffer_bytes".into(), send as u64));
         counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
         counters.extend(self.measured());
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
