@@ -86,7 +86,10 @@ fn noticed_in(mutant: Mutant, byzantine: u16, checkpoints: bool) -> Option<Strin
         rules: Rulebook::without(mutant),
         ..WorldConfig::new(Cluster::new(4, 1), if checkpoints { 1 } else { 2 })
     };
-    let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense").past_violations();
+    let mut world = World::new(config, Delivery::Lazy)
+        .expect("these bounds make sense")
+        .past_violations()
+        .held_to_contract();
     let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
     let found = explore(&mut world, limits, &mut |_| true);
     if found.outcome != Outcome::Exhausted {

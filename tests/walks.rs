@@ -115,7 +115,7 @@ fn without_a_rule_walks_show_nothing_that_the_lazy_world_does_not() {
         (Mutant::PrePreparedInP, 0),
         (Mutant::SecondPrePrepare, 0),
     ] {
-        projects(&config(&[byzantine], 1, Rulebook::without(mutant)), 100, 1);
+        projects(&config(&[byzantine], 1, Rulebook::without(mutant)), 300, 1);
     }
 }
 

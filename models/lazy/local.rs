@@ -91,6 +91,7 @@ impl LocalSystem {
         replica: ReplicaId,
         available: &[MessageId],
         max_view: View,
+        by_contract: bool,
     ) -> Self {
         let setup = tables.setup(replica);
         let (mut messages, mut events, mut is_own) = (Vec::new(), Vec::new(), Vec::new());
@@ -114,7 +115,7 @@ impl LocalSystem {
         let carriers = carriers.collect();
         let start = tables.start(replica);
         let mut start_state = tables.local(start.to).clone();
-        start_state.ledger = Some(Arc::new(Ledger::new(tables.setup(replica))));
+        start_state.ledger = by_contract.then(|| Arc::new(Ledger::new(tables.setup(replica))));
         let cells = Cells::of(replica, messages.iter().map(|&id| tables.message(id)), &start_state);
         LocalSystem {
             replica,

@@ -96,6 +96,9 @@ impl LocalSystem {
 
     /// Notes whether the step just taken is one of the abstract protocol.
     pub(super) fn is_contract_kept(&self, tables: &mut Tables, conditions: &mut Conditions) {
+        if self.start.0.ledger.is_none() {
+            return;
+        }
         let breach = tables.take_breach();
         conditions.note(CONTRACT, breach.is_none(), || breach.unwrap_or_default());
     }

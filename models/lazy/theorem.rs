@@ -227,7 +227,8 @@ fn of_replica(
     let mut tables = world.tables.with_messages_only(world.config());
     let reaching: Vec<MessageId> =
         available.iter().copied().filter(|&id| world.tables.reaches(id, replica.into())).collect();
-    let mut system = LocalSystem::new(&mut tables, replica, &reaching, world.config().max_view);
+    let (max_view, by_contract) = (world.config().max_view, world.is_held_to_contract());
+    let mut system = LocalSystem::new(&mut tables, replica, &reaching, max_view, by_contract);
     tables.put_in_place(system.new_views(&tables));
     system.walk(&mut tables, conditions, watch);
     conditions.walked = Some(Walked {

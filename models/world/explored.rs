@@ -10,6 +10,7 @@ use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use super::taking::one_by_one;
 use crate::adversary::{Adversary, Bounds};
 use crate::lazy::{self, Conditions, Watch};
+use crate::mutants::Rulebook;
 use crate::problem::Problem;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
@@ -52,6 +53,7 @@ type Occasion = (usize, LocalId, SubjectNumber, u32);
 /// The world.
 pub struct World {
     config: WorldConfig,
+    held_to_contract: bool,
     pub(crate) correct: Vec<ReplicaId>,
     /// The correct replicas, and the clients that are part of the world.
     pub(super) nodes: Vec<Principal>,
@@ -133,6 +135,7 @@ impl World {
             delivery,
             correct,
             config,
+            held_to_contract: false,
         })
     }
 
@@ -141,6 +144,18 @@ impl World {
     #[must_use]
     pub fn past_violations(self) -> Self {
         World { stops_at_violations: false, ..self }
+    }
+
+    /// The same world, whose local systems are held to the [contract](pbft_properties::contract) though its rules are not
+    /// the protocol's.
+    #[must_use]
+    pub fn held_to_contract(self) -> Self {
+        World { held_to_contract: true, ..self }
+    }
+
+    /// Whether steps are held to the contract: a mutant keeps it only by chance.
+    pub(crate) fn is_held_to_contract(&self) -> bool {
+        self.held_to_contract || self.config.rules == Rulebook::default()
     }
 
     /// The same world, judged by this property alone: what violates others is explored like anything else.
