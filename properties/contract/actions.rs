@@ -8,7 +8,7 @@ use crate::proof::formula::Sort;
 use crate::proof::relations::Relation;
 use pbft::certificate::StableCertificate;
 use pbft::crypto::Signed;
-use pbft::message::{Batch, NewView, ViewChange};
+use pbft::message::{Batch, Message, NewView, ViewChange};
 use pbft::replica::blocks::Tree;
 use pbft::replica::{Bundle, Replica, Snapshot, apply};
 use pbft::rules::Pbft;
@@ -368,20 +368,19 @@ impl<B: Bundle> Judging<'_, '_, B> {
     /// `stable`, or `adopt` if somebody else has put the certificate together.
     pub(super) fn stable(&mut self, certificate: &StableCertificate<B::Crypto>) -> Result<(), Breach> {
         let (n, digest) = (certificate.n, certificate.digest);
+        let came = matches!(
+            self.hand.message(),
+            Some(Message::Stable(_) | Message::NewView(_) | Message::ViewChange(_))
+        );
         let mut voters = self.hand.checkpoints(certificate).voters;
-        if voters.contains(&self.hand.setup.id)
-            && self.ledger.roots.get(&n).is_some_and(|&root| root != digest)
-        {
+        // What it has put together itself has its own vote only if it has that state. What others have, it has sent.
+        if !came && self.ledger.roots.get(&n).is_none_or(|&root| root != digest) {
             voters.remove(&self.hand.setup.id);
         }
         let mut scene = Scene::new(self.ledger, &self.hand).about((self.ledger.view, n, digest));
         let quorum = scene.quorum(&voters);
         let (have, needed) = (voters.len(), self.hand.quorum());
         scene.checkpoints.insert((n, digest), voters);
-        let came = matches!(
-            self.hand.message(),
-            Some(pbft::message::Message::Stable(_) | pbft::message::Message::NewView(_))
-        );
         let action = if came { "adopt" } else { "stable" };
         let values = [Element::Number(n), Element::State(StateName::Root(digest)), quorum];
         self.guards(action, &scene, &values, || {

@@ -124,9 +124,9 @@ impl<B: Bundle> Replica<B> {
                 .collect()
         }
         match part {
-            Part::Prepares => votes::<B, _>(&self.prepares, (n, view)),
-            Part::Commits => votes::<B, _>(&self.commits, (n, view)),
-            Part::Checkpoints => votes::<B, _>(&self.checkpoints, (n, view)),
+            Part::Prepares => votes::<B, { super::PREPARES }>(&self.prepares, (n, view)),
+            Part::Commits => votes::<B, { super::COMMITS }>(&self.commits, (n, view)),
+            Part::Checkpoints => votes::<B, { super::CHECKPOINTS }>(&self.checkpoints, (n, view)),
             _ => Vec::new(),
         }
     }
