@@ -6,7 +6,7 @@ use pbft::kv::{KeyValue, Operation};
 use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, Request, ViewChange};
 use pbft::parameters::Parameters;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Record, Replica, Setup, Timer, nodes};
+use pbft::replica::{Durable, Effect, Effects, Event, Record, Replica, Setup, Timer, nodes};
 use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::engine::{Limits, Outcome, explore};
@@ -14,7 +14,7 @@ use pbft_models::lazy;
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::simulation::{Config, Failure, Simulated, Strategy, run};
 use pbft_models::world::{Delivery, World, WorldConfig};
-use pbft_properties::contract::{Breach, Contract, Ledger, Signatures};
+use pbft_properties::contract::{Breach, Contract, Ledger, Signatures, Watcher};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -213,6 +213,56 @@ fn a_good_run() -> Vec<Taken> {
 fn is_promise(message: &Message<Ed25519>) -> bool {
     use Message::{Checkpoint, Commit, NewView, PrePrepare, Prepare, ViewChange};
     matches!(message, PrePrepare(..) | Prepare(_) | Commit(_) | Checkpoint(_) | ViewChange(_) | NewView(_))
+}
+
+/// A watcher of each replica, which starts now.
+fn watchers(run: &[Taken]) -> Vec<Watcher<Real>> {
+    let watch = |id: u16| {
+        let step = run.iter().find(|step| step.setup.id == ReplicaId(id)).expect("each takes a step");
+        let mut watcher = Watcher::of_one_life(Signatures::Trust);
+        watcher.starts(&step.setup, &Durable::default()).expect("it has promised nothing");
+        watcher
+    };
+    (0..4).map(watch).collect()
+}
+
+#[test]
+fn a_watcher_that_sees_messages_only_finds_the_same_actions() {
+    let run = a_good_run();
+    let mut watchers = watchers(&run);
+    let mut actions = 0;
+    for step in &run {
+        let watcher = &mut watchers[usize::from(step.setup.id.0)];
+        watcher.event(&step.event);
+        let seen = watcher.effects(&step.setup, &step.effects).expect("it is one of the protocol's");
+        assert_eq!(seen, Some(step.judge(&step.effects).expect("it is one of the protocol's")));
+        actions += seen.map_or(0, |seen| seen.len());
+    }
+    assert!(actions >= 4 * 2 * 4, "{actions}");
+}
+
+#[test]
+fn a_watcher_that_never_saw_the_votes_does_not_believe_in_the_quorum() {
+    let run = a_good_run();
+    for (hidden, guard) in [("PREPARE", "prepare-quorum"), ("COMMIT", "commit-quorum")] {
+        for (id, mut watcher) in watchers(&run).into_iter().enumerate() {
+            let mut own = run.iter().filter(|step| usize::from(step.setup.id.0) == id);
+            let breach = own.find_map(|step| {
+                match &step.event {
+                    Event::Message(message) if message.name() == hidden => {
+                        watcher.event(&Event::Timeout(Timer::Status));
+                    }
+                    event => watcher.event(event),
+                }
+                watcher.effects(&step.setup, &step.effects).err()
+            });
+            assert_eq!(breach.map(|breach| breach.guard), Some(guard), "at replica {id}");
+            // It knows no more what the replica has done.
+            let last =
+                run.iter().rfind(|step| usize::from(step.setup.id.0) == id).expect("each takes a step");
+            assert_eq!((watcher.judges(), watcher.effects(&last.setup, &last.effects)), (false, Ok(None)));
+        }
+    }
 }
 
 #[test]

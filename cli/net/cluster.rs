@@ -33,6 +33,9 @@ pub struct Arguments {
     /// if not given.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Let each replica judge its own steps, as `pbft replica --judge` does.
+    #[arg(long)]
+    judge: bool,
 }
 
 /// Runs a cluster until Ctrl-C.
@@ -64,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             generate(directory, file, arguments.size.clients_per_host)?
         }
     };
-    let mut processes = Processes::start(directory, &config)?;
+    let mut processes = Processes::start(directory, &config, arguments.judge)?;
     processes.wait_until_ready(&config)?;
     for (i, child) in processes.children.iter().enumerate() {
         if processes.told[i] {
@@ -108,14 +111,15 @@ pub struct Processes {
     directory: PathBuf,
     pub children: Vec<Child>,
     told: Vec<bool>,
+    judge: bool,
 }
 
 impl Processes {
-    /// Starts a process for each replica.
-    pub fn start(directory: &Path, config: &Config) -> Result<Self, String> {
+    /// Starts a process for each replica, which judges its own steps if it is to.
+    pub fn start(directory: &Path, config: &Config, judge: bool) -> Result<Self, String> {
         let directory = directory.to_path_buf();
-        let mut processes =
-            Processes { directory, children: Vec::new(), told: vec![false; config.cluster.n()] };
+        let told = vec![false; config.cluster.n()];
+        let mut processes = Processes { directory, children: Vec::new(), told, judge };
         for id in config.cluster.replicas() {
             let child = processes.spawn(id)?;
             processes.children.push(child);
@@ -139,6 +143,7 @@ impl Processes {
             .arg("--log-file")
             .arg(&log)
             .args(["--log-max-mb", LOG_MAX_MB, "--log-keep", LOG_KEEP])
+            .args(self.judge.then_some("--judge"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output)

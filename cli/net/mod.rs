@@ -8,6 +8,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod first_start;
+pub mod judge;
 pub mod keygen;
 pub mod log_file;
 pub mod metrics;

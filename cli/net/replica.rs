@@ -2,6 +2,7 @@
 
 use super::config::file::StoreKind;
 use super::config::{Config, Served};
+use super::judge::Judge;
 use super::process::{Log, ProcessArguments};
 use super::{first_start, keygen, metrics};
 use crate::say;
@@ -42,6 +43,10 @@ pub struct Arguments {
     /// it, and journal_keep_mb says how much of it is kept.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
+    /// Hold each step to the protocol that is proved for all sizes, count, and log the first step that is none of
+    /// it. That decides nothing, and keeps a second copy of the state.
+    #[arg(long)]
+    judge: bool,
     #[command(flatten)]
     process: ProcessArguments,
     /// Nothing that this program does: known only to say which one does it.
@@ -77,6 +82,10 @@ fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
     let journal = journal.map(|path| {
         Journal::new(path, config.journal_header(id), config.journal_limits(), arguments.replacement)
     });
+    let mut witness = journal.map(|journal| Box::new(journal) as Box<dyn Witness<Served>>);
+    if arguments.judge {
+        witness = Some(Box::new(Judge::new(setup.clone(), witness)));
+    }
     let options = Options::<Served> {
         listen: config.listen(id)?,
         hosts: config.hosts(&setup.keys, (0..setup.clients).map(ClientId))?,
@@ -88,7 +97,7 @@ fn serve(arguments: &Arguments, log: &Log) -> Result<ExitCode, String> {
         store: on_disk.then(|| config.data(id)),
         workers: config.file.workers,
         datagram_bytes: config.file.datagram_bytes,
-        witness: journal.map(|journal| Box::new(journal) as Box<dyn Witness<Served>>),
+        witness,
     };
     if arguments.init || arguments.replacement {
         create_store(arguments, &config, &setup, &options)?;

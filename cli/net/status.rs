@@ -1,6 +1,7 @@
 //! `pbft status`: how each replica does, why it is stuck if it is, and who differs or misbehaves.
 
 use super::config::Config;
+use super::judge;
 use super::observer::{self, Who};
 use crate::say;
 use pbft::runtime::control::Health;
@@ -100,6 +101,9 @@ fn tell(config: &Config, replica: ReplicaId, answer: Option<&Health>) {
     if !status.rejections.is_empty() {
         let dropped: Vec<String> = status.rejections.iter().map(|(why, n)| format!("{why} {n}")).collect();
         say!("  dropped: {}", dropped.join(", "));
+    }
+    if let Some(judged) = judge::words(status) {
+        say!("  {judged}");
     }
     if let Some(why) = stuck(&config.cluster, replica, status) {
         say!("  stuck: {why}");

@@ -274,10 +274,16 @@ impl<'a, B: Bundle> Hand<'a, B> {
         valid.map(|m| &m.content).collect()
     }
 
-    /// The batch with this digest, if it is in hand: its digest is worked out again.
+    /// The batch with this digest, if it is in hand. The digest is worked out again, unless it was for certain when the
+    /// batch arrived.
     pub(super) fn batch(&self, digest: Digest) -> Option<Arc<Batch<B::Crypto>>> {
         if digest == Digest::NULL {
             return Some(Arc::new(Batch { requests: Vec::new() }));
+        }
+        if let Before::Inbox(inbox) = self.before
+            && let Some(batch) = inbox.batches.get(&digest)
+        {
+            return Some(batch.clone());
         }
         let arrived = match self.message() {
             Some(Message::PrePrepare(_, batch) | Message::Batch(batch)) => Some(batch),

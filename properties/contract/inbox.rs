@@ -5,7 +5,7 @@ use pbft::crypto::Signed;
 use pbft::message::{Batch, Message, PrePrepare, Request};
 use pbft::parameters::MAX_WINDOW;
 use pbft::replica::noted::Part;
-use pbft::replica::{Bundle, Effect, Record, Replica};
+use pbft::replica::{Bundle, Durable, Effect, Record, Replica};
 use pbft::types::{ClientId, Digest, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub(super) struct Inbox<B: Bundle> {
     pub(super) prepares: Votes,
     pub(super) commits: Votes,
     pub(super) proposals: BTreeMap<(View, SeqNo), Signed<PrePrepare, B::Crypto>>,
+    /// By the digest that each really has.
     pub(super) batches: BTreeMap<Digest, Arc<Batch<B::Crypto>>>,
     pub(super) reads: BTreeMap<ClientId, Signed<Request, B::Crypto>>,
 }
@@ -46,12 +47,17 @@ impl<B: Bundle> Inbox<B> {
                 votes.entry((view, n, digest)).or_default().insert(by);
             }
         }
-        let durable = replica.durable();
-        inbox.proposals.clone_from(&durable.log);
-        inbox.batches.clone_from(&durable.batches);
+        inbox.take_store(replica.durable());
         let reads = replica.known_requests().filter(|request| request.content.read_only);
         inbox.reads = reads.map(|request| (request.content.client, request.clone())).collect();
         inbox
+    }
+
+    /// Takes in what a replica has stored.
+    pub(super) fn take_store(&mut self, durable: &Durable<B::Crypto>) {
+        self.proposals.clone_from(&durable.log);
+        let batches = durable.batches.iter().filter(|(digest, batch)| batch.digest() == **digest);
+        self.batches = batches.map(|(&digest, batch)| (digest, batch.clone())).collect();
     }
 
     /// Takes in a verified message.
@@ -86,7 +92,10 @@ impl<B: Bundle> Inbox<B> {
             match effect {
                 Effect::Persist(Record::PrePrepared(m, batch)) => {
                     self.proposals.insert((m.content.view, m.content.n), m.clone());
-                    self.batches.insert(m.content.digest, batch.clone());
+                    let digest = m.content.digest;
+                    if !self.batches.contains_key(&digest) && batch.digest() == digest {
+                        self.batches.insert(digest, batch.clone());
+                    }
                 }
                 Effect::Persist(Record::Batch(batch)) => {
                     self.batches.insert(batch.digest(), batch.clone());

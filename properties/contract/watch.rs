@@ -19,6 +19,8 @@ pub struct Watcher<B: Bundle> {
     /// What it has promised, by steps that are carried out; and by those that may not be.
     promised: Promises,
     pending: VecDeque<(u64, Promises)>,
+    /// Whether a life is to be held to what was promised in those before.
+    remembers: bool,
     step: u64,
 }
 
@@ -32,8 +34,14 @@ impl<B: Bundle> Watcher<B> {
             event: None,
             promised: Promises::default(),
             pending: VecDeque::new(),
+            remembers: true,
             step: 0,
         }
+    }
+
+    /// Of one life only: what it promises, which the next would be held to, is not noted with every action.
+    pub fn of_one_life(signatures: Signatures) -> Self {
+        Watcher { remembers: false, ..Watcher::new(signatures) }
     }
 
     /// The replica goes on from here: what it has done before is not known, beyond what it has stored.
@@ -65,8 +73,7 @@ impl<B: Bundle> Watcher<B> {
             (false, _) => Ledger::of_durable(setup, stored),
         };
         self.inbox = Inbox::default();
-        self.inbox.proposals.clone_from(&stored.log);
-        self.inbox.batches.clone_from(&stored.batches);
+        self.inbox.take_store(stored);
         self.promised = self.ledger.as_ref().map(Ledger::promises).unwrap_or_default();
         (self.step, self.event) = (0, None);
         self.pending.clear();
@@ -76,6 +83,11 @@ impl<B: Bundle> Watcher<B> {
                 Err(self.broken(Breach { action: "crash", guard: "durable means durable", words }))
             }
         }
+    }
+
+    /// Whether it knows enough to judge.
+    pub fn judges(&self) -> bool {
+        self.ledger.is_some()
     }
 
     /// The next step is for this.
@@ -102,7 +114,7 @@ impl<B: Bundle> Watcher<B> {
         match self.contract.judge(ledger, setup, (before, event.as_ref()), effects) {
             Ok(actions) => {
                 self.inbox.settle(effects, ledger);
-                if !actions.is_empty() {
+                if self.remembers && !actions.is_empty() {
                     self.pending.push_back((self.step, ledger.promises()));
                 }
                 Ok(Some(actions))

@@ -98,6 +98,11 @@ pub trait Witness<B: Bundle>: Send {
     /// If this cannot be noted. The replica then stops at once, and sends nothing of it; what is durable
     /// stays so.
     fn carried_out(&mut self, steps: u64) -> io::Result<()>;
+
+    /// What it counts, by name: told with the counters of the host, in [`Health`](super::control::Health).
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Why a replica that ran has stopped by itself: a thread panicked, or the machine failed and it stopped,

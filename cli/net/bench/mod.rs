@@ -36,6 +36,10 @@ pub struct Arguments {
     /// Let each replica write a journal; with this program's own runtime only.
     #[arg(long, conflicts_with = "table")]
     journal: bool,
+    /// Measure three times, without, with and without `pbft replica --judge`, and tell what that costs; with this
+    /// program's own runtime only.
+    #[arg(long, conflicts_with_all = ["table", "kill_primary"])]
+    judge: bool,
     /// What runs the replica: this program, or stateright's own `spawn` with serde_json, which keeps nothing.
     #[arg(long, value_enum, default_value = "own")]
     runtime: Runtime,
@@ -93,6 +97,22 @@ pub struct Measured {
     completions: Vec<Instant>,
     /// If the primary was killed.
     recovery: Option<Recovery>,
+    /// If steps were judged.
+    judged: Option<Judged>,
+}
+
+/// What judging the steps of all replicas took, and what it found.
+pub struct Judged {
+    /// Steps while requests were counted.
+    steps: u64,
+    actions: u64,
+    breaches: u64,
+    /// Microseconds of processor time a step, estimated.
+    us_per_step: f64,
+    /// The same of taking it.
+    step_us: f64,
+    /// Requests a second, and processor time a request, of the runs without.
+    without: Option<(f64, f64)>,
 }
 
 /// How service went on after the primary was killed.
@@ -144,8 +164,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             "stateright's runtime writes no journal: leave out --journal or --runtime stateright".into()
         );
     }
+    if arguments.judge && arguments.runtime == Runtime::Stateright {
+        return Err("stateright's runtime has no judge: leave out --judge or --runtime stateright".into());
+    }
     let costs = Costs::measure(arguments.size);
-    let measured = measure(arguments)?;
+    let without = || -> Result<_, String> {
+        let measured = measure(&Arguments { judge: false, ..arguments.clone() })?;
+        Ok((measured.per_second(), measured.cpu_per_request().unwrap_or(f64::NAN)))
+    };
+    let before = if arguments.judge { Some(without()?) } else { None };
+    let mut measured = measure(arguments)?;
+    if let (Some(judged), Some(before)) = (&mut measured.judged, before) {
+        // What else the machine does changes slowly.
+        let after = without()?;
+        judged.without = Some((f64::midpoint(before.0, after.0), f64::midpoint(before.1, after.1)));
+    }
     let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
     let limit = costs.limit(arguments.replicas, concurrent.min(arguments.max_batch));
     if arguments.json {
@@ -183,6 +216,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         for (name, count) in &measured.counts {
             object[*name] = (*count).into();
         }
+        if let Some(judged) = &measured.judged {
+            object["judged_steps"] = judged.steps.into();
+            object["judged_actions"] = judged.actions.into();
+            object["judged_breaches"] = judged.breaches.into();
+            object["judge_us_per_step"] = judged.us_per_step.into();
+            object["step_us"] = judged.step_us.into();
+            object["requests_per_s_without_judge"] = judged.without.map(|(rate, _)| rate).into();
+            object["cpu_us_per_request_without_judge"] = judged.without.map(|(_, us)| us).into();
+        }
         if let Some(recovery) = &measured.recovery {
             object["gap_ms"] = (recovery.gap.as_secs_f64() * 1000.0).into();
             object["requests_per_s_before"] = recovery.before.into();
@@ -192,7 +234,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     } else {
         tell(arguments, &measured, &costs, limit);
     }
-    Ok(ExitCode::from(u8::from(measured.errors > 0)))
+    let breaches = measured.judged.as_ref().map_or(0, |judged| judged.breaches);
+    Ok(ExitCode::from(u8::from(measured.errors > 0 || breaches > 0)))
 }
 
 fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
@@ -223,6 +266,23 @@ fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
             measured.phases.iter().map(|(name, us)| format!("{name} {us:.0}")).collect();
         let phases = if phases.is_empty() { String::new() } else { format!(": {}", phases.join(", ")) };
         say!("processor time a request: {us:.0} us{phases}");
+    }
+    if let Some(judged) = &measured.judged {
+        say!(
+            "judged: {} steps, {} actions of the proved protocol, {} breaches; {:.1} us a step, which itself takes {:.1} us",
+            judged.steps,
+            judged.actions,
+            judged.breaches,
+            judged.us_per_step,
+            judged.step_us
+        );
+        if let Some((rate, us)) = judged.without {
+            say!(
+                "without the judge: {rate:.0} requests/s, {us:.0} us a request; with it {:.2} and {:.2} times as much",
+                measured.per_second() / rate,
+                measured.cpu_per_request().unwrap_or(f64::NAN) / us
+            );
+        }
     }
     say!(
         "one signature {:.1} us, one verification {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \

@@ -1,6 +1,6 @@
 //! The benchmark of this program's own runtime: a process for each replica.
 
-use super::{Arguments, Measured, Recovery, histogram};
+use super::{Arguments, Judged, Measured, Recovery, histogram};
 use crate::net::addresses::free_addresses;
 use crate::net::cluster::Processes;
 use crate::net::keygen::{Size, blank, generate};
@@ -51,7 +51,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     file.parameters.max_in_flight = arguments.max_in_flight;
     file.parameters.max_batch_requests = arguments.max_batch as usize;
     let config = generate(directory.path(), file, of_each)?;
-    let mut processes = Processes::start(directory.path(), &config)?;
+    let mut processes = Processes::start(directory.path(), &config, arguments.judge)?;
     processes.wait_until_ready(&config)?;
 
     let mut asker = observer::open(&config, Who::Anybody)?;
@@ -258,6 +258,15 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], afte
         ),
     ];
     let counts = if after.is_empty() { Vec::new() } else { counts };
+    let steps = grown("steps").max(1.0);
+    let judged = arguments.judge.then(|| Judged {
+        steps: grown("judged_steps") as u64,
+        actions: grown("judged_actions") as u64,
+        breaches: after.iter().map(|health| health.counter("judged_breaches")).sum(),
+        us_per_step: grown("judge_ns") / 1000.0 / steps,
+        step_us: grown("step_ns") / 1000.0 / steps,
+        without: None,
+    });
     Measured {
         latency,
         errors,
@@ -265,6 +274,7 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], afte
         longest_stall,
         completions,
         recovery: None,
+        judged,
         cpu_us: replica_cpu.map(|us| us + u64::try_from(client_cpu.as_micros()).unwrap_or(0)),
         phases,
         counts,

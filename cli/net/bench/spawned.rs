@@ -239,6 +239,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         counts: Vec::new(),
         completions: Vec::new(),
         recovery: None,
+        judged: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the metrics are.
 
 use super::super::config::Served;
+use super::super::judge;
 use pbft::runtime::Host;
 use pbft::runtime::control::{Health, PeerHealth};
 use pbft::runtime::counters::Counters;
@@ -145,7 +146,11 @@ fn state(writer: &mut Writer<'_>, health: &Health) -> Result<(), Error> {
 /// `store_wait_ns`, and are told in seconds.
 fn counters(writer: &mut Writer<'_>, health: &Health) -> Result<(), Error> {
     for (name, value) in &health.counters {
-        let help = Counters::HELP.iter().find(|(other, _)| other == name).map_or("", |(_, help)| help);
+        let help = Counters::HELP
+            .iter()
+            .chain(&judge::HELP)
+            .find(|(other, _)| other == name)
+            .map_or("", |(_, help)| help);
         let help = help.trim().trim_end_matches('.').replace(", in nanoseconds", "");
         match name.as_str() {
             "incomplete_bytes" => {
@@ -160,6 +165,7 @@ fn counters(writer: &mut Writer<'_>, health: &Health) -> Result<(), Error> {
                 let help = "The socket's buffer, as the kernel has granted it";
                 writer.gauge(name.trim_end_matches("_bytes"), help, Some(Unit::Bytes), *value as f64)?;
             }
+            judge::JUDGES => writer.gauge(name, &help, None, *value as f64)?,
             "longest_step_us" => {
                 let help = "The longest step so far";
                 writer.gauge("longest_step", help, Some(Unit::Seconds), *value as f64 / 1e6)?;

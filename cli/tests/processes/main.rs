@@ -14,6 +14,7 @@ mod clocks;
 mod config;
 mod crashes;
 mod journals;
+mod judged;
 mod misbehave;
 mod network;
 mod observe;

@@ -401,7 +401,7 @@ fn sample(page: &str, name: &str, label: &str) -> Option<f64> {
 #[test]
 fn metrics_say_what_they_are_and_a_replica_alone_is_not_ready() {
     let addresses = free_addresses(4);
-    let mut cluster = Cluster::new(4, |table| {
+    let mut cluster = Cluster::judged(4, |table| {
         for (entry, address) in table["replica"].as_array_mut().unwrap().iter_mut().zip(&addresses) {
             entry.as_table_mut().unwrap().insert("metrics".into(), address.to_string().into());
         }
@@ -455,6 +455,8 @@ fn metrics_say_what_they_are_and_a_replica_alone_is_not_ready() {
     let commits = of("pbft_store_commit_seconds_count", "") - of("pbft_commits_total", "");
     assert!((-1.0..=1.0).contains(&commits) && of("pbft_commits_total", "") >= batches, "{commits}");
     assert!(of("pbft_step_seconds_count", "") >= batches);
+    assert!(of("pbft_judged_steps_total", "") >= of("pbft_step_seconds_count", ""));
+    assert_eq!((of("pbft_judges", ""), of("pbft_judged_breaches_total", "")), (1.0, 0.0));
     assert!(of("pbft_process_resident_memory_bytes", "") > 1e6);
     for peer in ["peer=\"0\"", "peer=\"2\"", "peer=\"3\""] {
         assert_eq!(of("pbft_peer_session", peer), 1.0);

@@ -52,6 +52,16 @@ impl Cluster {
 
     /// The same, with so many clients that share a host, and so a socket.
     pub fn of_hosts(replicas: usize, clients_per_host: u32, edit: impl FnOnce(&mut toml::Table)) -> Self {
+        Self::made(Self::keys(replicas, clients_per_host), &["--init"], edit)
+    }
+
+    /// The same, with replicas that judge their own steps.
+    pub fn judged(replicas: usize, edit: impl FnOnce(&mut toml::Table)) -> Self {
+        Self::made(Self::keys(replicas, 1), &["--init", "--judge"], edit)
+    }
+
+    /// A directory with what `keygen` makes, but for the stores.
+    fn keys(replicas: usize, clients_per_host: u32) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let made = pbft()
             .args([
@@ -70,7 +80,7 @@ impl Cluster {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         // The stores of `keygen` are those of other parameters if these are edited.
         fs::remove_dir_all(directory.path().join("data")).unwrap();
-        Self::made(directory, &["--init"], edit)
+        directory
     }
 
     /// Starts what a directory has in it, each replica with these arguments, at addresses that are free.

@@ -42,6 +42,8 @@ impl<B: Bundle> Shared<B> {
         counters.push(("send_buffer_bytes".into(), send as u64));
         counters.push(("longest_step_us".into(), self.counters.longest_step_us()));
         counters.extend(self.measured());
+        let counted = core.witness.as_ref().map(|witness| lock(witness).counts()).unwrap_or_default();
+        counters.extend(counted.into_iter().map(|(name, value)| (name.into(), value)));
         let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Health {
             idle_ms: milliseconds(core.executed_at),
