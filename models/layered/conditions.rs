@@ -19,9 +19,9 @@
 //!    and reported at least as much, or something that violates a property by itself; and so on from there,
 //!    to the last round.
 
-use super::Layered;
 use super::forms::{Decided, Forms};
 use super::rounds::{Phase, Round, round_of};
+use super::{Layered, held};
 use crate::lazy::{self, Conditions, Watch};
 use crate::world::{Agent, AgentId, Input, Inquiry, Local, LocalId, MessageId, Move, Tables, World};
 use foldhash::fast::FixedState;
@@ -43,8 +43,8 @@ const STANDING_IN: &str = "standing in";
 /// What a run owes a check.
 #[derive(Default)]
 pub struct Duties {
-    steps: IndexSet<(usize, LocalId, usize, Vec<MessageId>), FixedState>,
-    cuts: IndexSet<(usize, usize, LocalId, LocalId), FixedState>,
+    pub(super) steps: IndexSet<(usize, LocalId, usize, Vec<MessageId>), FixedState>,
+    pub(super) cuts: IndexSet<(usize, usize, LocalId, LocalId), FixedState>,
     /// Position, round, and what a replica can be at its end.
     ends: IndexSet<(usize, usize, AgentId), FixedState>,
     left_out: IndexSet<(usize, usize, AgentId, Vec<AgentId>), FixedState>,
@@ -113,6 +113,7 @@ pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
     let mut conditions = lazy::check_but_resending(&mut layered.world, watch);
     resending(layered, &mut conditions, watch);
     conditions.add(&layered.duties.emitted);
+    held::check(layered, &mut conditions, watch);
     let mut case = Case::new(layered);
     case.order(&mut conditions, watch);
     case.derivation(&mut conditions);

@@ -28,6 +28,7 @@
 
 mod conditions;
 pub mod forms;
+mod held;
 mod rounds;
 mod unroll;
 

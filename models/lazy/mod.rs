@@ -41,6 +41,7 @@ pub mod theorem;
 
 pub(crate) use conditions::check_but_resending;
 pub use conditions::{Broken, Conditions, Watch, check};
+pub(crate) use theorem::CONTRACT;
 pub use theorem::{SIMULATION, Walked};
 
 use crate::world::{Input, LocalId, MessageId, Move, Tables};

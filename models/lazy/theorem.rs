@@ -149,7 +149,7 @@ use std::time::Duration;
 pub(super) const SERVICES: &str = "services";
 pub(super) const FRAME: &str = "frame";
 pub(super) const ANY_V: &str = "any V";
-pub(super) const CONTRACT: &str = "contract";
+pub(crate) const CONTRACT: &str = "contract";
 /// The name of the condition that implies that lazy delivery loses nothing.
 pub const SIMULATION: &str = "simulation";
 

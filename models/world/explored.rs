@@ -452,6 +452,9 @@ impl World {
             Delivery::One => self.check_resending(watch),
             Delivery::Lazy => lazy::check(self, watch),
         };
+        if !conditions.counts.contains_key(lazy::CONTRACT) {
+            self.hold_all_steps(&mut conditions, watch);
+        }
         conditions.add(&self.check_binding());
         conditions.add(&self.check_carried());
         if self.config.crashes.is_some() {

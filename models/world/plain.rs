@@ -1,7 +1,7 @@
 //! The first world once more, as a plain `stateright` model over production's actor: no tables, no memory of
 //! steps, stateright's own search. It is the oracle for the engine.
 
-use super::tables::is_left_out;
+use super::settle::is_left_out;
 use super::{Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use pbft::actor::ReplicaActor;

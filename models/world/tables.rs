@@ -10,7 +10,7 @@ use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
 use pbft::replica::verify::verify;
-use pbft::replica::{Durable, Effect, Effects, Event, Fact, Replica, Setup, Timer, compute_o};
+use pbft::replica::{Durable, Effects, Event, Replica, Setup, Timer};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_properties::History;
 use pbft_properties::contract::{Contract, Ledger, Signatures, is_judged};
@@ -116,23 +116,23 @@ type SignedNewView = Arc<Signed<NewView<Symbolic>, Symbolic>>;
 
 /// The tables of one world.
 pub struct Tables {
-    setups: Vec<Arc<Setup<Modelled>>>,
+    pub(super) setups: Vec<Arc<Setup<Modelled>>>,
     locals: IndexSet<Local, FixedState>,
     /// Each with the only one it can reach, if not everybody.
     messages: IndexSet<(Option<Principal>, Message<Symbolic>), FixedState>,
     pub(super) clients: ClientTables,
-    steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
-    bare: IndexMap<(ReplicaId, LocalId), Bare, FixedState>,
+    pub(super) steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
+    pub(super) bare: IndexMap<(ReplicaId, LocalId), Bare, FixedState>,
     max_seq: SeqNo,
     /// Whether the clients are part of the world.
-    with_clients: bool,
-    with_checkpoints: bool,
+    pub(super) with_clients: bool,
+    pub(super) with_checkpoints: bool,
     /// Whether NEW-VIEWs that differ in `V` alone are one message.
-    merge_new_views: bool,
-    new_views: IndexMap<NewViewContent, Vec<MessageId>, FixedState>,
-    cut_sends: u64,
+    pub(super) merge_new_views: bool,
+    pub(super) new_views: IndexMap<NewViewContent, Vec<MessageId>, FixedState>,
+    pub(super) cut_sends: u64,
     /// Records and facts among the effects of all steps taken.
-    recorded: u64,
+    pub(super) recorded: u64,
     /// The NEW-VIEWs that may be on a disk, by their views: with each a restart is to come to the same.
     pub(super) in_place: Vec<SignedNewView>,
     /// The first restart that does not.
@@ -337,19 +337,33 @@ impl Tables {
         let event = self.event(replica, input);
         if event.is_some() || input == Input::Crash {
             let mut local = self.local(from).clone();
-            step.sends = match (event, input.crash()) {
-                (Some(event), None) => self.take(replica, &mut local, event),
-                (event, carried_out) => {
-                    let units = event.clone().map(|event| self.units(&local.replica, replica, event));
-                    let carried_out = usize::from(carried_out.unwrap_or_default());
-                    let done = units.into_iter().flatten().take(carried_out).flatten().collect();
-                    self.crash(replica, &mut local, (event, done))
-                }
-            };
+            step.sends = self.take_input(replica, &mut local, event, input);
             step.to = self.add_local(local);
         }
         self.steps.insert((replica, from, input), step.clone());
         step
+    }
+
+    pub(super) fn take_input(
+        &mut self,
+        replica: ReplicaId,
+        local: &mut Local,
+        event: Option<Event<Symbolic>>,
+        input: Input,
+    ) -> Arc<[MessageId]> {
+        match (event, input.crash()) {
+            (Some(event), None) if local.ledger.is_some() => {
+                let before = local.replica.clone();
+                self.take_held(replica, (&before, local), event)
+            }
+            (Some(event), None) => self.take(replica, local, event),
+            (event, carried_out) => {
+                let units = event.clone().map(|event| self.units(&local.replica, replica, event));
+                let carried_out = usize::from(carried_out.unwrap_or_default());
+                let done = units.into_iter().flatten().take(carried_out).flatten().collect();
+                self.crash(replica, local, (event, done))
+            }
+        }
     }
 
     /// What a step makes the replica do; nothing if a message does not verify, and for a crash between steps.
@@ -430,101 +444,6 @@ impl Tables {
     /// The configuration of a replica.
     pub fn setup(&self, replica: ReplicaId) -> &Setup<Modelled> {
         &self.setups[usize::from(replica.0)]
-    }
-
-    /// Records the facts, and names the messages that are part of the world. `views` are those of before the
-    /// step, and `stored` is what was durable then, records apart that are among the effects.
-    pub(super) fn settle(
-        &mut self,
-        local: &mut Local,
-        mut stored: Durable<Symbolic>,
-        mut views: Views,
-        effects: impl IntoIterator<Item = Effect<Symbolic>>,
-        restarted: bool,
-    ) -> Arc<[MessageId]> {
-        let mut sends = Vec::new();
-        let mut cut = false;
-        // From then on the blocks of a state can be fetched.
-        let mut checkpoint = restarted && self.with_checkpoints;
-        let window = self.setups[0].parameters.window;
-        for effect in effects {
-            self.recorded += u64::from(matches!(effect, Effect::Persist(_) | Effect::Fact(_)));
-            match effect {
-                Effect::Persist(record) if self.keeps_disks => {
-                    stored.apply(&record, &self.setups[0].rules);
-                }
-                Effect::Fact(fact) => {
-                    checkpoint |= matches!(fact, Fact::CheckpointTaken { .. });
-                    match fact {
-                        Fact::ViewLeft { view, to } => views.left(&mut local.history, view, to),
-                        Fact::ViewEntered { view, .. } => {
-                            views.entered(&mut local.history, view, &fact);
-                        }
-                        _ if is_unobserved(local, &fact, window) => {}
-                        _ => local.history.record(&fact),
-                    }
-                }
-                Effect::Send(to, m @ Message::Request(_)) if self.with_clients => {
-                    sends.extend(self.add_relayed(to, m));
-                }
-                Effect::Send(_, m) if is_left_out(&m, self.with_clients) => {}
-                Effect::Send(_, message) if self.is_beyond(&message) => cut = true,
-                Effect::Send(_, message) => sends.push(self.add_sent(message)),
-                _ => {}
-            }
-        }
-        views.after(&mut local.history, &local.replica);
-        if self.keeps_disks {
-            let same = local.replica.durable().is_but_for_new_view(&stored);
-            local.stored = (!same).then(|| Arc::new(stored));
-        }
-        if checkpoint {
-            let blocks = local.replica.blocks();
-            sends.extend(blocks.into_iter().map(|block| self.add_message(Message::Block(block))));
-        }
-        self.cut_sends += u64::from(cut);
-        sends.sort_unstable();
-        sends.dedup();
-        sends.into()
-    }
-
-    /// Names a message that a correct replica sends: the same name for NEW-VIEWs that say the same.
-    fn add_sent(&mut self, message: Message<Symbolic>) -> MessageId {
-        let content = match &message {
-            Message::NewView(m) if self.merge_new_views => {
-                let stable = compute_o(&m.content.view_changes, &self.setups[0].rules).stable;
-                let o = m.content.pre_prepares.iter().map(|entry| (entry.content.n, entry.content.digest));
-                Some((m.content.view, m.signer, stable.map(|s| (s.n, s.digest)), o.collect()))
-            }
-            _ => None,
-        };
-        let id = self.add_message(message);
-        let Some(content) = content else { return id };
-        let same = self.new_views.entry(content).or_default();
-        if !same.contains(&id) {
-            same.push(id);
-        }
-        same[0]
-    }
-}
-
-/// A vote inside of the window: it only tells how a state was reached, and no property needs it once it is
-/// checked here.
-fn is_unobserved(local: &Local, fact: &Fact, window: u64) -> bool {
-    let h = local.history.h();
-    match fact {
-        Fact::PrePrepared { n, .. } => h < *n && n.0 <= h.0 + window,
-        _ => false,
-    }
-}
-
-/// Messages that are not part of a world: see the module above. Without client actors requests are on the
-/// network from the start.
-pub(super) fn is_left_out(message: &Message<Symbolic>, with_clients: bool) -> bool {
-    match message {
-        Message::Status(_) | Message::Fetch(_) => true,
-        Message::Reply(_) | Message::Request(_) => !with_clients,
-        _ => false,
     }
 }
 
