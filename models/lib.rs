@@ -5,7 +5,6 @@ pub mod adversary;
 pub mod browse;
 pub mod byzantine;
 pub mod crypto;
-pub mod engine;
 pub mod expected;
 pub mod falsifiable;
 pub mod layered;
@@ -23,3 +22,5 @@ pub mod trace;
 pub mod walks;
 pub mod words;
 pub mod world;
+
+pub use pbft_levels as engine;

@@ -5,7 +5,7 @@ use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::engine::{Exploration, Judgement, Limits, Outcome, Space, Successors, Unlearnt, explore};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::world::{Clients, Delivery, State, World, WorldConfig};
+use pbft_models::world::{Clients, Delivery, Recent, State, World, WorldConfig};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -149,6 +149,8 @@ impl Watched {
 }
 
 impl Space for Watched {
+    type Scratch = Recent;
+
     fn width(&self) -> usize {
         self.world.width()
     }
@@ -161,9 +163,10 @@ impl Space for Watched {
         &self,
         depth: usize,
         state: &[u32],
+        recent: &mut Recent,
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
-        let judgement = self.world.expand(depth, state, successors)?;
+        let judgement = self.world.expand(depth, state, recent, successors)?;
         self.look(state);
         Ok(judgement)
     }

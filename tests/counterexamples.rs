@@ -8,7 +8,7 @@ use pbft_models::report::Options;
 use pbft_models::trace::file::{Stored, StoredHappening};
 use pbft_models::trace::replay::{Stale, replay, with_safeguard};
 use pbft_models::trace::{Execution, Executor, canonical};
-use pbft_models::world::{Delivery, World};
+use pbft_models::world::{Delivery, Recent, World};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -213,7 +213,7 @@ fn what_can_be_delivered_to_whole_replicas_is_what_the_world_offers() {
 fn after(world: &mut World, state: &[u32], step: &pbft_models::trace::Step) -> Vec<u32> {
     use pbft_models::engine::Space;
     let mut next: Vec<Vec<u32>> = Vec::new();
-    while world.expand(0, state, &mut |to| next.push(to.to_vec())).is_err() {
+    while world.expand(0, state, &mut Recent::small(), &mut |to| next.push(to.to_vec())).is_err() {
         next.clear();
         world.learn(0, state);
     }

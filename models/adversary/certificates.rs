@@ -3,13 +3,15 @@
 use super::votes::signed_proposals;
 use super::{Adversary, Msg, NOBODYS};
 use crate::crypto::{Signature, Symbolic};
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use pbft::certificate::{PreparedCertificate, StableCertificate};
 use pbft::crypto::{Claim, Content, Crypto, Evidence, Signed};
 use pbft::message::{Checkpoint, Message, PrePrepare, Prepare, ViewChange};
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What a certificate says that something prepared.
 type Slot = (View, SeqNo, Digest);
@@ -87,6 +89,19 @@ struct Cast {
     prepares: BTreeMap<Slot, BTreeMap<ReplicaId, Signature>>,
 }
 
+/// What there is for a claim: its proposal, its votes, and of each voter a vote for something else.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Shown {
+    claim: Slot,
+    proposal: Option<Signature>,
+    votes: BTreeMap<ReplicaId, Signature>,
+    another: Vec<Option<Signature>>,
+}
+
+/// Certificates depend on what there is for their claim alone, and are made once for it.
+#[derive(Default)]
+pub(super) struct MadeCertificates(Mutex<IndexMap<Shown, Option<PreparedCertificate<Symbolic>>, FixedState>>);
+
 impl Cast {
     fn of(sent: &[&Msg]) -> Self {
         let mut cast = Cast::default();
@@ -101,6 +116,13 @@ impl Cast {
             }
         }
         cast
+    }
+
+    /// All that a certificate for a claim can be made of.
+    fn shown(&self, claim: Slot, voters: &[ReplicaId]) -> Shown {
+        let votes = self.prepares.get(&claim).cloned().unwrap_or_default();
+        let another = voters.iter().map(|&voter| self.vote_for_another(voter, claim)).collect();
+        Shown { claim, proposal: self.proposals.get(&claim).copied(), votes, another }
     }
 
     /// A PREPARE of `voter` for something else: with another digest, or, failing that, in another slot.
@@ -125,6 +147,17 @@ impl Adversary {
 
     /// A certificate for a claim that convinces receivers, if one does: the soundest.
     fn convincing(&self, claim: Slot, cast: &Cast) -> Option<PreparedCertificate<Symbolic>> {
+        let shown = cast.shown(claim, &self.names);
+        let known = || self.made_certificates.0.lock().expect("nobody panics while remembering");
+        if let Some(made) = known().get(&shown) {
+            return made.clone();
+        }
+        let made = self.make_convincing(claim, cast);
+        known().insert(shown, made.clone());
+        made
+    }
+
+    fn make_convincing(&self, claim: Slot, cast: &Cast) -> Option<PreparedCertificate<Symbolic>> {
         let evidence = self.evidence(claim, cast).into_iter();
         let mut certificates = evidence.map(|evidence| self.sealed(claim, evidence));
         certificates.find(|certificate| self.convinces(certificate))

@@ -107,6 +107,7 @@ pub struct Adversary {
     batches: Vec<Arc<Batch<Symbolic>>>,
     /// They depend on what is known alone.
     made_view_changes: views::MadeViewChanges,
+    made_certificates: certificates::MadeCertificates,
     /// Whether something was let through that is not sound.
     lets_through: AtomicBool,
 }
@@ -145,6 +146,7 @@ impl Adversary {
             reads: requests.iter().any(|request| request.content.read_only),
             batches: Vec::new(),
             made_view_changes: views::MadeViewChanges::default(),
+            made_certificates: certificates::MadeCertificates::default(),
             lets_through: AtomicBool::new(false),
             wide: Arc::new(Setup { parameters, ..(*judge).clone() }),
             judge,

@@ -39,6 +39,8 @@ fn steps(x: u32, y: u32) -> impl Iterator<Item = Step> {
 }
 
 impl Space for Grid {
+    type Scratch = ();
+
     fn width(&self) -> usize {
         2
     }
@@ -51,6 +53,7 @@ impl Space for Grid {
         &self,
         _: usize,
         state: &[u32],
+        (): &mut (),
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
         let (x, y) = (state[0], state[1]);

@@ -350,6 +350,8 @@ impl Layered {
 }
 
 impl Space for Layered {
+    type Scratch = ();
+
     fn width(&self) -> usize {
         self.world.correct.len() + 2
     }
@@ -368,6 +370,7 @@ impl Space for Layered {
         &self,
         depth: usize,
         state: &[u32],
+        (): &mut (),
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
         let (agents, known, decided) = self.split(state);

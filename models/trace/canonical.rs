@@ -9,7 +9,7 @@ use super::{Step, single_steps};
 use crate::crypto::Symbolic;
 use crate::engine::{Judgement, Space};
 use crate::lazy;
-use crate::world::{AgentId, Delivery, Input, Move, State, World, one_by_one};
+use crate::world::{AgentId, Delivery, Input, Move, Recent, State, World, one_by_one};
 use foldhash::fast::FixedState;
 use indexmap::IndexSet;
 use pbft::message::Message;
@@ -91,7 +91,8 @@ fn expand(world: &mut World, state: &State) -> (Judgement, Vec<Vec<AgentId>>) {
     let mut successors = Vec::new();
     loop {
         successors.clear();
-        match world.expand(0, state, &mut |next| successors.push(next.to_vec())) {
+        let mut list = |next: &[u32]| successors.push(next.to_vec());
+        match world.expand(0, state, &mut Recent::small(), &mut list) {
             Ok(judgement) => return (judgement, successors),
             Err(_) => world.learn(0, state),
         }

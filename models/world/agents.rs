@@ -32,6 +32,8 @@ pub struct AgentInfo {
     pub heeds: Box<[u16]>,
     /// What it has sent, by subject, and last what certificates can be made of.
     pub parts: Box<[PartId]>,
+    /// Names these parts: [`Agents::name_parts`].
+    pub sent: u32,
 }
 
 /// The agents that one correct replica can be, and where they can go.
@@ -42,6 +44,7 @@ pub struct Agents {
     moves: IndexMap<(AgentId, u16, AvailableId), (u32, u32), FixedState>,
     targets: Vec<AgentId>,
     behaviours: IndexSet<(u32, Arc<[MessageId]>), FixedState>,
+    parts: IndexSet<Box<[PartId]>, FixedState>,
 }
 
 impl Agents {
@@ -83,6 +86,14 @@ impl Agents {
     /// Names what an agent has done, by the name of its history, and sent.
     pub fn name_behaviour(&mut self, history: u32, sent: &Arc<[MessageId]>) -> u32 {
         name(self.behaviours.insert_full((history, sent.clone())).0)
+    }
+
+    /// Names what an agent has sent, as the network sees it.
+    pub fn name_parts(&mut self, parts: &[PartId]) -> u32 {
+        match self.parts.get_index_of(parts) {
+            Some(known) => name(known),
+            None => name(self.parts.insert_full(parts.into()).0),
+        }
     }
 
     /// The name of the history, and what was sent.

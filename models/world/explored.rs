@@ -276,7 +276,7 @@ impl World {
                 self.judge.name_client(history)
             }
         };
-        let parts = self.network.split(&self.tables, &agent.sent).into();
+        let parts: Box<[u32]> = self.network.split(&self.tables, &agent.sent).into();
         let heeds = match self.nodes[position] {
             Principal::Replica(replica) => self.heeds(replica, local, agent.crashes),
             Principal::Client(_) => self.heeded_by_client(&self.tables, self.nodes[position], local),
@@ -284,7 +284,8 @@ impl World {
         let heeds = heeds.into_iter().map(|number| u16::try_from(number).expect("a world has few subjects"));
         let heeds = heeds.collect();
         let behaviour = self.agents[position].name_behaviour(history, &agent.sent);
-        self.agents[position].add(agent, AgentInfo { history, behaviour, heeds, parts })
+        let sent = self.agents[position].name_parts(&parts);
+        self.agents[position].add(agent, AgentInfo { history, behaviour, heeds, parts, sent })
     }
 
     fn heeds(&mut self, replica: ReplicaId, local: LocalId, crashes: u8) -> Vec<SubjectNumber> {

@@ -4,11 +4,15 @@ use super::World;
 use super::agents::AgentId;
 use super::config::MAX_REPLICAS;
 use super::network::{Parts, SubjectNumber};
+use super::recent::Recent;
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use smallvec::SmallVec;
 
 /// Where a node can go.
-type Targets = SmallVec<[AgentId; 32]>;
+type Targets = SmallVec<[AgentId; 8]>;
+
+/// What each node has sent, by its name.
+type Sent = [u32; MAX_REPLICAS];
 
 impl World {
     /// Where the node at a position can go, ascending.
@@ -35,15 +39,29 @@ impl World {
         Ok(())
     }
 
+    /// The same, if it was looked up lately.
+    #[inline]
+    fn recent_targets<'a>(
+        &self,
+        (state, sent): (&[u32], &Sent),
+        position: usize,
+        recent: &'a mut Recent,
+    ) -> Result<&'a [AgentId], Unlearnt> {
+        let agent = state[position];
+        let mut about = *sent;
+        about[position] = agent;
+        recent
+            .targets((position, about), |targets| self.targets(position, agent, &self.parts(state), targets))
+    }
+
     /// A step that sends something and otherwise changes nothing, if there is one, with its position.
     fn addition(
         &self,
-        state: &[u32],
-        parts: &impl Fn(SubjectNumber) -> Parts,
-        targets: &mut Targets,
+        (state, sent): (&[u32], &Sent),
+        recent: &mut Recent,
     ) -> Result<Option<(usize, AgentId)>, Unlearnt> {
         for (position, &agent) in state.iter().enumerate() {
-            self.targets(position, agent, parts, targets)?;
+            let targets = self.recent_targets((state, sent), position, recent)?;
             let agents = &self.agents[position];
             let is_same = |target: &AgentId| {
                 let (before, after) = (agents.agent(agent), agents.agent(*target));
@@ -58,6 +76,8 @@ impl World {
 }
 
 impl Space for World {
+    type Scratch = Recent;
+
     fn width(&self) -> usize {
         self.nodes.len()
     }
@@ -71,27 +91,29 @@ impl Space for World {
         &self,
         depth: usize,
         state: &[u32],
+        recent: &mut Recent,
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
         self.note_behaviour(state);
         self.note_joint(depth, state);
-        let parts = self.parts(state);
-        let mut targets = Targets::new();
+        let mut sent = [0; MAX_REPLICAS];
+        for (position, &agent) in state.iter().enumerate() {
+            sent[position] = self.agents[position].facts(agent).sent;
+        }
         let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
-        let added = if self.adds_first { self.addition(state, &parts, &mut targets)? } else { None };
+        let added = if self.adds_first { self.addition((state, &sent), recent)? } else { None };
         for (position, &agent) in state.iter().enumerate() {
             if added.is_some_and(|(at, _)| at != position) {
                 continue;
             }
-            match added {
-                Some((_, target)) => targets = Targets::from_slice(&[target]),
-                None => self.targets(position, agent, &parts, &mut targets)?,
-            }
-            if self.listed_backwards {
-                targets.reverse();
-            }
-            for &target in &targets {
-                next[position] = target;
+            let only = added.map(|(_, target)| [target]);
+            let targets = match &only {
+                Some(target) => target,
+                None => self.recent_targets((state, &sent), position, recent)?,
+            };
+            for index in 0..targets.len() {
+                let index = if self.listed_backwards { targets.len() - 1 - index } else { index };
+                next[position] = targets[index];
                 successors(&next);
             }
             next[position] = agent;
@@ -99,7 +121,9 @@ impl Space for World {
         if let Some(found) = self.is_looked_for(state) {
             return Ok(if found { Judgement::Unsound } else { Judgement::Sound });
         }
-        let sound = self.judge.verdict(&self.joint(state)).is_ok() || !self.stops_at_violations;
+        let joint = self.joint(state);
+        let sound =
+            recent.is_sound(joint, || self.judge.verdict(&joint).is_ok()) || !self.stops_at_violations;
         Ok(if sound { Judgement::Sound } else { Judgement::Unsound })
     }
 

@@ -1,4 +1,4 @@
-//! Exhaustive exploration, level by level, on every core.
+//! Exact breadth-first search of a state graph, level by level, on every core, at two bytes a state or so.
 //!
 //! Every state reachable within the space's bounds is visited once; a violation is found at the least number
 //! of steps from the start. States are compared exactly, never by a fingerprint, so no collision can hide
@@ -9,21 +9,37 @@
 //! in between ([`Space::learn`]), in an order that does not depend on how many threads there are. So counts,
 //! names and traces are the same for any number of threads.
 //!
+//! There is no table of states. The states of a level are a sorted list of numbers, each written as the
+//! difference to the one before, and the list of what a level leads to is sorted and held against the lists
+//! of all levels so far: everything is read and written in order. Nor is it kept where a state comes from: the
+//! steps to a violation are found by expanding the levels before it once more.
+//!
 //! | file | what |
 //! |---|---|
-//! | `store` | the states visited, each with the one it was discovered from |
-//! | `levels` | the search |
+//! | `key`, `bits`, `run` | a state as a number, and sorted lists of them |
+//! | `visited` | the lists of all levels |
+//! | `search` | the search |
+//! | `trace` | the way to a state |
 
-mod levels;
-mod store;
+mod bits;
+mod key;
+mod run;
+mod search;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod visited;
 
-pub use levels::explore;
+pub use search::explore;
 
 use std::time::Duration;
 
 /// A state graph.
 pub trait Space: Sync {
-    /// Words in a state, the same for all of them.
+    /// What a thread keeps for itself from one state to the next; it changes nothing but the time it takes.
+    type Scratch: Default + Send;
+
+    /// Words in a state, the same for all of them: at most eight of 32 bits, or more of fewer.
     fn width(&self) -> usize;
 
     /// The states to start from.
@@ -44,6 +60,7 @@ pub trait Space: Sync {
         &self,
         depth: usize,
         state: &[u32],
+        scratch: &mut Self::Scratch,
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt>;
 
@@ -105,7 +122,7 @@ pub struct Exploration {
     pub depth: usize,
     /// Wall time.
     pub elapsed: Duration,
-    /// Bytes that the states and their origins take, tables of the space apart.
+    /// Bytes that the states take, tables of the space apart.
     pub state_bytes: usize,
 }
 
@@ -114,7 +131,7 @@ pub struct Exploration {
 pub struct Limits {
     /// Threads.
     pub threads: usize,
-    /// The most states.
+    /// The most states; a run may visit some more.
     pub states: u64,
     /// The longest time; it is looked at between batches of states, so a run takes a little longer.
     pub time: Duration,
@@ -135,14 +152,18 @@ impl Default for Limits {
 /// How far an exploration is.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// States visited so far.
+    /// States known to be visited so far.
     pub states: u64,
     /// Edges seen so far.
     pub transitions: u64,
     /// States of the level being expanded.
     pub frontier: u64,
+    /// Those of them that have been expanded.
+    pub expanded: u64,
     /// The number of that level.
     pub depth: usize,
+    /// Bytes that the states take.
+    pub state_bytes: usize,
     /// Wall time so far.
     pub elapsed: Duration,
 }

@@ -1,0 +1,448 @@
+//! The search: all states of one distance from the start before any of the next.
+
+use super::key::{Key, LIMB, Layout, MOST_LIMBS};
+use super::run::{BLOCK, Run};
+use super::visited::Visited;
+use super::{Exploration, INTERRUPTED, Judgement, Limits, Outcome, Progress, Space};
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Blocks that one thread expands at a time.
+const BLOCKS_AT_A_TIME: usize = 4;
+/// States that one thread expands at a time, of those for which something had to be learnt.
+const STATES_AT_A_TIME: usize = BLOCKS_AT_A_TIME * BLOCK;
+/// Pieces expanded between two looks at the limits. Not a function of the number of threads: see the module
+/// above.
+const PIECES_IN_A_BATCH: usize = 128;
+/// States, or successors of one state, that a thread takes between two looks at the limits.
+const LOOK_AFTER: usize = 32;
+const LOOK_AFTER_SUCCESSORS: usize = 1 << 14;
+/// Between two calls of the progress report.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// The part of the memory that candidates may take until they are held against what has been visited, and the
+/// least and most of them in bytes.
+const CANDIDATES_PART: usize = 8;
+const CANDIDATES: Range<usize> = 1 << 24..1 << 30;
+
+/// Explores all of `space`, or as much of it as `limits` allow, telling `progress` now and then. The
+/// exploration stops when `progress` returns false.
+///
+/// # Panics
+/// If the system does not let it start the threads asked for, or a state has more than 256 bits.
+pub fn explore<S: Space>(
+    space: &mut S,
+    limits: Limits,
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> Exploration {
+    let threads = limits.threads.max(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.expect("threads can be started");
+    let began = Instant::now();
+    let mut search = Search {
+        layout: Layout::new(space.width()),
+        scratches: (0..threads).map(|_| Mutex::default()).collect(),
+        pool,
+        space,
+        visited: Visited::default(),
+        candidates: Candidates::One(Vec::new()),
+        gate: Gate { limits, began, over: OnceLock::new() },
+        reported: began,
+        transitions: 0,
+        depth: 0,
+        expanded: 0,
+    };
+    search.begin();
+    let outcome = search.run(progress);
+    search.take_candidates();
+    // What a level discovers is one step further away, whether or not that level was finished.
+    let depth = search.depth + usize::from(search.visited.len_of_next() > 0);
+    Exploration {
+        outcome,
+        states: search.visited.len(),
+        transitions: search.transitions,
+        depth,
+        elapsed: began.elapsed(),
+        state_bytes: search.visited.bytes(),
+    }
+}
+
+/// A search.
+pub(crate) struct Search<'a, S: Space> {
+    pub(crate) space: &'a mut S,
+    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) scratches: Vec<Mutex<S::Scratch>>,
+    pub(crate) visited: Visited,
+    layout: Layout,
+    /// What the level being expanded leads to and has not been held against what was visited.
+    candidates: Candidates,
+    gate: Gate,
+    reported: Instant,
+    transitions: u64,
+    depth: usize,
+    /// States of this level that have been expanded.
+    expanded: u64,
+}
+
+/// Keys of as many limbs as the layout has.
+enum Candidates {
+    One(Vec<Key<1>>),
+    Two(Vec<Key<2>>),
+    Three(Vec<Key<3>>),
+    Four(Vec<Key<4>>),
+}
+
+/// Does something with the candidates, whatever their limbs.
+macro_rules! with {
+    ($candidates:expr, $list:ident => $does:expr) => {
+        match $candidates {
+            Candidates::One($list) => $does,
+            Candidates::Two($list) => $does,
+            Candidates::Three($list) => $does,
+            Candidates::Four($list) => $does,
+        }
+    };
+}
+
+impl Candidates {
+    fn new(limbs: usize) -> Self {
+        match limbs {
+            1 => Candidates::One(Vec::new()),
+            2 => Candidates::Two(Vec::new()),
+            3 => Candidates::Three(Vec::new()),
+            MOST_LIMBS => Candidates::Four(Vec::new()),
+            more => panic!("a state of more than {} bits: {more} limbs", MOST_LIMBS as u32 * LIMB),
+        }
+    }
+
+    fn len(&self) -> usize {
+        with!(self, list => list.len())
+    }
+
+    fn bytes(&self) -> usize {
+        with!(self, list => size_of_val(list.as_slice()))
+    }
+
+    /// The same with another layout, which is wider.
+    fn widened(self, from: &Layout, to: &Layout) -> Self {
+        let mut wider = Candidates::new(to.limbs());
+        with!(self, list => with!(&mut wider, all => repack(list, from, all, to)));
+        wider
+    }
+}
+
+fn repack<const V: usize, const W: usize>(
+    list: Vec<Key<V>>,
+    from: &Layout,
+    all: &mut Vec<Key<W>>,
+    to: &Layout,
+) {
+    let mut words = vec![0; from.bits.len()];
+    all.extend(list.into_iter().map(|key| {
+        from.unpack(key, &mut words);
+        to.pack(&words).expect("it is wider")
+    }));
+}
+
+/// Whether a limit has been reached. One state can have so many successors that there is no waiting for the
+/// end of a batch.
+struct Gate {
+    limits: Limits,
+    began: Instant,
+    over: OnceLock<&'static str>,
+}
+
+impl Gate {
+    /// Why the search must stop, if it must: once it must, it always must.
+    fn look(&self) -> Option<&'static str> {
+        let why = if self.began.elapsed() > self.limits.time {
+            Some("the limit on time was reached")
+        } else if (self.limits.allocated)() > self.limits.bytes {
+            Some("the limit on memory was reached")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            return Some(self.over.get_or_init(|| why));
+        }
+        self.over.get().copied()
+    }
+}
+
+/// States to expand.
+pub(crate) enum Piece<'a> {
+    /// Blocks of a chunk.
+    Blocks(&'a Run, usize, Range<usize>),
+    /// States themselves, the words of one after those of the other.
+    States(Vec<u32>),
+}
+
+impl Piece<'_> {
+    /// All of a run.
+    pub(crate) fn of_run(run: &Run) -> impl Iterator<Item = Piece<'_>> {
+        let chunks = run.chunks.iter().enumerate();
+        chunks.flat_map(move |(number, chunk)| {
+            let starts = (0..chunk.blocks()).step_by(BLOCKS_AT_A_TIME);
+            let end = move |start: usize| (start + BLOCKS_AT_A_TIME).min(chunk.blocks());
+            starts.map(move |start| Piece::Blocks(run, number, start..end(start)))
+        })
+    }
+
+    /// Calls `each` with every state.
+    pub(crate) fn each(&self, width: usize, mut each: impl FnMut(&[u32])) {
+        match self {
+            Piece::States(words) => words.chunks_exact(width).for_each(each),
+            Piece::Blocks(run, chunk, blocks) => {
+                let mut state = vec![0; width];
+                let mut told = |state: &mut Vec<u32>| each(state);
+                let (layout, chunk) = (&run.layout, &run.chunks[*chunk]);
+                match layout.limbs() {
+                    1 => chunk.each::<1>(blocks.clone(), |key| {
+                        layout.unpack(key, &mut state);
+                        told(&mut state);
+                    }),
+                    2 => chunk.each::<2>(blocks.clone(), |key| {
+                        layout.unpack(key, &mut state);
+                        told(&mut state);
+                    }),
+                    _ => chunk.each::<MOST_LIMBS>(blocks.clone(), |key| {
+                        layout.unpack(key, &mut state);
+                        told(&mut state);
+                    }),
+                }
+            }
+        }
+    }
+}
+
+/// What one thread found in one piece.
+struct Found<const W: usize> {
+    candidates: Vec<Key<W>>,
+    transitions: u64,
+    expanded: u64,
+    unlearnt: Vec<u32>,
+    unsound: Option<Vec<u32>>,
+    /// With more bits, if something did not fit.
+    wider: Option<Layout>,
+}
+
+impl<S: Space> Search<'_, S> {
+    /// Makes the states to start from the first level.
+    fn begin(&mut self) {
+        let initial = self.space.initial();
+        initial.iter().for_each(|state| {
+            self.layout.widen(state);
+        });
+        self.candidates = Candidates::new(self.layout.limbs());
+        let layout = &self.layout;
+        with!(&mut self.candidates, list => {
+            list.extend(initial.iter().map(|state| layout.pack(state).expect("it is wide enough")));
+        });
+        self.take_candidates();
+        self.visited.close_level();
+    }
+
+    fn run(&mut self, progress: &mut dyn FnMut(Progress) -> bool) -> Outcome {
+        loop {
+            if self.space.is_layered() {
+                self.visited.forget();
+            }
+            let level = self.visited.levels[self.depth].clone();
+            let pieces: Vec<Piece<'_>> = level.iter().flat_map(Piece::of_run).collect();
+            let frontier = level.iter().map(Run::len).sum();
+            self.expanded = 0;
+            let mut pieces = pieces.into_iter().peekable();
+            while pieces.peek().is_some() {
+                let batch: Vec<Piece<'_>> = pieces.by_ref().take(PIECES_IN_A_BATCH).collect();
+                if let Some(unsound) = self.expand(batch) {
+                    let what = self.space.complaint(&unsound);
+                    return Outcome::Violated { what, path: self.path(unsound, self.depth) };
+                }
+                if let Some(why) = self.stop(frontier, progress) {
+                    return Outcome::NotExhausted { why };
+                }
+            }
+            self.take_candidates();
+            if self.visited.next.is_empty() {
+                return Outcome::Exhausted;
+            }
+            self.visited.close_level();
+            self.depth += 1;
+        }
+    }
+
+    /// Holds the candidates against what has been visited.
+    fn take_candidates(&mut self) {
+        let (layout, visited) = (&self.layout, &mut self.visited);
+        with!(&mut self.candidates, list => {
+            let list = std::mem::take(list);
+            self.pool.install(|| visited.add(list, layout));
+        });
+    }
+
+    /// Expands a batch; returns the first state that is unsound.
+    fn expand(&mut self, batch: Vec<Piece<'_>>) -> Option<Vec<u32>> {
+        let mut waiting = batch;
+        let mut unsound: Option<Vec<u32>> = None;
+        while !waiting.is_empty() {
+            let candidates = std::mem::replace(&mut self.candidates, Candidates::One(Vec::new()));
+            let (candidates, looked) = match candidates {
+                Candidates::One(mut list) => {
+                    let looked = self.pass(&waiting, &mut list);
+                    (Candidates::One(list), looked)
+                }
+                Candidates::Two(mut list) => {
+                    let looked = self.pass(&waiting, &mut list);
+                    (Candidates::Two(list), looked)
+                }
+                Candidates::Three(mut list) => {
+                    let looked = self.pass(&waiting, &mut list);
+                    (Candidates::Three(list), looked)
+                }
+                Candidates::Four(mut list) => {
+                    let looked = self.pass(&waiting, &mut list);
+                    (Candidates::Four(list), looked)
+                }
+            };
+            self.candidates = candidates;
+            match looked {
+                Err(wider) => {
+                    let candidates = std::mem::replace(&mut self.candidates, Candidates::One(Vec::new()));
+                    self.candidates = candidates.widened(&self.layout, &wider);
+                    self.layout = wider;
+                }
+                Ok((unlearnt, first)) => {
+                    unsound = unsound.or(first);
+                    let width = self.space.width();
+                    for state in unlearnt.chunks_exact(width) {
+                        if self.gate.look().is_some() {
+                            return unsound;
+                        }
+                        self.space.learn(self.depth, state);
+                    }
+                    let pieces = unlearnt.chunks(STATES_AT_A_TIME * width);
+                    waiting = pieces.map(|states| Piece::States(states.to_vec())).collect();
+                }
+            }
+        }
+        unsound
+    }
+
+    /// Expands pieces as far as what has been learnt allows: the states for which something has to be learnt,
+    /// and the first unsound one.
+    ///
+    /// # Errors
+    /// If a word does not fit: a wider layout, and nothing has happened.
+    fn pass<const W: usize>(
+        &mut self,
+        pieces: &[Piece<'_>],
+        candidates: &mut Vec<Key<W>>,
+    ) -> Result<(Vec<u32>, Option<Vec<u32>>), Layout> {
+        let look = || pieces.par_iter().map(|piece| self.look(piece)).collect();
+        let found: Vec<Found<W>> = self.pool.install(look);
+        let wider = found.iter().filter_map(|found| found.wider.as_ref());
+        if let Some(wider) = wider.cloned().reduce(Layout::joined) {
+            return Err(wider);
+        }
+        let (mut unlearnt, mut unsound) = (Vec::new(), None);
+        for found in found {
+            self.transitions += found.transitions;
+            self.expanded += found.expanded;
+            candidates.extend(found.candidates);
+            unlearnt.extend(found.unlearnt);
+            unsound = unsound.or(found.unsound);
+        }
+        Ok((unlearnt, unsound))
+    }
+
+    /// Expands the states of a piece, or those of them that the limits leave time and memory for.
+    fn look<const W: usize>(&self, piece: &Piece<'_>) -> Found<W> {
+        let mut found = Found {
+            candidates: Vec::new(),
+            transitions: 0,
+            expanded: 0,
+            unlearnt: Vec::new(),
+            unsound: None,
+            wider: None,
+        };
+        let scratch = &self.scratches[rayon::current_thread_index().unwrap_or_default()];
+        let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut taken, mut stopped) = (0, false);
+        piece.each(self.space.width(), |state| {
+            stopped |= taken % LOOK_AFTER == 0 && self.gate.look().is_some();
+            taken += 1;
+            if !stopped {
+                self.look_at(state, &mut scratch, &mut found);
+            }
+        });
+        found.candidates.sort_unstable();
+        found.candidates.dedup();
+        found
+    }
+
+    fn look_at<const W: usize>(&self, state: &[u32], scratch: &mut S::Scratch, found: &mut Found<W>) {
+        let before = found.candidates.len();
+        let (mut listed, mut over) = (0_usize, false);
+        let mut list = |next: &[u32]| {
+            listed += 1;
+            over |= listed % LOOK_AFTER_SUCCESSORS == 0 && self.gate.look().is_some();
+            if over {
+                return;
+            }
+            match self.layout.pack(next) {
+                Some(key) => found.candidates.push(key),
+                None => {
+                    found.wider.get_or_insert_with(|| self.layout.clone()).widen(next);
+                }
+            }
+        };
+        match self.space.expand(self.depth, state, scratch, &mut list) {
+            Err(_) => {
+                found.candidates.truncate(before);
+                found.unlearnt.extend_from_slice(state);
+            }
+            Ok(judgement) => {
+                found.transitions += listed as u64;
+                found.expanded += 1;
+                if judgement == Judgement::Unsound && found.unsound.is_none() {
+                    found.unsound = Some(state.to_vec());
+                }
+            }
+        }
+    }
+
+    /// Why the search must stop here, if it must.
+    fn stop(&mut self, frontier: u64, progress: &mut dyn FnMut(Progress) -> bool) -> Option<&'static str> {
+        let Limits { states, bytes, allocated, .. } = self.gate.limits;
+        let budget = (bytes / CANDIDATES_PART).clamp(CANDIDATES.start, CANDIDATES.end);
+        let known = self.visited.len();
+        // Candidates are large as they are, and most have been visited.
+        let is_full = self.candidates.bytes() > budget || allocated() > bytes - bytes / CANDIDATES_PART;
+        if is_full && self.candidates.bytes() > CANDIDATES.start / 4
+            || known + self.candidates.len() as u64 > states
+        {
+            self.take_candidates();
+        }
+        if self.visited.len() > states {
+            return Some("the limit on states was reached");
+        }
+        if let Some(why) = self.gate.look() {
+            return Some(why);
+        }
+        if self.reported.elapsed() < REPORT_EVERY {
+            return None;
+        }
+        self.reported = Instant::now();
+        let now = Progress {
+            states: self.visited.len(),
+            transitions: self.transitions,
+            frontier,
+            expanded: self.expanded,
+            depth: self.depth,
+            state_bytes: self.visited.bytes(),
+            elapsed: self.gate.began.elapsed(),
+        };
+        (!progress(now)).then_some(INTERRUPTED)
+    }
+}

@@ -1,0 +1,217 @@
+//! The search, on graphs that are known.
+
+use super::*;
+use std::collections::BTreeSet;
+
+/// A walk on a grid, with an unsound corner; every column has to be learnt.
+struct Grid {
+    size: u32,
+    unsound: Option<(u32, u32)>,
+    learnt: BTreeSet<u32>,
+}
+
+impl Grid {
+    fn new(size: u32, unsound: Option<(u32, u32)>) -> Self {
+        Grid { size, unsound, learnt: BTreeSet::new() }
+    }
+}
+
+impl Space for Grid {
+    type Scratch = ();
+
+    fn width(&self) -> usize {
+        2
+    }
+
+    fn initial(&mut self) -> Vec<Vec<u32>> {
+        vec![vec![0, 0]]
+    }
+
+    fn expand(
+        &self,
+        _: usize,
+        state: &[u32],
+        (): &mut (),
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
+        let (x, y) = (state[0], state[1]);
+        if x + 1 < self.size {
+            successors(&[x + 1, y]);
+        }
+        if !self.learnt.contains(&x) {
+            return Err(Unlearnt);
+        }
+        if y + 1 < self.size {
+            successors(&[x, y + 1]);
+        }
+        Ok(if Some((x, y)) == self.unsound { Judgement::Unsound } else { Judgement::Sound })
+    }
+
+    fn learn(&mut self, _: usize, state: &[u32]) {
+        self.learnt.insert(state[0]);
+    }
+
+    fn complaint(&self, _: &[u32]) -> String {
+        "unsound".into()
+    }
+}
+
+fn run(grid: &mut Grid, threads: usize) -> Exploration {
+    explore(grid, Limits { threads, ..Limits::default() }, &mut |_| true)
+}
+
+#[test]
+fn every_state_and_every_edge_is_counted_once_by_any_number_of_threads() {
+    for threads in [1, 2, 3] {
+        let found = run(&mut Grid::new(300, None), threads);
+        assert_eq!(found.outcome, Outcome::Exhausted);
+        assert_eq!((found.states, found.transitions, found.depth), (90_000, 2 * 300 * 299, 598));
+    }
+}
+
+#[test]
+fn a_violation_comes_with_a_shortest_path_the_same_for_any_number_of_threads() {
+    let paths = [1, 2].map(|threads| {
+        let found = run(&mut Grid::new(20, Some((2, 3))), threads);
+        let Outcome::Violated { what, path } = found.outcome else { panic!("not found") };
+        assert_eq!((what.as_str(), path.len(), path.last()), ("unsound", 6, Some(&vec![2, 3])));
+        path
+    });
+    assert_eq!(paths[0], paths[1]);
+}
+
+#[test]
+fn a_run_over_a_limit_is_not_exhausted() {
+    let limits = [
+        Limits { states: 100, ..Limits::default() },
+        Limits { time: Duration::ZERO, ..Limits::default() },
+        Limits { bytes: 1, allocated: || 2, ..Limits::default() },
+    ];
+    for limits in limits {
+        let found = explore(&mut Grid::new(300, None), limits, &mut |_| true);
+        assert!(matches!(found.outcome, Outcome::NotExhausted { .. }));
+        assert!(found.states < 90_000);
+    }
+}
+
+#[test]
+fn an_interrupted_run_is_not_exhausted() {
+    struct Endless;
+    impl Space for Endless {
+        type Scratch = ();
+        fn width(&self) -> usize {
+            1
+        }
+        fn initial(&mut self) -> Vec<Vec<u32>> {
+            vec![vec![0]]
+        }
+        fn expand(
+            &self,
+            _: usize,
+            state: &[u32],
+            (): &mut (),
+            successors: &mut Successors<'_>,
+        ) -> Result<Judgement, Unlearnt> {
+            successors(&[state[0].wrapping_add(1)]);
+            Ok(Judgement::Sound)
+        }
+        fn learn(&mut self, _: usize, _: &[u32]) {}
+        fn complaint(&self, _: &[u32]) -> String {
+            String::new()
+        }
+    }
+    let found = explore(&mut Endless, Limits::default(), &mut |progress| progress.states < 3);
+    assert!(matches!(found.outcome, Outcome::NotExhausted { why: INTERRUPTED }));
+}
+
+#[test]
+fn a_state_takes_at_most_two_bytes_on_a_grid() {
+    let found = run(&mut Grid::new(1000, None), 2);
+    let each = found.state_bytes as f64 / found.states as f64;
+    assert!(each < 2.0, "{each} bytes a state");
+}
+
+/// A graph without any order in it, whose states have many words, small ones first.
+struct Tangle {
+    words: usize,
+    largest: u32,
+}
+
+impl Tangle {
+    fn state(&self, number: u32) -> Vec<u32> {
+        let word = |of: usize| (number.wrapping_mul(2_654_435_761) >> (of % 7)).min(number << (of % 5 * 4));
+        (0..self.words).map(|of| if of == 0 { number } else { word(of) }).collect()
+    }
+
+    fn next(&self, number: u32) -> [u32; 3] {
+        let of = |by: u32| number.wrapping_mul(by).wrapping_add(by) % self.largest;
+        [(number + 1) % self.largest, of(7), of(1_000_003)]
+    }
+
+    /// The distances from the start, found in another way.
+    fn distances(&self) -> std::collections::BTreeMap<u32, usize> {
+        let mut all = std::collections::BTreeMap::from([(0, 0)]);
+        let mut open = std::collections::VecDeque::from([0]);
+        while let Some(number) = open.pop_front() {
+            let distance = all[&number] + 1;
+            for next in self.next(number) {
+                if let std::collections::btree_map::Entry::Vacant(vacant) = all.entry(next) {
+                    vacant.insert(distance);
+                    open.push_back(next);
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Space for Tangle {
+    type Scratch = ();
+
+    fn width(&self) -> usize {
+        self.words
+    }
+
+    fn initial(&mut self) -> Vec<Vec<u32>> {
+        vec![self.state(0), self.state(0)]
+    }
+
+    fn expand(
+        &self,
+        _: usize,
+        state: &[u32],
+        (): &mut (),
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
+        assert_eq!(state, self.state(state[0]), "states come as they were listed");
+        self.next(state[0]).into_iter().for_each(|next| successors(&self.state(next)));
+        Ok(Judgement::Sound)
+    }
+
+    fn learn(&mut self, _: usize, _: &[u32]) {}
+
+    fn complaint(&self, _: &[u32]) -> String {
+        String::new()
+    }
+}
+
+#[test]
+fn states_of_any_width_are_all_found_at_their_distances() {
+    for words in [1, 2, 3, 5, 7, 8] {
+        let mut tangle = Tangle { words, largest: 40_000 };
+        let distances = tangle.distances();
+        let found = explore(&mut tangle, Limits::default(), &mut |_| true);
+        assert_eq!(found.outcome, Outcome::Exhausted);
+        assert_eq!(found.states, distances.len() as u64);
+        assert_eq!(Some(found.depth), distances.values().copied().max());
+        assert_eq!(found.transitions, 3 * found.states);
+    }
+}
+
+#[test]
+fn candidates_that_do_not_fit_in_memory_are_held_against_what_is_known_before_there_are_more() {
+    let limits = Limits { bytes: 8, allocated: || 8, ..Limits::default() };
+    let mut tangle = Tangle { words: 3, largest: 1 << 21 };
+    let found = explore(&mut tangle, limits, &mut |_| true);
+    assert_eq!((found.outcome, found.states), (Outcome::Exhausted, 1 << 21));
+}

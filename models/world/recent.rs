@@ -1,0 +1,84 @@
+//! What a thread has just looked up: where agents go, and which histories are sound.
+//!
+//! States come in the order of their words, so the same questions come again and again. An answer that has
+//! been learnt never changes, so it may be kept; which are kept changes nothing but the time it takes.
+
+use super::agents::AgentId;
+use super::config::MAX_REPLICAS;
+use super::judge::Joint;
+use foldhash::fast::FixedState;
+use smallvec::SmallVec;
+use std::hash::BuildHasher;
+
+/// Answers of each kind: a power of two, and so few that they stay near the processor.
+const PLACES: usize = 1 << 14;
+
+/// An agent at its position, and what all others have sent.
+pub(super) type Question = (usize, [u32; MAX_REPLICAS]);
+
+struct Answer {
+    question: Question,
+    targets: SmallVec<[AgentId; 8]>,
+}
+
+/// Answers that were given lately.
+pub struct Recent {
+    /// A power of two.
+    places: usize,
+    targets: Vec<Option<Answer>>,
+    sound: Vec<Option<Joint>>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Recent { places: PLACES, targets: Vec::new(), sound: Vec::new() }
+    }
+}
+
+impl Recent {
+    /// Of no use for more than one state, but small.
+    pub fn small() -> Self {
+        Recent { places: 1, ..Recent::default() }
+    }
+
+    fn place(&self, of: impl std::hash::Hash) -> usize {
+        FixedState::with_seed(0).hash_one(of) as usize & (self.places - 1)
+    }
+
+    /// Where an agent goes, if that has been asked lately, or else as `find` says.
+    #[inline]
+    pub(super) fn targets<E>(
+        &mut self,
+        question: Question,
+        find: impl FnOnce(&mut SmallVec<[AgentId; 8]>) -> Result<(), E>,
+    ) -> Result<&[AgentId], E> {
+        if self.targets.is_empty() {
+            self.targets.resize_with(self.places, || None);
+        }
+        let place = self.place(question);
+        let known = &mut self.targets[place];
+        if known.as_ref().is_none_or(|known| known.question != question) {
+            let mut targets = SmallVec::new();
+            find(&mut targets)?;
+            *known = Some(Answer { question, targets });
+        }
+        Ok(known.as_ref().map(|known| &*known.targets).unwrap_or_default())
+    }
+
+    /// Whether these histories are sound, as they were lately or as `find` says.
+    #[inline]
+    pub(super) fn is_sound(&mut self, joint: Joint, find: impl FnOnce() -> bool) -> bool {
+        if self.sound.is_empty() {
+            self.sound.resize(self.places, None);
+        }
+        let place = self.place(joint);
+        let known = &mut self.sound[place];
+        if *known != Some(joint) {
+            if !find() {
+                return false;
+            }
+            *known = Some(joint);
+        }
+        true
+    }
+}
