@@ -5,7 +5,7 @@ use crate::progress::Ticker;
 use crate::{say, table};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::report::{self, Explore, Lines, Options, Report, Verdict};
+use pbft_models::report::{self, Explore, Lines, OnDisk, Options, Report, Verdict};
 use pbft_models::suite::{self, Entry};
 use pbft_models::trace::{Execution, file::Stored};
 use pbft_models::world::{Application, Clients, Crashes, WorldConfig};
@@ -53,6 +53,13 @@ pub struct Arguments {
     /// Write them together with what each correct replica has sent; with `--explore none` only.
     #[arg(long, value_name = "FILE", requires = "WorldFlags", conflicts_with_all = ["suite", "world"])]
     behaviours: Option<PathBuf>,
+    /// Keep the states of each world in a directory of its own in this one, where they take two to four bytes
+    /// each, and not in memory.
+    #[arg(long, value_name = "DIR")]
+    disk: Option<PathBuf>,
+    /// With --disk: go on with explorations that were stopped, from the last level that was complete.
+    #[arg(long, requires = "disk")]
+    resume: bool,
     /// Print a JSON object for each world, one per line, and nothing else.
     #[arg(long)]
     json: bool,
@@ -323,6 +330,7 @@ impl Arguments {
             behaviours: self.behaviours.is_some(),
             execution: self.save.is_some(),
             judged_by: None,
+            disk: self.disk.as_ref().map(|path| OnDisk::new(path.clone(), self.resume)),
         }
     }
 }

@@ -209,7 +209,7 @@ fn side_by_side<T: Send>(
     work: &(dyn Fn(&Entry, &Options) -> Result<T, String> + Sync),
 ) -> Result<Vec<T>, String> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let own = Options { threads: 1, ..*options };
+    let own = Options { threads: 1, ..options.clone() };
     std::thread::scope(|scope| {
         for _ in 0..options.threads {
             scope.spawn(|| {

@@ -62,6 +62,11 @@ impl<'a> BitReader<'a> {
         BitReader { words, position }
     }
 
+    /// Where it is, in bits.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next 64 bits.
     #[inline]
     fn peek(&self) -> u64 {

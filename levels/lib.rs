@@ -18,19 +18,24 @@
 //! |---|---|
 //! | `key`, `bits`, `run` | a state as a number, and sorted lists of them |
 //! | `visited` | the lists of all levels |
+//! | `disk` | lists in files, and going on with them |
 //! | `search` | the search |
 //! | `trace` | the way to a state |
 
 mod bits;
+mod disk;
 mod key;
 mod run;
 mod search;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_on_disk;
 mod trace;
 mod visited;
 
-pub use search::explore;
+pub use disk::{Directory, DiskTrouble};
+pub use search::{explore, explore_in};
 
 use std::time::Duration;
 
@@ -66,6 +71,12 @@ pub trait Space: Sync {
 
     /// Learns what [`Space::expand`] needs for this state.
     fn learn(&mut self, depth: usize, state: &[u32]);
+
+    /// Called for each state of the levels before, when an exploration goes on that was stopped: for what is
+    /// kept of judging a state. What it needs has been learnt.
+    fn revisit(&self, depth: usize, state: &[u32], scratch: &mut Self::Scratch) {
+        let _ = (depth, state, scratch);
+    }
 
     /// What is violated in a state that was judged unsound.
     fn complaint(&self, state: &[u32]) -> String;

@@ -4,6 +4,7 @@
 //! reader finds its way to any key without decoding all before it.
 
 use super::bits::{BitReader, BitWriter, read_rice, rice_cost, write_rice};
+use super::disk::{Place, RunFile};
 use super::key::{Key, LIMB, Layout};
 use std::sync::Arc;
 
@@ -49,18 +50,13 @@ impl Chunk {
         Chunk { limbs, len: keys.len(), firsts, at, data: writer.finish() }
     }
 
-    /// Keys.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Blocks.
-    pub(crate) fn blocks(&self) -> usize {
+    fn blocks(&self) -> usize {
         self.at.len()
     }
 
     /// Bytes allocated for it.
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         size_of::<Self>() + 8 * (self.firsts.len() + self.data.len()) + 4 * self.at.len()
     }
 
@@ -68,11 +64,11 @@ impl Chunk {
         Key::of_limbs(&self.firsts[block * self.limbs..(block + 1) * self.limbs])
     }
 
-    fn block<const W: usize>(&self, block: usize) -> Block<'_, W> {
+    fn block<const W: usize>(&self, block: usize) -> Block<W> {
         let mut reader = BitReader::new(&self.data, u64::from(self.at[block]));
         let k = u32::try_from(reader.read(HEAD)).expect("it has few bits");
         let left = BLOCK.min(self.len - block * BLOCK) - 1;
-        Block { key: self.first(block), left, reader, k, whole: whole(self.limbs) }
+        Block { key: self.first(block), left, position: reader.position(), k, whole: whole(self.limbs) }
     }
 
     /// Calls `each` with every key of these blocks, in order.
@@ -80,10 +76,48 @@ impl Chunk {
         for block in blocks {
             let mut block = self.block::<W>(block);
             each(block.key);
-            while block.next() {
+            while block.next(self) {
                 each(block.key);
             }
         }
+    }
+
+    /// As bytes, with a check sum.
+    pub(crate) fn write(&self, to: &mut Vec<u8>) {
+        let start = to.len();
+        for count in [self.limbs, self.len, self.at.len(), self.data.len()] {
+            to.extend(u32::try_from(count).expect("a chunk is small").to_le_bytes());
+        }
+        self.firsts.iter().for_each(|limb| to.extend(limb.to_le_bytes()));
+        self.at.iter().for_each(|at| to.extend(at.to_le_bytes()));
+        self.data.iter().for_each(|word| to.extend(word.to_le_bytes()));
+        let sum = crc32c::crc32c(&to[start..]);
+        to.extend(sum.to_le_bytes());
+    }
+
+    /// What was written; none if it is damaged.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let (body, sum) = bytes.split_last_chunk::<4>()?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(*sum) {
+            return None;
+        }
+        let (head, mut rest) = body.split_first_chunk::<16>()?;
+        let mut counts = head.as_chunks::<4>().0.iter().map(|count| u32::from_le_bytes(*count) as usize);
+        let (limbs, len, blocks, words) = (counts.next()?, counts.next()?, counts.next()?, counts.next()?);
+        let mut limbs_of = |count: usize| {
+            let (these, after) = rest.split_at_checked(8 * count)?;
+            rest = after;
+            Some(
+                these.as_chunks::<8>().0.iter().map(|limb| u64::from_le_bytes(*limb)).collect::<Box<[u64]>>(),
+            )
+        };
+        let firsts = limbs_of(blocks * limbs)?;
+        let (at, after) = rest.split_at_checked(4 * blocks)?;
+        let at = at.as_chunks::<4>().0.iter().map(|at| u32::from_le_bytes(*at)).collect();
+        rest = after;
+        let (data, after) = rest.split_at_checked(8 * words)?;
+        let data = data.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        after.is_empty().then_some(Chunk { limbs, len, firsts, at, data })
     }
 }
 
@@ -104,25 +138,76 @@ fn best<const W: usize>(block: &[Key<W>], whole: u32) -> u32 {
 
 /// A place in a block.
 #[derive(Clone, Copy)]
-struct Block<'a, const W: usize> {
+struct Block<const W: usize> {
     key: Key<W>,
     /// Keys after it.
     left: usize,
-    reader: BitReader<'a>,
+    /// Where the next difference begins.
+    position: u64,
     k: u32,
     whole: u32,
 }
 
-impl<const W: usize> Block<'_, W> {
+impl<const W: usize> Block<W> {
     /// Goes on to the next key, if there is one.
     #[inline]
-    fn next(&mut self) -> bool {
+    fn next(&mut self, of: &Chunk) -> bool {
         if self.left == 0 {
             return false;
         }
         self.left -= 1;
-        self.key = self.key.plus(read_rice(&mut self.reader, self.k, self.whole));
+        let mut reader = BitReader::new(&of.data, self.position);
+        self.key = self.key.plus(read_rice(&mut reader, self.k, self.whole));
+        self.position = reader.position();
         true
+    }
+}
+
+/// A chunk, wherever it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// Keys.
+    pub(crate) len: usize,
+    /// The limbs of the first key.
+    pub(crate) first: Box<[u64]>,
+    pub(crate) body: Body,
+}
+
+/// Where a chunk is.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    /// In memory.
+    Memory(Arc<Chunk>),
+    /// In a file.
+    Disk(Arc<RunFile>, Place),
+}
+
+impl Stored {
+    /// A chunk in memory.
+    pub(crate) fn new(chunk: Chunk) -> Self {
+        let first = chunk.firsts[..chunk.limbs].into();
+        Stored { len: chunk.len, first, body: Body::Memory(Arc::new(chunk)) }
+    }
+
+    /// Blocks.
+    pub(crate) fn blocks(&self) -> usize {
+        self.len.div_ceil(BLOCK)
+    }
+
+    /// The chunk itself. None if it cannot be read: its file then knows why.
+    pub(crate) fn open(&self) -> Option<Arc<Chunk>> {
+        match &self.body {
+            Body::Memory(chunk) => Some(chunk.clone()),
+            Body::Disk(file, place) => file.read(*place).map(Arc::new),
+        }
+    }
+
+    /// Bytes that it takes, in memory or on disk.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.body {
+            Body::Memory(chunk) => chunk.bytes(),
+            Body::Disk(_, place) => place.bytes,
+        }
     }
 }
 
@@ -130,35 +215,36 @@ impl<const W: usize> Block<'_, W> {
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) layout: Layout,
-    pub(crate) chunks: Vec<Arc<Chunk>>,
+    pub(crate) chunks: Vec<Stored>,
 }
 
 impl Run {
     /// Keys.
     pub(crate) fn len(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+        self.chunks.iter().map(|chunk| chunk.len as u64).sum()
     }
 
-    /// Bytes allocated for it.
+    /// Bytes that it takes, in memory or on disk.
     pub(crate) fn bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes()).sum()
+        self.chunks.iter().map(Stored::bytes).sum()
     }
 }
 
 /// Goes through a run upwards, in terms of another layout that is no narrower.
 pub(crate) struct Cursor<'a, const W: usize> {
-    chunks: &'a [Arc<Chunk>],
+    chunks: &'a [Stored],
     from: &'a Layout,
     to: &'a Layout,
     is_same: bool,
     words: Vec<u32>,
-    at: Option<At<'a, W>>,
+    at: Option<At<W>>,
 }
 
-struct At<'a, const W: usize> {
-    chunk: usize,
+struct At<const W: usize> {
     number: usize,
-    block: Block<'a, W>,
+    chunk: Arc<Chunk>,
+    block_number: usize,
+    block: Block<W>,
     /// The key in terms of the other layout.
     key: Key<W>,
     /// The first key of the next block of this chunk.
@@ -166,11 +252,13 @@ struct At<'a, const W: usize> {
 }
 
 impl<'a, const W: usize> Cursor<'a, W> {
-    /// At the first key.
-    pub(crate) fn new(run: &'a Run, to: &'a Layout) -> Self {
+    /// At the first key that is at least `from`.
+    pub(crate) fn new(run: &'a Run, to: &'a Layout, from: Key<W>) -> Self {
         let (words, is_same) = (vec![0; to.bits.len()], run.layout == *to);
         let mut cursor = Cursor { chunks: &run.chunks, from: &run.layout, to, is_same, words, at: None };
-        cursor.at = cursor.begin(0, 0);
+        let after = gallop(0, run.chunks.len(), |chunk| cursor.first(chunk) <= from);
+        cursor.at = cursor.begin(after.saturating_sub(1));
+        cursor.seek(from);
         cursor
     }
 
@@ -183,16 +271,21 @@ impl<'a, const W: usize> Cursor<'a, W> {
         self.to.pack(&self.words).expect("it is no narrower")
     }
 
-    fn first(&mut self, chunk: usize, block: usize) -> Key<W> {
-        self.told(self.chunks[chunk].first(block))
+    /// The first key of a chunk.
+    fn first(&mut self, number: usize) -> Key<W> {
+        self.told(Key::of_limbs(&self.chunks[number].first))
     }
 
-    fn begin(&mut self, chunk: usize, number: usize) -> Option<At<'a, W>> {
-        let of: &'a Chunk = self.chunks.get(chunk)?;
-        let block = of.block::<W>(number);
-        let next = (number + 1 < of.blocks()).then(|| self.first(chunk, number + 1));
+    fn begin(&mut self, number: usize) -> Option<At<W>> {
+        let chunk = self.chunks.get(number)?.open()?;
+        Some(self.begin_block(number, chunk, 0))
+    }
+
+    fn begin_block(&mut self, number: usize, chunk: Arc<Chunk>, block_number: usize) -> At<W> {
+        let block = chunk.block::<W>(block_number);
+        let next = (block_number + 1 < chunk.blocks()).then(|| self.told(chunk.first(block_number + 1)));
         let key = self.told(block.key);
-        Some(At { chunk, number, block, key, next })
+        At { number, chunk, block_number, block, key, next }
     }
 
     /// The key here.
@@ -203,13 +296,13 @@ impl<'a, const W: usize> Cursor<'a, W> {
     /// Goes on to the next key.
     pub(crate) fn advance(&mut self) {
         let Some(mut at) = self.at.take() else { return };
-        self.at = if at.block.next() {
+        self.at = if at.block.next(&at.chunk) {
             at.key = self.told(at.block.key);
             Some(at)
         } else if at.next.is_some() {
-            self.begin(at.chunk, at.number + 1)
+            Some(self.begin_block(at.number, at.chunk, at.block_number + 1))
         } else {
-            self.begin(at.chunk + 1, 0)
+            self.begin(at.number + 1)
         };
     }
 
@@ -227,7 +320,7 @@ impl<'a, const W: usize> Cursor<'a, W> {
             };
             if beyond {
                 self.jump(to);
-            } else if self.is_same && at.block.next() {
+            } else if self.is_same && at.block.next(&at.chunk) {
                 at.key = at.block.key;
             } else {
                 self.advance();
@@ -237,19 +330,18 @@ impl<'a, const W: usize> Cursor<'a, W> {
 
     /// Goes to the last block after this one that begins with at most `to`, or else to the next.
     fn jump(&mut self, to: Key<W>) {
-        let Some(At { chunk, number, .. }) = self.at else { return };
-        let chunks = self.chunks.len();
-        let chunk_after = gallop(chunk + 1, chunks, |chunk| self.first(chunk, 0) <= to);
-        let (chunk, from) = match chunk_after - 1 {
-            same if same == chunk => (chunk, number + 1),
-            later => (later, 0),
+        let Some(At { number, chunk, block_number, .. }) = self.at.take() else { return };
+        let after = gallop(number + 1, self.chunks.len(), |number| self.first(number) <= to);
+        let (number, chunk, from) = match after - 1 {
+            same if same == number => (number, Some(chunk), block_number + 1),
+            later => (later, self.chunks[later].open(), 0),
         };
-        let blocks = self.chunks[chunk].blocks();
-        let block_after = gallop(from, blocks, |block| self.first(chunk, block) <= to);
+        let Some(chunk) = chunk else { return };
+        let block_after = gallop(from, chunk.blocks(), |block| self.told(chunk.first(block)) <= to);
         let block = block_after.saturating_sub(1).max(from);
-        self.at = match block < blocks {
-            true => self.begin(chunk, block),
-            false => self.begin(chunk + 1, 0),
+        self.at = match block < chunk.blocks() {
+            true => Some(self.begin_block(number, chunk, block)),
+            false => self.begin(number + 1),
         };
     }
 }
@@ -305,7 +397,7 @@ mod tests {
             layout.pack::<1>(&words).expect("it fits")
         };
         let keys: Vec<Key<1>> = numbers.iter().map(key).collect();
-        let chunks = keys.chunks(chunk).map(|keys| Arc::new(Chunk::new(keys, layout.limbs()))).collect();
+        let chunks = keys.chunks(chunk).map(|keys| Stored::new(Chunk::new(keys, layout.limbs()))).collect();
         Run { layout, chunks }
     }
 
@@ -315,7 +407,7 @@ mod tests {
             let all = numbers(spread, 5_000, spread);
             let run = run_of(&all, layout([20, 12]), 1_000);
             let mut read = Vec::new();
-            for chunk in &run.chunks {
+            for chunk in run.chunks.iter().filter_map(Stored::open) {
                 chunk.each::<1>(0..chunk.blocks(), |key| read.push(key.low()));
             }
             assert_eq!(read, all.iter().copied().collect::<Vec<_>>());
@@ -330,17 +422,31 @@ mod tests {
         for (wider, every) in [(layout([20, 12]), 1), (layout([32, 31]), 1), (layout([32, 31]), 97)] {
             let asked: BTreeSet<u64> = asked.iter().copied().step_by(every).collect();
             let told = |number: u64| wider.pack::<1>(&[(number >> 12) as u32, (number & 0xfff) as u32]);
-            let mut cursor = Cursor::<1>::new(&run, &wider);
+            let mut cursor = Cursor::<1>::new(&run, &wider, Key::ZERO);
             for &number in &asked {
                 let expected = all.range(number..).next().and_then(|&found| told(found));
                 assert_eq!(cursor.seek(told(number).expect("it fits")), expected);
             }
-            let mut cursor = Cursor::<1>::new(&run, &wider);
+            let mut cursor = Cursor::<1>::new(&run, &wider, Key::ZERO);
             for &number in &all {
                 assert_eq!(cursor.key(), told(number));
                 cursor.advance();
             }
             assert_eq!(cursor.key(), None);
+        }
+    }
+
+    #[test]
+    fn a_chunk_comes_back_from_bytes_and_a_changed_byte_is_noticed() {
+        let run = run_of(&numbers(4, 1_000, 1 << 30), layout([20, 12]), CHUNK);
+        let chunk = run.chunks[0].open().expect("it is in memory");
+        let mut bytes = Vec::new();
+        chunk.write(&mut bytes);
+        assert_eq!(Chunk::read(&bytes).as_ref(), Some(&*chunk));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert_eq!(Chunk::read(&bytes), None);
+            bytes[at] ^= 1;
         }
     }
 

@@ -1,5 +1,6 @@
 //! The search: all states of one distance from the start before any of the next.
 
+use super::disk::{Directory, Disk, DiskTrouble, Resumed};
 use super::key::{Key, LIMB, Layout, MOST_LIMBS};
 use super::run::{BLOCK, Run};
 use super::visited::Visited;
@@ -36,6 +37,23 @@ pub fn explore<S: Space>(
     limits: Limits,
     progress: &mut dyn FnMut(Progress) -> bool,
 ) -> Exploration {
+    explore_in(space, limits, None, progress).expect("in memory there is no trouble with a disk")
+}
+
+/// The same, with the states in a directory, if one is given.
+///
+/// # Errors
+/// If there is trouble with the directory, other than that it is full. What was committed in it can be gone on
+/// with.
+///
+/// # Panics
+/// As [`explore`].
+pub fn explore_in<S: Space>(
+    space: &mut S,
+    limits: Limits,
+    directory: Option<&Directory>,
+    progress: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Exploration, DiskTrouble> {
     let threads = limits.threads.max(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.expect("threads can be started");
@@ -53,20 +71,43 @@ pub fn explore<S: Space>(
         depth: 0,
         expanded: 0,
     };
-    search.begin();
-    let outcome = search.run(progress);
+    let resumed = match directory.map(Disk::open).transpose()? {
+        Some((disk, resumed)) => {
+            search.visited.disk = Some(disk);
+            resumed
+        }
+        None => None,
+    };
+    match resumed {
+        Some(resumed) => search.resume(resumed),
+        None => search.begin(),
+    }
+    let outcome = match search.trouble() {
+        None => search.run(progress),
+        Some(_) => Outcome::NotExhausted { why: DISK },
+    };
     search.take_candidates();
+    let outcome = match search.trouble() {
+        None => outcome,
+        Some(trouble) if trouble.is_full => Outcome::NotExhausted { why: FULL },
+        Some(trouble) => return Err(trouble),
+    };
     // What a level discovers is one step further away, whether or not that level was finished.
     let depth = search.depth + usize::from(search.visited.len_of_next() > 0);
-    Exploration {
+    Ok(Exploration {
         outcome,
         states: search.visited.len(),
         transitions: search.transitions,
         depth,
         elapsed: began.elapsed(),
         state_bytes: search.visited.bytes(),
-    }
+    })
 }
+
+/// Why a search stops that has filled its disk.
+const FULL: &str = "the disk is full";
+/// Why a search stops that is in other trouble with its disk.
+const DISK: &str = "there was trouble with the disk";
 
 /// A search.
 pub(crate) struct Search<'a, S: Space> {
@@ -196,7 +237,8 @@ impl Piece<'_> {
             Piece::Blocks(run, chunk, blocks) => {
                 let mut state = vec![0; width];
                 let mut told = |state: &mut Vec<u32>| each(state);
-                let (layout, chunk) = (&run.layout, &run.chunks[*chunk]);
+                let layout = &run.layout;
+                let Some(chunk) = run.chunks[*chunk].open() else { return };
                 match layout.limbs() {
                     1 => chunk.each::<1>(blocks.clone(), |key| {
                         layout.unpack(key, &mut state);
@@ -240,7 +282,42 @@ impl<S: Space> Search<'_, S> {
             list.extend(initial.iter().map(|state| layout.pack(state).expect("it is wide enough")));
         });
         self.take_candidates();
+        self.close_level();
+    }
+
+    /// Goes on where another has stopped.
+    fn resume(&mut self, resumed: Resumed) {
+        self.space.initial();
+        for learnt in resumed.learnt.chunks_exact(1 + self.space.width()) {
+            self.space.learn(learnt[0] as usize, &learnt[1..]);
+        }
+        self.layout = resumed.layout;
+        self.candidates = Candidates::new(self.layout.limbs());
+        self.transitions = resumed.transitions;
+        self.visited.levels = resumed.levels;
+        self.depth = self.visited.levels.len() - 1;
+        for (depth, level) in self.visited.levels[..self.depth].iter().enumerate() {
+            let pieces: Vec<Piece<'_>> = level.iter().flat_map(Piece::of_run).collect();
+            let revisit = |piece: &Piece<'_>| {
+                let scratch = &self.scratches[rayon::current_thread_index().unwrap_or_default()];
+                let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+                piece.each(self.space.width(), |state| self.space.revisit(depth, state, &mut scratch));
+            };
+            self.pool.install(|| pieces.par_iter().for_each(revisit));
+        }
+    }
+
+    /// What there is trouble with, if there is any.
+    fn trouble(&self) -> Option<DiskTrouble> {
+        self.visited.disk.as_ref().and_then(Disk::trouble)
+    }
+
+    /// Makes what has been found the next level.
+    fn close_level(&mut self) {
         self.visited.close_level();
+        if let Some(disk) = &mut self.visited.disk {
+            disk.commit(&self.visited.levels, self.transitions, &self.layout);
+        }
     }
 
     fn run(&mut self, progress: &mut dyn FnMut(Progress) -> bool) -> Outcome {
@@ -257,7 +334,10 @@ impl<S: Space> Search<'_, S> {
                 let batch: Vec<Piece<'_>> = pieces.by_ref().take(PIECES_IN_A_BATCH).collect();
                 if let Some(unsound) = self.expand(batch) {
                     let what = self.space.complaint(&unsound);
-                    return Outcome::Violated { what, path: self.path(unsound, self.depth) };
+                    return match self.path(unsound, self.depth) {
+                        Some(path) => Outcome::Violated { what, path },
+                        None => Outcome::NotExhausted { why: DISK },
+                    };
                 }
                 if let Some(why) = self.stop(frontier, progress) {
                     return Outcome::NotExhausted { why };
@@ -267,8 +347,11 @@ impl<S: Space> Search<'_, S> {
             if self.visited.next.is_empty() {
                 return Outcome::Exhausted;
             }
-            self.visited.close_level();
+            self.close_level();
             self.depth += 1;
+            if self.trouble().is_some() {
+                return Outcome::NotExhausted { why: DISK };
+            }
         }
     }
 
@@ -320,6 +403,9 @@ impl<S: Space> Search<'_, S> {
                             return unsound;
                         }
                         self.space.learn(self.depth, state);
+                        if let Some(disk) = &mut self.visited.disk {
+                            disk.learn(self.depth, state);
+                        }
                     }
                     let pieces = unlearnt.chunks(STATES_AT_A_TIME * width);
                     waiting = pieces.map(|states| Piece::States(states.to_vec())).collect();
@@ -426,6 +512,9 @@ impl<S: Space> Search<'_, S> {
         }
         if self.visited.len() > states {
             return Some("the limit on states was reached");
+        }
+        if self.trouble().is_some() {
+            return Some(DISK);
         }
         if let Some(why) = self.gate.look() {
             return Some(why);

@@ -7,16 +7,15 @@ use std::sync::PoisonError;
 
 impl<S: Space> Search<'_, S> {
     /// A shortest way to a state of level `depth`: of all states that lead to one, the first in the order of
-    /// states.
-    pub(crate) fn path(&self, state: Vec<u32>, depth: usize) -> Vec<Vec<u32>> {
+    /// states. None if a level cannot be read.
+    pub(crate) fn path(&self, state: Vec<u32>, depth: usize) -> Option<Vec<Vec<u32>>> {
         let mut path = vec![state];
         for level in (0..depth).rev() {
             let to = path.last().expect("it ends somewhere");
-            let before = self.before(level, to);
-            path.push(before.expect("each level is what the one before leads to"));
+            path.push(self.before(level, to)?);
         }
         path.reverse();
-        path
+        Some(path)
     }
 
     /// The first state of a level that leads to this one.

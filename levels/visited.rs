@@ -1,9 +1,9 @@
 //! The states of all levels, and which of some candidates are new.
 
+use super::disk::Disk;
 use super::key::{Key, Layout};
-use super::run::{CHUNK, Chunk, Cursor, Run, gallop};
+use super::run::{CHUNK, Chunk, Cursor, Run, Stored, gallop};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// A level: its runs have no key in common.
 pub(crate) type Level = Vec<Run>;
@@ -15,6 +15,8 @@ pub(crate) struct Visited {
     pub(crate) next: Level,
     /// The first level that candidates are held against.
     compared_from: usize,
+    /// Where runs are kept, if not in memory.
+    pub(crate) disk: Option<Disk>,
 }
 
 /// A candidate list that is so many times as long as a run is looked into from the run.
@@ -63,11 +65,15 @@ impl Visited {
         let new = |piece: &[Key<W>]| {
             let mut left = piece.to_vec();
             runs.iter().for_each(|run| drop_known(&mut left, run, layout, all));
-            (!left.is_empty()).then(|| Arc::new(Chunk::new(&left, layout.limbs())))
+            (!left.is_empty()).then(|| Stored::new(Chunk::new(&left, layout.limbs())))
         };
         let chunks: Vec<_> = candidates.par_chunks(piece).filter_map(new).collect();
         if !chunks.is_empty() {
-            self.next.push(Run { layout: layout.clone(), chunks });
+            let mut run = Run { layout: layout.clone(), chunks };
+            if let Some(disk) = &mut self.disk {
+                disk.write(self.levels.len(), &mut run);
+            }
+            self.next.push(run);
         }
     }
 }
@@ -75,13 +81,13 @@ impl Visited {
 /// Leaves what is not in the run. `all` is how many candidates there are in all pieces.
 fn drop_known<const W: usize>(candidates: &mut Vec<Key<W>>, run: &Run, layout: &Layout, all: u64) {
     let (Some(&first), Some(&last)) = (candidates.first(), candidates.last()) else { return };
-    let mut cursor = Cursor::<W>::new(run, layout);
+    let mut cursor = Cursor::<W>::new(run, layout, first);
     if all < LONGER * run.len() {
         candidates.retain(|&candidate| cursor.seek(candidate) != Some(candidate));
         return;
     }
     let (mut at, mut known) = (0, Vec::new());
-    let mut next = cursor.seek(first);
+    let mut next = cursor.key();
     while let Some(key) = next.filter(|&key| key <= last) {
         at = gallop(at, candidates.len(), |at| candidates[at] < key);
         if candidates.get(at) == Some(&key) {

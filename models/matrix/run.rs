@@ -102,7 +102,7 @@ pub fn run(
             Evidence::Killed(kill) if kill.judged_alone => Some(kill.property),
             _ => None,
         };
-        let options = Options { execution: true, judged_by, ..*options };
+        let options = Options { execution: true, judged_by, ..options.clone() };
         let report = report::run(world.clone(), explore, &options, &mut |_| go_on())?;
         let outcome = match &row.evidence {
             Evidence::Killed(kill) => killed(kill, &report)?,

@@ -1,10 +1,12 @@
 //! What the exploration of a world shows: the bounds, the counts, the verdict, and what it rests on.
 
+mod disk;
 mod lines;
 mod observables;
 mod run;
 mod verdict;
 
+pub use disk::OnDisk;
 pub use observables::{Lines, Observables, ObservablesOf};
 pub use run::{OnProgress, Stage, run};
 pub use verdict::{RestsOn, Verdict};
@@ -50,7 +52,7 @@ impl Explore {
 }
 
 /// What a run may use, and what it is to find out besides the verdict.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Options {
     /// Threads.
     pub threads: usize,
@@ -75,6 +77,8 @@ pub struct Options {
     pub execution: bool,
     /// The only property that is judged, if not all are. Without a violation nothing is claimed then.
     pub judged_by: Option<&'static str>,
+    /// Where states are kept, if not in memory.
+    pub disk: Option<OnDisk>,
 }
 
 impl Default for Options {
@@ -92,6 +96,7 @@ impl Default for Options {
             behaviours: false,
             execution: false,
             judged_by: None,
+            disk: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exploring a world within limits, with its conditions.
 
 use super::{Explore, Findings, Observables, Options, Report, report};
-use crate::engine::{Exploration, Limits, Outcome, Progress, Space, explore};
+use crate::engine::{Directory, Exploration, Limits, Outcome, Progress, Space, explore, explore_in};
 use crate::layered::Layered;
 use crate::lazy::{Conditions, Watch};
 use crate::problem::Problem;
@@ -94,7 +94,7 @@ fn found(
         Some(property) => world.judged_by(property),
         None => world,
     };
-    Ok(match how {
+    match how {
         Explore::None => {
             let world = judged(World::new(config.clone(), Delivery::One)?);
             let mut world = if options.behaviours { world.recording_behaviours() } else { world };
@@ -106,13 +106,23 @@ fn found(
         Explore::Layered => {
             layered(&mut Layered::new(config.clone(), options.observables)?, options, progress)
         }
-    })
+    }
 }
 
-fn run_engine<S: Space>(space: &mut S, options: &Options, progress: &mut OnProgress<'_>) -> Exploration {
+fn run_engine<S: Space>(
+    space: &mut S,
+    directory: Option<Directory>,
+    options: &Options,
+    progress: &mut OnProgress<'_>,
+) -> Result<Exploration, Problem> {
     let Options { threads, memory: bytes, time, allocated, .. } = *options;
     let limits = Limits { threads, time, bytes, allocated, ..Limits::default() };
-    explore(space, limits, &mut |now| progress(Stage::Exploring(now)))
+    let found = explore_in(space, limits, directory.as_ref(), &mut |now| progress(Stage::Exploring(now)));
+    found.map_err(|trouble| trouble.to_string().into())
+}
+
+fn directory(config: &WorldConfig, how: Explore, options: &Options) -> Option<Directory> {
+    options.disk.as_ref().map(|disk| disk.directory(config, how))
 }
 
 /// Checks conditions within the limits of `options`.
@@ -135,8 +145,13 @@ fn check_conditions(
     })
 }
 
-fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'_>) -> Findings {
-    let exploration = run_engine(layered, options, progress);
+fn layered(
+    layered: &mut Layered,
+    options: &Options,
+    progress: &mut OnProgress<'_>,
+) -> Result<Findings, Problem> {
+    let directory = directory(layered.world().config(), Explore::Layered, options);
+    let exploration = run_engine(layered, directory, options, progress)?;
     let world = layered.world();
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
     let message_sets = message_sets(world);
@@ -154,7 +169,7 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
         }),
         false => Conditions::default(),
     };
-    Findings {
+    Ok(Findings {
         witnesses: layered.witnesses(),
         conditions: Some(conditions),
         trace: execution.as_ref().map(Execution::told).unwrap_or_default(),
@@ -165,7 +180,7 @@ fn layered(layered: &mut Layered, options: &Options, progress: &mut OnProgress<'
         cut_by_bound,
         observables,
         exploration,
-    }
+    })
 }
 
 /// Checks conditions, and takes walks meanwhile, if this can be: not with clients in the world. `shown` says
@@ -210,8 +225,17 @@ fn whole(config: &WorldConfig, options: &Options, goes_on: &dyn Fn() -> bool) ->
     (exploration.outcome == Outcome::Exhausted).then(|| Shown::of(whole.all_histories()))
 }
 
-fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>) -> Findings {
-    let exploration = run_engine(world, options, progress);
+fn explored(
+    world: &mut World,
+    options: &Options,
+    progress: &mut OnProgress<'_>,
+) -> Result<Findings, Problem> {
+    let how = match world.delivery() {
+        Delivery::One => Explore::None,
+        Delivery::Lazy => Explore::Lazy,
+    };
+    let directory = directory(world.config(), how, options);
+    let exploration = run_engine(world, directory, options, progress)?;
     // Conditions take steps that no execution takes, so everything is counted before them.
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
     let (violation, trace) = match &exploration.outcome {
@@ -236,7 +260,7 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         }),
         false => Conditions::default(),
     };
-    Findings {
+    Ok(Findings {
         witnesses: world.witnesses(),
         conditions: Some(conditions),
         violation,
@@ -247,7 +271,7 @@ fn explored(world: &mut World, options: &Options, progress: &mut OnProgress<'_>)
         cut_by_bound,
         observables,
         exploration,
-    }
+    })
 }
 
 /// The violation that lies this number of steps away, as an execution of whole replicas.

@@ -133,6 +133,13 @@ impl Space for World {
         }
     }
 
+    fn revisit(&self, depth: usize, state: &[u32], recent: &mut Recent) {
+        self.note_behaviour(state);
+        self.note_joint(depth, state);
+        let joint = self.joint(state);
+        recent.is_sound(joint, || self.judge.verdict(&joint).is_ok());
+    }
+
     fn complaint(&self, state: &[u32]) -> String {
         self.violation(state).map(|violation| violation.to_string()).unwrap_or_default()
     }

@@ -1,0 +1,331 @@
+//! Explorations on disk: runs in files, level after level, and going on after a stop.
+//!
+//! A level that is complete is committed: its files and what has been learnt are synced, and then the manifest
+//! takes the place of the one before. Whatever else is in the directory is of a level that was not complete,
+//! and is made again. Names are not stored: the states for which something had to be learnt are, in order,
+//! and learning from them once more gives the same names.
+
+use super::key::Layout;
+use super::run::{Body, Chunk, Run, Stored};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+const MANIFEST: &str = "manifest.json";
+const LEARNT: &str = "learnt";
+/// The form of these files.
+const FORM: u32 = 1;
+
+/// Where an exploration keeps its states.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// It is made if it is not there.
+    pub path: PathBuf,
+    /// What is explored, and by which program: another one does not go on with it.
+    pub identity: String,
+    /// Whether to go on with what is there.
+    pub resume: bool,
+}
+
+/// Why a directory cannot be used, in a sentence.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiskTrouble {
+    /// The sentence.
+    pub what: String,
+    /// Whether there is no room left: everything up to the last level is there.
+    pub is_full: bool,
+}
+
+impl std::fmt::Display for DiskTrouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for DiskTrouble {}
+
+impl DiskTrouble {
+    pub(crate) fn new(what: String) -> Self {
+        DiskTrouble { what, is_full: false }
+    }
+
+    fn of(path: &Path, error: &io::Error) -> Self {
+        let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        DiskTrouble { what: format!("{}: {error}", path.display()), is_full }
+    }
+}
+
+/// The first trouble that there was.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble(OnceLock<DiskTrouble>);
+
+impl Trouble {
+    /// What it was, if there was any.
+    pub(crate) fn get(&self) -> Option<DiskTrouble> {
+        self.0.get().cloned()
+    }
+
+    fn note(&self, trouble: DiskTrouble) {
+        // Only the first is told: others follow from it.
+        let _ = self.0.set(trouble);
+    }
+}
+
+/// A file of chunks.
+#[derive(Debug)]
+pub(crate) struct RunFile {
+    file: File,
+    path: PathBuf,
+    trouble: Arc<Trouble>,
+}
+
+/// Where in a file a chunk is.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Place {
+    offset: u64,
+    pub(crate) bytes: usize,
+}
+
+impl RunFile {
+    /// The chunk there. None if it cannot be read, which is noted.
+    pub(crate) fn read(&self, place: Place) -> Option<Chunk> {
+        let mut bytes = vec![0; place.bytes];
+        if let Err(error) = self.file.read_exact_at(&mut bytes, place.offset) {
+            self.trouble.note(DiskTrouble::of(&self.path, &error));
+            return None;
+        }
+        let chunk = Chunk::read(&bytes);
+        if chunk.is_none() {
+            self.trouble.note(DiskTrouble::new(format!("{} is damaged", self.path.display())));
+        }
+        chunk
+    }
+}
+
+/// What has been committed.
+#[derive(Default, Deserialize, Serialize)]
+struct Manifest {
+    form: u32,
+    identity: String,
+    levels: Vec<Vec<RunEntry>>,
+    transitions: u64,
+    /// Bits of each word.
+    bits: Vec<u8>,
+    /// Bytes of what has been learnt.
+    learnt: u64,
+    learnt_sum: u32,
+}
+
+#[derive(Deserialize, Serialize)]
+struct RunEntry {
+    file: String,
+    bits: Vec<u8>,
+    chunks: Vec<ChunkEntry>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct ChunkEntry {
+    len: usize,
+    first: Box<[u64]>,
+    place: Place,
+}
+
+/// What an exploration that was stopped had come to.
+pub(crate) struct Resumed {
+    pub(crate) levels: Vec<Vec<Run>>,
+    pub(crate) transitions: u64,
+    pub(crate) layout: Layout,
+    /// The states for which something was learnt, each after its distance from the start.
+    pub(crate) learnt: Vec<u32>,
+}
+
+/// A directory in use.
+pub(crate) struct Disk {
+    path: PathBuf,
+    identity: String,
+    trouble: Arc<Trouble>,
+    learnt: BufWriter<File>,
+    learnt_bytes: u64,
+    learnt_sum: u32,
+    /// Runs written since the last level was committed.
+    written: usize,
+}
+
+impl Disk {
+    /// Takes a directory into use; and what is to be gone on with, if something is.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, holds something else, or something that was not asked for.
+    pub(crate) fn open(directory: &Directory) -> Result<(Self, Option<Resumed>), DiskTrouble> {
+        let Directory { path, identity, resume } = directory;
+        std::fs::create_dir_all(path).map_err(|error| DiskTrouble::of(path, &error))?;
+        let manifest = read_manifest(path)?;
+        let shown = path.display();
+        match &manifest {
+            Some(_) if !resume => {
+                return Err(DiskTrouble::new(format!(
+                    "{shown} holds an exploration: go on with it, or name another directory"
+                )));
+            }
+            Some(manifest) if manifest.identity != *identity || manifest.form != FORM => {
+                let other = &manifest.identity;
+                return Err(DiskTrouble::new(format!(
+                    "{shown} holds an exploration of {other}, not of {identity}"
+                )));
+            }
+            _ => {}
+        }
+        let trouble = Arc::new(Trouble::default());
+        let learnt_path = path.join(LEARNT);
+        let of = |error: io::Error| DiskTrouble::of(&learnt_path, &error);
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).write(true).create(true).truncate(false).open(&learnt_path).map_err(of)?;
+        let (learnt_bytes, learnt_sum) = manifest.as_ref().map_or((0, 0), |of| (of.learnt, of.learnt_sum));
+        let mut bytes = Vec::new();
+        (&file).take(learnt_bytes).read_to_end(&mut bytes).map_err(of)?;
+        if bytes.len() as u64 != learnt_bytes || crc32c::crc32c(&bytes) != learnt_sum {
+            return Err(DiskTrouble::new(format!("{} is damaged", learnt_path.display())));
+        }
+        // What was learnt for a level that was not complete is learnt again.
+        file.set_len(learnt_bytes).map_err(of)?;
+        io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(of)?;
+        let learnt = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let disk = Disk {
+            path: path.clone(),
+            identity: identity.clone(),
+            trouble,
+            learnt: BufWriter::new(file),
+            learnt_bytes,
+            learnt_sum,
+            written: 0,
+        };
+        let resumed = manifest.map(|manifest| disk.resumed(manifest, learnt)).transpose()?;
+        Ok((disk, resumed))
+    }
+
+    fn resumed(&self, manifest: Manifest, learnt: Vec<u32>) -> Result<Resumed, DiskTrouble> {
+        let mut levels = Vec::new();
+        for level in manifest.levels {
+            let runs = level.into_iter().map(|entry| self.run(entry));
+            levels.push(runs.collect::<Result<Vec<Run>, DiskTrouble>>()?);
+        }
+        let (transitions, layout) = (manifest.transitions, Layout { bits: manifest.bits });
+        Ok(Resumed { levels, transitions, layout, learnt })
+    }
+
+    fn run(&self, entry: RunEntry) -> Result<Run, DiskTrouble> {
+        let path = self.path.join(&entry.file);
+        let file = File::open(&path).map_err(|error| DiskTrouble::of(&path, &error))?;
+        let file = Arc::new(RunFile { file, path, trouble: self.trouble.clone() });
+        let stored = |entry: ChunkEntry| {
+            let body = Body::Disk(file.clone(), entry.place);
+            Stored { len: entry.len, first: entry.first, body }
+        };
+        let chunks = entry.chunks.into_iter().map(stored).collect();
+        Ok(Run { layout: Layout { bits: entry.bits }, chunks })
+    }
+
+    /// The first trouble, if there was any.
+    pub(crate) fn trouble(&self) -> Option<DiskTrouble> {
+        self.trouble.get()
+    }
+
+    /// Writes a run of level `level` to a file, from which it is read from now on. If it cannot be, that is
+    /// noted, and it stays in memory.
+    pub(crate) fn write(&mut self, level: usize, run: &mut Run) {
+        let path = self.path.join(format!("level-{level:05}-{:03}", self.written));
+        self.written += 1;
+        match self.try_write(&path, run) {
+            Ok(bodies) => run.chunks.iter_mut().zip(bodies).for_each(|(chunk, body)| chunk.body = body),
+            Err(error) => self.trouble.note(DiskTrouble::of(&path, &error)),
+        }
+    }
+
+    fn try_write(&self, path: &Path, run: &Run) -> io::Result<Vec<Body>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let (mut bytes, mut places, mut offset) = (Vec::new(), Vec::new(), 0);
+        let mut writer = BufWriter::new(&file);
+        for chunk in run.chunks.iter().filter_map(Stored::open) {
+            bytes.clear();
+            chunk.write(&mut bytes);
+            writer.write_all(&bytes)?;
+            places.push(Place { offset, bytes: bytes.len() });
+            offset += bytes.len() as u64;
+        }
+        writer.flush()?;
+        drop(writer);
+        file.sync_data()?;
+        let file = Arc::new(RunFile { file, path: path.to_owned(), trouble: self.trouble.clone() });
+        Ok(places.into_iter().map(|place| Body::Disk(file.clone(), place)).collect())
+    }
+
+    /// Remembers a state for which something is learnt.
+    pub(crate) fn learn(&mut self, depth: usize, state: &[u32]) {
+        let depth = u32::try_from(depth).expect("fewer than 2^32 levels are explored");
+        let words = std::iter::once(&depth).chain(state).flat_map(|word| word.to_le_bytes());
+        let bytes: Vec<u8> = words.collect();
+        self.learnt_bytes += bytes.len() as u64;
+        self.learnt_sum = crc32c::crc32c_append(self.learnt_sum, &bytes);
+        if let Err(error) = self.learnt.write_all(&bytes) {
+            self.trouble.note(DiskTrouble::of(&self.path.join(LEARNT), &error));
+        }
+    }
+
+    /// Commits these levels. If that cannot be done it is noted, and the ones before stay.
+    pub(crate) fn commit(&mut self, levels: &[Vec<Run>], transitions: u64, layout: &Layout) {
+        if self.trouble.get().is_some() {
+            return;
+        }
+        self.written = 0;
+        let levels = levels.iter().map(|level| level.iter().map(entry).collect()).collect();
+        let manifest = Manifest {
+            form: FORM,
+            identity: self.identity.clone(),
+            levels,
+            transitions,
+            bits: layout.bits.clone(),
+            learnt: self.learnt_bytes,
+            learnt_sum: self.learnt_sum,
+        };
+        if let Err(error) = self.try_commit(&manifest) {
+            self.trouble.note(DiskTrouble::of(&self.path, &error));
+        }
+    }
+
+    fn try_commit(&mut self, manifest: &Manifest) -> io::Result<()> {
+        self.learnt.flush()?;
+        self.learnt.get_ref().sync_data()?;
+        let (fresh, path) = (self.path.join("manifest.new"), self.path.join(MANIFEST));
+        let mut file = File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec(manifest)?)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)?;
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+fn entry(run: &Run) -> RunEntry {
+    let mut file = String::new();
+    let chunks = run.chunks.iter().filter_map(|chunk| {
+        let Body::Disk(of, place) = &chunk.body else { return None };
+        file = of.path.file_name()?.to_str()?.to_owned();
+        Some(ChunkEntry { len: chunk.len, first: chunk.first.clone(), place: *place })
+    });
+    let chunks = chunks.collect();
+    RunEntry { file, bits: run.layout.bits.clone(), chunks }
+}
+
+fn read_manifest(directory: &Path) -> Result<Option<Manifest>, DiskTrouble> {
+    let path = directory.join(MANIFEST);
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DiskTrouble::of(&path, &error)),
+        Ok(bytes) => bytes,
+    };
+    let manifest = serde_json::from_slice(&bytes);
+    manifest.map(Some).map_err(|error| DiskTrouble::new(format!("{} is damaged: {error}", path.display())))
+}

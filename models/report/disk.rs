@@ -1,0 +1,35 @@
+//! Explorations whose states are on disk.
+
+use super::Explore;
+use crate::engine::Directory;
+use crate::world::WorldConfig;
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+
+/// Where the states of worlds are kept: each world, explored in one way, in a directory of its own.
+#[derive(Clone, Debug)]
+pub struct OnDisk {
+    path: PathBuf,
+    resume: bool,
+    /// Names the program: another one gives other names to what states are made of.
+    program: String,
+}
+
+impl OnDisk {
+    /// In directories in this one; and whether to go on with what is there, if this program has made it.
+    pub fn new(path: PathBuf, resume: bool) -> Self {
+        let file = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
+        let program = format!("{} {}", env!("CARGO_PKG_VERSION"), hex::encode(&Sha256::digest(file)[..8]));
+        OnDisk { path, resume, program }
+    }
+
+    pub(super) fn directory(&self, config: &WorldConfig, how: Explore) -> Directory {
+        let world = format!("{} {}", config.name(), how.name());
+        let bounds = hex::encode(&Sha256::digest(format!("{config:?}"))[..4]);
+        Directory {
+            path: self.path.join(world.replace(' ', "-")),
+            identity: format!("{world} (bounds {bounds}, program {})", self.program),
+            resume: self.resume,
+        }
+    }
+}
