@@ -167,7 +167,7 @@ impl Disk {
         match &manifest {
             Some(_) if !resume => {
                 return Err(DiskTrouble::new(format!(
-                    "{shown} holds an exploration: go on with it, or name another directory"
+                    "{shown} holds an exploration: resume it, or name another directory"
                 )));
             }
             Some(manifest) if manifest.identity != *identity || manifest.form != FORM => {

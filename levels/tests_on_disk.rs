@@ -113,9 +113,7 @@ fn refused(at: &Directory) -> String {
 #[test]
 fn what_is_there_is_neither_overwritten_nor_mistaken_for_something_else() {
     let temporary = stopped_somewhere();
-    assert!(
-        refused(&directory(temporary.path(), false)).ends_with("go on with it, or name another directory")
-    );
+    assert!(refused(&directory(temporary.path(), false)).ends_with("resume it, or name another directory"));
     let other = Directory { identity: "other numbers".into(), ..directory(temporary.path(), true) };
     assert!(refused(&other).ends_with("holds an exploration of the numbers, not of other numbers"));
 }
