@@ -21,10 +21,12 @@
 //! | `disk` | lists in files, and going on with them |
 //! | `search` | the search |
 //! | `trace` | the way to a state |
+//! | `model` | the search for any packed model of `stateright` |
 
 mod bits;
 mod disk;
 mod key;
+mod model;
 mod run;
 mod search;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod trace;
 mod visited;
 
 pub use disk::{Directory, DiskTrouble};
+pub use model::{Checked, Packed, check};
 pub use search::{explore, explore_in};
 
 use std::time::Duration;
