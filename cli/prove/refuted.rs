@@ -20,13 +20,14 @@ pub fn save(directory: &Path, rules: &[String], z3: &Solver, timeout: Duration) 
             return Ok(3);
         }
         match find(rule, z3, timeout) {
-            Some(found) => {
+            Some((found, is_least)) => {
                 let path = directory.join(format!("{rule}.json"));
                 let text = serde_json::to_string_pretty(&found.stored).map_err(|error| error.to_string())?;
                 std::fs::write(&path, text + "\n")
                     .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
                 let (action, invariant, length) = (&found.action, &found.invariant, found.length());
-                say!("{rule:<30} {}.{}, {length} things to read", action.name, invariant.name);
+                let more = if is_least { "" } else { "; there was no time to look for less" };
+                say!("{rule:<30} {}.{}, {length} things to read{more}", action.name, invariant.name);
             }
             None if NOT_NEEDED.contains(&rule) => say!("{rule:<30} - the proof does without it"),
             None => {
@@ -38,14 +39,17 @@ pub fn save(directory: &Path, rules: &[String], z3: &Solver, timeout: Duration) 
     Ok(status)
 }
 
+/// A counterexample, and whether it has the least to read of those to its obligation and of its sizes.
+type Found = (Refuted, bool);
+
 /// The counterexample that says most, and of those the one with the least to read.
-fn find(rule: &str, z3: &Solver, timeout: Duration) -> Option<Refuted> {
+fn find(rule: &str, z3: &Solver, timeout: Duration) -> Option<Found> {
     let all = candidates(rule);
     let groups = all
         .chunk_by(|one, other| one.invariant == other.invariant || !one.is_telling() && !other.is_telling());
     for group in groups {
         let found = group.iter().filter_map(|candidate| least(candidate, z3, timeout));
-        if let Some(found) = found.min_by_key(Refuted::length) {
+        if let Some(found) = found.min_by_key(|(refuted, _)| refuted.length()) {
             return Some(found);
         }
     }
@@ -53,7 +57,7 @@ fn find(rule: &str, z3: &Solver, timeout: Duration) -> Option<Refuted> {
 }
 
 /// The least counterexample to one obligation, in the smallest sizes that have one.
-fn least(candidate: &Candidate, z3: &Solver, timeout: Duration) -> Option<Refuted> {
+fn least(candidate: &Candidate, z3: &Solver, timeout: Duration) -> Option<Found> {
     for &sizes in candidate.sizes() {
         let ask = |fewest| match z3.ask(&candidate.question(sizes, fewest), timeout).outcome {
             Outcome::Satisfiable { model: Some(model) } => candidate.found(sizes, &model).map(Some),
@@ -61,7 +65,9 @@ fn least(candidate: &Candidate, z3: &Solver, timeout: Duration) -> Option<Refute
         };
         match ask(false) {
             Ok(None) => {}
-            Ok(Some(some)) => return Some(ask(true).ok().flatten().unwrap_or(some)),
+            Ok(Some(some)) => {
+                return Some(ask(true).ok().flatten().map_or((some, false), |least| (least, true)));
+            }
             Err(why) => {
                 eprintln!("pbft: {} {} {}: {why}", candidate.rule, candidate.action, candidate.invariant)
             }
