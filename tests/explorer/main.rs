@@ -190,7 +190,7 @@ fn the_lie_that_matters_is_told() {
 
 #[test]
 fn no_two_counterexamples_tell_the_same_story() {
-    let mut told = std::collections::BTreeMap::new();
+    let mut told = BTreeMap::new();
     for id in stored() {
         let text: Vec<String> = story(id).0.steps.iter().map(said).collect();
         if let Some(other) = told.insert(text, id) {
@@ -369,7 +369,7 @@ fn other_viewers_read_what_is_exported() {
     assert_eq!(lines.next(), Some(""));
     let events: Vec<(&str, &str)> = lines.clone().step_by(2).zip(lines.skip(1).step_by(2)).collect();
     assert!(events.len() >= story.steps.len());
-    let mut last: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
     for (head, event) in events {
         let (host, clock) = head.split_once(' ').expect("a host and a clock");
         let clock: serde_json::Value = serde_json::from_str(clock).expect("a clock");

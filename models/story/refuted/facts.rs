@@ -25,6 +25,9 @@ pub struct Fact {
     pub text: String,
 }
 
+/// A space that no line ends at.
+const JOINED: &str = "\u{a0}";
+
 /// One, two and three.
 pub fn listed(items: &[String]) -> String {
     match items {
@@ -203,7 +206,7 @@ impl Words<'_> {
             let digest =
                 holding(Relation::prepared).into_iter().find(|one| one[..3] == [replica, highest, number]);
             let digest = digest.map_or(String::new(), |one| format!(" {}", self.batch(one[3])));
-            certificates.push(format!("v{highest} n{number}{digest}"));
+            certificates.push(format!("v{highest} n{number}{digest}").replace(' ', JOINED));
         }
         let claims = holding(Relation::claims);
         let own = claims.iter().filter(|one| one[..2] == [replica, view]);

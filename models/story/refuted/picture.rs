@@ -13,8 +13,8 @@ const LEFT: usize = 34;
 const TOP: usize = 54;
 const LINE: usize = 14;
 /// The width of a character, on average; in tenths. That of labels, which are bold, and of other text.
-const BOLD: usize = 74;
-const PLAIN: usize = 64;
+const BOLD: usize = 84;
+const PLAIN: usize = 72;
 
 /// What depends on the place that the picture is drawn for.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ pub struct Layout {
 
 impl Layout {
     pub fn wide(styled: bool) -> Layout {
-        Layout { lane: 160, fits: false, styled }
+        Layout { lane: 176, fits: false, styled }
     }
 
     pub fn narrow(styled: bool) -> Layout {
@@ -110,6 +110,8 @@ impl Picture<'_> {
 
     fn in_cell(&self, class: &'static str, text: &str) -> Vec<Line> {
         let width = if class == "label" { BOLD } else { PLAIN };
+        // The narrow picture has smaller letters.
+        let width = if self.layout.fits { width * 7 / 8 } else { width };
         let chars = ((self.lane - 4) * 10 / width).max(11);
         wrapped(text, chars).into_iter().map(|line| (class, line)).collect()
     }
@@ -130,6 +132,9 @@ impl Picture<'_> {
                 continue;
             }
             let cells = (0..self.refuted.cluster.replicas()).map(|replica| {
+                if row == Row::View(0) && !self.refuted.is_correct(replica) {
+                    return self.in_cell("byzantine", "may have sent anything");
+                }
                 let own = here.iter().filter(|fact| fact.replica == Some(replica));
                 own.flat_map(|fact| self.in_cell(if fact.is_message { "label" } else { "" }, &fact.text))
                     .collect()
@@ -199,7 +204,7 @@ impl Picture<'_> {
     fn push(&mut self, row: Option<Row>, cells: Vec<Vec<Line>>, below: Vec<Line>) {
         let top = self.bands.last().map_or(TOP, |band| band.top + band.height);
         let lines = cells.iter().map(Vec::len).max().unwrap_or(0);
-        let least = if row.is_some() { 2 } else { 0 };
+        let least = if matches!(row, Some(Row::View(_))) { 2 } else { 1 };
         let cells_height = if cells.is_empty() { 6 } else { lines.max(least) * LINE + 16 };
         let height = cells_height + below.len() * LINE + if below.is_empty() { 0 } else { 10 };
         self.bands.push(Band { row, cells, below, top, height });
