@@ -6,6 +6,7 @@ use pbft_models::matrix::rows;
 use pbft_models::story::Story;
 use pbft_models::story::gallery::{Exhibit, markdown, site};
 use pbft_models::story::lessons::consequence;
+use pbft_models::story::refuted;
 use pbft_models::trace::replay::{replay, with_safeguard};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,9 +31,14 @@ pub struct Arguments {
 /// Writes the site.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let exhibits = exhibits(&arguments.counterexamples)?;
+    let proof = refuted::stored(&arguments.counterexamples.join("refuted"))?;
     let (directory, files) = match &arguments.directory {
-        Some(directory) => (directory, site(&exhibits, arguments.source.as_deref())),
-        None => (&arguments.counterexamples, markdown(&exhibits)),
+        Some(directory) => (directory, site(&exhibits, &proof, arguments.source.as_deref())),
+        None => {
+            let mut files = markdown(&exhibits);
+            files.extend(refuted::markdown(&proof));
+            (&arguments.counterexamples, files)
+        }
     };
     for (name, text) in &files {
         write(directory, name, text)?;

@@ -1,5 +1,6 @@
 //! `pbft prove`: the obligations of the abstract protocol, given to solvers.
 
+mod refuted;
 mod solver;
 mod table;
 
@@ -38,6 +39,9 @@ pub struct Arguments {
     /// Write each obligation to DIR/<name>.smt2.
     #[arg(long, value_name = "DIR")]
     smt: Option<PathBuf>,
+    /// Find for each rule, or for those of --rules, the counterexample that is drawn, and store it in DIR; asks z3 only.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["list_rules", "solver", "smt", "each", "json"])]
+    save: Option<PathBuf>,
     /// Say of each obligation how it went and which invariants were needed, and tell each counterexample.
     #[arg(long)]
     each: bool,
@@ -110,6 +114,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let protocol = protocol(&arguments.rules)?;
+    if let Some(directory) = &arguments.save {
+        return save(directory, arguments);
+    }
     let obligations = protocol.obligations();
     if let Some(directory) = &arguments.smt {
         write(directory, &obligations)?;
@@ -135,9 +142,23 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         say!("{}", table::object(&protocol, &solvers, &asked, total, start.elapsed()));
     } else {
         say!("{}", table::lines(&protocol, &solvers, &asked, arguments.each).join("\n"));
+        if let Some(picture) = refuted::picture(&arguments.rules) {
+            say!("{picture}");
+        }
         say!("\n{}", table::summary(&protocol, &solvers, &asked, total, start.elapsed()));
     }
     Ok(ExitCode::from(status(&asked, total)))
+}
+
+/// Stores the counterexamples that are drawn.
+fn save(directory: &Path, arguments: &Arguments) -> Result<ExitCode, String> {
+    let z3 = solver::installed().into_iter().find(|solver| solver.kind == Kind::Z3);
+    let Some(z3) = z3 else {
+        eprintln!("pbft: z3 is not installed, so nothing is found: `apt install z3`");
+        return Ok(ExitCode::from(3));
+    };
+    let timeout = Duration::from_secs(arguments.timeout);
+    refuted::save(directory, &arguments.rules, &z3, timeout).map(ExitCode::from)
 }
 
 /// The exit status: a counterexample counts, however much else was not decided.

@@ -36,7 +36,7 @@ struct Layout {
 }
 
 /// The style, which the diagram carries with it.
-const STYLE: &str = concat!(
+pub(super) const STYLE: &str = concat!(
     ".d{",
     light!(),
     ";font-family:system-ui,sans-serif;font-size:12px;fill:var(--ink)}\
@@ -365,7 +365,7 @@ fn notes_of(step: &StoryStep, chars: usize) -> Vec<(&'static str, String)> {
 }
 
 /// The text in lines no longer than the given number of characters, but for longer words.
-fn wrapped(text: &str, chars: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, chars: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     if chars == 0 {
         return Vec::new();

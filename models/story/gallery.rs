@@ -2,9 +2,10 @@
 
 use super::lessons::{Lesson, SECTIONS, consequence, heading, lesson, method};
 use super::page::{Place, document, page_at};
-use super::{Standstill, Story, svg};
+use super::{Standstill, Story, refuted, svg};
 use crate::matrix::{Evidence, Row};
 use maud::{Markup, html};
+use pbft_properties::proof::Refuted;
 use std::fmt::Write;
 
 /// What is shown of a safeguard.
@@ -68,9 +69,9 @@ pub fn reason(row: &Row) -> String {
     }
 }
 
-/// The site: an index by section of the paper, and a page for each counterexample. `source` is where the source of this
-/// program is, as a prefix of links.
-pub fn site(exhibits: &[Exhibit], source: Option<&str>) -> Vec<File> {
+/// The site: an index by section of the paper, a page for each counterexample, and one of what the proof refutes.
+/// `source` is where the source of this program is, as a prefix of links.
+pub fn site(exhibits: &[Exhibit], proof: &[Refuted], source: Option<&str>) -> Vec<File> {
     let order: Vec<&Exhibit> =
         by_section(exhibits).into_iter().flat_map(|(.., shown)| shown).map(|(exhibit, _)| exhibit).collect();
     let named = |exhibit: &&Exhibit| (exhibit.file(), exhibit.row.id().to_string());
@@ -81,6 +82,7 @@ pub fn site(exhibits: &[Exhibit], source: Option<&str>) -> Vec<File> {
             before: at.checked_sub(1).and_then(|at| order.get(at)).map(named),
             after: order.get(at + 1).map(named),
             further: exhibit.consequence.is_some().then(|| exhibit.further()),
+            proof: picture_of(proof, exhibit.row.id()),
             index: Some("index.html".into()),
             source: source.map(|source| source.trim_end_matches('/').to_string()),
         };
@@ -89,11 +91,20 @@ pub fn site(exhibits: &[Exhibit], source: Option<&str>) -> Vec<File> {
             let before = Some((exhibit.file(), format!("the first violation without {}", exhibit.row.id())));
             files.push((
                 exhibit.further(),
-                page_at(story, &Place { before, after: None, further: None, ..place }),
+                page_at(story, &Place { before, after: None, further: None, proof: None, ..place }),
             ));
         }
     }
+    let page_of =
+        |rule: &str| order.iter().find(|exhibit| exhibit.row.id() == rule).map(|exhibit| exhibit.file());
+    files.push((refuted::PAGE.into(), refuted::page(proof, &page_of)));
     files
+}
+
+/// Where the site has the picture of what the proof refutes without a rule, if it has one.
+fn picture_of(proof: &[Refuted], rule: &str) -> Option<String> {
+    let is_there = proof.iter().any(|refuted| refuted.stored.rule == rule);
+    is_there.then(|| format!("{}#{}", refuted::PAGE, file_name(rule)))
 }
 
 fn index(exhibits: &[Exhibit]) -> String {
@@ -110,6 +121,7 @@ fn index(exhibits: &[Exhibit]) -> String {
                     "from which a request never executes once everything sent is lost. With the rule back, the same schedule "
                     "does no harm."
                 }
+                p { a href=(refuted::PAGE) { "Refuted by the proof" } ": for each rule the step that breaks an invariant without it." }
             }
             div.sections {
                 @for (section, title, shown) in by_section(exhibits) {
@@ -182,7 +194,9 @@ pub fn markdown(exhibits: &[Exhibit]) -> Vec<File> {
          cargo run --release -- replay counterexamples/commit-quorum.json\n\
          cargo run --release -- explore counterexamples/commit-quorum.json\n\
          cargo run --release -- gallery DIR\n\
-         ```\n",
+         ```\n\n\
+         [Refuted by the proof](refuted/README.md): for each rule of the abstract protocol the step that breaks an invariant\n\
+         without it.\n",
     );
     let mut files = Vec::new();
     for (section, title, shown) in by_section(exhibits) {
@@ -261,7 +275,7 @@ fn with_rule(then: &Standstill) -> String {
 }
 
 /// In lines of at most 118 characters.
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().expect("there is one");

@@ -23,6 +23,7 @@
 //! | `gallery` | all counterexamples as one site |
 //! | `export` | the formats of other viewers |
 //! | `production` | the journals of a cluster as one story |
+//! | `refuted` | counterexamples to induction, which the proof refutes a rule by, as pictures |
 
 mod colours;
 mod compared;
@@ -37,6 +38,7 @@ mod new_views;
 pub mod page;
 pub mod production;
 mod reasons;
+pub mod refuted;
 pub mod standstill;
 mod state;
 mod states;

@@ -20,6 +20,8 @@ pub struct Place {
     pub after: Option<(String, String)>,
     /// The page of what the first violation leads to.
     pub further: Option<String>,
+    /// Where the proof refutes the same rule.
+    pub proof: Option<String>,
     /// The page that lists all.
     pub index: Option<String>,
     /// Where the source of this program is, as a prefix of links.
@@ -237,6 +239,7 @@ fn siblings(place: &Place) -> Markup {
                 @if let Some((file, id)) = &place.before { a rel="prev" href=(file) { "← " (id) } " · " }
                 @if let Some(index) = &place.index { a href=(index) { "all counterexamples" } }
                 @if let Some(file) = &place.further { " · " a href=(file) { "what this leads to" } }
+                @if let Some(file) = &place.proof { " · " a href=(file) { "refuted by the proof" } }
                 @if let Some((file, id)) = &place.after { " · " a rel="next" href=(file) { (id) " →" } }
             }
         }

@@ -25,6 +25,7 @@ mod model;
 mod normal_case;
 mod obligations;
 pub mod quorums;
+mod refuted;
 pub mod relations;
 mod rules;
 mod sexp;
@@ -39,6 +40,7 @@ pub use axioms::QUORUM_RULES;
 pub use counterexample::Counterexample;
 pub use formula::{Formula, Sort, Term, View};
 pub use obligations::{Answer, Obligation, Subject};
+pub use refuted::{Candidate, Cluster, Refuted, Sizes, Stopped, Stored, candidates};
 pub use rules::{NOT_GUARDS, NOT_NEEDED};
 pub use sexp::Sexp;
 

@@ -204,3 +204,17 @@ fn every_invariant_holds_in_the_first_states_of_everything() {
         assert!(found.states >= 1_500);
     }
 }
+
+/// What is taken to hold of states before a step in a picture does hold of the states reached: of all of the normal
+/// case with execution in view 0, of the first ones of everything. A bounded search.
+#[test]
+fn what_is_usual_in_pictures_holds_of_states_reached() {
+    let usual = Protocol { invariants: super::refuted::usual(), theorems: Vec::new(), ..Protocol::pbft() };
+    let normal = usual.with_actions(&[NORMAL_CASE.as_slice(), &["execute"]].concat());
+    let found = explore(&normal, &view_0(0), &[]);
+    assert_eq!((found.states, found.exhausted, found.broken), (1_581, true, None));
+    for byzantine in [0, 1, 3] {
+        let found = explore(&usual, &Bounds { most: 1_500, ..Bounds::four(byzantine) }, &[]);
+        assert_eq!((found.exhausted, found.broken), (false, None));
+    }
+}

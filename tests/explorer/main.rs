@@ -4,6 +4,7 @@
 mod colours;
 mod consequences;
 mod drawn;
+mod refuted;
 mod standstill;
 
 use pbft_models::browse::{Browse, Session, path_of};
@@ -11,6 +12,7 @@ use pbft_models::matrix::{Evidence, rows};
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::story::gallery::{Exhibit, markdown, site};
 use pbft_models::story::lessons::{consequence, consequences};
+use pbft_models::story::refuted as proof;
 use pbft_models::story::{How, Story, StoryStep, Unheard, export, page, svg, svg_narrow};
 use pbft_models::suite;
 use pbft_models::trace::file::Stored;
@@ -18,7 +20,7 @@ use pbft_models::trace::replay::{replay, with_safeguard};
 use pbft_models::trace::{Execution, Executor};
 use pbft_models::world::WorldConfig;
 use stateright::Model;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the first violation without a rule leads to.
 fn further(mutant: Mutant) -> Story {
@@ -188,7 +190,7 @@ fn the_lie_that_matters_is_told() {
 
 #[test]
 fn no_two_counterexamples_tell_the_same_story() {
-    let mut told = std::collections::BTreeMap::new();
+    let mut told = BTreeMap::new();
     for id in stored() {
         let text: Vec<String> = story(id).0.steps.iter().map(said).collect();
         if let Some(other) = told.insert(text, id) {
@@ -314,9 +316,12 @@ fn the_gallery_has_a_page_for_each_counterexample_and_a_reason_for_each_rule_wit
             Exhibit { story: shown, consequence, row }
         })
         .collect();
-    let files = site(&exhibits, Some("https://example.org/pbft/"));
-    assert_eq!(files.len(), stored().len() + standstill::all().len() + consequences().count() + 1);
-    let names: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let refuted = refuted::all();
+    let files = site(&exhibits, &refuted, Some("https://example.org/pbft/"));
+    // And the index, and what the proof refutes.
+    assert_eq!(files.len(), stored().len() + standstill::all().len() + consequences().count() + 2);
+    let pages: BTreeMap<&str, &str> =
+        files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let index = &files[0].1;
     for mutant in Mutant::ALL {
         assert!(index.contains(mutant.id()), "{} is not in the index", mutant.id());
@@ -325,13 +330,15 @@ fn the_gallery_has_a_page_for_each_counterexample_and_a_reason_for_each_rule_wit
     for (name, text) in &files {
         for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             let is_source = link.starts_with("https://example.org/pbft/");
-            let step = link.strip_prefix('#');
-            assert!(step.is_none_or(|step| text.contains(&format!("id=\"{step}\""))), "{name}: {link}");
-            assert!(is_source || step.is_some() || names.contains(link), "{name}: {link}");
+            let (page, place) =
+                link.split_once('#').map_or((link, None), |(page, place)| (page, Some(place)));
+            let page = if page.is_empty() { Some(text.as_str()) } else { pages.get(page).copied() };
+            let is_there = |page: &str| place.is_none_or(|place| page.contains(&format!("id=\"{place}\"")));
+            assert!(is_source || page.is_some_and(is_there), "{name}: {link}");
         }
     }
     // What stands beside the counterexamples is what would be written now.
-    for (name, text) in markdown(&exhibits) {
+    for (name, text) in markdown(&exhibits).into_iter().chain(proof::markdown(&refuted)) {
         let path = format!("{}/counterexamples/{name}", env!("CARGO_MANIFEST_DIR"));
         let stored = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(stored == text, "{path}: write it again with `pbft gallery --markdown`");
@@ -362,7 +369,7 @@ fn other_viewers_read_what_is_exported() {
     assert_eq!(lines.next(), Some(""));
     let events: Vec<(&str, &str)> = lines.clone().step_by(2).zip(lines.skip(1).step_by(2)).collect();
     assert!(events.len() >= story.steps.len());
-    let mut last: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
     for (head, event) in events {
         let (host, clock) = head.split_once(' ').expect("a host and a clock");
         let clock: serde_json::Value = serde_json::from_str(clock).expect("a clock");
