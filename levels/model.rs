@@ -274,7 +274,8 @@ mod tests {
         let (found, expected) = (ours.discoveries(), theirs.discoveries());
         assert_eq!(found.len(), 2);
         for (name, path) in found {
-            assert_eq!(path.into_actions().len(), expected[name].clone().into_actions().len(), "{name}");
+            // Ours is a shortest one.
+            assert!(path.into_actions().len() <= expected[name].clone().into_actions().len(), "{name}");
         }
         ours.assert_no_discovery("no overflow");
     }

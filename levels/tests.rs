@@ -211,7 +211,7 @@ fn states_of_any_width_are_all_found_at_their_distances() {
 #[test]
 fn candidates_that_do_not_fit_in_memory_are_held_against_what_is_known_before_there_are_more() {
     let limits = Limits { bytes: 8, allocated: || 8, ..Limits::default() };
-    let mut tangle = Tangle { words: 3, largest: 1 << 21 };
+    let mut tangle = Tangle { words: 3, largest: 1 << 19 };
     let found = explore(&mut tangle, limits, &mut |_| true);
-    assert_eq!((found.outcome, found.states), (Outcome::Exhausted, 1 << 21));
+    assert_eq!((found.outcome, found.states), (Outcome::Exhausted, 1 << 19));
 }
