@@ -10,8 +10,8 @@ use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
-/// Answers of each kind: a power of two, and so few that they stay near the processor.
-const PLACES: usize = 1 << 14;
+/// Answers of each kind: a power of two. An answer takes about a hundred bytes.
+const PLACES: usize = 1 << 16;
 
 /// An agent at its position, and what all others have sent.
 pub(super) type Question = (usize, [u32; MAX_REPLICAS]);

@@ -122,8 +122,7 @@ impl Space for World {
             return Ok(if found { Judgement::Unsound } else { Judgement::Sound });
         }
         let joint = self.joint(state);
-        let sound =
-            recent.is_sound(joint, || self.judge.verdict(&joint).is_ok()) || !self.stops_at_violations;
+        let sound = recent.is_sound(joint, || self.judge.is_sound(&joint)) || !self.stops_at_violations;
         Ok(if sound { Judgement::Sound } else { Judgement::Unsound })
     }
 
@@ -137,7 +136,7 @@ impl Space for World {
         self.note_behaviour(state);
         self.note_joint(depth, state);
         let joint = self.joint(state);
-        recent.is_sound(joint, || self.judge.verdict(&joint).is_ok());
+        recent.is_sound(joint, || self.judge.is_sound(&joint));
     }
 
     fn complaint(&self, state: &[u32]) -> String {
