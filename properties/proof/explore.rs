@@ -125,7 +125,7 @@ impl Bounds {
 }
 
 /// The initial state.
-fn initial(structure: &Structure) -> State {
+pub(super) fn initial(structure: &Structure) -> State {
     let mut state = structure.empty();
     let nothing = structure.empty();
     for &relation in Relation::ALL.iter().filter(|relation| relation.is_state()) {

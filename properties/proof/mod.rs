@@ -31,6 +31,7 @@ pub mod relations;
 mod rules;
 mod search;
 mod sexp;
+mod small;
 pub mod smt;
 mod state_transfer;
 mod symmetry;
@@ -45,6 +46,7 @@ pub use formula::{Formula, Sort, Term, View};
 pub use obligations::{Answer, Obligation, Subject};
 pub use rules::{NOT_GUARDS, NOT_NEEDED};
 pub use sexp::Sexp;
+pub use small::{Holds, Small, SmallState};
 
 use quorums::{Lemma, lemmas};
 use std::collections::BTreeSet;

@@ -163,28 +163,45 @@ impl<'a> Unpacked<'a> {
         self.place.len()
     }
 
+    /// Each action with each choice of values by itself.
+    pub(super) fn each<const W: usize>(&self) -> Vec<(usize, Step<W>)> {
+        let step = |instance: &Instance| {
+            let effects = self.effects(instance);
+            let guard = self.renamed(&instance.guard);
+            (instance.action, Step::new(instance.action, instance.values.clone(), guard, effects))
+        };
+        self.instances.iter().map(step).collect()
+    }
+
+    fn renamed(&self, ground: &Ground) -> Ground {
+        ground.renamed(&|bit| self.place[&bit])
+    }
+
+    /// What the bits become that tell states apart.
+    fn effects(&self, instance: &Instance) -> BTreeMap<usize, Ground> {
+        let effects = instance.effects.iter();
+        let kept = effects.filter_map(|(bit, value)| Some((*self.place.get(bit)?, self.renamed(value))));
+        kept.collect()
+    }
+
     /// As masks of so many words.
     ///
     /// # Panics
     /// If the bits do not fit.
     pub(super) fn pack<const W: usize>(&self) -> Packed<W> {
         assert!(self.place.len() <= 64 * W, "{} bits", self.place.len());
-        let renamed = |ground: &Ground| ground.renamed(&|bit| self.place[&bit]);
         // What does the same is one step, which any of the guards allows.
         let mut same: BTreeMap<(usize, BTreeMap<usize, Ground>), (Vec<usize>, Vec<Ground>)> = BTreeMap::new();
         for instance in &self.instances {
-            let effects = instance.effects.iter().filter_map(|(bit, value)| {
-                self.place.get(bit).map(|&place| (place, renamed(value)))
-            });
-            let key = (instance.action, effects.collect());
+            let key = (instance.action, self.effects(instance));
             let known = same.entry(key).or_insert_with(|| (instance.values.clone(), Vec::new()));
-            known.1.push(renamed(&instance.guard));
+            known.1.push(self.renamed(&instance.guard));
         }
         let steps = same.into_iter().map(|((action, effects), (values, guards))| {
             Step::new(action, values, Ground::any(guards), effects)
         });
         let claim = |&(name, ref ground): &(&'static str, Ground)| {
-            let ground = renamed(ground);
+            let ground = self.renamed(ground);
             Claim { name, test: Test::new(&ground), ground }
         };
         let known = self.grounding.known.clone();

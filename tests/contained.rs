@@ -1,0 +1,33 @@
+//! What real replicas do in an exhausted world is contained in the abstract protocol that is proved.
+
+use pbft::types::{Cluster, ReplicaId, View};
+use pbft_models::contained::Contained;
+use pbft_models::engine::{Exploration, Limits, Outcome, explore};
+use pbft_models::mutants::{Mutant, Rulebook};
+use pbft_models::world::{Delivery, World, WorldConfig};
+
+fn explored(byzantine: Option<u16>, requests: u32, views: u64, rules: Rulebook) -> (Exploration, u64) {
+    let config = WorldConfig {
+        byzantine: byzantine.map(ReplicaId).into_iter().collect(),
+        max_view: View(views - 1),
+        rules,
+        ..WorldConfig::new(Cluster::new(4, 1), requests)
+    };
+    let name = config.name();
+    let world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
+    let mut contained = Contained::new(world);
+    let found = explore(&mut contained, Limits::default(), &mut |_| true);
+    println!("{name}: {} states, {} steps checked in {:?}, {:?}", found.states, contained.checked(), found.elapsed, found.outcome);
+    (found, contained.checked())
+}
+
+#[test]
+fn each_step_in_an_exhausted_world_is_a_path_of_the_abstract_protocol() {
+    for byzantine in [Some(0), Some(1), Some(3)] {
+        for (requests, views) in [(2, 1), (1, 2)] {
+            let (found, checked) = explored(byzantine, requests, views, Rulebook::default());
+            assert_eq!(found.outcome, Outcome::Exhausted, "{byzantine:?} {requests} {views}");
+            assert!(checked >= found.transitions, "{checked}");
+        }
+    }
+}
