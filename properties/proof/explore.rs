@@ -4,9 +4,9 @@ use super::Protocol;
 use super::axioms::initial_value;
 use super::finite::{State, Structure};
 use super::formula::{Sort, Term};
-use super::packed::Unpacked;
+use super::evidence::Evidence;
+use super::packed::{Packed, Unpacked};
 use super::search::Search;
-use super::packed::Packed;
 use super::symmetry::Symmetries;
 use super::relations::Relation;
 use super::relations::names::{INITIAL, N_0, VIEW_0};
@@ -29,6 +29,8 @@ pub struct Bounds {
     pub authentic: usize,
     /// Whether states that differ in the names of batches and replicas alone are explored once.
     pub symmetric: bool,
+    /// Whether evidence is forgotten at once, where that is no loss.
+    pub forgetful: bool,
     /// The most states kept.
     pub most: usize,
 }
@@ -38,14 +40,18 @@ pub struct Bounds {
 pub struct Explored {
     /// States.
     pub states: usize,
-    /// States when those that are alike are counted each.
-    pub represents: usize,
-    /// Transitions, those to states already known among them.
-    pub transitions: usize,
+    /// States when those that differ in names alone are counted each.
+    pub alike: usize,
+    /// Steps that change something, those to states already known among them.
+    pub transitions: u64,
+    /// Permutations of names under which the protocol is the same, the identity among them; 1 if none was looked for.
+    pub symmetries: usize,
+    /// Whether evidence is forgotten.
+    pub forgets: bool,
     /// Whether every state was reached.
     pub exhausted: bool,
     /// How often each action was taken.
-    pub taken: BTreeMap<&'static str, usize>,
+    pub taken: BTreeMap<&'static str, u64>,
     /// What does not hold somewhere, and the shortest way there.
     pub broken: Option<Broken>,
 }
@@ -55,7 +61,8 @@ pub struct Explored {
 pub struct Broken {
     /// Which.
     pub name: &'static str,
-    /// The actions on a shortest way, each with its parameters.
+    /// The actions on the way there, each with its parameters. It is a shortest one if nothing is reduced; between two
+    /// states explored names may have changed.
     pub steps: Vec<String>,
 }
 
@@ -63,7 +70,7 @@ impl Bounds {
     /// Four replicas, views 0 and 1, one sequence number and two batches of which both are authentic.
     pub fn four(byzantine: usize) -> Self {
         let byzantine = Some(byzantine);
-        Bounds { n: 4, byzantine, views: 2, numbers: 1, batches: 2, authentic: 2, symmetric: false, most: 50_000_000 }
+        Bounds { n: 4, byzantine, views: 2, numbers: 1, batches: 2, authentic: 2, symmetric: false, forgetful: false, most: 50_000_000 }
     }
 
     /// The quorums: every set of Q replicas, with f = 1 if one is Byzantine.
@@ -139,38 +146,45 @@ pub(super) fn initial(structure: &Structure) -> State {
     state
 }
 
-/// Explores every state within the bounds, breadth first, and checks every invariant and theorem in each.
+/// Explores every state within the bounds, breadth first, and checks every invariant and theorem in each; or those of
+/// these names.
 ///
 /// # Panics
 /// If an action may choose among more than 2^16 relations, or if states take more than 256 bits.
 pub fn explore(protocol: &Protocol, bounds: &Bounds, checked: &[&str]) -> Explored {
     let structure = bounds.structure();
     let unpacked = Unpacked::new(protocol, &structure, &initial(&structure), checked);
-    let tell = |action: usize, values: Vec<usize>| {
+    match unpacked.bits().div_ceil(64) {
+        0 | 1 => explore_packed::<1>(protocol, bounds, &structure, &unpacked),
+        2 => explore_packed::<2>(protocol, bounds, &structure, &unpacked),
+        3 => explore_packed::<3>(protocol, bounds, &structure, &unpacked),
+        _ => explore_packed::<4>(protocol, bounds, &structure, &unpacked),
+    }
+}
+
+fn explore_packed<const W: usize>(
+    protocol: &Protocol,
+    bounds: &Bounds,
+    structure: &Structure,
+    unpacked: &Unpacked<'_>,
+) -> Explored {
+    let packed: Packed<W> = unpacked.pack();
+    let tell = |action: usize, values: &[usize]| {
         let action = &protocol.actions[action];
         let told = action.parameters.iter().zip(values);
         let told: Vec<String> = told.map(|(term, value)| format!("{} = {value}", term.symbol())).collect();
         format!("{}({})", action.name, told.join(", "))
     };
-    let names: Vec<&'static str> = protocol.actions.iter().map(|action| action.name).collect();
-    if std::env::var("DBG").is_ok() {
-        let p = unpacked.pack::<4>();
-        eprintln!("bits {} steps {} claims {}", unpacked.bits(), p.steps.len(), p.claims.len());
-        for &r in Relation::ALL.iter().filter(|r| r.is_state()) {
-            let n = structure.every_tuple(r).iter().filter(|t| p.place.contains_key(&structure.bit(r, t).1)).count();
-            if n > 0 { eprintln!("  {} {n}", r.name()); }
-        }
-    }
-    fn run<const W: usize>(unpacked: &Unpacked<'_>, bounds: &Bounds, tell: &dyn Fn(usize, Vec<usize>) -> String, names: &[&'static str]) -> Explored {
-        let packed: Packed<W> = unpacked.pack();
-        let symmetries = if bounds.symmetric { Symmetries::of(unpacked.structure, &packed) } else { Symmetries::none() };
-        if std::env::var("DBG").is_ok() { eprintln!("symmetries {}", symmetries.count()); }
-        Search::new(&packed, symmetries).run(bounds.most, tell, names)
-    }
-    match unpacked.bits().div_ceil(64) {
-        0 | 1 => run::<1>(&unpacked, bounds, &tell, &names),
-        2 => run::<2>(&unpacked, bounds, &tell, &names),
-        3 => run::<3>(&unpacked, bounds, &tell, &names),
-        _ => run::<4>(&unpacked, bounds, &tell, &names),
-    }
+    searching(bounds, structure, &packed).run(bounds.most, &tell, &|action| protocol.actions[action].name)
+}
+
+/// A search with the reductions that are asked for and that apply.
+pub(super) fn searching<'a, const W: usize>(
+    bounds: &Bounds,
+    structure: &Structure,
+    packed: &'a Packed<W>,
+) -> Search<'a, W> {
+    let symmetries = if bounds.symmetric { Symmetries::of(structure, packed) } else { Symmetries::none() };
+    let evidence = if bounds.forgetful { Evidence::of(structure, packed) } else { Ok(Evidence::kept()) };
+    Search::new(packed, symmetries, evidence.unwrap_or_else(|_| Evidence::kept()))
 }

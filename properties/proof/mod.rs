@@ -17,7 +17,10 @@ mod axioms;
 mod checkpoint;
 mod counterexample;
 mod crash;
+mod evidence;
 pub mod explore;
+#[cfg(test)]
+mod exploring;
 pub mod finite;
 pub mod formula;
 mod ground;

@@ -123,7 +123,6 @@ pub(super) struct Packed<const W: usize> {
 
 /// The protocol in a cluster, before it is known how many words a state has.
 pub(super) struct Unpacked<'a> {
-    pub structure: &'a Structure,
     grounding: Grounding<'a>,
     instances: Vec<Instance>,
     initial: State,
@@ -155,7 +154,7 @@ impl<'a> Unpacked<'a> {
                 other => claims.push((clause.name, other)),
             }
         }
-        Unpacked { structure, grounding, instances, initial: initial.clone(), place, claims }
+        Unpacked { grounding, instances, initial: initial.clone(), place, claims }
     }
 
     /// How many bits tell states apart.

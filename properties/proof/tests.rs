@@ -204,18 +204,3 @@ fn every_invariant_holds_in_the_first_states_of_everything() {
         assert!(found.states >= 1_500);
     }
 }
-
-#[test]
-#[ignore = "trial"]
-fn trial() {
-    let get = |name: &str, or: usize| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
-    let byz = get("BYZ", 3);
-    let bounds = Bounds { views: get("VIEWS", 1), batches: get("BATCHES", 2), authentic: get("BATCHES", 2), symmetric: get("SYM", 1) == 1, most: get("MOST", 50_000_000), ..Bounds::four(byz) };
-    let mut actions: Vec<String> = std::env::var("ACTIONS").unwrap_or_default().split(',').map(String::from).collect();
-    if actions == [""] { actions = Protocol::pbft().actions.iter().map(|a| a.name.to_string()).collect(); }
-    let without = std::env::var("NOT").unwrap_or_default();
-    let names: Vec<&str> = actions.iter().map(String::as_str).filter(|a| !without.split(',').any(|w| w == *a)).collect();
-    let begun = std::time::Instant::now();
-    let found = explore(&Protocol::pbft().with_actions(&names), &bounds, &[]);
-    println!("{} for {} states {} transitions exhausted {} {:?} {:?} in {:?}", found.states, found.represents, found.transitions, found.exhausted, found.broken, found.taken, begun.elapsed());
-}
