@@ -16,8 +16,16 @@ fn explored(byzantine: Option<u16>, requests: u32, views: u64, rules: Rulebook) 
     let name = config.name();
     let world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
     let mut contained = Contained::new(world);
-    let found = explore(&mut contained, Limits::default(), &mut |_| true);
-    println!("{name}: {} states, {} steps checked in {:?}, {:?}", found.states, contained.checked(), found.elapsed, found.outcome);
+    let limits = Limits { time: std::time::Duration::from_secs(100), ..Limits::default() };
+    let found = explore(&mut contained, limits, &mut |_| true);
+    println!(
+        "{name}: {} states, {} steps checked in {:?}, {:?}",
+        found.states,
+        contained.checked(),
+        found.elapsed,
+        found.outcome
+    );
+    println!("{:?}", contained.actions());
     (found, contained.checked())
 }
 
@@ -29,5 +37,36 @@ fn each_step_in_an_exhausted_world_is_a_path_of_the_abstract_protocol() {
             assert_eq!(found.outcome, Outcome::Exhausted, "{byzantine:?} {requests} {views}");
             assert!(checked >= found.transitions, "{checked}");
         }
+    }
+}
+
+/// Which mutants leave the abstract protocol, and where.
+#[test]
+#[ignore = "long: forty mutants"]
+fn trial_of_every_mutant() {
+    for &mutant in Mutant::ALL {
+        let mut told = format!("{}: -", mutant.id());
+        for (byzantine, requests, views) in [(0, 2, 1), (0, 1, 2), (1, 1, 2), (3, 1, 2)] {
+            let (found, _) = explored(Some(byzantine), requests, views, Rulebook::without(mutant));
+            if let Outcome::Violated { what, path } = found.outcome {
+                told = format!(
+                    "{}: ({byzantine}, {requests}, {views}) {} steps: {what}",
+                    mutant.id(),
+                    path.len() - 1
+                );
+                break;
+            }
+        }
+        println!("MUTANT {told}");
+    }
+}
+
+#[test]
+#[ignore = "long: two requests and two views"]
+fn two_requests_and_two_views() {
+    for byzantine in [0, 1, 3] {
+        let (found, checked) = explored(Some(byzantine), 2, 2, Rulebook::default());
+        assert!(!matches!(found.outcome, Outcome::Violated { .. }), "{:?}", found.outcome);
+        assert!(checked >= found.transitions, "{checked}");
     }
 }

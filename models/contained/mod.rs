@@ -20,6 +20,7 @@ use indexmap::IndexMap;
 use pbft::types::{Digest, Principal, ReplicaId};
 use pbft_properties::proof::explore::Bounds;
 use pbft_properties::proof::{Protocol, Small, SmallState};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +30,7 @@ type Path = Result<Arc<[Act]>, String>;
 /// An action, in words and as steps of the finite structure.
 #[derive(Clone, Debug)]
 pub(crate) struct Act {
+    name: String,
     words: String,
     steps: Vec<usize>,
 }
@@ -78,6 +80,17 @@ impl Contained {
     /// How many steps of joint states were found to be paths; those of states met twice by two threads count twice.
     pub fn checked(&self) -> u64 {
         self.checked.load(Ordering::Relaxed)
+    }
+
+    /// The actions that steps were found to be, each with how many steps of single replicas; where one is one of two,
+    /// both by one name.
+    pub fn actions(&self) -> BTreeMap<&str, usize> {
+        let mut found = BTreeMap::new();
+        let paths = self.taken.values().flatten().filter_map(|(path, _)| path.as_ref().ok());
+        for act in paths.flat_map(|path| path.iter()) {
+            *found.entry(act.name.as_str()).or_default() += 1;
+        }
+        found
     }
 
     fn replica(&self, position: usize) -> ReplicaId {
@@ -190,7 +203,13 @@ impl Contained {
                 let after = self.world.moved(&before, step);
                 let target = self.world.agent(position, after);
                 self.meet(position, target);
-                let path = named::path(&self.world.tables, &self.small, replica, (before.local, step), &self.digests);
+                let path = named::path(
+                    &self.world.tables,
+                    &self.small,
+                    replica,
+                    (before.local, step),
+                    &self.digests,
+                );
                 taken.push((path, target));
             }
             self.taken.insert((position, agent, number, available), taken);

@@ -81,11 +81,7 @@ impl Naming<'_> {
     }
 
     /// A digest is accepted: above view 0 because the NEW-VIEW allows it.
-    fn votes(
-        &mut self,
-        of: (View, SeqNo, Digest),
-        is_primary: &dyn Fn(View) -> bool,
-    ) -> Result<(), String> {
+    fn votes(&mut self, of: (View, SeqNo, Digest), is_primary: &dyn Fn(View) -> bool) -> Result<(), String> {
         if of.0 > View(0) {
             self.about(&["new_view_entry", "new_view_open"], of)?;
         }
@@ -102,8 +98,9 @@ impl Naming<'_> {
         let replica = [("i", usize::from(self.replica.0))];
         let with: Vec<(&str, usize)> = replica.iter().chain(with).copied().collect();
         let told: Vec<String> = with.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        let words = format!("{}({})", actions.join(" or "), told.join(", "));
+        let name = actions.join(" or ");
+        let words = format!("{name}({})", told.join(", "));
         let steps = actions.iter().flat_map(|action| self.small.steps(action, &with)).collect();
-        self.path.push(Act { words, steps });
+        self.path.push(Act { name, words, steps });
     }
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 /// The null request, and each request that a client has signed by itself.
 pub(super) fn digests(config: &WorldConfig) -> Vec<Digest> {
-    let alone = config.signed_requests().into_iter().map(|request| Batch { requests: vec![request] }.digest());
+    let alone =
+        config.signed_requests().into_iter().map(|request| Batch { requests: vec![request] }.digest());
     std::iter::once(Digest::NULL).chain(alone).collect()
 }
 
@@ -97,7 +98,8 @@ pub(super) fn holds(
                 }
                 (0..=index(m.content.n.0)).for_each(|n| seen.add(Relation::claims, &[view, n]));
                 for of in &m.content.prepared {
-                    (0..=index(of.view.0)).for_each(|w| seen.add(Relation::reports, &[view, index(of.n.0), w]));
+                    (0..=index(of.view.0))
+                        .for_each(|w| seen.add(Relation::reports, &[view, index(of.n.0), w]));
                 }
             }
             _ => {}

@@ -14,7 +14,8 @@
 //!   with the evidence of each step that gives any, which the search does.
 //!
 //! [`Evidence::of`] looks at the steps and claims, written out, and says what does not hold of them. Pairs of steps of
-//! which the third is not plain must not both be enabled in any state: the search looks.
+//! which the third is not plain must not both be enabled in any state: the search looks, and begins again without the
+//! reduction if they are.
 
 use super::finite::Structure;
 use super::ground::{Ground, Known};
@@ -49,9 +50,10 @@ fn alternatives(guard: &Ground) -> Vec<&Ground> {
 /// Whether no state satisfies both, or the effects of the second leave the first as it is.
 fn is_kept<const W: usize>(guard: &Ground, by: &Step<W>) -> bool {
     let falsifies = |guard: &Ground| {
-        guard.literals().iter().any(|(bit, value)| {
-            by.effects.get(bit).is_some_and(|becomes| *becomes != Ground::Const(*value))
-        })
+        guard
+            .literals()
+            .iter()
+            .any(|(bit, value)| by.effects.get(bit).is_some_and(|becomes| *becomes != Ground::Const(*value)))
     };
     let excludes = |one: &Ground, other: &Ground| {
         let needed = other.needs();

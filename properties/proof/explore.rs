@@ -2,14 +2,14 @@
 
 use super::Protocol;
 use super::axioms::initial_value;
+use super::evidence::Evidence;
 use super::finite::{State, Structure};
 use super::formula::{Sort, Term};
-use super::evidence::Evidence;
 use super::packed::{Packed, Unpacked};
-use super::search::Search;
-use super::symmetry::Symmetries;
 use super::relations::Relation;
 use super::relations::names::{INITIAL, N_0, VIEW_0};
+use super::search::Search;
+use super::symmetry::Symmetries;
 use std::collections::BTreeMap;
 
 /// A small cluster, and what its replicas may agree on.
@@ -70,7 +70,17 @@ impl Bounds {
     /// Four replicas, views 0 and 1, one sequence number and two batches of which both are authentic.
     pub fn four(byzantine: usize) -> Self {
         let byzantine = Some(byzantine);
-        Bounds { n: 4, byzantine, views: 2, numbers: 1, batches: 2, authentic: 2, symmetric: false, forgetful: false, most: 50_000_000 }
+        Bounds {
+            n: 4,
+            byzantine,
+            views: 2,
+            numbers: 1,
+            batches: 2,
+            authentic: 2,
+            symmetric: false,
+            forgetful: false,
+            most: 50_000_000,
+        }
     }
 
     /// The quorums: every set of Q replicas, with f = 1 if one is Byzantine.
@@ -175,7 +185,13 @@ fn explore_packed<const W: usize>(
         let told: Vec<String> = told.map(|(term, value)| format!("{} = {value}", term.symbol())).collect();
         format!("{}({})", action.name, told.join(", "))
     };
-    searching(bounds, structure, &packed).run(bounds.most, &tell, &|action| protocol.actions[action].name)
+    let mut search = searching(bounds, structure, &packed);
+    let found = search.run(bounds.most, &tell, &|action| protocol.actions[action].name);
+    if search.is_evidence_lost {
+        let bounds = Bounds { forgetful: false, ..bounds.clone() };
+        return explore_packed::<W>(protocol, &bounds, structure, unpacked);
+    }
+    found
 }
 
 /// A search with the reductions that are asked for and that apply.

@@ -19,6 +19,8 @@ pub(super) struct Search<'a, const W: usize> {
     pub known: IndexMap<Bits<W>, u32, FixedState>,
     taken: Vec<u64>,
     transitions: u64,
+    /// Whether evidence might be had in some state, and not any more after a step: then it must not be forgotten.
+    pub is_evidence_lost: bool,
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -32,7 +34,7 @@ impl<'a, const W: usize> Search<'a, W> {
         let plain = (0..packed.steps.len()).filter(is_plain).collect();
         let known = IndexMap::from_iter([(packed.initial, NOWHERE)]);
         let taken = vec![0; packed.steps.len()];
-        Search { packed, symmetries, evidence, plain, known, taken, transitions: 0 }
+        Search { packed, symmetries, evidence, plain, known, taken, transitions: 0, is_evidence_lost: false }
     }
 
     /// Gives each way on from a state: the steps, and the state after them with the evidence that they have given.
@@ -66,10 +68,8 @@ impl<'a, const W: usize> Search<'a, W> {
         })
     }
 
-    /// Goes on until every state is known, a claim does not hold, or there are more states than `most`.
-    ///
-    /// # Panics
-    /// If evidence might be had in a state and not after a step: the reduction does not apply.
+    /// Goes on until every state is known, a claim does not hold, or there are more states than `most`; or until the
+    /// reduction turns out not to apply.
     fn go_on(&mut self, most: usize) -> (bool, Option<Found>) {
         let mut next = 0;
         let mut ways: Vec<(Bits<W>, usize)> = Vec::new();
@@ -83,7 +83,10 @@ impl<'a, const W: usize> Search<'a, W> {
             }
             for &(one, other) in &self.evidence.apart {
                 let [one, other] = [one, other].map(|step| self.packed.steps[step].guard.holds(&state));
-                assert!(!one || !other, "evidence might be lost: the reduction does not apply");
+                self.is_evidence_lost |= one && other;
+            }
+            if self.is_evidence_lost {
+                return (false, None);
             }
             ways.clear();
             self.each(&state, &mut |steps, after| {

@@ -144,7 +144,8 @@ impl Small {
         let (one, other) = [one, other].map(|state| self.packed.unpack(&self.structure, state)).into();
         let mut found = Vec::new();
         for &relation in Relation::ALL.iter().filter(|&&relation| is_seen(relation)) {
-            let (here, there) = (self.structure.tuples(&one, relation), self.structure.tuples(&other, relation));
+            let (here, there) =
+                (self.structure.tuples(&one, relation), self.structure.tuples(&other, relation));
             let only = here.iter().filter(|tuple| !there.contains(tuple));
             let only = only.chain(there.iter().filter(|tuple| !here.contains(tuple)));
             found.extend(only.map(|tuple| says(relation, tuple)));

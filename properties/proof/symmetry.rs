@@ -90,7 +90,9 @@ fn renaming(structure: &Structure, replicas: &[usize], digests: &[usize]) -> Opt
         for batch in 0..size(Sort::Batch) {
             for after in 0..states.len() {
                 if holds(Relation::applies, &[state, batch, after]) {
-                    let applied = |other| holds(Relation::applies, &[states[state]?, digests[batch], other]).then_some(other);
+                    let applied = |other| {
+                        holds(Relation::applies, &[states[state]?, digests[batch], other]).then_some(other)
+                    };
                     states[after] = (0..states.len()).find_map(applied);
                 }
             }
@@ -142,9 +144,13 @@ impl<const W: usize> Symmetries<W> {
 
     /// Those of a structure that map steps and claims onto themselves.
     pub(super) fn of(structure: &Structure, packed: &Packed<W>) -> Self {
-        let steps: BTreeSet<_> =
-            packed.steps.iter().map(|step| (step.action, step.effects.clone(), step.ground.clone())).collect();
-        let claims: BTreeSet<_> = packed.claims.iter().map(|claim| (claim.name, claim.ground.clone())).collect();
+        let steps: BTreeSet<_> = packed
+            .steps
+            .iter()
+            .map(|step| (step.action, step.effects.clone(), step.ground.clone()))
+            .collect();
+        let claims: BTreeSet<_> =
+            packed.claims.iter().map(|claim| (claim.name, claim.ground.clone())).collect();
         let mut all: BTreeMap<Vec<usize>, Permutation<W>> = BTreeMap::new();
         for renaming in renamings(structure) {
             let Some(places) = places(structure, packed, &renaming) else { continue };
