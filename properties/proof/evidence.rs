@@ -67,7 +67,7 @@ fn is_kept<const W: usize>(guard: &Ground, by: &Step<W>) -> bool {
 impl<const W: usize> Evidence<W> {
     /// None: every state is kept as it is.
     pub(super) fn kept() -> Self {
-        Evidence { forgets: BTreeSet::new(), ..Evidence::default() }
+        Evidence::default()
     }
 
     /// That of a protocol.

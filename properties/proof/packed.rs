@@ -121,6 +121,9 @@ pub(super) struct Packed<const W: usize> {
     pub place: BTreeMap<usize, usize>,
 }
 
+/// An action, and what bits it makes what.
+type Done = (usize, BTreeMap<usize, Ground>);
+
 /// The protocol in a cluster, before it is known how many words a state has.
 pub(super) struct Unpacked<'a> {
     grounding: Grounding<'a>,
@@ -190,7 +193,7 @@ impl<'a> Unpacked<'a> {
     pub(super) fn pack<const W: usize>(&self) -> Packed<W> {
         assert!(self.place.len() <= 64 * W, "{} bits", self.place.len());
         // What does the same is one step, which any of the guards allows.
-        let mut same: BTreeMap<(usize, BTreeMap<usize, Ground>), (Vec<usize>, Vec<Ground>)> = BTreeMap::new();
+        let mut same: BTreeMap<Done, (Vec<usize>, Vec<Ground>)> = BTreeMap::new();
         for instance in &self.instances {
             let key = (instance.action, self.effects(instance));
             let known = same.entry(key).or_insert_with(|| (instance.values.clone(), Vec::new()));
