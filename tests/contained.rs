@@ -68,15 +68,6 @@ fn mutants_leave_the_abstract_protocol() {
     }
 }
 
-/// Which mutants leave the abstract protocol, and where.
-#[test]
-#[ignore = "long: forty mutants"]
-fn trial_of_every_mutant() {
-    for &mutant in Mutant::ALL {
-        println!("MUTANT {}: {}", mutant.id(), leaves(mutant).unwrap_or("-".into()));
-    }
-}
-
 #[test]
 #[ignore = "long: two requests and two views"]
 fn two_requests_and_two_views() {

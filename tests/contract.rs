@@ -1,20 +1,21 @@
 //! Every step of every correct replica is a step of the protocol that is proved for all sizes.
 
-mod contract_run;
-
-use contract_run::{Happened, Real, Taken, a_good_run};
 use pbft::crypto::Signed;
-use pbft::crypto::ed25519::Ed25519;
-use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, ViewChange};
-use pbft::replica::{Durable, Effect, Event, Record, Timer};
-use pbft::types::{Bytes, Cluster, Digest, ReplicaId, SeqNo, View};
+use pbft::crypto::ed25519::{Ed25519, KeyRing};
+use pbft::kv::{KeyValue, Operation};
+use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, Request, ViewChange};
+use pbft::parameters::Parameters;
+use pbft::replica::verify::verify;
+use pbft::replica::{Durable, Effect, Effects, Event, Record, Replica, Setup, Timer, nodes};
+use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::engine::{Limits, Outcome, explore};
 use pbft_models::lazy;
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::simulation::{Config, Failure, Strategy, run};
+use pbft_models::simulation::{Config, Failure, Simulated, Strategy, run};
 use pbft_models::world::{Delivery, World, WorldConfig};
-use pbft_properties::contract::{Signatures, Watcher};
+use pbft_properties::contract::{Breach, Contract, Ledger, Signatures, Watcher};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,14 +116,24 @@ fn mutants_are_noticed_in_their_unreduced_local_systems() {
     }
 }
 
-/// Steps with other effects.
-trait Otherwise {
-    fn records(&self) -> usize;
-    fn guard_of(&self, effects: &[Happened]) -> &'static str;
-    fn with(&self, other: impl Fn(&Message<Ed25519>) -> Option<Message<Ed25519>>) -> Option<Vec<Happened>>;
+type Real = Simulated<Ed25519, Rulebook>;
+type Happened = Effect<Ed25519>;
+
+/// A step that a replica took in a good network, and everything that it is judged by.
+struct Taken {
+    ledger: Ledger<Real>,
+    setup: Arc<Setup<Real>>,
+    before: Replica<Real>,
+    event: Event<Ed25519>,
+    effects: Vec<Happened>,
 }
 
-impl Otherwise for Taken {
+impl Taken {
+    fn judge(&self, effects: &[Happened]) -> Result<Vec<&'static str>, Breach> {
+        let contract = Contract::new(Signatures::Check);
+        contract.judge_step(&mut self.ledger.clone(), &self.setup, (&self.before, &self.event), effects)
+    }
+
     fn records(&self) -> usize {
         self.effects.iter().filter(|effect| matches!(effect, Effect::Persist(_))).count()
     }
@@ -145,6 +156,58 @@ impl Otherwise for Taken {
             changed.into_iter().zip(&self.effects).map(|(new, old)| new.unwrap_or(old.clone())).collect()
         })
     }
+}
+
+/// Two requests, a checkpoint after each, and a view change in between: every step of four replicas.
+fn a_good_run() -> Vec<Taken> {
+    let cluster = Cluster::new(4, 1);
+    let (keys, clients) = KeyRing::insecure(0, 4, 1);
+    let parameters = Parameters { checkpoint_interval: 1, window: 8, ..Parameters::default() };
+    let setup = |(id, keys): (u16, KeyRing)| {
+        let rules = Rulebook::default();
+        let (id, keys, genesis) = (ReplicaId(id), Arc::new(keys), KeyValue::default());
+        Arc::new(Setup::<Real> { id, cluster, parameters, keys, clients: 1, rules, genesis })
+    };
+    let setups: Vec<_> = (0..).zip(keys).map(setup).collect();
+    let start =
+        |setup: &Arc<Setup<Real>>| Replica::start(setup, None, &mut Effects::new()).expect("it has not run");
+    let mut replicas: Vec<_> = setups.iter().map(start).collect();
+    let mut ledgers: Vec<_> = setups.iter().map(|setup| Ledger::new(setup)).collect();
+    let (contract, mut taken) = (Contract::new(Signatures::Check), Vec::new());
+    let request = |timestamp| {
+        let (key, value) = (Bytes::from(&b"key"[..]), Bytes::from(&b"value"[..]));
+        let operation = Operation::Put { key, value }.to_bytes();
+        let (timestamp, client) = (Timestamp(timestamp), ClientId(0));
+        Message::Request(Signed::new(Request { operation, timestamp, client, read_only: false }, &clients[0]))
+    };
+    let mut waiting: VecDeque<(usize, Option<Message<Ed25519>>)> = VecDeque::new();
+    for round in [Some(1), None, Some(2)] {
+        waiting.extend((0..4).map(|to| (to, round.map(request))));
+        while let Some((to, message)) = waiting.pop_front() {
+            let event = match message {
+                None => Event::Timeout(Timer::Progress { backoff: 0 }),
+                Some(message) => match verify(&setups[to], message) {
+                    Ok(message) => Event::Message(message),
+                    Err(_) => continue,
+                },
+            };
+            let (before, ledger, mut effects) = (replicas[to].clone(), ledgers[to].clone(), Effects::new());
+            replicas[to].step(&setups[to], event.clone(), &mut effects);
+            let effects: Vec<Happened> = effects.into_iter().collect();
+            let setup = setups[to].clone();
+            let judged = contract.judge_step(&mut ledgers[to], &setup, (&before, &event), &effects);
+            assert!(judged.is_ok(), "{judged:?}");
+            for effect in &effects {
+                if let Effect::Send(destination, message) = effect {
+                    let others = nodes(&cluster, to, *destination).into_iter().filter(|&node| node < 4);
+                    waiting.extend(others.map(|node| (node, Some(message.clone()))));
+                }
+            }
+            taken.push(Taken { ledger, setup, before, event, effects });
+        }
+    }
+    assert!(replicas.iter().all(|replica| replica.view().0 == 1 && replica.last_executed().0 == 2));
+    taken
 }
 
 fn is_promise(message: &Message<Ed25519>) -> bool {

@@ -298,25 +298,3 @@ fn without_a_rule_a_theorem_is_refuted_from_the_initial_state() {
 fn claims(protocol: &Protocol) -> Vec<&'static str> {
     protocol.theorems.iter().map(|theorem| theorem.name).chain(["chosen_unique"]).collect()
 }
-
-/// The other rules, without reductions of names: what is refuted of them within views 0 and 1.
-#[test]
-#[ignore = "long: minutes in release"]
-fn the_other_rules_within_views_0_and_1() {
-    let whole = Protocol::pbft();
-    let known: Vec<&str> = refuted().iter().map(|refuted| refuted.rule).collect();
-    for rule in whole.rules().into_iter().filter(|rule| !known.contains(rule)) {
-        let mut told = "holds, or is not decided".to_string();
-        for byzantine in [0, 1, 3] {
-            let bounds = Bounds { symmetric: false, most: 1_000_000, ..two_views(byzantine, 2) };
-            let protocol = whole.without(&[rule]).with_actions(&ORDERING);
-            let found = explore(&protocol, &bounds, &claims(&whole));
-            if let Some(broken) = found.broken {
-                told =
-                    format!("{byzantine}: {} after {}: {:#?}", broken.name, broken.steps.len(), broken.steps);
-                break;
-            }
-        }
-        println!("{rule}: {told}");
-    }
-}
