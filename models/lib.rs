@@ -4,6 +4,7 @@
 pub mod adversary;
 pub mod browse;
 pub mod byzantine;
+pub mod contained;
 pub mod crypto;
 pub mod expected;
 pub mod falsifiable;

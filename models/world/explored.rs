@@ -221,7 +221,7 @@ impl World {
         joint
     }
 
-    pub(super) fn parts<'a>(&'a self, state: &'a State) -> impl Fn(SubjectNumber) -> Parts + 'a {
+    pub(crate) fn parts<'a>(&'a self, state: &'a State) -> impl Fn(SubjectNumber) -> Parts + 'a {
         move |number| {
             let mut parts = [0; MAX_REPLICAS];
             for (position, &agent) in state.iter().enumerate() {

@@ -367,7 +367,7 @@ impl Tables {
     }
 
     /// What a step makes the replica do; nothing if a message does not verify, and for a crash between steps.
-    pub(super) fn event(&self, replica: ReplicaId, input: Input) -> Option<Event<Symbolic>> {
+    pub(crate) fn event(&self, replica: ReplicaId, input: Input) -> Option<Event<Symbolic>> {
         match input {
             Input::Message(message) | Input::CrashDuring(Some(message), _) => {
                 verify(self.setup(replica), self.message(message).clone()).map(Event::Message).ok()

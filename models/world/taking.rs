@@ -16,7 +16,7 @@ impl World {
     }
 
     /// What an agent is after a step.
-    fn moved(&self, before: &Agent, step: &Move) -> Agent {
+    pub(crate) fn moved(&self, before: &Agent, step: &Move) -> Agent {
         let is_bounded = self.config().crashes.is_some_and(|crashes| crashes.at_most.is_some());
         let crashes = before.crashes + u8::from(is_bounded && step.crash.is_some());
         let sent = match step.crash {

@@ -1,14 +1,15 @@
 //! Exhaustive exploration of the abstract protocol in a small cluster: the finite reading of what is proved for all.
 
 use super::Protocol;
-use super::action::Action;
 use super::axioms::initial_value;
-use super::finite::{Code, CompiledUpdate, Situation, Slots, State, Structure};
+use super::evidence::Evidence;
+use super::finite::{State, Structure};
 use super::formula::{Sort, Term};
+use super::packed::{Packed, Unpacked};
 use super::relations::Relation;
 use super::relations::names::{INITIAL, N_0, VIEW_0};
-use foldhash::fast::FixedState;
-use indexmap::IndexMap;
+use super::search::Search;
+use super::symmetry::Symmetries;
 use std::collections::BTreeMap;
 
 /// A small cluster, and what its replicas may agree on.
@@ -26,6 +27,10 @@ pub struct Bounds {
     pub batches: usize,
     /// How many batches are authentic.
     pub authentic: usize,
+    /// Whether states that differ in the names of batches and replicas alone are explored once.
+    pub symmetric: bool,
+    /// Whether evidence is forgotten at once, where that is no loss.
+    pub forgetful: bool,
     /// The most states kept.
     pub most: usize,
 }
@@ -35,12 +40,18 @@ pub struct Bounds {
 pub struct Explored {
     /// States.
     pub states: usize,
-    /// Transitions, those to states already known among them.
-    pub transitions: usize,
+    /// States when those that differ in names alone are counted each.
+    pub alike: usize,
+    /// Steps that change something, those to states already known among them.
+    pub transitions: u64,
+    /// Permutations of names under which the protocol is the same, the identity among them; 1 if none was looked for.
+    pub symmetries: usize,
+    /// Whether evidence is forgotten.
+    pub forgets: bool,
     /// Whether every state was reached.
     pub exhausted: bool,
     /// How often each action was taken.
-    pub taken: BTreeMap<&'static str, usize>,
+    pub taken: BTreeMap<&'static str, u64>,
     /// What does not hold somewhere, and the shortest way there.
     pub broken: Option<Broken>,
 }
@@ -50,7 +61,8 @@ pub struct Explored {
 pub struct Broken {
     /// Which.
     pub name: &'static str,
-    /// The actions on a shortest way, each with its parameters.
+    /// The actions on the way there, each with its parameters. It is a shortest one if nothing is reduced; between two
+    /// states explored names may have changed.
     pub steps: Vec<String>,
 }
 
@@ -58,7 +70,17 @@ impl Bounds {
     /// Four replicas, views 0 and 1, one sequence number and two batches of which both are authentic.
     pub fn four(byzantine: usize) -> Self {
         let byzantine = Some(byzantine);
-        Bounds { n: 4, byzantine, views: 2, numbers: 1, batches: 2, authentic: 2, most: 50_000_000 }
+        Bounds {
+            n: 4,
+            byzantine,
+            views: 2,
+            numbers: 1,
+            batches: 2,
+            authentic: 2,
+            symmetric: false,
+            forgetful: false,
+            most: 50_000_000,
+        }
     }
 
     /// The quorums: every set of Q replicas, with f = 1 if one is Byzantine.
@@ -120,7 +142,7 @@ impl Bounds {
 }
 
 /// The initial state.
-fn initial(structure: &Structure) -> State {
+pub(super) fn initial(structure: &Structure) -> State {
     let mut state = structure.empty();
     let nothing = structure.empty();
     for &relation in Relation::ALL.iter().filter(|relation| relation.is_state()) {
@@ -134,153 +156,51 @@ fn initial(structure: &Structure) -> State {
     state
 }
 
-struct Compiled {
-    name: &'static str,
-    parameters: Vec<(Term, usize, usize)>,
-    guards: Vec<Code>,
-    /// The guards to look at once as many parameters have values.
-    at_depth: Vec<Vec<usize>>,
-    updates: Vec<CompiledUpdate>,
-    chooses: bool,
-    slots: usize,
-}
-
-impl Compiled {
-    fn new(action: &Action, structure: &Structure) -> Self {
-        let mut slots = Slots::default();
-        let parameter = |&term: &Term, slots: &mut Slots| (term, slots.of(term), structure.size(term.sort));
-        let parameters: Vec<_> = action.parameters.iter().map(|term| parameter(term, &mut slots)).collect();
-        let mut at_depth = vec![Vec::new(); parameters.len() + 1];
-        let mut guards = Vec::new();
-        let parts = action.guards.iter().flat_map(|guard| guard.formula.conjuncts());
-        for (number, guard) in parts.enumerate() {
-            let free = guard.free();
-            let last = action.parameters.iter().rposition(|term| free.contains(term));
-            let is_choice = guard.relations().iter().any(|relation| action.choices.contains(relation));
-            at_depth[if is_choice { parameters.len() } else { last.map_or(0, |at| at + 1) }].push(number);
-            guards.push(structure.compile(guard, &mut slots));
-        }
-        let updates =
-            action.updates.iter().map(|update| structure.compile_update(update, &mut slots)).collect();
-        let chooses = !action.choices.is_empty();
-        Compiled { name: action.name, parameters, guards, at_depth, updates, chooses, slots: slots.all.len() }
-    }
-}
-
-/// Explores every state within the bounds, breadth first, and checks every invariant and theorem in each.
+/// Explores every state within the bounds, breadth first, and checks every invariant and theorem in each; or those of
+/// these names.
 ///
 /// # Panics
-/// If an action may choose among more than 2^16 relations.
+/// If an action may choose among more than 2^16 relations, or if states take more than 256 bits.
 pub fn explore(protocol: &Protocol, bounds: &Bounds, checked: &[&str]) -> Explored {
     let structure = bounds.structure();
-    let actions: Vec<Compiled> =
-        protocol.actions.iter().map(|action| Compiled::new(action, &structure)).collect();
-    let clauses = protocol.invariants.iter().chain(&protocol.theorems);
-    let clauses: Vec<(&'static str, Code, usize)> = clauses
-        .filter(|clause| checked.is_empty() || checked.contains(&clause.name))
-        .map(|clause| {
-            let mut slots = Slots::default();
-            let code = structure.compile(&clause.formula, &mut slots);
-            (clause.name, code, slots.all.len())
-        })
-        .collect();
-    let mut run = Run {
-        structure: &structure,
-        known: IndexMap::default(),
-        found: Explored { states: 0, transitions: 0, exhausted: false, taken: BTreeMap::new(), broken: None },
+    let unpacked = Unpacked::new(protocol, &structure, &initial(&structure), checked);
+    match unpacked.bits().div_ceil(64) {
+        0 | 1 => explore_packed::<1>(protocol, bounds, &structure, &unpacked),
+        2 => explore_packed::<2>(protocol, bounds, &structure, &unpacked),
+        3 => explore_packed::<3>(protocol, bounds, &structure, &unpacked),
+        _ => explore_packed::<4>(protocol, bounds, &structure, &unpacked),
+    }
+}
+
+fn explore_packed<const W: usize>(
+    protocol: &Protocol,
+    bounds: &Bounds,
+    structure: &Structure,
+    unpacked: &Unpacked<'_>,
+) -> Explored {
+    let packed: Packed<W> = unpacked.pack();
+    let tell = |action: usize, values: &[usize]| {
+        let action = &protocol.actions[action];
+        let told = action.parameters.iter().zip(values);
+        let told: Vec<String> = told.map(|(term, value)| format!("{} = {value}", term.symbol())).collect();
+        format!("{}({})", action.name, told.join(", "))
     };
-    run.add(initial(&structure), None);
-    let mut next = 0;
-    while next < run.known.len() && run.known.len() <= bounds.most {
-        let state = run.known.get_index(next).expect("it is known").0.clone();
-        for (name, code, slots) in &clauses {
-            let view = Situation { state: &state, choice: &[] };
-            if !structure.run(code, &view, &mut vec![0; *slots]) {
-                let steps = run.way_to(next, &actions);
-                run.found.broken = Some(Broken { name, steps });
-                run.found.states = run.known.len();
-                return run.found;
-            }
-        }
-        for (number, action) in actions.iter().enumerate() {
-            let mut environment = vec![0; action.slots];
-            run.parameters(action, number, next, &state, 0, &mut environment);
-        }
-        next += 1;
+    let mut search = searching(bounds, structure, &packed);
+    let found = search.run(bounds.most, &tell, &|action| protocol.actions[action].name);
+    if search.is_evidence_lost {
+        let bounds = Bounds { forgetful: false, ..bounds.clone() };
+        return explore_packed::<W>(protocol, &bounds, structure, unpacked);
     }
-    run.found.exhausted = next == run.known.len();
-    run.found.states = run.known.len();
-    run.found
+    found
 }
 
-/// How a state was first reached: from which, by which action, with which parameters.
-type Way = Option<(usize, usize, Vec<usize>)>;
-
-struct Run<'a> {
-    structure: &'a Structure,
-    known: IndexMap<State, Way, FixedState>,
-    found: Explored,
-}
-
-impl Run<'_> {
-    fn add(&mut self, state: State, way: Way) {
-        self.known.entry(state).or_insert(way);
-    }
-
-    /// Gives the parameters from `depth` on every value, and takes the action wherever its guards hold.
-    fn parameters(
-        &mut self,
-        action: &Compiled,
-        number: usize,
-        from: usize,
-        state: &State,
-        depth: usize,
-        environment: &mut [usize],
-    ) {
-        let choices = if action.chooses && depth == action.parameters.len() {
-            assert!(self.structure.choice_bits() <= 16, "more than 2^16 choices");
-            1u64 << self.structure.choice_bits()
-        } else {
-            1
-        };
-        for choice in 0..choices {
-            let view = Situation { state, choice: &[choice] };
-            let mut ran = action.at_depth[depth].iter().copied();
-            if !ran.all(|guard| self.structure.run(&action.guards[guard], &view, environment)) {
-                continue;
-            }
-            if depth < action.parameters.len() {
-                let (_, slot, size) = action.parameters[depth];
-                for value in 0..size {
-                    environment[slot] = value;
-                    self.parameters(action, number, from, state, depth + 1, environment);
-                }
-                continue;
-            }
-            let mut after = state.clone();
-            action.updates.iter().for_each(|update| {
-                self.structure.update(update, &view, &mut after, environment);
-            });
-            self.found.transitions += 1;
-            *self.found.taken.entry(action.name).or_default() += 1;
-            let values = action.parameters.iter().map(|&(_, slot, _)| environment[slot]).collect();
-            self.add(after, Some((from, number, values)));
-            // The first that satisfies the guards is the least: the others promise more than they must.
-            break;
-        }
-    }
-
-    fn way_to(&self, mut state: usize, actions: &[Compiled]) -> Vec<String> {
-        let mut steps = Vec::new();
-        while let Some((before, action, values)) = &self.known[state] {
-            let action = &actions[*action];
-            let told = action.parameters.iter().zip(values);
-            let told: Vec<String> =
-                told.map(|((term, _, _), value)| format!("{} = {value}", term.symbol())).collect();
-            steps.push(format!("{}({})", action.name, told.join(", ")));
-            state = *before;
-        }
-        steps.reverse();
-        steps
-    }
+/// A search with the reductions that are asked for and that apply.
+pub(super) fn searching<'a, const W: usize>(
+    bounds: &Bounds,
+    structure: &Structure,
+    packed: &'a Packed<W>,
+) -> Search<'a, W> {
+    let symmetries = if bounds.symmetric { Symmetries::of(structure, packed) } else { Symmetries::none() };
+    let evidence = if bounds.forgetful { Evidence::of(structure, packed) } else { Ok(Evidence::kept()) };
+    Search::new(packed, symmetries, evidence.unwrap_or_else(|_| Evidence::kept()))
 }

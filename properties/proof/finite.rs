@@ -71,6 +71,28 @@ impl Structure {
         self.sizes[&sort]
     }
 
+    /// How many bits a state has.
+    pub(super) fn state_bits(&self) -> usize {
+        let all = self.layouts.values().filter(|layout| layout.table == Table::State);
+        all.map(|layout| layout.sizes.iter().product::<usize>()).sum()
+    }
+
+    /// Where the bit of a tuple is.
+    pub(super) fn bit(&self, relation: Relation, tuple: &[usize]) -> (Table, usize) {
+        let layout = &self.layouts[&relation];
+        (layout.table, layout.at(tuple))
+    }
+
+    /// Whether a bit of the rigid relations is set.
+    pub(super) fn is_fixed(&self, at: usize) -> bool {
+        get(&self.rigid, at)
+    }
+
+    /// What a constant stands for; none if the term is a variable.
+    pub(super) fn constant(&self, term: Term) -> Option<usize> {
+        (term.role == Role::Constant).then(|| self.constants[term.name])
+    }
+
     /// A state in which nothing holds.
     pub fn empty(&self) -> State {
         vec![0; self.words].into()

@@ -17,20 +17,28 @@ mod axioms;
 mod checkpoint;
 mod counterexample;
 mod crash;
+mod evidence;
 pub mod explore;
+#[cfg(test)]
+mod exploring;
 pub mod finite;
 pub mod formula;
+mod ground;
 mod invariants;
 mod model;
 mod normal_case;
 mod obligations;
+mod packed;
 pub mod quorums;
 mod refuted;
 pub mod relations;
 mod rules;
+mod search;
 mod sexp;
+mod small;
 pub mod smt;
 mod state_transfer;
+mod symmetry;
 #[cfg(test)]
 mod tests;
 mod view_change;
@@ -43,6 +51,7 @@ pub use obligations::{Answer, Obligation, Subject};
 pub use refuted::{Candidate, Cluster, Refuted, Sizes, Stopped, Stored, candidates};
 pub use rules::{NOT_GUARDS, NOT_NEEDED};
 pub use sexp::Sexp;
+pub use small::{Holds, Small, SmallState};
 
 use quorums::{Lemma, lemmas};
 use std::collections::BTreeSet;

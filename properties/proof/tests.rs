@@ -171,30 +171,6 @@ fn the_normal_case_of_view_0_is_exhausted_and_every_invariant_holds() {
     assert!(NORMAL_CASE.iter().all(|action| found.taken.contains_key(action)), "{:?}", found.taken);
 }
 
-/// Executions from the initial state, and not only steps that break an invariant somewhere.
-#[test]
-fn without_a_rule_of_the_normal_case_two_certificates_are_reached() {
-    let protocol = Protocol::pbft().with_actions(&NORMAL_CASE);
-    for (rule, steps) in [
-        ("prepare-quorum", 4),
-        ("first-pre-prepare-wins", 6),
-        ("primary-does-not-prepare", 4),
-        ("one-vote-per-sender", 4),
-        ("votes-match-digest", 4),
-        ("signer-is-sender", 2),
-    ] {
-        let found = explore(&protocol.without(&[rule]), &view_0(0), &["prepared_uniqueness"]);
-        let broken =
-            found.broken.unwrap_or_else(|| panic!("{rule}: nothing breaks in {} states", found.states));
-        assert_eq!(
-            (broken.name, broken.steps.len()),
-            ("prepared_uniqueness", steps),
-            "{rule}: {:?}",
-            broken.steps
-        );
-    }
-}
-
 /// A bounded search: the first states of views 0 and 1, with view changes, checkpoints, state transfer and crashes.
 #[test]
 fn every_invariant_holds_in_the_first_states_of_everything() {
