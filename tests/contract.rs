@@ -12,7 +12,7 @@ use pbft_models::crypto::Symbolic;
 use pbft_models::engine::{Limits, Outcome, explore};
 use pbft_models::lazy;
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::simulation::{Config, Failure, Simulated, Strategy, run};
+use pbft_models::simulation::{Config, Failure, Simulated, run};
 use pbft_models::world::{Delivery, World, WorldConfig};
 use pbft_properties::contract::{Breach, Contract, Ledger, Signatures, Watcher};
 use std::collections::VecDeque;
@@ -52,13 +52,7 @@ fn steps_of_thirty_one_replicas_are_those_of_the_proved_protocol() {
 /// The first breach of a mutant, among some seeds.
 fn noticed(mutant: Mutant) -> Option<String> {
     for seed in 0..60 {
-        let strategy = Some(Strategy::ALL[seed as usize % Strategy::ALL.len()]);
-        let config = Config {
-            by_contract: true,
-            byzantine: u16::from(seed % 3 != 0),
-            strategy,
-            ..Config::hostile(seed, 4, 1)
-        };
+        let config = Config::by_contract(seed);
         let caught =
             std::panic::catch_unwind(|| run::<Symbolic, Rulebook>(&config, Rulebook::without(mutant)));
         if let Ok(Err(Failure::Breach(what))) = caught {
