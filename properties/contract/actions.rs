@@ -1,7 +1,7 @@
 //! Which actions a step takes, and with what: their guards are evaluated, and the ledger changes as their updates say.
 
 use super::hand::{Hand, Votes};
-use super::ledger::{Ledger, Role, closed, is_checkpoint, open_above};
+use super::ledger::{Ledger, Role, closed, open_above};
 use super::reading::{Element, Environment, Reading, StateName, evaluate};
 use super::state::State;
 use super::{Breach, Judging, not_recorded, slot};

@@ -24,7 +24,7 @@
 //! Facts claim nothing. `Committed` says when `committed_local` is to be tried; its guard decides.
 //!
 //! The ledger is made of effects, never of the replica's state. What the replica holds counts as evidence only where
-//! somebody else has signed it. The state of the service is the ledger's own: it applies each batch itself, by the
+//! somebody else has signed it. The state of the service is the ledger's own: it applies each batch itself by
 //! the paper's rules, and keeps its own client table.
 //!
 //! Effects are judged in their order, so a message that leaves before its record is a breach even if the record follows.
