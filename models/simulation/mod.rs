@@ -68,6 +68,17 @@ impl<C: Crypto, R: Rules + Copy + Debug + Default + Ord + Hash> Bundle for Simul
     type Rules = R;
 }
 
+/// What ends a simulation, apart from clients that wait in vain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HeldTo {
+    /// The properties of all replicas together; under PBFT's own rules, which mutants may leave, the contract too.
+    Both,
+    /// The contract alone, whatever the rules: nothing is looked at but one step of one replica at a time.
+    Contract,
+    /// The properties alone.
+    Properties,
+}
+
 /// What one simulation is made of. Everything else follows from the seed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
@@ -103,8 +114,8 @@ pub struct Config {
     pub delay: Option<(Duration, Duration)>,
     /// The highest exponent of the clients' time-outs, whose base is 150 ms.
     pub client_backoff: u8,
-    /// Whether a step that is none of the abstract protocol ends the simulation under rules other than PBFT's too.
-    pub by_contract: bool,
+    /// What the correct replicas are held to.
+    pub held_to: HeldTo,
     /// Whether to tell on standard error what the correct replicas do.
     pub trace: bool,
 }
@@ -128,8 +139,20 @@ impl Config {
             presence: true,
             delay: None,
             client_backoff: 4,
-            by_contract: false,
+            held_to: HeldTo::Both,
             trace: false,
+        }
+    }
+
+    /// Four replicas held to the contract alone, in two of three simulations with a Byzantine one, whose strategies
+    /// take turns.
+    pub fn by_contract(seed: u64) -> Self {
+        let turn = Strategy::ALL.iter().cycle().nth(usize::try_from(seed % 100).unwrap_or_default());
+        Config {
+            held_to: HeldTo::Contract,
+            byzantine: u16::from(!seed.is_multiple_of(3)),
+            strategy: turn.copied(),
+            ..Config::hostile(seed, 4, 1)
         }
     }
 

@@ -1,8 +1,9 @@
 //! Which actions a step takes, and with what: their guards are evaluated, and the ledger changes as their updates say.
 
 use super::hand::{Hand, Votes};
-use super::ledger::{Ledger, Role, closed, is_checkpoint, open_above};
+use super::ledger::{Ledger, Role, closed, open_above};
 use super::reading::{Element, Environment, Reading, StateName, evaluate};
+use super::state::State;
 use super::{Breach, Judging, not_recorded, slot};
 use crate::proof::formula::Sort;
 use crate::proof::relations::Relation;
@@ -10,8 +11,7 @@ use pbft::certificate::StableCertificate;
 use pbft::crypto::Signed;
 use pbft::message::{Batch, Message, NewView, ViewChange};
 use pbft::replica::blocks::Tree;
-use pbft::replica::{Bundle, Replica, Snapshot, apply};
-use pbft::rules::Pbft;
+use pbft::replica::{Bundle, Snapshot};
 use pbft::types::{Digest, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl<'a, B: Bundle> Scene<'a, B> {
 
     /// Takes the VIEW-CHANGEs of a NEW-VIEW to be in hand, and names their senders.
     fn new_view(&mut self, new_view: &'a NewView<B::Crypto>) -> Element {
-        let view_changes = self.hand.view_changes(new_view);
+        let view_changes = self.hand.view_changes(self.ledger, new_view);
         let quorum = self.quorum(&view_changes.iter().map(|m| m.replica).collect());
         self.view_changes = view_changes.into_iter().map(|m| ((m.replica, new_view.view), m)).collect();
         quorum
@@ -107,7 +107,9 @@ impl<'a, B: Bundle> Scene<'a, B> {
             }
             (Relation::viewchange, &[R(i), V(v)]) => {
                 // What a NEW-VIEW does not have in its V says nothing of what its sender reports.
-                let sent = self.quorums.is_empty() && self.own_is(i) && self.ledger.left == Some(v);
+                // None is sent for a view below that of the last one, of which alone the ledger knows.
+                let left = self.ledger.left.is_some_and(|to| v <= to);
+                let sent = self.quorums.is_empty() && self.own_is(i) && left;
                 sent || self.view_changes.contains_key(&(i, v))
             }
             (Relation::reports, &[R(i), V(v), N(n), V(w)]) => {
@@ -335,16 +337,9 @@ impl<B: Bundle> Judging<'_, '_, B> {
         })?;
         self.taken.push("execute");
         let ledger = &mut *self.ledger;
-        if let Some(batch) = batch {
-            apply(&mut ledger.service, &mut ledger.clients, &batch, &Pbft);
-        }
-        ledger.executed = n;
         ledger.committed.retain(|&k, _| k > n);
-        if is_checkpoint(self.hand.setup, n) {
-            let state = (&ledger.service, &ledger.clients);
-            let snapshot = Snapshot::of::<B::Crypto, _, _>(n, state, Some(&ledger.last.tree), &Pbft);
-            ledger.roots.insert(n, snapshot.tree.root());
-            ledger.last = Arc::new(snapshot);
+        if let Some(batch) = batch {
+            self.answers.extend(ledger.apply(self.hand.setup, n, &batch));
         }
         Ok(())
     }
@@ -407,24 +402,25 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let certified = self.ledger.stable.unwrap_or(Digest::NULL);
         let (h, g) = (StateName::Root(certified), StateName::Root(root));
         self.guards("fetch", &scene, &[Element::Number(n), Element::State(h), Element::State(g)], words)?;
-        let state = Replica::<B>::state_in(self.hand.setup, snapshot);
-        let Some((service, clients)) = state else {
+        let Some(state) = State::of(snapshot) else {
             return Err(Breach { action: "fetch", guard: "transfer-verified", words: words() });
         };
         self.taken.push("fetch");
         let ledger = &mut *self.ledger;
-        (ledger.service, ledger.clients, ledger.executed) = (service, clients, n);
+        ledger.take_state(state, snapshot);
         ledger.stored.executed = n;
         ledger.committed.retain(|&k, _| k > n);
-        ledger.roots.insert(n, root);
-        ledger.last = Arc::new(snapshot.clone());
         Ok(())
     }
 
     // --- view changes ---
 
     /// `view_change`.
-    pub(super) fn leave(&mut self, of: &ViewChange<B::Crypto>) -> Result<(), Breach> {
+    pub(super) fn leave(
+        &mut self,
+        signed: &Arc<Signed<ViewChange<B::Crypto>, B::Crypto>>,
+    ) -> Result<(), Breach> {
+        let of = &signed.content;
         let view = of.view;
         let ledger = &*self.ledger;
         let mut scene = Scene::new(ledger, &self.hand);
@@ -451,13 +447,18 @@ impl<B: Bundle> Judging<'_, '_, B> {
         }
         self.taken.push("view_change");
         (self.ledger.left, self.ledger.leaving) = (Some(view), true);
+        self.ledger.said = Some(signed.clone());
         Ok(())
     }
 
-    /// VIEW-CHANGE leaves.
-    pub(super) fn sends_view_change(&mut self, of: &ViewChange<B::Crypto>) -> Result<(), Breach> {
-        if self.ledger.left != Some(of.view) {
-            self.leave(of)?;
+    /// VIEW-CHANGE leaves: the one that was recorded.
+    pub(super) fn sends_view_change(
+        &mut self,
+        signed: &Arc<Signed<ViewChange<B::Crypto>, B::Crypto>>,
+    ) -> Result<(), Breach> {
+        let of = &signed.content;
+        if self.ledger.said.as_ref().is_none_or(|said| said.content != *of) {
+            self.leave(signed)?;
         }
         match self.ledger.stored.left == Some(of.view) {
             true => Ok(()),
@@ -532,7 +533,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
     /// `new_view_open` or `new_view_entry`: the NEW-VIEW of the view allows a digest at a number.
     fn allow(&mut self, new_view: &NewView<B::Crypto>, n: SeqNo, digest: Digest) -> Result<(), Breach> {
         let view = new_view.view;
-        let view_changes = self.hand.view_changes(new_view);
+        let view_changes = self.hand.view_changes(self.ledger, new_view);
         let mut scene = Scene::new(self.ledger, &self.hand).about((view, n, digest));
         let quorum = scene.new_view(new_view);
         let certificates = || view_changes.iter().flat_map(|m| &m.prepared).filter(|of| of.n == n);

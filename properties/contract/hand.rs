@@ -265,11 +265,20 @@ impl<'a, B: Bundle> Hand<'a, B> {
         }
     }
 
-    /// The VIEW-CHANGEs of a NEW-VIEW, each of a member and for its view, one of each.
-    pub(super) fn view_changes<'n>(&self, of: &'n NewView<B::Crypto>) -> Vec<&'n ViewChange<B::Crypto>> {
+    /// The VIEW-CHANGEs of a NEW-VIEW, each of a member and for its view, one of each; of its own the one that it has
+    /// sent, as it can sign any.
+    pub(super) fn view_changes<'n>(
+        &self,
+        ledger: &Ledger<B>,
+        of: &'n NewView<B::Crypto>,
+    ) -> Vec<&'n ViewChange<B::Crypto>> {
         let mut seen = BTreeSet::new();
+        let is_sent = |m: &ViewChange<B::Crypto>| {
+            m.replica != self.setup.id || ledger.said.as_ref().is_some_and(|said| said.content == *m)
+        };
         let valid = of.view_changes.iter().filter(|m| {
-            m.content.view == of.view && self.is_by(m, m.content.replica) && seen.insert(m.content.replica)
+            let is_valid = m.content.view == of.view && self.is_by(m, m.content.replica);
+            is_valid && is_sent(&m.content) && seen.insert(m.content.replica)
         });
         valid.map(|m| &m.content).collect()
     }

@@ -1,10 +1,11 @@
 //! What one replica has sent and recorded, as far as it still binds.
 
-use pbft::crypto::Crypto;
-use pbft::message::NewView;
+use super::state::State;
+use pbft::crypto::{Crypto, Signed};
+use pbft::message::{Batch, NewView, ViewChange};
 use pbft::parameters::MAX_WINDOW;
-use pbft::replica::{Bundle, ClientTable, Durable, Replica, Setup, Snapshot};
-use pbft::types::{Digest, SeqNo, View};
+use pbft::replica::{Bundle, Durable, LastReply, Setup, Snapshot};
+use pbft::types::{ClientId, Digest, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub struct Ledger<B: Bundle> {
     pub(super) leaving: bool,
     /// The highest view of a VIEW-CHANGE: `left` holds of the views below.
     pub(super) left: Option<View>,
+    /// That VIEW-CHANGE, until its view is entered: no other is sent for the view, nor is another in its `V`.
+    pub(super) said: Option<Arc<Signed<ViewChange<B::Crypto>, B::Crypto>>>,
     /// `accepted`, in the current view.
     pub(super) accepted: BTreeMap<SeqNo, (Digest, Role)>,
     /// `prepared`: for each number the latest view. COMMIT was sent for it, or recorded to be.
@@ -58,10 +61,8 @@ pub struct Ledger<B: Bundle> {
     pub(super) stable: Option<Digest>,
     /// `executed` and `state`: up to here.
     pub(super) executed: SeqNo,
-    /// The state after that: the service's,
-    pub(super) service: B::Service,
-    /// and the client table.
-    pub(super) clients: ClientTable,
+    /// The state after that.
+    pub(super) state: State<B::Service>,
     /// `state` at checkpoints, by digest.
     pub(super) roots: BTreeMap<SeqNo, Digest>,
     /// The last of these states, so that the next is digested faster.
@@ -72,11 +73,12 @@ pub struct Ledger<B: Bundle> {
 impl<B: Bundle> Ledger<B> {
     /// That of a replica that has done nothing yet.
     pub fn new(setup: &Setup<B>) -> Self {
-        let (service, clients) = (setup.genesis.clone(), ClientTable::default());
+        let state = State { service: setup.genesis.clone(), clients: BTreeMap::new() };
         Ledger {
             view: View(0),
             leaving: false,
             left: None,
+            said: None,
             accepted: BTreeMap::new(),
             prepared: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -85,8 +87,7 @@ impl<B: Bundle> Ledger<B> {
             low: SeqNo(0),
             stable: None,
             executed: SeqNo(0),
-            service,
-            clients,
+            state,
             roots: BTreeMap::new(),
             last: Arc::new(Snapshot::default()),
             stored: Stored::default(),
@@ -98,18 +99,44 @@ impl<B: Bundle> Ledger<B> {
     pub fn of_durable(setup: &Setup<B>, durable: &Durable<B::Crypto>) -> Option<Self> {
         let mut ledger = Ledger::new(setup);
         ledger.take_store(setup, durable);
-        let executed = durable.last_executed();
-        if executed > SeqNo(0) {
-            let snapshot = Replica::<B>::state_after(setup, durable, executed).ok()??;
-            (ledger.service, ledger.clients) = Replica::<B>::state_in(setup, &snapshot)?;
+        if durable.snapshot.n > SeqNo(0) {
+            ledger.take_state(State::of(&durable.snapshot)?, &durable.snapshot);
         }
-        ledger.executed = executed;
-        for n in (durable.h().0..=executed.0).map(SeqNo).filter(|n| is_checkpoint(setup, *n)) {
-            if let Some(snapshot) = Replica::<B>::state_after(setup, durable, n).ok()? {
-                ledger.roots.insert(n, snapshot.tree.root());
+        for (&n, &digest) in &durable.executed {
+            if n != ledger.executed.next() {
+                return None;
             }
+            match durable.batches.get(&digest) {
+                Some(batch) => ledger.apply(setup, n, batch),
+                None if digest == Digest::NULL => ledger.apply(setup, n, &Batch { requests: Vec::new() }),
+                None => return None,
+            };
         }
+        ledger.roots.retain(|&n, _| n >= durable.h());
         Some(ledger)
+    }
+
+    /// A state becomes the ledger's own.
+    pub(super) fn take_state(&mut self, state: State<B::Service>, snapshot: &Snapshot) {
+        (self.state, self.executed) = (state, snapshot.n);
+        self.roots.insert(snapshot.n, snapshot.tree.root());
+        self.last = Arc::new(snapshot.clone());
+    }
+
+    /// The batch of the next number is executed. Returns whom that answers what.
+    pub(super) fn apply(
+        &mut self,
+        setup: &Setup<B>,
+        n: SeqNo,
+        batch: &Batch<B::Crypto>,
+    ) -> Vec<(ClientId, LastReply)> {
+        let answers = self.state.apply(batch);
+        self.executed = n;
+        if is_checkpoint(setup, n) {
+            self.last = self.state.snapshot::<B::Crypto>(n, &self.last.tree);
+            self.roots.insert(n, self.last.tree.root());
+        }
+        answers
     }
 
     /// Memory becomes the store; the states stay.
@@ -120,6 +147,7 @@ impl<B: Bundle> Ledger<B> {
         }
         self.view = durable.view;
         self.left = durable.leaving();
+        self.said.clone_from(&durable.view_change);
         self.leaving = self.left.is_some();
         let role = match setup.cluster.primary(self.view) == setup.id {
             true => Role::Primary,
@@ -197,6 +225,7 @@ impl<B: Bundle> Ledger<B> {
         (self.view, self.leaving) = (view, false);
         // Of views below the one entered nothing depends on it any more.
         self.left = self.left.filter(|&left| left > view);
+        self.said = self.said.take().filter(|said| said.content.view > view);
         // It can be shown again.
         self.committed.clear();
     }
@@ -238,6 +267,13 @@ impl Promises {
             if kept.is_none_or(|(kept, same)| kept < view || (kept == view && same != digest)) {
                 return Some(format!("COMMIT for n = {} was sent in view {}: not in the store", n.0, view.0));
             }
+        }
+        // What it has promised to report, or has executed, it cannot start again from without the batch.
+        let prepared = durable.prepared.values().map(|of| (of.n, of.digest));
+        let mut named = prepared.chain(durable.executed.iter().map(|(&n, &digest)| (n, digest)));
+        let is_lost = |of: &(SeqNo, Digest)| of.1 != Digest::NULL && !durable.batches.contains_key(&of.1);
+        if let Some((n, digest)) = named.find(is_lost) {
+            return Some(format!("the batch of {digest:?} at n = {} is not in the store", n.0));
         }
         if durable.last_executed() < self.executed || h < self.low {
             return Some(format!("n = {} was executed, and the store ends before", self.executed.0));

@@ -24,8 +24,8 @@
 //! Facts claim nothing. `Committed` says when `committed_local` is to be tried; its guard decides.
 //!
 //! The ledger is made of effects, never of the replica's state. What the replica holds counts as evidence only where
-//! somebody else has signed it. The state of the service is the ledger's own: it applies each batch itself, by the
-//! function that the replica calls and with the paper's rules.
+//! somebody else has signed it. The state of the service is the ledger's own: it applies each batch itself by
+//! the paper's rules, and keeps its own client table.
 //!
 //! Effects are judged in their order, so a message that leaves before its record is a breach even if the record follows.
 //!
@@ -37,6 +37,7 @@ mod hand;
 mod inbox;
 mod ledger;
 mod reading;
+mod state;
 mod watch;
 
 pub use ledger::Ledger;
@@ -46,9 +47,9 @@ use crate::proof::{Clause, Protocol, Term};
 use hand::{Before, Hand};
 use pbft::crypto::Crypto;
 use pbft::message::{Message, Reply};
-use pbft::replica::{Bundle, Destination, Effect, Event, Fact, Record, Replica, Setup, bounded};
+use pbft::replica::{Bundle, Destination, Effect, Event, Fact, LastReply, Record, Replica, Setup, bounded};
 use pbft::service::Service;
-use pbft::types::{Principal, SeqNo, View};
+use pbft::types::{ClientId, Principal, SeqNo, View};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -134,7 +135,7 @@ impl Contract {
         effects: &[Effect<B::Crypto>],
     ) -> Result<Actions, Breach> {
         let hand = Hand { setup, signatures: self.signatures, before, event, effects };
-        let mut step = Judging { contract: self, ledger, hand, taken: Vec::new() };
+        let mut step = Judging { contract: self, ledger, hand, taken: Vec::new(), answers: Vec::new() };
         for effect in effects {
             match effect {
                 Effect::Persist(record) => step.record(record)?,
@@ -153,6 +154,8 @@ struct Judging<'a, 'l, B: Bundle> {
     ledger: &'l mut Ledger<B>,
     hand: Hand<'a, B>,
     taken: Actions,
+    /// Whom what it executes in this step answers what.
+    answers: Vec<(ClientId, LastReply)>,
 }
 
 impl<B: Bundle> Judging<'_, '_, B> {
@@ -173,7 +176,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
                 self.ledger.stored.executed = *n;
             }
             Record::ViewChange(m) => {
-                self.leave(&m.content)?;
+                self.leave(m)?;
                 (self.ledger.stored.left, self.ledger.stored.leaving) = (Some(m.content.view), true);
             }
             Record::NewView(m) => {
@@ -205,7 +208,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
             }
             Message::Commit(m) => self.sends_commit((m.content.view, m.content.n, m.content.digest)),
             Message::Checkpoint(m) => self.checkpoint(m.content.n, m.content.digest),
-            Message::ViewChange(m) if m.signer == own => self.sends_view_change(&m.content),
+            Message::ViewChange(m) if m.signer == own => self.sends_view_change(m),
             Message::NewView(m) if m.signer == own => self.sends_new_view(m),
             Message::Reply(m) => self.reply(to, &m.content),
             _ => Ok(()),
@@ -215,9 +218,10 @@ impl<B: Bundle> Judging<'_, '_, B> {
     fn reply(&self, to: Destination, reply: &Reply) -> Result<(), Breach> {
         let client = reply.client;
         let ledger = &self.ledger;
-        let last = ledger.clients.last(client);
-        let is_last =
-            last.is_some_and(|last| (last.timestamp, &last.result) == (reply.timestamp, &reply.result));
+        // A batch may have several requests of one client, each of which is answered.
+        let in_step = self.answers.iter().filter(|(of, _)| *of == client).map(|(_, answer)| answer);
+        let is_last = (ledger.state.clients.get(&client).into_iter().chain(in_step))
+            .any(|last| (last.timestamp, &last.result) == (reply.timestamp, &reply.result));
         let arrived = match self.hand.message() {
             Some(Message::Request(request)) => Some(request),
             _ => None,
@@ -228,7 +232,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
         };
         let read = arrived.filter(is_read).or_else(|| self.hand.before.reads_of(client).find(is_read));
         let answers = |request: &pbft::crypto::Signed<pbft::message::Request, B::Crypto>| {
-            let result = ledger.service.read(client, &request.content.operation).map(bounded);
+            let result = ledger.state.service.read(client, &request.content.operation).map(bounded);
             result.as_ref() == Some(&reply.result)
         };
         if to == Destination::Client(client) && (is_last || read.is_some_and(answers)) {

@@ -1,21 +1,21 @@
 //! Every step of every correct replica is a step of the protocol that is proved for all sizes.
 
+mod promises;
+mod run;
+
 use pbft::crypto::Signed;
-use pbft::crypto::ed25519::{Ed25519, KeyRing};
-use pbft::kv::{KeyValue, Operation};
-use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, Request, ViewChange};
-use pbft::parameters::Parameters;
-use pbft::replica::verify::verify;
-use pbft::replica::{Durable, Effect, Effects, Event, Record, Replica, Setup, Timer, nodes};
-use pbft::types::{Bytes, ClientId, Cluster, Digest, ReplicaId, SeqNo, Timestamp, View};
+use pbft::crypto::ed25519::Ed25519;
+use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, ViewChange};
+use pbft::replica::{Durable, Effect, Event, Record, Timer};
+use pbft::types::{Bytes, Cluster, Digest, ReplicaId, SeqNo, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::engine::{Limits, Outcome, explore};
 use pbft_models::lazy;
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::simulation::{Config, Failure, Simulated, Strategy, run};
+use pbft_models::simulation::{Config, Failure, run as simulate};
 use pbft_models::world::{Delivery, World, WorldConfig};
-use pbft_properties::contract::{Breach, Contract, Ledger, Signatures, Watcher};
-use std::collections::VecDeque;
+use pbft_properties::contract::{Signatures, Watcher};
+use run::{Happened, Real, Taken, a_good_run};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn holds(n: u16, f: u16, seeds: std::ops::Range<u64>) {
     let (mut judged, mut actions) = (0, 0);
     for seed in seeds {
         let config = Config::hostile(seed, n, f);
-        let report = run::<Symbolic, Rulebook>(&config, Rulebook::default())
+        let report = simulate::<Symbolic, Rulebook>(&config, Rulebook::default())
             .unwrap_or_else(|failure| panic!("seed {seed}, n = {n}, f = {f}: {failure}"));
         judged += report.judged;
         actions += report.actions.values().sum::<u64>();
@@ -52,15 +52,9 @@ fn steps_of_thirty_one_replicas_are_those_of_the_proved_protocol() {
 /// The first breach of a mutant, among some seeds.
 fn noticed(mutant: Mutant) -> Option<String> {
     for seed in 0..60 {
-        let strategy = Some(Strategy::ALL[seed as usize % Strategy::ALL.len()]);
-        let config = Config {
-            by_contract: true,
-            byzantine: u16::from(seed % 3 != 0),
-            strategy,
-            ..Config::hostile(seed, 4, 1)
-        };
+        let config = Config::by_contract(seed);
         let caught =
-            std::panic::catch_unwind(|| run::<Symbolic, Rulebook>(&config, Rulebook::without(mutant)));
+            std::panic::catch_unwind(|| simulate::<Symbolic, Rulebook>(&config, Rulebook::without(mutant)));
         if let Ok(Err(Failure::Breach(what))) = caught {
             return Some(format!("seed {seed}: {what}"));
         }
@@ -114,100 +108,6 @@ fn mutants_are_noticed_in_their_unreduced_local_systems() {
         let found = worlds.find_map(|(byzantine, checkpoints)| noticed_in(mutant, byzantine, checkpoints));
         println!("{}: {}", mutant.id(), found.unwrap_or("-".into()));
     }
-}
-
-type Real = Simulated<Ed25519, Rulebook>;
-type Happened = Effect<Ed25519>;
-
-/// A step that a replica took in a good network, and everything that it is judged by.
-struct Taken {
-    ledger: Ledger<Real>,
-    setup: Arc<Setup<Real>>,
-    before: Replica<Real>,
-    event: Event<Ed25519>,
-    effects: Vec<Happened>,
-}
-
-impl Taken {
-    fn judge(&self, effects: &[Happened]) -> Result<Vec<&'static str>, Breach> {
-        let contract = Contract::new(Signatures::Check);
-        contract.judge_step(&mut self.ledger.clone(), &self.setup, (&self.before, &self.event), effects)
-    }
-
-    fn records(&self) -> usize {
-        self.effects.iter().filter(|effect| matches!(effect, Effect::Persist(_))).count()
-    }
-
-    /// The breach, and the guard that fails.
-    fn guard_of(&self, effects: &[Happened]) -> &'static str {
-        let breach = self.judge(effects).expect_err("it is none of the protocol's");
-        println!("{breach}");
-        breach.guard
-    }
-
-    /// The effects with each message sent as `other` makes it; none if it makes nothing of any.
-    fn with(&self, other: impl Fn(&Message<Ed25519>) -> Option<Message<Ed25519>>) -> Option<Vec<Happened>> {
-        let changed = self.effects.iter().map(|effect| match effect {
-            Effect::Send(to, message) => other(message).map(|message| Effect::Send(*to, message)),
-            _ => None,
-        });
-        let changed: Vec<Option<Happened>> = changed.collect();
-        changed.iter().any(Option::is_some).then(|| {
-            changed.into_iter().zip(&self.effects).map(|(new, old)| new.unwrap_or(old.clone())).collect()
-        })
-    }
-}
-
-/// Two requests, a checkpoint after each, and a view change in between: every step of four replicas.
-fn a_good_run() -> Vec<Taken> {
-    let cluster = Cluster::new(4, 1);
-    let (keys, clients) = KeyRing::insecure(0, 4, 1);
-    let parameters = Parameters { checkpoint_interval: 1, window: 8, ..Parameters::default() };
-    let setup = |(id, keys): (u16, KeyRing)| {
-        let rules = Rulebook::default();
-        let (id, keys, genesis) = (ReplicaId(id), Arc::new(keys), KeyValue::default());
-        Arc::new(Setup::<Real> { id, cluster, parameters, keys, clients: 1, rules, genesis })
-    };
-    let setups: Vec<_> = (0..).zip(keys).map(setup).collect();
-    let start =
-        |setup: &Arc<Setup<Real>>| Replica::start(setup, None, &mut Effects::new()).expect("it has not run");
-    let mut replicas: Vec<_> = setups.iter().map(start).collect();
-    let mut ledgers: Vec<_> = setups.iter().map(|setup| Ledger::new(setup)).collect();
-    let (contract, mut taken) = (Contract::new(Signatures::Check), Vec::new());
-    let request = |timestamp| {
-        let (key, value) = (Bytes::from(&b"key"[..]), Bytes::from(&b"value"[..]));
-        let operation = Operation::Put { key, value }.to_bytes();
-        let (timestamp, client) = (Timestamp(timestamp), ClientId(0));
-        Message::Request(Signed::new(Request { operation, timestamp, client, read_only: false }, &clients[0]))
-    };
-    let mut waiting: VecDeque<(usize, Option<Message<Ed25519>>)> = VecDeque::new();
-    for round in [Some(1), None, Some(2)] {
-        waiting.extend((0..4).map(|to| (to, round.map(request))));
-        while let Some((to, message)) = waiting.pop_front() {
-            let event = match message {
-                None => Event::Timeout(Timer::Progress { backoff: 0 }),
-                Some(message) => match verify(&setups[to], message) {
-                    Ok(message) => Event::Message(message),
-                    Err(_) => continue,
-                },
-            };
-            let (before, ledger, mut effects) = (replicas[to].clone(), ledgers[to].clone(), Effects::new());
-            replicas[to].step(&setups[to], event.clone(), &mut effects);
-            let effects: Vec<Happened> = effects.into_iter().collect();
-            let setup = setups[to].clone();
-            let judged = contract.judge_step(&mut ledgers[to], &setup, (&before, &event), &effects);
-            assert!(judged.is_ok(), "{judged:?}");
-            for effect in &effects {
-                if let Effect::Send(destination, message) = effect {
-                    let others = nodes(&cluster, to, *destination).into_iter().filter(|&node| node < 4);
-                    waiting.extend(others.map(|node| (node, Some(message.clone()))));
-                }
-            }
-            taken.push(Taken { ledger, setup, before, event, effects });
-        }
-    }
-    assert!(replicas.iter().all(|replica| replica.view().0 == 1 && replica.last_executed().0 == 2));
-    taken
 }
 
 fn is_promise(message: &Message<Ed25519>) -> bool {
@@ -398,3 +298,4 @@ fn a_quorum_that_is_one_short_is_a_breach() {
     }
     assert!(refused > 0);
 }
+
