@@ -14,7 +14,7 @@ mod named;
 mod seen;
 
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
-use crate::world::{AgentId, World};
+use crate::world::{AgentId, Recent, World};
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft::types::{Digest, Principal, ReplicaId};
@@ -218,6 +218,8 @@ impl Contained {
 }
 
 impl Space for Contained {
+    type Scratch = Recent;
+
     fn width(&self) -> usize {
         self.world.width()
     }
@@ -234,6 +236,7 @@ impl Space for Contained {
         &self,
         depth: usize,
         state: &[u32],
+        recent: &mut Recent,
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
         let is_first = |joint: Result<SmallState, String>| {
@@ -242,7 +245,7 @@ impl Space for Contained {
         if (depth == 0 && !is_first(self.read(state)?)) || self.leaves(state)?.is_some() {
             return Ok(Judgement::Unsound);
         }
-        self.world.expand(depth, state, successors)
+        self.world.expand(depth, state, recent, successors)
     }
 
     fn learn(&mut self, depth: usize, state: &[u32]) {

@@ -30,6 +30,9 @@ pub(super) struct Stored {
     pub(super) executed: SeqNo,
 }
 
+/// A VIEW-CHANGE with its signature.
+pub(super) type SignedViewChange<B> = Arc<Signed<ViewChange<<B as Bundle>::Crypto>, <B as Bundle>::Crypto>>;
+
 /// The ledger of one replica. Bounded: one view, the numbers of one window, and a copy of the state.
 ///
 /// It is made of effects alone, and never of the replica's state: a replica that forgets what it has prepared, and says
@@ -43,7 +46,7 @@ pub struct Ledger<B: Bundle> {
     /// The highest view of a VIEW-CHANGE: `left` holds of the views below.
     pub(super) left: Option<View>,
     /// That VIEW-CHANGE, until its view is entered: no other is sent for the view, nor is another in its `V`.
-    pub(super) said: Option<Arc<Signed<ViewChange<B::Crypto>, B::Crypto>>>,
+    pub(super) said: Option<SignedViewChange<B>>,
     /// `accepted`, in the current view.
     pub(super) accepted: BTreeMap<SeqNo, (Digest, Role)>,
     /// `prepared`: for each number the latest view. COMMIT was sent for it, or recorded to be.

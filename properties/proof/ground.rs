@@ -372,7 +372,7 @@ impl<'a> Grounding<'a> {
                 }
             }
             // The first of each kind speaks for the others; what no action changes stays what it is.
-            let mut kinds: BTreeMap<(Known, &[(usize, &Ground)]), usize> = BTreeMap::new();
+            let mut kinds: BTreeMap<(Known, &Told<'_>), usize> = BTreeMap::new();
             let known: Vec<Known> = (this.known.iter().zip(&told).enumerate())
                 .map(|(bit, (&known, told))| match (known, told.is_empty()) {
                     (Known::Always(_), true) => known,
@@ -386,3 +386,6 @@ impl<'a> Grounding<'a> {
         }
     }
 }
+
+/// Which instances make something of a bit, and what.
+type Told<'a> = [(usize, &'a Ground)];

@@ -87,12 +87,11 @@ fn renaming(structure: &Structure, replicas: &[usize], digests: &[usize]) -> Opt
     let mut states = vec![None; size(Sort::State)];
     *states.first_mut()? = Some(0);
     for state in 0..states.len() {
-        for batch in 0..size(Sort::Batch) {
+        for (batch, &digest) in digests.iter().enumerate().take(size(Sort::Batch)) {
             for after in 0..states.len() {
                 if holds(Relation::applies, &[state, batch, after]) {
-                    let applied = |other| {
-                        holds(Relation::applies, &[states[state]?, digests[batch], other]).then_some(other)
-                    };
+                    let applied =
+                        |other| holds(Relation::applies, &[states[state]?, digest, other]).then_some(other);
                     states[after] = (0..states.len()).find_map(applied);
                 }
             }
