@@ -37,6 +37,7 @@ mod hand;
 mod inbox;
 mod ledger;
 mod reading;
+mod scene;
 mod state;
 mod watch;
 
