@@ -228,7 +228,6 @@ impl<B: Bundle> Ledger<B> {
         (self.view, self.leaving) = (view, false);
         // Of views below the one entered nothing depends on it any more.
         self.left = self.left.filter(|&left| left > view);
-        self.said = self.said.take().filter(|said| said.content.view > view);
         // It can be shown again.
         self.committed.clear();
     }

@@ -89,6 +89,8 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let open_above = open_above(&signed.content);
         self.open(&signed.content, open_above.next(), Digest([0xff; 32]))?;
         self.ledger.allowed.clear();
+        // Its own VIEW-CHANGE was evidence up to here.
+        self.ledger.said = self.ledger.said.take().filter(|said| said.content.view > view);
         self.ledger.closed = closed(&signed.content, self.ledger.low);
         Ok(())
     }
