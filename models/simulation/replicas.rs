@@ -289,6 +289,8 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
             && let Err(lost) = ledger.restart(&server.setup, &stored)
         {
             self.breaches(node, format!("durable means durable: {lost}"));
+            // It may not even start.
+            self.breach.take().map_or(Ok(()), |breach| Err(Failure::Breach(breach)))?;
         }
         let Node::Correct(server) = &mut self.nodes[node] else { return Ok(()) };
         let mut effects = Effects::new();
