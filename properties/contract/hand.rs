@@ -265,16 +265,20 @@ impl<'a, B: Bundle> Hand<'a, B> {
         }
     }
 
-    /// The VIEW-CHANGEs of a NEW-VIEW, each of a member and for its view, one of each; of its own the one that it has
-    /// sent, as it can sign any.
+    /// The VIEW-CHANGEs of a NEW-VIEW, each of a member and for its view, one of each. In a NEW-VIEW that it makes its
+    /// own is the one that it has sent, as it can sign any; in one that arrives it is evidence like the others: it was
+    /// judged when it was sent.
     pub(super) fn view_changes<'n>(
         &self,
         ledger: &Ledger<B>,
         of: &'n NewView<B::Crypto>,
     ) -> Vec<&'n ViewChange<B::Crypto>> {
         let mut seen = BTreeSet::new();
+        let arrives = matches!(self.message(), Some(Message::NewView(m)) if m.content.view == of.view);
         let is_sent = |m: &ViewChange<B::Crypto>| {
-            m.replica != self.setup.id || ledger.said.as_ref().is_some_and(|said| said.content == *m)
+            arrives
+                || m.replica != self.setup.id
+                || ledger.said.as_ref().is_some_and(|said| said.content == *m)
         };
         let valid = of.view_changes.iter().filter(|m| {
             let is_valid = m.content.view == of.view && self.is_by(m, m.content.replica);
