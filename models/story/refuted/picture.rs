@@ -73,7 +73,7 @@ pub fn drawn(refuted: &Refuted, layout: Layout) -> String {
     let last = picture.bands.last().map_or(TOP, |band| band.top + band.height);
     let (width, height) = (picture.width(), last + 8);
     let fits = layout.fits;
-    let style = fits.then_some("width:100%;height:auto;font-size:10.5px");
+    let style = fits.then_some("width:100%;height:auto;font-size:9.6px");
     let markup = html! {
         svg.d xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) }
             width=[(!fits).then_some(width)] height=[(!fits).then_some(height)] style=[style]
