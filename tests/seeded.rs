@@ -95,7 +95,8 @@ fn every_mistake_says_what_is_wrong_what_breaks_and_where_it_shows() {
         }
         let grouped = mistake.loses() || name.starts_with("reduction-");
         assert_eq!(mistake.has("group"), grouped, "{name}: a group is for reductions");
-        let to_contract = mistake.header.iter().find(|(tag, _)| tag == "contract").map(|(_, text)| text.as_str());
+        let to_contract =
+            mistake.header.iter().find(|(tag, _)| tag == "contract").map(|(_, text)| text.as_str());
         let reason = |text: &str| text.strip_prefix("passes: ").is_some_and(|why| why.len() > 20);
         assert!(
             to_contract.is_none_or(|text| text == "noticed" || reason(text)),

@@ -298,4 +298,3 @@ fn a_quorum_that_is_one_short_is_a_breach() {
     }
     assert!(refused > 0);
 }
-

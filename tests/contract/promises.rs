@@ -33,7 +33,8 @@ fn another_view_change_than_the_one_recorded_is_a_breach_now_and_later() {
             .filter(|effect| matches!(effect, Effect::Send(_, Message::ViewChange(_))))
             .collect();
         let later = (&step.before, &Event::Timeout(Timer::Status));
-        let breach = contract.judge_step(&mut ledger, &step.setup, later, &resent).expect_err("it is another");
+        let breach =
+            contract.judge_step(&mut ledger, &step.setup, later, &resent).expect_err("it is another");
         assert_eq!(breach.guard, if ledger_is_past(&step) { "to a later view" } else { "sent once" });
         seen += 1;
     }
@@ -60,7 +61,10 @@ fn a_view_change_for_a_view_below_that_of_the_last_is_a_breach() {
         };
         let (Some(ahead), Some(back)) = (to(View(3)), to(View(2))) else { continue };
         let only_records = |effects: Vec<Happened>| -> Vec<Happened> {
-            effects.into_iter().filter(|effect| matches!(effect, Effect::Persist(Record::ViewChange(_)))).collect()
+            effects
+                .into_iter()
+                .filter(|effect| matches!(effect, Effect::Persist(Record::ViewChange(_))))
+                .collect()
         };
         let both = [only_records(ahead.clone()), only_records(back.clone())].concat();
         assert_eq!(step.guard_of(&both), "sent once");
@@ -77,10 +81,15 @@ fn a_view_change_of_its_own_that_it_has_not_sent_counts_in_no_new_view() {
     for step in a_good_run() {
         let remade = forged(&step.effects, |record| match record {
             Record::NewView(m) if m.signer == Principal::Replica(step.setup.id) => {
-                let remade = m.content.view_changes.iter().map(|of| match of.content.replica == step.setup.id {
-                    true => Arc::new(step.setup.sign(ViewChange { n: SeqNo(0), stable: None, ..of.content.clone() })),
-                    false => of.clone(),
-                });
+                let remade =
+                    m.content.view_changes.iter().map(|of| match of.content.replica == step.setup.id {
+                        true => Arc::new(step.setup.sign(ViewChange {
+                            n: SeqNo(0),
+                            stable: None,
+                            ..of.content.clone()
+                        })),
+                        false => of.clone(),
+                    });
                 let new_view = NewView { view_changes: remade.collect(), ..m.content.clone() };
                 Some(Record::NewView(Arc::new(step.setup.sign(new_view))))
             }
@@ -143,7 +152,9 @@ fn each_request_of_a_batch_is_answered_though_two_are_of_one_client() {
         replies.extend(effects.iter().filter(|of| matches!(of, Effect::Send(_, Message::Reply(_)))).cloned());
         let of = (&before, &event);
         // The second result under the first timestamp is nobody's.
-        if let [Effect::Send(to, Message::Reply(first)), Effect::Send(_, Message::Reply(second))] = &replies[..] {
+        if let [Effect::Send(to, Message::Reply(first)), Effect::Send(_, Message::Reply(second))] =
+            &replies[..]
+        {
             let result = second.content.result.clone();
             let mixed = setup.sign(pbft::message::Reply { result, ..first.content.clone() });
             let swap = |effect: &Happened| match *effect == replies[0] {

@@ -44,7 +44,10 @@ impl Taken {
     }
 
     /// The effects with each message sent as `other` makes it; none if it makes nothing of any.
-    pub fn with(&self, other: impl Fn(&Message<Ed25519>) -> Option<Message<Ed25519>>) -> Option<Vec<Happened>> {
+    pub fn with(
+        &self,
+        other: impl Fn(&Message<Ed25519>) -> Option<Message<Ed25519>>,
+    ) -> Option<Vec<Happened>> {
         let changed = self.effects.iter().map(|effect| match effect {
             Effect::Send(to, message) => other(message).map(|message| Effect::Send(*to, message)),
             _ => None,
@@ -109,7 +112,10 @@ pub fn a_good_run() -> Vec<Taken> {
 }
 
 /// The effects with other records, and what is sent as it was recorded.
-pub fn forged(effects: &[Happened], other: impl Fn(&Record<Ed25519>) -> Option<Record<Ed25519>>) -> Option<Vec<Happened>> {
+pub fn forged(
+    effects: &[Happened],
+    other: impl Fn(&Record<Ed25519>) -> Option<Record<Ed25519>>,
+) -> Option<Vec<Happened>> {
     let change = |effect: &Happened| match effect {
         Effect::Persist(record) => other(record).map(Effect::Persist),
         _ => None,
@@ -118,4 +124,3 @@ pub fn forged(effects: &[Happened], other: impl Fn(&Record<Ed25519>) -> Option<R
     let all = || changed.iter().cloned().zip(effects).map(|(new, old)| new.unwrap_or(old.clone()));
     changed.iter().any(Option::is_some).then(|| all().collect())
 }
-
