@@ -1,7 +1,7 @@
 //! Which actions a step takes, and with what: their guards are evaluated, and the ledger changes as their updates say.
 
 use super::hand::{Hand, Votes};
-use super::ledger::{Ledger, Role, closed, open_above};
+use super::ledger::{Ledger, Role, Said, closed, open_above};
 use super::reading::{Element, Environment, Reading, StateName, evaluate};
 use super::state::State;
 use super::{Breach, Judging, not_recorded, slot};
@@ -421,10 +421,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
     // --- view changes ---
 
     /// `view_change`.
-    pub(super) fn leave(
-        &mut self,
-        signed: &Arc<Signed<ViewChange<B::Crypto>, B::Crypto>>,
-    ) -> Result<(), Breach> {
+    pub(super) fn leave(&mut self, signed: &Said<B::Crypto>) -> Result<(), Breach> {
         let of = &signed.content;
         let view = of.view;
         let ledger = &*self.ledger;
@@ -457,10 +454,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
     }
 
     /// VIEW-CHANGE leaves: the one that was recorded.
-    pub(super) fn sends_view_change(
-        &mut self,
-        signed: &Arc<Signed<ViewChange<B::Crypto>, B::Crypto>>,
-    ) -> Result<(), Breach> {
+    pub(super) fn sends_view_change(&mut self, signed: &Said<B::Crypto>) -> Result<(), Breach> {
         let of = &signed.content;
         if self.ledger.said.as_ref().is_none_or(|said| said.content != *of) {
             self.leave(signed)?;

@@ -9,6 +9,9 @@ use pbft::types::{ClientId, Digest, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// A VIEW-CHANGE as it was recorded.
+pub(super) type Said<C> = Arc<Signed<ViewChange<C>, C>>;
+
 /// How a digest was accepted.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Role {
@@ -43,7 +46,7 @@ pub struct Ledger<B: Bundle> {
     /// The highest view of a VIEW-CHANGE: `left` holds of the views below.
     pub(super) left: Option<View>,
     /// That VIEW-CHANGE, until its view is entered: no other is sent for the view, nor is another in its `V`.
-    pub(super) said: Option<Arc<Signed<ViewChange<B::Crypto>, B::Crypto>>>,
+    pub(super) said: Option<Said<B::Crypto>>,
     /// `accepted`, in the current view.
     pub(super) accepted: BTreeMap<SeqNo, (Digest, Role)>,
     /// `prepared`: for each number the latest view. COMMIT was sent for it, or recorded to be.
