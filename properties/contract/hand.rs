@@ -265,8 +265,8 @@ impl<'a, B: Bundle> Hand<'a, B> {
         }
     }
 
-    /// The VIEW-CHANGEs of a NEW-VIEW, each of a member and for its view, one of each; of its own the one that it has
-    /// sent, as it can sign any.
+    /// The VIEW-CHANGEs of a NEW-VIEW, each of a member and for its view, one of each. Where it makes `V` itself, its own
+    /// is the one that it has sent, as it can sign any; in others' `V` it has sent whatever bears its signature.
     pub(super) fn view_changes<'n>(
         &self,
         ledger: &Ledger<B>,
@@ -274,7 +274,8 @@ impl<'a, B: Bundle> Hand<'a, B> {
     ) -> Vec<&'n ViewChange<B::Crypto>> {
         let mut seen = BTreeSet::new();
         let is_sent = |m: &ViewChange<B::Crypto>| {
-            m.replica != self.setup.id || ledger.said.as_ref().is_some_and(|said| said.content == *m)
+            let others = m.replica != self.setup.id || self.primary(of.view) != self.setup.id;
+            others || ledger.said.as_ref().is_some_and(|said| said.content == *m)
         };
         let valid = of.view_changes.iter().filter(|m| {
             let is_valid = m.content.view == of.view && self.is_by(m, m.content.replica);
