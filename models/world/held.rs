@@ -72,6 +72,14 @@ impl World {
             }
         }
         self.tables.restore_counters(counters);
+        if next == met.len() {
+            let reached: IndexSet<Place, FixedState> = met.iter().map(|(place, _)| *place).collect();
+            let missed = paths.onward.keys().find(|from| !reached.contains(*from));
+            conditions.note(CONTRACT, missed.is_none(), || {
+                let state = missed.map(|from| &self.tables.local(from.1).replica);
+                format!("a step of replica {} was not judged: no path leads to {state:?}", replica.0)
+            });
+        }
     }
 
     /// Judges the steps of one path; returns the ledger at its end.

@@ -63,8 +63,7 @@ impl<B: Bundle> Replica<B> {
 }
 
 /// Applies a batch to a state, which is the service's and the client table; requests executed before are passed over.
-#[doc(hidden)]
-pub fn apply<S: Service, C: Crypto, R: Rules>(
+fn apply<S: Service, C: Crypto, R: Rules>(
     service: &mut S,
     clients: &mut ClientTable,
     batch: &Batch<C>,

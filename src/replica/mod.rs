@@ -81,8 +81,6 @@ pub use clients::bounded;
 pub use clients::{ClientTable, LastReply};
 pub use durable::{Durable, Record, Snapshot};
 pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timeouts, Timer, nodes};
-#[doc(hidden)]
-pub use execute::apply;
 pub use invariants::BrokenInvariant;
 #[doc(hidden)]
 pub use new_view::compute_o;

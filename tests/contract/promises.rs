@@ -169,3 +169,29 @@ fn each_request_of_a_batch_is_answered_though_two_are_of_one_client() {
     }
     assert_eq!(replies.len(), 2);
 }
+
+#[test]
+fn an_older_checkpoint_in_place_of_a_later_one_is_a_breach() {
+    let run = a_good_run();
+    let stable = |of: &Happened| match of {
+        Effect::Persist(Record::Stable(certificate)) => Some(certificate.clone()),
+        _ => None,
+    };
+    let oldest = run.iter().flat_map(|step| &step.effects).find_map(stable).expect("there is a checkpoint");
+    let mut seen = 0;
+    for step in run.iter().filter(|step| step.effects.iter().filter_map(stable).any(|of| of.n > oldest.n)) {
+        let (mut ledger, contract) = (step.ledger.clone(), Contract::new(Signatures::Check));
+        let of = (&step.before, &step.event);
+        contract
+            .judge_step(&mut ledger, &step.setup, of, &step.effects)
+            .expect("it is one of the protocol's");
+        // Then the older one arrives, and is recorded.
+        let late = verify(&step.setup, Message::Stable(oldest.clone())).expect("it is valid");
+        let back = [Effect::Persist(Record::Stable(oldest.clone()))];
+        let breach =
+            contract.judge_step(&mut ledger, &step.setup, (&step.before, &Event::Message(late)), &back);
+        assert_eq!(breach.expect_err("h was higher").guard, "h only grows");
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+}

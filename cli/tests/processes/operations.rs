@@ -5,7 +5,7 @@ use pbft::kv::MAX_VALUE_BYTES;
 use pbft::types::ReplicaId;
 use rustix::process::Signal;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -18,7 +18,11 @@ fn client(cluster: &Cluster, words: &[&str], input: &[u8]) -> Output {
     command.args(["client", "--config"]).arg(cluster.path()).args(words);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
+    // It may refuse, and be gone, before it has read everything.
+    match child.stdin.take().unwrap().write_all(input) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.unwrap(),
+    }
     child.wait_with_output().unwrap()
 }
 

@@ -49,6 +49,11 @@ impl<B: Bundle> Judging<'_, '_, B> {
         self.guards(action, &scene, &values, || {
             format!("h becomes {} with CHECKPOINTs of {have}, {needed} are needed", n.0)
         })?;
+        if n < self.ledger.low {
+            // What is above it is discarded already, and bound.
+            let words = format!("h becomes {}, and was {}", n.0, self.ledger.low.0);
+            return Err(Breach { action, guard: "h only grows", words });
+        }
         self.taken.push(action);
         self.ledger.collect(n, digest);
         Ok(())
