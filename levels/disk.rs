@@ -2,12 +2,13 @@
 //!
 //! A level that is complete is committed: its files and what has been learnt are synced, and then the manifest
 //! takes the place of the one before. Whatever else is in the directory is of a level that was not complete,
-//! and is made again. Names are not stored: the states for which something had to be learnt are, in order,
+//! and is removed or made again. Names are not stored: the states for which something had to be learnt are, in order,
 //! and learning from them once more gives the same names.
 
 use super::key::Layout;
 use super::run::{Body, Chunk, Run, Stored};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -102,6 +103,39 @@ impl RunFile {
             self.trouble.note(DiskTrouble::new(format!("{} is damaged", self.path.display())));
         }
         chunk
+    }
+}
+
+/// A run that is being written.
+pub(crate) struct RunWriter {
+    file: Arc<RunFile>,
+    to: BufWriter<File>,
+    bytes: Vec<u8>,
+    offset: u64,
+}
+
+impl RunWriter {
+    /// Writes a chunk, which is read from the file from now on: what cannot be written is noted, and read by
+    /// nobody.
+    pub(crate) fn push(&mut self, stored: &mut Stored) {
+        let Some(chunk) = stored.open() else { return };
+        self.bytes.clear();
+        chunk.write(&mut self.bytes);
+        match self.to.write_all(&self.bytes) {
+            Ok(()) => {
+                let place = Place { offset: self.offset, bytes: self.bytes.len() };
+                self.offset += self.bytes.len() as u64;
+                stored.body = Body::Disk(self.file.clone(), place);
+            }
+            Err(error) => self.file.trouble.note(DiskTrouble::of(&self.file.path, &error)),
+        }
+    }
+
+    /// All of it is written, and synced.
+    pub(crate) fn finish(mut self) {
+        if let Err(error) = self.to.flush().and_then(|()| self.file.file.sync_data()) {
+            self.file.trouble.note(DiskTrouble::of(&self.file.path, &error));
+        }
     }
 }
 
@@ -237,30 +271,27 @@ impl Disk {
     /// Writes a run of level `level` to a file, from which it is read from now on. If it cannot be, that is
     /// noted, and it stays in memory.
     pub(crate) fn write(&mut self, level: usize, run: &mut Run) {
-        let path = self.path.join(format!("level-{level:05}-{:03}", self.written));
-        self.written += 1;
-        match self.try_write(&path, run) {
-            Ok(bodies) => run.chunks.iter_mut().zip(bodies).for_each(|(chunk, body)| chunk.body = body),
-            Err(error) => self.trouble.note(DiskTrouble::of(&path, &error)),
-        }
+        let Some(mut writer) = self.begin(level) else { return };
+        run.chunks.iter_mut().for_each(|chunk| writer.push(chunk));
+        writer.finish();
     }
 
-    fn try_write(&self, path: &Path, run: &Run) -> io::Result<Vec<Body>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        let (mut bytes, mut places, mut offset) = (Vec::new(), Vec::new(), 0);
-        let mut writer = BufWriter::new(&file);
-        for chunk in run.chunks.iter().filter_map(Stored::open) {
-            bytes.clear();
-            chunk.write(&mut bytes);
-            writer.write_all(&bytes)?;
-            places.push(Place { offset, bytes: bytes.len() });
-            offset += bytes.len() as u64;
+    /// Begins to write a run of level `level` to a file. None if it cannot be, which is noted.
+    pub(crate) fn begin(&mut self, level: usize) -> Option<RunWriter> {
+        let path = self.path.join(format!("level-{level:05}-{:03}", self.written));
+        self.written += 1;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let trouble = self.trouble.clone();
+        match file.and_then(|file| Ok((file.try_clone()?, file))) {
+            Ok((to, file)) => {
+                let file = Arc::new(RunFile { file, path, trouble });
+                Some(RunWriter { file, to: BufWriter::new(to), bytes: Vec::new(), offset: 0 })
+            }
+            Err(error) => {
+                trouble.note(DiskTrouble::of(&path, &error));
+                None
+            }
         }
-        writer.flush()?;
-        drop(writer);
-        file.sync_data()?;
-        let file = Arc::new(RunFile { file, path: path.to_owned(), trouble: self.trouble.clone() });
-        Ok(places.into_iter().map(|place| Body::Disk(file.clone(), place)).collect())
     }
 
     /// Remembers a state for which something is learnt.
@@ -304,7 +335,23 @@ impl Disk {
         file.write_all(&serde_json::to_vec(manifest)?)?;
         file.sync_all()?;
         std::fs::rename(&fresh, &path)?;
-        File::open(&self.path)?.sync_all()
+        File::open(&self.path)?.sync_all()?;
+        self.remove_others(manifest)
+    }
+
+    /// Removes runs that are part of no level: several were made one, or a level was not complete.
+    fn remove_others(&self, manifest: &Manifest) -> io::Result<()> {
+        let runs: BTreeSet<&str> = manifest.levels.iter().flatten().map(|run| run.file.as_str()).collect();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_other =
+                name.to_str().is_some_and(|name| name.starts_with("level-") && !runs.contains(name));
+            if is_other && entry.file_type()?.is_file() {
+                std::fs::remove_file(self.path.join(&name))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,8 +1,10 @@
 //! The search: all states of one distance from the start before any of the next.
 
+use super::candidates::{Candidates, with};
 use super::disk::{Directory, Disk, DiskTrouble, Resumed};
-use super::key::{Key, LIMB, Layout, MOST_LIMBS};
-use super::run::{BLOCK, Run};
+use super::key::{Key, Layout};
+use super::piece::{Piece, STATES_AT_A_TIME};
+use super::run::Run;
 use super::visited::Visited;
 use super::{Exploration, INTERRUPTED, Judgement, Limits, Outcome, Progress, Space};
 use rayon::prelude::*;
@@ -10,10 +12,6 @@ use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Blocks that one thread expands at a time.
-const BLOCKS_AT_A_TIME: usize = 4;
-/// States that one thread expands at a time, of those for which something had to be learnt.
-const STATES_AT_A_TIME: usize = BLOCKS_AT_A_TIME * BLOCK;
 /// Pieces expanded between two looks at the limits. Not a function of the number of threads: see the module
 /// above.
 const PIECES_IN_A_BATCH: usize = 128;
@@ -22,10 +20,11 @@ const LOOK_AFTER: usize = 32;
 const LOOK_AFTER_SUCCESSORS: usize = 1 << 14;
 /// Between two calls of the progress report.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
-/// The part of the memory that candidates may take until they are held against what has been visited, and the
-/// least and most of them in bytes.
+/// The part of the memory that candidates may take until they are held against what has been visited, the
+/// least and most of them in bytes, and how much that is if memory has no limit.
 const CANDIDATES_PART: usize = 8;
 const CANDIDATES: Range<usize> = 1 << 24..1 << 30;
+const CANDIDATES_WITHOUT_LIMIT: usize = 1 << 28;
 
 /// Explores all of `space`, or as much of it as `limits` allow, telling `progress` now and then. The
 /// exploration stops when `progress` returns false.
@@ -64,7 +63,7 @@ pub fn explore_in<S: Space>(
         pool,
         space,
         visited: Visited::default(),
-        candidates: Candidates::One(Vec::new()),
+        candidates: Candidates::default(),
         gate: Gate { limits, began, over: OnceLock::new() },
         reported: began,
         transitions: 0,
@@ -126,66 +125,6 @@ pub(crate) struct Search<'a, S: Space> {
     expanded: u64,
 }
 
-/// Keys of as many limbs as the layout has.
-enum Candidates {
-    One(Vec<Key<1>>),
-    Two(Vec<Key<2>>),
-    Three(Vec<Key<3>>),
-    Four(Vec<Key<4>>),
-}
-
-/// Does something with the candidates, whatever their limbs.
-macro_rules! with {
-    ($candidates:expr, $list:ident => $does:expr) => {
-        match $candidates {
-            Candidates::One($list) => $does,
-            Candidates::Two($list) => $does,
-            Candidates::Three($list) => $does,
-            Candidates::Four($list) => $does,
-        }
-    };
-}
-
-impl Candidates {
-    fn new(limbs: usize) -> Self {
-        match limbs {
-            1 => Candidates::One(Vec::new()),
-            2 => Candidates::Two(Vec::new()),
-            3 => Candidates::Three(Vec::new()),
-            MOST_LIMBS => Candidates::Four(Vec::new()),
-            more => panic!("a state of more than {} bits: {more} limbs", MOST_LIMBS as u32 * LIMB),
-        }
-    }
-
-    fn len(&self) -> usize {
-        with!(self, list => list.len())
-    }
-
-    fn bytes(&self) -> usize {
-        with!(self, list => size_of_val(list.as_slice()))
-    }
-
-    /// The same with another layout, which is wider.
-    fn widened(self, from: &Layout, to: &Layout) -> Self {
-        let mut wider = Candidates::new(to.limbs());
-        with!(self, list => with!(&mut wider, all => repack(list, from, all, to)));
-        wider
-    }
-}
-
-fn repack<const V: usize, const W: usize>(
-    list: Vec<Key<V>>,
-    from: &Layout,
-    all: &mut Vec<Key<W>>,
-    to: &Layout,
-) {
-    let mut words = vec![0; from.bits.len()];
-    all.extend(list.into_iter().map(|key| {
-        from.unpack(key, &mut words);
-        to.pack(&words).expect("it is wider")
-    }));
-}
-
 /// Whether a limit has been reached. One state can have so many successors that there is no waiting for the
 /// end of a batch.
 struct Gate {
@@ -208,53 +147,6 @@ impl Gate {
             return Some(self.over.get_or_init(|| why));
         }
         self.over.get().copied()
-    }
-}
-
-/// States to expand.
-pub(crate) enum Piece<'a> {
-    /// Blocks of a chunk.
-    Blocks(&'a Run, usize, Range<usize>),
-    /// States themselves, the words of one after those of the other.
-    States(Vec<u32>),
-}
-
-impl Piece<'_> {
-    /// All of a run.
-    pub(crate) fn of_run(run: &Run) -> impl Iterator<Item = Piece<'_>> {
-        let chunks = run.chunks.iter().enumerate();
-        chunks.flat_map(move |(number, chunk)| {
-            let starts = (0..chunk.blocks()).step_by(BLOCKS_AT_A_TIME);
-            let end = move |start: usize| (start + BLOCKS_AT_A_TIME).min(chunk.blocks());
-            starts.map(move |start| Piece::Blocks(run, number, start..end(start)))
-        })
-    }
-
-    /// Calls `each` with every state.
-    pub(crate) fn each(&self, width: usize, mut each: impl FnMut(&[u32])) {
-        match self {
-            Piece::States(words) => words.chunks_exact(width).for_each(each),
-            Piece::Blocks(run, chunk, blocks) => {
-                let mut state = vec![0; width];
-                let mut told = |state: &mut Vec<u32>| each(state);
-                let layout = &run.layout;
-                let Some(chunk) = run.chunks[*chunk].open() else { return };
-                match layout.limbs() {
-                    1 => chunk.each::<1>(blocks.clone(), |key| {
-                        layout.unpack(key, &mut state);
-                        told(&mut state);
-                    }),
-                    2 => chunk.each::<2>(blocks.clone(), |key| {
-                        layout.unpack(key, &mut state);
-                        told(&mut state);
-                    }),
-                    _ => chunk.each::<MOST_LIMBS>(blocks.clone(), |key| {
-                        layout.unpack(key, &mut state);
-                        told(&mut state);
-                    }),
-                }
-            }
-        }
     }
 }
 
@@ -314,7 +206,7 @@ impl<S: Space> Search<'_, S> {
 
     /// Makes what has been found the next level.
     fn close_level(&mut self) {
-        self.visited.close_level();
+        self.visited.close_level(&self.layout);
         if let Some(disk) = &mut self.visited.disk {
             disk.commit(&self.visited.levels, self.transitions, &self.layout);
         }
@@ -369,30 +261,12 @@ impl<S: Space> Search<'_, S> {
         let mut waiting = batch;
         let mut unsound: Option<Vec<u32>> = None;
         while !waiting.is_empty() {
-            let candidates = std::mem::replace(&mut self.candidates, Candidates::One(Vec::new()));
-            let (candidates, looked) = match candidates {
-                Candidates::One(mut list) => {
-                    let looked = self.pass(&waiting, &mut list);
-                    (Candidates::One(list), looked)
-                }
-                Candidates::Two(mut list) => {
-                    let looked = self.pass(&waiting, &mut list);
-                    (Candidates::Two(list), looked)
-                }
-                Candidates::Three(mut list) => {
-                    let looked = self.pass(&waiting, &mut list);
-                    (Candidates::Three(list), looked)
-                }
-                Candidates::Four(mut list) => {
-                    let looked = self.pass(&waiting, &mut list);
-                    (Candidates::Four(list), looked)
-                }
-            };
+            let mut candidates = std::mem::take(&mut self.candidates);
+            let looked = with!(&mut candidates, list => self.pass(&waiting, list));
             self.candidates = candidates;
             match looked {
                 Err(wider) => {
-                    let candidates = std::mem::replace(&mut self.candidates, Candidates::One(Vec::new()));
-                    self.candidates = candidates.widened(&self.layout, &wider);
+                    self.candidates = std::mem::take(&mut self.candidates).widened(&self.layout, &wider);
                     self.layout = wider;
                 }
                 Ok((unlearnt, first)) => {
@@ -432,6 +306,11 @@ impl<S: Space> Search<'_, S> {
             return Err(wider);
         }
         let (mut unlearnt, mut unsound) = (Vec::new(), None);
+        // To double them would take twice the memory that they may have.
+        let more = found.iter().map(|found| found.candidates.len()).sum::<usize>();
+        if candidates.capacity() - candidates.len() < more {
+            candidates.reserve_exact(more + candidates.len() / CANDIDATES_PART);
+        }
         for found in found {
             self.transitions += found.transitions;
             self.expanded += found.expanded;
@@ -501,7 +380,10 @@ impl<S: Space> Search<'_, S> {
     /// Why the search must stop here, if it must.
     fn stop(&mut self, frontier: u64, progress: &mut dyn FnMut(Progress) -> bool) -> Option<&'static str> {
         let Limits { states, bytes, allocated, .. } = self.gate.limits;
-        let budget = (bytes / CANDIDATES_PART).clamp(CANDIDATES.start, CANDIDATES.end);
+        let budget = match bytes {
+            usize::MAX => CANDIDATES_WITHOUT_LIMIT,
+            _ => (bytes / CANDIDATES_PART).clamp(CANDIDATES.start, CANDIDATES.end),
+        };
         let known = self.visited.len();
         // Candidates are large as they are, and most have been visited.
         let is_full = self.candidates.bytes() > budget || allocated() > bytes - bytes / CANDIDATES_PART;

@@ -1,24 +1,39 @@
 //! Explorations on disk, stopped and gone on with.
 
 use super::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A graph of numbers whose names are given as they are learnt.
-#[derive(Default)]
 struct Named {
+    size: u32,
+    /// With larger ones there are fewer levels, and larger ones.
+    factor: u32,
+    step: u32,
     names: BTreeMap<u32, u32>,
     numbers: Vec<u32>,
     unsound: Option<u32>,
 }
 
-const SIZE: u32 = 30_011;
-
-fn next(number: u32) -> [u32; 2] {
-    [number * 7 % SIZE, (number + 131) % SIZE]
+impl Default for Named {
+    fn default() -> Self {
+        Named {
+            size: 30_011,
+            factor: 7,
+            step: 131,
+            names: BTreeMap::new(),
+            numbers: Vec::new(),
+            unsound: None,
+        }
+    }
 }
 
 impl Named {
+    fn next(&self, number: u32) -> BTreeSet<u32> {
+        let next = [number * 7, number * self.factor, number + self.step];
+        next.into_iter().map(|next| next % self.size).filter(|&next| next != number).collect()
+    }
+
     fn name(&mut self, number: u32) -> u32 {
         let next = self.numbers.len() as u32;
         *self.names.entry(number).or_insert_with(|| {
@@ -28,40 +43,46 @@ impl Named {
     }
 }
 
+/// In no order in which names are given.
+fn state(number: u32, name: u32) -> [u32; 2] {
+    [number % 16, name]
+}
+
 impl Space for Named {
     type Scratch = ();
 
     fn width(&self) -> usize {
-        1
+        2
     }
 
     fn initial(&mut self) -> Vec<Vec<u32>> {
-        vec![vec![self.name(1)]]
+        let name = self.name(1);
+        vec![state(1, name).to_vec()]
     }
 
     fn expand(
         &self,
         _: usize,
-        state: &[u32],
+        from: &[u32],
         (): &mut (),
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt> {
-        let number = self.numbers[state[0] as usize];
-        for next in next(number) {
-            successors(&[*self.names.get(&next).ok_or(Unlearnt)?]);
+        let number = self.numbers[from[1] as usize];
+        for next in self.next(number) {
+            successors(&state(next, *self.names.get(&next).ok_or(Unlearnt)?));
         }
         Ok(if Some(number) == self.unsound { Judgement::Unsound } else { Judgement::Sound })
     }
 
-    fn learn(&mut self, _: usize, state: &[u32]) {
-        let number = self.numbers[state[0] as usize];
-        next(number).into_iter().for_each(|next| {
+    fn learn(&mut self, _: usize, from: &[u32]) {
+        let number = self.numbers[from[1] as usize];
+        self.next(number).into_iter().for_each(|next| {
             self.name(next);
         });
     }
 
-    fn complaint(&self, state: &[u32]) -> String {
-        self.numbers[state[0] as usize].to_string()
+    fn complaint(&self, from: &[u32]) -> String {
+        self.numbers[from[1] as usize].to_string()
     }
 }
 
@@ -98,6 +119,27 @@ fn an_exploration_that_is_stopped_again_and_again_ends_as_one_that_is_not() {
         let again = run(&mut named(), u64::MAX, 2, &directory(temporary.path(), true)).expect("no trouble");
         assert_eq!(told(again), expected);
     }
+}
+
+#[test]
+fn names_and_ways_do_not_depend_on_when_there_was_no_memory_for_candidates() {
+    let named = |unsound| Named { size: 1_000_003, factor: 31, step: 654_321, unsound, ..Named::default() };
+    let mut all = named(None);
+    explore(&mut all, Limits::default(), &mut |_| true);
+    let last = all.numbers.last().copied();
+    let [mut roomy, mut tight, mut on_disk] = [last; 3].map(named);
+    let expected = told(explore(&mut roomy, Limits::default(), &mut |_| true));
+    assert!(matches!(expected.0, Outcome::Violated { .. }));
+    let limits = Limits { bytes: 8, allocated: || 8, ..Limits::default() };
+    let found = explore(&mut tight, Limits { threads: 1, ..limits }, &mut |_| true);
+    assert_eq!(told(found), expected);
+    assert!(tight.numbers == roomy.numbers, "names were given in another order");
+    let temporary = tempfile::tempdir().expect("a directory");
+    let found = explore_in(&mut on_disk, limits, Some(&directory(temporary.path(), false)), &mut |_| true);
+    assert_eq!(told(found.expect("no trouble")), expected);
+    let runs = std::fs::read_dir(temporary.path()).expect("it is there").count() - 2;
+    assert_eq!(runs, expected.3 + 1, "a level is one file");
+    assert!(on_disk.numbers == roomy.numbers, "names were given in another order");
 }
 
 fn stopped_somewhere() -> tempfile::TempDir {

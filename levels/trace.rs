@@ -1,7 +1,8 @@
 //! The way to a state, found by expanding the levels before it once more.
 
 use super::Space;
-use super::search::{Piece, Search};
+use super::piece::Piece;
+use super::search::Search;
 use rayon::prelude::*;
 use std::sync::PoisonError;
 

@@ -1,11 +1,13 @@
 //! The states of all levels, and which of some candidates are new.
 
 use super::disk::Disk;
-use super::key::{Key, Layout};
+use super::key::{Key, Layout, MOST_LIMBS};
 use super::run::{CHUNK, Chunk, Cursor, Run, Stored, gallop};
 use rayon::prelude::*;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-/// A level: its runs have no key in common.
+/// A level: one run, or several that have no key in common while it is being found.
 pub(crate) type Level = Vec<Run>;
 
 /// The levels so far, and what has been found of the next.
@@ -19,6 +21,8 @@ pub(crate) struct Visited {
     pub(crate) disk: Option<Disk>,
 }
 
+/// Pieces of a short list of candidates.
+const PIECES: usize = 8;
 /// A candidate list that is so many times as long as a run is looked into from the run.
 const LONGER: u64 = 8;
 
@@ -42,9 +46,49 @@ impl Visited {
         self.levels.iter().flatten().chain(&self.next)
     }
 
-    /// The level after the last is complete.
-    pub(crate) fn close_level(&mut self) {
-        self.levels.push(std::mem::take(&mut self.next));
+    /// The level after the last is complete: one run, in chunks that are full, whenever its candidates were
+    /// held against what had been visited. So what is done with it does not depend on that.
+    pub(crate) fn close_level(&mut self, layout: &Layout) {
+        let mut level = std::mem::take(&mut self.next);
+        if level.len() > 1 {
+            level = vec![match layout.limbs() {
+                1 => self.merged::<1>(level, layout),
+                2 => self.merged::<2>(level, layout),
+                _ => self.merged::<MOST_LIMBS>(level, layout),
+            }];
+        }
+        self.levels.push(level);
+    }
+
+    /// The runs as one. Their chunks are gone one after the other, so both are never there whole.
+    fn merged<const W: usize>(&mut self, runs: Level, layout: &Layout) -> Run {
+        let mut taps: Vec<Tap<W>> = runs.into_iter().map(|run| Tap::new(run, layout)).collect();
+        let mut least: BinaryHeap<_> = taps
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(number, tap)| Some(Reverse((tap.next()?, number))))
+            .collect();
+        let mut merged = Run { layout: layout.clone(), chunks: Vec::new() };
+        let mut writer = self.disk.as_mut().and_then(|disk| disk.begin(self.levels.len()));
+        let mut keys: Vec<Key<W>> = Vec::with_capacity(CHUNK);
+        loop {
+            let first = least.pop();
+            if (first.is_none() || keys.len() == CHUNK) && !keys.is_empty() {
+                let mut chunk = Stored::new(Chunk::new(&keys, layout.limbs()));
+                if let Some(writer) = &mut writer {
+                    writer.push(&mut chunk);
+                }
+                merged.chunks.push(chunk);
+                keys.clear();
+            }
+            let Some(Reverse((key, number))) = first else { break };
+            keys.push(key);
+            least.extend(taps[number].next().map(|next| Reverse((next, number))));
+        }
+        if let Some(writer) = writer {
+            writer.finish();
+        }
+        merged
     }
 
     /// From now on nothing is compared with the levels so far.
@@ -57,34 +101,40 @@ impl Visited {
         candidates.par_sort_unstable();
         candidates.dedup();
         let all = candidates.len() as u64;
-        // The number of pieces must not depend on how many threads there are.
-        let piece = (candidates.len() / 8).clamp(1 << 12, CHUNK);
+        let piece = (candidates.len() / PIECES).clamp(1 << 12, CHUNK);
         let compared = &self.levels[self.compared_from..];
         // Most of what has been met before was met lately.
         let runs: Vec<&Run> = compared.iter().flatten().chain(&self.next).rev().collect();
-        let new = |piece: &[Key<W>]| {
-            let mut left = piece.to_vec();
-            runs.iter().for_each(|run| drop_known(&mut left, run, layout, all));
-            (!left.is_empty()).then(|| Stored::new(Chunk::new(&left, layout.limbs())))
+        let new = |piece: &mut [Key<W>]| {
+            runs.iter().fold(piece.len(), |left, run| drop_known(&mut piece[..left], run, layout, all))
         };
-        let chunks: Vec<_> = candidates.par_chunks(piece).filter_map(new).collect();
-        if !chunks.is_empty() {
-            let mut run = Run { layout: layout.clone(), chunks };
-            if let Some(disk) = &mut self.disk {
-                disk.write(self.levels.len(), &mut run);
-            }
-            self.next.push(run);
+        let left: Vec<usize> = candidates.par_chunks_mut(piece).map(new).collect();
+        let mut end = 0;
+        for (number, left) in left.into_iter().enumerate() {
+            candidates.copy_within(number * piece..number * piece + left, end);
+            end += left;
         }
+        candidates.truncate(end);
+        if candidates.is_empty() {
+            return;
+        }
+        let chunk = |keys: &[Key<W>]| Stored::new(Chunk::new(keys, layout.limbs()));
+        let chunks = candidates.par_chunks(CHUNK).map(chunk).collect();
+        let mut run = Run { layout: layout.clone(), chunks };
+        if let Some(disk) = &mut self.disk {
+            disk.write(self.levels.len(), &mut run);
+        }
+        self.next.push(run);
     }
 }
 
-/// Leaves what is not in the run. `all` is how many candidates there are in all pieces.
-fn drop_known<const W: usize>(candidates: &mut Vec<Key<W>>, run: &Run, layout: &Layout, all: u64) {
-    let (Some(&first), Some(&last)) = (candidates.first(), candidates.last()) else { return };
+/// Keeps what is not in the run, at the beginning, and returns how much that is. `all` is how many candidates
+/// there are in all pieces.
+fn drop_known<const W: usize>(candidates: &mut [Key<W>], run: &Run, layout: &Layout, all: u64) -> usize {
+    let (Some(&first), Some(&last)) = (candidates.first(), candidates.last()) else { return 0 };
     let mut cursor = Cursor::<W>::new(run, layout, first);
     if all < LONGER * run.len() {
-        candidates.retain(|&candidate| cursor.seek(candidate) != Some(candidate));
-        return;
+        return keep(candidates, |_, candidate| cursor.seek(candidate) != Some(candidate));
     }
     let (mut at, mut known) = (0, Vec::new());
     let mut next = cursor.key();
@@ -96,10 +146,57 @@ fn drop_known<const W: usize>(candidates: &mut Vec<Key<W>>, run: &Run, layout: &
         cursor.advance();
         next = cursor.key();
     }
-    let (mut number, mut known) = (0, known.into_iter().peekable());
-    candidates.retain(|_| {
-        let is_known = known.next_if_eq(&number).is_some();
-        number += 1;
-        !is_known
-    });
+    let mut known = known.into_iter().peekable();
+    keep(candidates, |number, _| known.next_if_eq(&number).is_none())
+}
+
+/// Moves what is kept to the beginning, in order, and returns how much that is.
+fn keep<T: Copy>(all: &mut [T], mut is_kept: impl FnMut(usize, T) -> bool) -> usize {
+    let mut kept = 0;
+    for number in 0..all.len() {
+        if is_kept(number, all[number]) {
+            all[kept] = all[number];
+            kept += 1;
+        }
+    }
+    kept
+}
+
+/// Gives the keys of a run in order, and gives up its chunks as it goes.
+struct Tap<'a, const W: usize> {
+    from: Layout,
+    to: &'a Layout,
+    chunks: std::vec::IntoIter<Stored>,
+    keys: std::vec::IntoIter<Key<W>>,
+}
+
+impl<'a, const W: usize> Tap<'a, W> {
+    fn new(run: Run, to: &'a Layout) -> Self {
+        Tap { from: run.layout, to, chunks: run.chunks.into_iter(), keys: Vec::new().into_iter() }
+    }
+
+    /// The next key, in terms of the layout asked for.
+    fn next(&mut self) -> Option<Key<W>> {
+        loop {
+            if let Some(key) = self.keys.next() {
+                return Some(key);
+            }
+            let stored = self.chunks.next()?;
+            // What cannot be read is noted where it is read.
+            let Some(chunk) = stored.open() else { continue };
+            let mut keys = Vec::with_capacity(stored.len);
+            let is_same = self.from == *self.to;
+            let mut words = vec![0; self.to.bits.len()];
+            chunk.each::<W>(0..stored.blocks(), |key| {
+                keys.push(match is_same {
+                    true => key,
+                    false => {
+                        self.from.unpack(key, &mut words);
+                        self.to.pack(&words).expect("it is no narrower")
+                    }
+                });
+            });
+            self.keys = keys.into_iter();
+        }
+    }
 }
