@@ -73,7 +73,8 @@ fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
     }
     say!(
         "{} of {} seeds failed; in the others: {} operations completed, {} events, {} crashes, {} state \
-         transfers, {} stable checkpoints, highest view {}",
+         transfers, {} stable checkpoints, highest view {}; {} steps held to the proved protocol, {} of its \
+         actions",
         failures,
         ran,
         total.completed,
@@ -81,7 +82,9 @@ fn run_all<C: Scheme>(arguments: &Arguments) -> ExitCode {
         total.crashes,
         total.transfers,
         total.stable_checkpoints,
-        total.highest_view
+        total.highest_view,
+        total.judged,
+        total.actions.values().sum::<u64>()
     );
     match failures {
         0 if ran < arguments.seeds => ExitCode::from(3),
@@ -101,4 +104,6 @@ fn add(total: &mut Report, report: &Report) {
     total.transfers += report.transfers;
     total.stable_checkpoints += report.stable_checkpoints;
     total.highest_view = total.highest_view.max(report.highest_view);
+    total.judged += report.judged;
+    report.actions.iter().for_each(|(action, count)| *total.actions.entry(action).or_default() += count);
 }

@@ -126,6 +126,13 @@ impl Layered {
         Layered { world: self.world.judged_by(property), ..self }
     }
 
+    /// The same world, whose steps are held to the [contract](pbft_properties::contract) though its rules are not the
+    /// protocol's.
+    #[must_use]
+    pub fn held_to_contract(self) -> Self {
+        Layered { world: self.world.held_to_contract(), ..self }
+    }
+
     /// The world itself.
     pub fn world(&self) -> &World {
         &self.world

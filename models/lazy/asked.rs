@@ -3,10 +3,11 @@
 //! Each of the questions of [`questions`] is asked at each core, with every answer of the cells that
 //! answering looks at: the replica records nothing, stays as it is but for what serves timers, and sends
 //! nothing but what it has sent on every path to this core, what others have signed and can have sent to it,
-//! and proofs. A core knows no NEW-VIEW. Whatever it is asked it is asked once more with one in place by
-//! which it can have entered its view, one for each `O`, and may then send that one again: what was its own
+//! and proofs. A core knows no NEW-VIEW. Whatever makes it look for one it is asked once more with one in place
+//! by which it can have entered its view, one for each `O`, and may then send that one again: what was its own
 //! has been sent, and what was not has arrived. With every other one that is known it is asked in short: by
-//! the status timer, and by every STATUS that says no more than a view which its sender is in.
+//! the status timer, and by every STATUS that says no more than a view which its sender is in. What it does
+//! without a look at the NEW-VIEW in place it does whichever that is.
 
 use super::bench::Scratch;
 use super::cells::Chosen;
@@ -21,7 +22,7 @@ use indexmap::IndexSet;
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
 use pbft::replica::Event;
-use pbft::replica::noted::{Look, Watched};
+use pbft::replica::noted::{Look, Part, Watched};
 use pbft::types::{SeqNo, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,9 +56,10 @@ pub(super) fn check(
     let questions = questions(world, system.replica);
     for core in (0..).take(system.cores()) {
         let mut scratch = system.scratch(core);
-        for question in &questions {
-            asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);
-        }
+        let mut looking = questions.clone();
+        looking.retain(|question| {
+            asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions)
+        });
         let view = system.core(core).replica.view();
         for new_view in new_views.get(&view).into_iter().flatten() {
             asked.in_place = Some(new_view.clone());
@@ -65,7 +67,7 @@ pub(super) fn check(
                 bench.change(|replica| replica.put_new_view(Some(new_view.clone())));
             }
             let is_first = firsts.get(&view).is_some_and(|firsts| firsts.contains(new_view));
-            for question in questions.iter().filter(|question| is_first || is_short(question)) {
+            for question in looking.iter().filter(|question| is_first || is_short(question)) {
                 asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);
             }
         }
@@ -93,6 +95,7 @@ fn entered_by(tables: &Tables, system: &LocalSystem) -> BTreeMap<View, Vec<Signe
 }
 
 impl Asked<'_> {
+    /// Returns whether the NEW-VIEW that is in place is looked at.
     fn ask(
         &self,
         tables: &mut Tables,
@@ -100,9 +103,10 @@ impl Asked<'_> {
         scratch: &mut Scratch,
         chosen: &mut Chosen,
         conditions: &mut Conditions,
-    ) {
+    ) -> bool {
         let (system, (core, question)) = (self.system, at);
         let one = scratch.one.run(tables, system.replica, question, &system.known);
+        let mut looks = one.seen.looks.iter().any(|(look, _)| look.cells.part == Part::NewView);
         let mut told = chosen.clone();
         let Some((cell, seen)) = system.looks(core, &of_receipts(&one.seen), &mut told, conditions) else {
             let other = scratch.other.run(tables, system.replica, question, &system.known);
@@ -132,17 +136,18 @@ impl Asked<'_> {
                     self.failure(core, question, &what)
                 });
             }
-            return;
+            return looks;
         };
         let known = system.cells.told(cell, chosen);
         for answer in system.cells.answers(cell, seen) {
             if system.put_any(core, scratch, cell, known & system.cells.values(cell, answer)) {
                 chosen.push((cell, answer));
-                self.ask(tables, at, scratch, chosen, conditions);
+                looks |= self.ask(tables, at, scratch, chosen, conditions);
                 chosen.pop();
             }
         }
         system.put_any(core, scratch, cell, known);
+        looks
     }
 
     fn failure(&self, core: CoreId, question: &Event<Symbolic>, what: &str) -> String {

@@ -28,7 +28,7 @@ pub enum Stage {
     },
 }
 
-/// StoryStep now and then how far a run is; the run stops when it returns false.
+/// Called now and then with how far a run is; the run stops when it returns false.
 pub type OnProgress<'a> = dyn FnMut(Stage) -> bool + 'a;
 
 /// Explores a world and checks the conditions of the reduction. It stops when `progress` returns false.

@@ -149,3 +149,29 @@ impl Tables {
         [self.cut_sends, self.recorded, self.restarts] = counters;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Limits, Outcome, explore};
+    use crate::world::{Delivery, WorldConfig};
+    use pbft::types::Cluster;
+
+    #[test]
+    fn a_step_that_no_path_leads_to_is_said_to_be_unjudged() {
+        let mut world =
+            World::new(WorldConfig::new(Cluster::new(4, 1), 1), Delivery::One).expect("it is one");
+        let found = explore(&mut world, Limits::default(), &mut |_| true);
+        assert_eq!(found.outcome, Outcome::Exhausted);
+        let mut paths = world.tables.paths(world.correct[1]);
+        for failed in [false, true] {
+            let mut conditions = Conditions::default();
+            world.hold_steps(1, &paths, &mut conditions, &mut |_| None);
+            assert!(conditions.counts[CONTRACT].0 > 10);
+            assert_eq!(conditions.first.contains_key(CONTRACT), failed);
+            let (&from, onward) = paths.onward.first().expect("it has steps");
+            let onward = onward.clone();
+            paths.onward.insert((from.0 + 1, from.1), onward);
+        }
+    }
+}

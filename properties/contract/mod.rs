@@ -89,6 +89,24 @@ pub struct Contract {
     signatures: Signatures,
 }
 
+/// Actions that no step is held to: what restarts and forgetting do is in the ledger.
+const NOT_OF_STEPS: [&str; 2] = ["crash", "forget"];
+
+/// What steps are held to that is no formula.
+const BESIDES_FORMULAS: [(&str, &str); 11] = [
+    ("pre_prepare", "persist-before-send"),
+    ("prepare", "persist-before-send"),
+    ("commit", "persist-before-send"),
+    ("checkpoint", "persist-before-send"),
+    ("view_change", "persist-before-send"),
+    ("enter", "persist-before-send"),
+    ("view_change", "claims h"),
+    ("stable", "h only grows"),
+    ("adopt", "h only grows"),
+    ("fetch", "executed"),
+    ("crash", "durable means durable"),
+];
+
 /// What a step was found to be: the names of its actions, in order.
 pub type Actions = Vec<&'static str>;
 
@@ -98,6 +116,13 @@ impl Contract {
         let actions = Protocol::pbft().actions.into_iter();
         let actions = actions.map(|action| (action.name, (action.parameters, action.guards)));
         Contract { actions: actions.collect(), signatures }
+    }
+
+    /// Every guard that steps are held to: the action and the name. Whoever is judged is taken to be correct.
+    pub fn guards(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let actions = self.actions.iter().filter(|(name, _)| !NOT_OF_STEPS.contains(name));
+        let named = actions.flat_map(|(&action, (_, guards))| guards.iter().map(move |of| (action, of.name)));
+        named.filter(|&(_, guard)| guard != "correct").chain(BESIDES_FORMULAS)
     }
 
     /// Judges one step: the replica as it was, what happened, and what it then asked for. What it has sent before is in
