@@ -5,6 +5,7 @@
 //! verification code (`replica::verify`).
 
 pub mod ed25519;
+mod known_key;
 
 use crate::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
