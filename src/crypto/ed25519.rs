@@ -2,7 +2,7 @@
 //!
 //! `verify_strict` alone defines which signatures are valid. Batch verification may accept crafted
 //! signatures that strict verification refuses, and then correct replicas would disagree. Those of replicas are
-//! verified with tables ([`known_key`](super::known_key)), which accept the same ones.
+//! verified with tables (`known_key`), which accept the same ones.
 
 use super::known_key::KnownKey;
 use super::{Claim, Crypto, Evidence};
