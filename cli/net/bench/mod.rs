@@ -88,6 +88,8 @@ pub struct Measured {
     longest_stall: Duration,
     /// Processor time of everything, in microseconds; none where a replica was killed.
     cpu_us: Option<u64>,
+    /// That of the replicas, as they say.
+    replica_cpu: Option<Duration>,
     /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright, or
     /// where a replica was killed.
     phases: Vec<(&'static str, f64)>,
