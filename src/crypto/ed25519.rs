@@ -58,9 +58,39 @@ pub struct KeyRing {
     domain: Digest,
     signer: Principal,
     secret: SigningKey,
-    public: BTreeMap<Principal, VerifyingKey>,
+    public: PublicKeys,
+}
+
+/// The public keys of the configured replicas and registered clients, shared by all rings that are made with them.
+#[derive(Clone)]
+pub struct PublicKeys(Arc<Public>);
+
+struct Public {
+    keys: BTreeMap<Principal, VerifyingKey>,
     /// Of the replicas: of clients there are too many, each with too few signatures.
     tables: BTreeMap<Principal, Table>,
+}
+
+impl fmt::Debug for PublicKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} public keys", self.0.keys.len())
+    }
+}
+
+impl PublicKeys {
+    /// Those keys.
+    ///
+    /// # Errors
+    /// If one is malformed.
+    pub fn new(public: &BTreeMap<Principal, [u8; 32]>) -> Result<Self, KeyError> {
+        let key = |(&who, bytes)| {
+            VerifyingKey::from_bytes(bytes).map(|key| (who, key)).map_err(|_| KeyError::NotAKey(who))
+        };
+        let keys = public.iter().map(key).collect::<Result<BTreeMap<_, _>, _>>()?;
+        let replicas = keys.keys().filter(|who| matches!(who, Principal::Replica(_)));
+        let tables = replicas.map(|&who| (who, Table::default())).collect();
+        Ok(PublicKeys(Arc::new(Public { keys, tables })))
+    }
 }
 
 /// The table of a key, made when the key has shown to be used often.
@@ -85,7 +115,7 @@ const OFTEN: u32 = 64;
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyRing of {:?}, {} public keys", self.signer, self.public.len())
+        write!(f, "KeyRing of {:?}, {} public keys", self.signer, self.public.0.keys.len())
     }
 }
 
@@ -111,19 +141,24 @@ impl KeyRing {
         secret: &[u8; 32],
         public: &BTreeMap<Principal, [u8; 32]>,
     ) -> Result<Self, KeyError> {
+        KeyRing::among(domain, signer, secret, PublicKeys::new(public)?)
+    }
+
+    /// The same, of one of many signers in this process: the others' keys are read once.
+    ///
+    /// # Errors
+    /// If the signer's public key is not that of `secret`.
+    pub fn among(
+        domain: Digest,
+        signer: Principal,
+        secret: &[u8; 32],
+        public: PublicKeys,
+    ) -> Result<Self, KeyError> {
         let secret = SigningKey::from_bytes(secret);
-        let public = public
-            .iter()
-            .map(|(&who, bytes)| {
-                VerifyingKey::from_bytes(bytes).map(|key| (who, key)).map_err(|_| KeyError::NotAKey(who))
-            })
-            .collect::<Result<BTreeMap<_, _>, _>>()?;
-        if public.get(&signer) != Some(&secret.verifying_key()) {
+        if public.0.keys.get(&signer) != Some(&secret.verifying_key()) {
             return Err(KeyError::NotTheSigners(signer));
         }
-        let replicas = public.keys().filter(|who| matches!(who, Principal::Replica(_)));
-        let tables = replicas.map(|&who| (who, Table::default())).collect();
-        Ok(KeyRing { domain, signer, secret, public, tables })
+        Ok(KeyRing { domain, signer, secret, public })
     }
 
     /// Keys to verify with: `public` lists those whose signatures verify. What they sign is signed by a
@@ -133,12 +168,9 @@ impl KeyRing {
     /// # Errors
     /// If a public key is malformed.
     pub fn verifying(domain: Digest, public: &BTreeMap<Principal, [u8; 32]>) -> Result<Self, KeyError> {
-        let (nobody, secret) = (Principal::Client(ClientId(u32::MAX)), [0; 32]);
-        let mut public = public.clone();
-        public.insert(nobody, Self::public_key(&secret));
-        let mut ring = KeyRing::new(domain, nobody, &secret, &public)?;
-        ring.public.remove(&nobody);
-        Ok(ring)
+        let nobody = Principal::Client(ClientId(u32::MAX));
+        let secret = SigningKey::from_bytes(&[0; 32]);
+        Ok(KeyRing { domain, signer: nobody, secret, public: PublicKeys::new(public)? })
     }
 
     /// The public key that belongs to a 32-byte secret seed.
@@ -155,10 +187,12 @@ impl KeyRing {
         };
         let replicas: Vec<Principal> = (0..replicas).map(|i| Principal::Replica(ReplicaId(i))).collect();
         let clients: Vec<Principal> = (0..clients).map(|i| Principal::Client(ClientId(i))).collect();
-        let public =
+        let keys =
             replicas.iter().chain(&clients).map(|&who| (who, Self::public_key(&secret(who)))).collect();
+        let public = PublicKeys::new(&keys).expect("keys made from seeds are valid");
         let ring = |&who: &Principal| {
-            KeyRing::new(Digest::NULL, who, &secret(who), &public).expect("keys made from seeds are valid")
+            let ring = KeyRing::among(Digest::NULL, who, &secret(who), public.clone());
+            ring.expect("keys made from seeds are valid")
         };
         (replicas.iter().map(ring).collect(), clients.iter().map(ring).collect())
     }
@@ -186,8 +220,8 @@ impl Crypto for Ed25519 {
     }
 
     fn verify(keys: &KeyRing, signer: Principal, content: &[u8], signature: &Signature) -> bool {
-        let Some(key) = keys.public.get(&signer) else { return false };
-        match keys.tables.get(&signer).and_then(|table| table.get(key)) {
+        let Some(key) = keys.public.0.keys.get(&signer) else { return false };
+        match keys.public.0.tables.get(&signer).and_then(|table| table.get(key)) {
             Some(known) => known.verify(&[&keys.domain.0, content], &signature.0),
             None => {
                 let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
@@ -234,7 +268,7 @@ mod tests {
             assert!(!Ed25519::verify(&rings[1], R1, b"content", &signature));
             assert!(!Ed25519::verify(&rings[1], R0, b"another", &signature));
         }
-        assert!(rings[1].tables[&R0].known.get().is_some_and(Option::is_some));
+        assert!(rings[1].public.0.tables[&R0].known.get().is_some_and(Option::is_some));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! What the machine takes for one signature, one verification and one datagram, and what follows from that.
+//! What the machine takes for one signature, one verification of each kind and one datagram, and what follows from that.
 
 use pbft::crypto::Crypto;
 use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::runtime::counters::thread_time;
-use pbft::types::{ClientId, Cluster, Principal};
+use pbft::types::{ClientId, Cluster, Principal, ReplicaId};
 use std::hint::black_box;
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -11,7 +11,10 @@ use std::time::Duration;
 /// Microseconds of processor time.
 pub struct Costs {
     pub sign: f64,
+    /// Of a client's signature.
     pub verify: f64,
+    /// Of a replica's, of which there is a table.
+    pub verify_known: f64,
     /// Sent and received.
     pub datagram: f64,
     pub processors: usize,
@@ -32,7 +35,7 @@ fn each(count: u32, mut act: impl FnMut()) -> f64 {
 impl Costs {
     /// Measures for about half a second.
     pub fn measure(size: u32) -> Costs {
-        let (_, clients) = KeyRing::insecure(0, 1, 1);
+        let (replicas, clients) = KeyRing::insecure(0, 1, 1);
         let content = vec![7; size as usize + 16];
         let signature = Ed25519::sign(&clients[0], &content);
         let signer = Principal::Client(ClientId(0));
@@ -40,6 +43,10 @@ impl Costs {
             black_box(Ed25519::sign(&clients[0], black_box(&content)));
         });
         let verify = each(500, || {
+            black_box(Ed25519::verify(&clients[0], signer, black_box(&content), &signature));
+        });
+        let (signature, signer) = (Ed25519::sign(&replicas[0], &content), Principal::Replica(ReplicaId(0)));
+        let verify_known = each(500, || {
             black_box(Ed25519::verify(&clients[0], signer, black_box(&content), &signature));
         });
         let datagram = match (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0")) {
@@ -56,7 +63,7 @@ impl Costs {
             _ => 0.0,
         };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Costs { sign, verify, datagram, processors }
+        Costs { sign, verify, verify_known, datagram, processors }
     }
 
     /// The most requests a second, if the processors did nothing but what the protocol cannot do without for
@@ -65,12 +72,13 @@ impl Costs {
     pub fn limit(&self, n: u16, batch: u32) -> f64 {
         let cluster = Cluster::new(n, (n - 1) / 3);
         let (n, q, weak) = (cluster.n() as f64, cluster.quorum() as f64, cluster.weak_quorum() as f64);
-        let request = self.sign * (1.0 + n) + self.verify * (n + weak) + self.datagram * (1.0 + n);
+        let checked = self.verify * n + self.verify_known * weak;
+        let request = self.sign * (1.0 + n) + checked + self.datagram * (1.0 + n);
         // PRE-PREPARE, the PREPAREs of backups, the COMMITs of all.
         let signed = 1.0 + (n - 1.0) + n;
         let verified = (n - 1.0) + ((q - 1.0) + (n - 1.0) * (q - 2.0)) + n * (q - 1.0);
         let sent = (n - 1.0) + (n - 1.0) * (n - 1.0) + n * (n - 1.0);
-        let votes = self.sign * signed + self.verify * verified + self.datagram * sent;
+        let votes = self.sign * signed + self.verify_known * verified + self.datagram * sent;
         1e6 * self.processors as f64 / (request + votes / f64::from(batch.max(1)))
     }
 }

@@ -88,6 +88,8 @@ pub struct Measured {
     longest_stall: Duration,
     /// Processor time of everything, in microseconds; none where a replica was killed.
     cpu_us: Option<u64>,
+    /// That of the replicas, as they say.
+    replica_cpu: Option<Duration>,
     /// Processor time of replicas and clients by phase, in microseconds a request; empty for stateright, or
     /// where a replica was killed.
     phases: Vec<(&'static str, f64)>,
@@ -206,6 +208,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             "errors": measured.errors,
             "sign_us": costs.sign,
             "verify_us": costs.verify,
+            "verify_known_us": costs.verify_known,
             "datagram_us": costs.datagram,
             "processors": costs.processors,
             "limit_requests_per_s": limit,
@@ -285,10 +288,11 @@ fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
         }
     }
     say!(
-        "one signature {:.1} us, one verification {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \
+        "one signature {:.1} us, one verification {:.1} us and of a replica {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \
          requests/s; this is {:.0} % of it",
         costs.sign,
         costs.verify,
+        costs.verify_known,
         costs.datagram,
         costs.processors,
         100.0 * measured.per_second() / limit

@@ -14,11 +14,21 @@ use pbft::runtime::Clients;
 use pbft::runtime::control::Health;
 use pbft::runtime::counters::thread_time;
 use pbft::types::{Bytes, ClientId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Before counting begins.
+/// Before counting begins, when all clients have been served once.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// So long all clients together may wait for that.
+const IN_SERVICE: Duration = Duration::from_secs(60);
+/// Between two looks at whether it is so.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// By this part two accounts of one thing may differ.
+const ACCURACY: f64 = 0.1;
+/// And by so much processor time, which the system counts in ticks of some milliseconds.
+const TICKS: Duration = Duration::from_millis(100);
 /// So long after its primary was killed the cluster should be as fast as before.
 const RECOVERED_AFTER: Duration = Duration::from_secs(2);
 /// A request that has no result so long after the end is an error.
@@ -55,8 +65,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     processes.wait_until_ready(&config)?;
 
     let mut asker = observer::open(&config, Who::Anybody)?;
-    let begin = Instant::now() + WARM_UP;
-    let end = begin + Duration::from_secs(arguments.seconds);
+    let window = Arc::new(Window::default());
     let mut drivers = Vec::new();
     for thread in 0..threads {
         let ids = thread * of_each..keys.min((thread + 1) * of_each);
@@ -64,11 +73,14 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         let clients = config.open(&ids, config.client_timeout(), 1400)?;
         let interval =
             arguments.rate.map(|rate| Duration::from_secs_f64(f64::from(threads) / f64::from(rate)));
-        let driver = Driver { clients, size: arguments.size as usize, interval, begin, end };
+        let driver = Driver { clients, size: arguments.size as usize, interval, window: window.clone() };
         drivers.push(std::thread::spawn(move || driver.run()));
     }
-    sleep_until(begin)?;
+    window.wait_for_all(keys, arguments.rate)?;
+    sleep_until(Instant::now() + WARM_UP)?;
     let before = statuses(&mut asker)?;
+    let used_before = used(&before);
+    let (begin, end) = window.open(Duration::from_secs(arguments.seconds));
     let mut killed = None;
     if arguments.kill_primary {
         sleep_until(begin + (end - begin) / 2)?;
@@ -77,14 +89,106 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
     }
     sleep_until(end)?;
     let after = if killed.is_some() { Vec::new() } else { statuses(&mut asker)? };
+    let used_after = used(&after);
     let mut outcomes = Vec::new();
     for driver in drivers {
         outcomes.push(driver.join().map_err(|_| "a thread of clients panicked")??);
     }
     processes.stop()?;
+    if arguments.rate.is_none() && killed.is_none() {
+        agree_with_littles_law(keys, &outcomes, end - begin)?;
+    }
     let mut measured = sum_up(arguments, outcomes, &before, &after);
+    if let (Some(before), Some(after), Some(told)) = (used_before, used_after, measured.replica_cpu) {
+        agree_on_processor_time(told, after.saturating_sub(before))?;
+    }
     measured.recovery = killed.map(|killed| recovery(&measured.completions, begin, killed, end));
     Ok(measured)
+}
+
+/// When requests are counted, and what must have happened before.
+#[derive(Default)]
+struct Window {
+    /// Clients that have had an answer.
+    served: AtomicU32,
+    times: OnceLock<(Instant, Instant)>,
+}
+
+impl Window {
+    /// Waits until all clients have had an answer: a figure with some of them is one of fewer clients.
+    fn wait_for_all(&self, clients: u32, rate: Option<u32>) -> Result<(), String> {
+        let each_once =
+            rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(f64::from(clients) / f64::from(rate)));
+        let deadline = Instant::now() + IN_SERVICE + 2 * each_once;
+        loop {
+            let served = self.served.load(Ordering::Relaxed);
+            if served >= clients {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "{served} of {clients} clients were answered in {} s, so nothing was measured: take fewer",
+                    (IN_SERVICE + 2 * each_once).as_secs()
+                ));
+            }
+            sleep_until(Instant::now() + LOOK_EVERY)?;
+        }
+    }
+
+    /// Counts from now on, for so long.
+    fn open(&self, length: Duration) -> (Instant, Instant) {
+        *self.times.get_or_init(|| {
+            let begin = Instant::now();
+            (begin, begin + length)
+        })
+    }
+
+    fn holds(&self, at: Instant) -> bool {
+        self.times.get().is_some_and(|&(begin, end)| (begin..end).contains(&at))
+    }
+
+    fn is_over(&self, at: Instant) -> bool {
+        self.times.get().is_some_and(|&(_, end)| at >= end)
+    }
+}
+
+/// As many requests are outstanding as the rate and the mean latency say: `L = λW`.
+fn agree_with_littles_law(outstanding: u32, outcomes: &[Outcome], length: Duration) -> Result<(), String> {
+    let waited: Duration = outcomes.iter().map(|outcome| outcome.waited).sum();
+    let by_latency = waited.as_secs_f64() / length.as_secs_f64();
+    let errors: u64 = outcomes.iter().map(|outcome| outcome.errors).sum();
+    if errors == 0 && (by_latency / f64::from(outstanding) - 1.0).abs() > ACCURACY {
+        return Err(format!(
+            "{outstanding} requests were outstanding, and by their rate and latency {by_latency:.0}, so nothing was \
+             measured: take more --seconds, or fewer clients"
+        ));
+    }
+    Ok(())
+}
+
+/// What the replicas say that they have used is what the system says.
+fn agree_on_processor_time(told: Duration, counted: Duration) -> Result<(), String> {
+    let off = told.abs_diff(counted);
+    if off > TICKS && off.as_secs_f64() > ACCURACY * counted.as_secs_f64() {
+        return Err(format!(
+            "the replicas say that they have used {told:.2?} of processor time, and the system {counted:.2?}, so nothing \
+             was measured: run it again"
+        ));
+    }
+    Ok(())
+}
+
+/// The processor time of these processes so far, where the system has it in /proc.
+fn used(replicas: &[Health]) -> Option<Duration> {
+    let ticks = rustix::param::clock_ticks_per_second();
+    let of = |health: &Health| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", health.pid)).ok()?;
+        // After the name, which may hold anything, come the state and ten numbers, and then the two times.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+        let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
+        Some(Duration::from_secs_f64((user + system) as f64 / ticks as f64))
+    };
+    if replicas.is_empty() { None } else { replicas.iter().map(of).sum() }
 }
 
 /// Waits, unless Ctrl-C is pressed.
@@ -124,6 +228,8 @@ struct Outcome {
     latency: Histogram<u64>,
     errors: u64,
     completions: Vec<Instant>,
+    /// The sum of latencies.
+    waited: Duration,
     cpu: Duration,
     verified: u64,
 }
@@ -133,8 +239,7 @@ struct Driver {
     size: usize,
     /// Between two requests of an open loop.
     interval: Option<Duration>,
-    begin: Instant,
-    end: Instant,
+    window: Arc<Window>,
 }
 
 impl Driver {
@@ -152,21 +257,23 @@ impl Driver {
             latency: histogram(),
             errors: 0,
             completions: Vec::new(),
+            waited: Duration::ZERO,
             cpu: Duration::ZERO,
             verified: 0,
         };
         let mut idle: VecDeque<ClientId> = self.clients.ids().collect();
         let all = idle.len();
         let mut due = Instant::now();
-        let mut started: std::collections::BTreeMap<ClientId, Instant> = std::collections::BTreeMap::new();
+        let mut started: BTreeMap<ClientId, Instant> = BTreeMap::new();
+        let mut served = BTreeSet::new();
         let (mut count, mut cpu_before, mut verified_before) = (0, None, 0);
         loop {
             let now = Instant::now();
-            if now >= self.begin && cpu_before.is_none() {
+            if cpu_before.is_none() && self.window.holds(now) {
                 cpu_before = Some(thread_time());
                 verified_before = self.clients.counters().verified.get();
             }
-            if now >= self.end || interrupted() {
+            if self.window.is_over(now) || interrupted() {
                 break;
             }
             while self.interval.is_none() || due <= now {
@@ -177,15 +284,15 @@ impl Driver {
                 let operation = self.operation(client, count);
                 self.clients.invoke(client, operation, false).map_err(failed)?;
             }
-            let until =
-                if self.interval.is_some() && !idle.is_empty() { due.min(self.end) } else { self.end };
-            self.collect(until, &mut idle, &started, &mut outcome).map_err(failed)?;
+            let look = now + LOOK_EVERY;
+            let until = if self.interval.is_some() && !idle.is_empty() { due.min(look) } else { look };
+            self.collect(until, &mut idle, &mut served, &started, &mut outcome).map_err(failed)?;
         }
         outcome.cpu = thread_time().saturating_sub(cpu_before.unwrap_or_default());
         outcome.verified = self.clients.counters().verified.get() - verified_before;
         let deadline = Instant::now() + ANSWER_WAIT;
         while idle.len() < all && Instant::now() < deadline && !interrupted() {
-            self.collect(deadline, &mut idle, &started, &mut outcome).map_err(failed)?;
+            self.collect(deadline, &mut idle, &mut served, &started, &mut outcome).map_err(failed)?;
         }
         outcome.errors = (all - idle.len()) as u64;
         Ok(outcome)
@@ -195,15 +302,20 @@ impl Driver {
         &mut self,
         until: Instant,
         idle: &mut VecDeque<ClientId>,
-        started: &std::collections::BTreeMap<ClientId, Instant>,
+        served: &mut BTreeSet<ClientId>,
+        started: &BTreeMap<ClientId, Instant>,
         outcome: &mut Outcome,
     ) -> std::io::Result<()> {
         for completion in self.clients.wait(until)? {
             let now = Instant::now();
             idle.push_back(completion.client);
-            if (self.begin..self.end).contains(&now) {
+            if served.insert(completion.client) {
+                self.window.served.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.window.holds(now) {
                 let took =
                     started.get(&completion.client).map_or(completion.took, |&at| now.duration_since(at));
+                outcome.waited += took;
                 outcome.latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
                 outcome.completions.push(now);
             }
@@ -275,6 +387,7 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], afte
         completions,
         recovery: None,
         judged,
+        replica_cpu: replica_cpu.map(Duration::from_micros),
         cpu_us: replica_cpu.map(|us| us + u64::try_from(client_cpu.as_micros()).unwrap_or(0)),
         phases,
         counts,

@@ -234,6 +234,7 @@ pub fn measure(arguments: &Arguments) -> Result<Measured, String> {
         errors: 0,
         elapsed: end - begin,
         longest_stall: gaps.chain([tail]).max().unwrap_or_default(),
+        replica_cpu: None,
         cpu_us: Some(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX)),
         phases: Vec::new(),
         counts: Vec::new(),

@@ -10,7 +10,7 @@ use file::File;
 
 use pbft::client::ClientSetup;
 use pbft::crypto::Signed;
-use pbft::crypto::ed25519::{Ed25519, KeyRing, Signature};
+use pbft::crypto::ed25519::{Ed25519, KeyRing, PublicKeys, Signature};
 use pbft::parameters::Parameters;
 use pbft::replica::Timeouts;
 use pbft::replica::verify::Membership;
@@ -28,7 +28,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The replica that `pbft replica` runs: ed25519, the key-value store, the paper's rules.
@@ -53,6 +53,8 @@ pub struct Config {
     /// As the file says it, bound to the state that the cluster begins with if that is not the empty one.
     pub domain: Digest,
     public: BTreeMap<Principal, [u8; 32]>,
+    /// The same, when they have been read as keys.
+    public_keys: OnceLock<PublicKeys>,
 }
 
 fn key(hex_digits: &str) -> Option<[u8; 32]> {
@@ -201,7 +203,7 @@ impl Config {
                 return Err(format!("{other} and {who} have the same public_key: give each its own"));
             }
         }
-        Ok(Config { file, directory, cluster, parameters, domain, public })
+        Ok(Config { file, directory, cluster, parameters, domain, public, public_keys: OnceLock::new() })
     }
 
     /// Which host speaks for whom, as replicas have signed it, and these clients.
@@ -404,10 +406,18 @@ impl Config {
         key(&text).ok_or_else(|| format!("{shown} must hold 64 hex digits, as `pbft keygen` writes"))
     }
 
+    fn public_keys(&self) -> Result<PublicKeys, String> {
+        if let Some(keys) = self.public_keys.get() {
+            return Ok(keys.clone());
+        }
+        let keys = PublicKeys::new(&self.public).map_err(|error| error.to_string())?;
+        Ok(self.public_keys.get_or_init(|| keys).clone())
+    }
+
     /// The keys of a replica or a client.
     pub fn keys(&self, who: Principal) -> Result<KeyRing, String> {
         let secret = self.secret(who)?;
-        KeyRing::new(self.domain, who, &secret, &self.public)
+        KeyRing::among(self.domain, who, &secret, self.public_keys()?)
             .map_err(|error| format!("{}: {error}", self.secret_path(who).display()))
     }
 
