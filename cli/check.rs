@@ -17,7 +17,7 @@ use std::time::Duration;
 /// The options of `pbft check`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Which worlds to explore: the default suite takes less than two minutes on two cores, the full one is
+    /// Which worlds to explore: the default suite takes some two minutes on two cores, the full one is
     /// everything that is claimed, and hunts of five seconds in worlds that cannot be exhausted; at night
     /// there are larger worlds too, and a hunt takes ten minutes.
     #[arg(long, default_value = "default", conflicts_with = "WorldFlags")]

@@ -85,7 +85,7 @@ const ANYWHERE: Option<Crashes> = Some(Crashes { at_most: None, between_steps: f
 /// Each of three replicas, and nobody.
 const EVERY_THIRD: &[&[u16]] = &[&[], &[0], &[1], &[2]];
 
-/// Every claim, and hunts. The default suite takes less than two minutes on two cores.
+/// Every claim, and hunts. The default suite takes some two minutes on two cores.
 const FAMILIES: &[Family] = &[
     Family { requests: 1, ..FOUR },
     Family { requests: 1, byzantine: NOBODY, explore: ONE_BY_ONE, ..FOUR },
