@@ -75,7 +75,11 @@ impl LocalSystem {
         let mut after = scratch.one.kept.clone();
         let sends = tables.crash(self.replica, &mut after, done);
         self.taken += 1;
-        self.is_contract_kept(tables, conditions);
+        self.is_contract_kept(
+            tables,
+            (core, &format_args!("a crash after {carried_out} effects")),
+            conditions,
+        );
         let refused = tables.take_refusal();
         conditions.note(RESTARTING, refused.is_none(), || refused.unwrap_or_default());
         let differs = tables.take_difference();

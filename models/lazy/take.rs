@@ -11,6 +11,7 @@ use crate::world::{Local, MessageId, Tables};
 use pbft::replica::Event;
 use pbft::replica::noted::{Cell, Part, Seen, Watched};
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 impl LocalSystem {
     /// Takes one step, or finds out what it looks at.
@@ -25,13 +26,13 @@ impl LocalSystem {
         let input = &self.events[event as usize];
         let one = scratch.one.run(tables, self.replica, input, &self.known);
         self.taken += 1;
-        self.is_contract_kept(tables, conditions);
+        self.is_contract_kept(tables, (core, input), conditions);
         let (mut told, first) = (chosen.clone(), chosen.len());
         let end = match self.looks(core, &one.seen, &mut told, conditions) {
             Some((cell, seen)) => Tried::Look(cell, seen, Vec::new()),
             None => {
                 let other = scratch.other.run(tables, self.replica, input, &self.known);
-                self.is_contract_kept(tables, conditions);
+                self.is_contract_kept(tables, (core, input), conditions);
                 let same = scratch.do_the_same(&self.cells, tables.setup(self.replica), &one, &other);
                 conditions.note(FRAME, same, || self.difference(tables, (core, event)));
                 self.try_others(tables, (core, event), scratch, &one, conditions);
@@ -80,7 +81,7 @@ impl LocalSystem {
         let expected = units(tables, &self.events[event as usize]);
         for other in others.iter() {
             let taken = scratch.one.run(tables, self.replica, other, &self.known);
-            self.is_contract_kept(tables, conditions);
+            self.is_contract_kept(tables, (core, other), conditions);
             // In the same order, so that a crash in the middle leaves the same.
             let same = taken == *one && units(tables, other) == expected;
             conditions.note(ANY_V, same, || {
@@ -95,12 +96,20 @@ impl LocalSystem {
     }
 
     /// Notes whether the step just taken is one of the abstract protocol.
-    pub(super) fn is_contract_kept(&self, tables: &mut Tables, conditions: &mut Conditions) {
+    pub(super) fn is_contract_kept(
+        &self,
+        tables: &mut Tables,
+        (core, event): (CoreId, &dyn Debug),
+        conditions: &mut Conditions,
+    ) {
         if self.start.0.ledger.is_none() {
             return;
         }
         let breach = tables.take_breach();
-        conditions.note(CONTRACT, breach.is_none(), || breach.unwrap_or_default());
+        conditions.note(CONTRACT, breach.is_none(), || {
+            let core = &self.core(core).replica;
+            format!("{}\n  core: {core:?}\n  event: {event:?}", breach.unwrap_or_default())
+        });
     }
 
     fn difference(&self, tables: &Tables, (core, event): (CoreId, u32)) -> String {

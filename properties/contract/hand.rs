@@ -229,6 +229,21 @@ impl<'a, B: Bundle> Hand<'a, B> {
         })
     }
 
+    /// Whether somebody else has shown the certificate: in the message that arrives, or in a VIEW-CHANGE in the `V` of a
+    /// NEW-VIEW that is recorded, whatever makes a new primary put that together.
+    pub(super) fn is_shown(&self, certificate: &pbft::certificate::StableCertificate<B::Crypto>) -> bool {
+        let arrives =
+            matches!(self.message(), Some(Message::Stable(_) | Message::NewView(_) | Message::ViewChange(_)));
+        let shows = |of: &ViewChange<B::Crypto>| {
+            of.replica != self.setup.id && of.stable.as_ref() == Some(certificate)
+        };
+        let is_in_v = |record: &Record<B::Crypto>| match record {
+            Record::NewView(m) => m.content.view_changes.iter().any(|of| shows(&of.content)),
+            _ => false,
+        };
+        arrives || self.records().any(is_in_v)
+    }
+
     /// Who has sent the PRE-PREPARE and the PREPAREs of a certificate.
     pub(super) fn certificate(&self, of: &Certificate<B>) -> Votes {
         let (view, n, digest) = (of.view, of.n, of.digest);

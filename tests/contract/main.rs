@@ -157,6 +157,21 @@ fn what_simulations_do_not_meet_is_noticed_in_unreduced_local_systems() {
     }
 }
 
+#[test]
+fn a_new_primary_may_take_a_stable_checkpoint_from_its_v_on_a_time_out() {
+    let config = WorldConfig {
+        max_view: View(1),
+        max_seq: SeqNo(1),
+        checkpoint_interval: Some(1),
+        ..WorldConfig::new(Cluster::new(3, 1), 1)
+    };
+    let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
+    assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
+    let conditions = lazy::check(&mut world, &mut |_| None);
+    assert!(conditions.counts["contract"].0 > 10_000);
+    assert_eq!(conditions.first.get("contract").map(|broken| &*broken.what), None);
+}
+
 /// What the contract says of a mutant in a world whose unreduced local systems are not walked.
 fn noticed_along_the_run(config: WorldConfig, layered: bool) -> Option<String> {
     let enough = &mut |_: &lazy::Conditions| None;

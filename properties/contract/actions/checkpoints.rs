@@ -5,7 +5,6 @@ use super::super::state::State;
 use super::super::{Breach, Judging, not_recorded};
 use super::Scene;
 use pbft::certificate::StableCertificate;
-use pbft::message::Message;
 use pbft::replica::blocks::Tree;
 use pbft::replica::{Bundle, Snapshot};
 use pbft::types::{Digest, SeqNo};
@@ -31,10 +30,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
         certificate: &StableCertificate<B::Crypto>,
     ) -> Result<(), Breach> {
         let (n, digest) = (certificate.n, certificate.digest);
-        let came = matches!(
-            self.hand.message(),
-            Some(Message::Stable(_) | Message::NewView(_) | Message::ViewChange(_))
-        );
+        let came = self.hand.is_shown(certificate);
         let mut voters = self.hand.checkpoints(certificate).voters;
         // What it has put together itself has its own vote only if it has that state. What others have, it has sent.
         if !came && self.ledger.roots.get(&n).is_none_or(|&root| root != digest) {
