@@ -1,4 +1,5 @@
-//! No guard is there for nothing: each is the first to fail for some mutant, or some mistake in the source.
+//! No guard is there for nothing: each is the first to fail for some mutant, some mistake in the source, or a real step
+//! that is not left as it was; or it is said why it never is.
 
 use crate::Happened;
 use crate::run::{Real, Taken, a_good_run};
@@ -119,6 +120,9 @@ fn which_mutants_fail_which_guards() {
                 found.entry(guard).or_insert((mutant, seed));
             }
         }
+    }
+    for (guard, ..) in MUTANTS {
+        assert!(found.contains_key(guard), "{guard}");
     }
     for guard in guards() {
         match found.remove(&guard) {

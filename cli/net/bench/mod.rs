@@ -288,7 +288,8 @@ fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
         }
     }
     say!(
-        "one signature {:.1} us, one verification {:.1} us and of a replica {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \
+        "one signature {:.1} us, one verification {:.1} us and of a replica {:.1} us, one datagram {:.1} us, {} \
+         processors: at most {limit:.0} \
          requests/s; this is {:.0} % of it",
         costs.sign,
         costs.verify,
