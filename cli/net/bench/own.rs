@@ -393,3 +393,41 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], afte
         counts,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(waited: u64, errors: u64) -> Outcome {
+        let waited = Duration::from_secs(waited);
+        let (latency, completions, cpu) = (histogram(), Vec::new(), Duration::ZERO);
+        Outcome { latency, errors, completions, waited, cpu, verified: 0 }
+    }
+
+    #[test]
+    fn a_figure_of_fewer_clients_than_were_asked_for_is_refused() {
+        let length = Duration::from_secs(4);
+        // 2,560 clients wait for four seconds each; 210 of them do.
+        assert_eq!(agree_with_littles_law(2560, &[outcome(5_120, 0), outcome(5_120, 0)], length), Ok(()));
+        let refused = agree_with_littles_law(2560, &[outcome(840, 0)], length);
+        assert!(refused.is_err_and(|why| why.contains("2560") && why.contains("210")));
+    }
+
+    #[test]
+    fn replicas_that_say_they_used_nothing_are_not_believed() {
+        let seconds = Duration::from_secs;
+        assert!(agree_on_processor_time(Duration::ZERO, seconds(6)).is_err());
+        assert_eq!(agree_on_processor_time(seconds(20), seconds(21)), Ok(()));
+        assert_eq!(agree_on_processor_time(Duration::from_millis(20), Duration::from_millis(90)), Ok(()));
+    }
+
+    #[test]
+    fn counting_waits_for_the_last_client() {
+        let window = Window::default();
+        window.served.store(3, Ordering::Relaxed);
+        assert_eq!(window.wait_for_all(3, None), Ok(()));
+        assert!(!window.holds(Instant::now()));
+        let (begin, end) = window.open(Duration::from_secs(4));
+        assert!(window.holds(begin) && !window.holds(end) && window.is_over(end));
+    }
+}
