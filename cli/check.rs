@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Threads; one a processor, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Stop a world, with no verdict, when this much memory is allocated, in GiB.
+    /// Stop a world, with no verdict, when this much memory is in use, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
     /// Stop a world, with no verdict, when it has been explored for so long; a hunt takes no longer either.

@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Give up an exploration after this time, in seconds; 60, and 2 in a search, if not given.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
-    /// Give up an exploration when this much memory is allocated, in GiB.
+    /// Give up an exploration when this much memory is in use, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
     /// Threads; one a processor, if not given.

@@ -13,7 +13,7 @@ pub struct Arguments {
     /// What the Byzantine replicas do from then on; each in turn, if not given.
     #[arg(long, value_enum)]
     strategy: Vec<How>,
-    /// Stop when this much memory is allocated, in GiB.
+    /// Stop when this much memory is in use, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
     /// Print one JSON object and nothing else.

@@ -21,7 +21,7 @@ pub struct Arguments {
     /// The seed of all walks.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Stop when this much memory is allocated, in GiB.
+    /// Stop when this much memory is in use, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
     /// Print one JSON object and nothing else.

@@ -3,6 +3,7 @@
 
 use crate::certificate::{PreparedCertificate, StableCertificate};
 use crate::crypto::{Content, Crypto, Signed};
+use crate::replica::ViewChangeSet;
 use crate::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub struct NewView<C: Crypto> {
     /// The view entered.
     pub view: View,
     /// `V`, a quorum of VIEW-CHANGEs for this view from distinct replicas.
-    pub view_changes: Vec<Arc<Signed<ViewChange<C>, C>>>,
+    pub view_changes: ViewChangeSet<C>,
     /// `O`, a PRE-PREPARE for each sequence number above min-s up to max-s, ascending.
     pub pre_prepares: Vec<Signed<PrePrepare, C>>,
 }

@@ -173,7 +173,7 @@ fn a_backup_refuses_o_entries_of_another_view_or_signer() {
     let mut net = Net::four();
     let (v, o) = sound_v(&net, some_digest(1));
     let with = |net: &Net, pre_prepares| {
-        let content = NewView { view: View(1), view_changes: v.clone(), pre_prepares };
+        let content = NewView { view: View(1), view_changes: v.clone().into(), pre_prepares };
         Message::NewView(Arc::new(net.sign(1, content)))
     };
     let entries = |by: usize, view: u64| -> Vec<_> {

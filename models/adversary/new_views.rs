@@ -81,8 +81,11 @@ impl Making<'_> {
         if self.accepted.contains(&key) {
             return false;
         }
-        let content =
-            NewView { view: self.view, view_changes: view_changes.to_vec(), pre_prepares: key.2.clone() };
+        let content = NewView {
+            view: self.view,
+            view_changes: view_changes.to_vec().into(),
+            pre_prepares: key.2.clone(),
+        };
         let message = Message::NewView(Arc::new(self.adversary.signed_by(content, by)));
         let accepted = self.adversary.offer(&mut self.offered, is_sound, message);
         if accepted {
@@ -123,7 +126,8 @@ impl Making<'_> {
     fn by_a_client(&mut self, (_, o): &Outcome, view_changes: &[SignedViewChange]) {
         let Some(setup) = self.adversary.signers.first() else { return };
         for pre_prepares in self.entries(setup.id, o) {
-            let content = NewView { view: self.view, view_changes: view_changes.to_vec(), pre_prepares };
+            let content =
+                NewView { view: self.view, view_changes: view_changes.to_vec().into(), pre_prepares };
             let signed = Signed::new(content, &self.adversary.outsiders_client);
             self.adversary.offer(&mut self.offered, false, Message::NewView(Arc::new(signed)));
         }

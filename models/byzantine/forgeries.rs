@@ -185,7 +185,7 @@ impl<B: Bundle> Byzantine<B> {
         }
         let pre_prepares =
             plan.into_iter().map(|(n, digest)| self.setup.sign(PrePrepare { view, n, digest })).collect();
-        self.setup.sign(NewView { view, view_changes, pre_prepares })
+        self.setup.sign(NewView { view, view_changes: view_changes.into(), pre_prepares })
     }
 
     /// A VIEW-CHANGE in the name of another replica, with this one's signature.

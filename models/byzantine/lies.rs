@@ -174,13 +174,15 @@ impl<B: Bundle> Byzantine<B> {
         match rng.random_range(0..6) {
             0 => lie.view = View(Self::near(truth.view.0, rng)),
             1 => {
-                lie.view_changes.pop();
+                let mut fewer = lie.view_changes.to_vec();
+                fewer.pop();
+                lie.view_changes = fewer.into();
             }
             2 => {
                 if let Some(own) =
                     lie.view_changes.iter().find(|m| m.signer == Principal::Replica(self.setup.id))
                 {
-                    lie.view_changes = vec![own.clone(); self.setup.cluster.quorum()];
+                    lie.view_changes = vec![own.clone(); self.setup.cluster.quorum()].into();
                 }
             }
             3 => {

@@ -6,8 +6,15 @@
 //! say. For each NEW-VIEW that can reach a replica others are made, of all VIEW-CHANGEs that can reach it, in
 //! each size that its validator accepts: among them are, for each min-s and `O`, every set of senders, every
 //! VIEW-CHANGE, every choice of those senders whose P is empty and of those who have a stable checkpoint; and
-//! of one list the order turned round and turned on. Each step that a NEW-VIEW leads to in the local system
-//! is taken with each of the others too.
+//! of one list the order turned round and turned on.
+//!
+//! It is noted whether a step looks at `V` otherwise than for what `V` determines, min-s with its proof and `O`
+//! ([`ViewChangeSet`](pbft::replica::ViewChangeSet)). One that does not does the same for each `V` that determines the
+//! same; one that does, or of a `V` that determines something else, is taken with the others too. Whether the step is one
+//! of the abstract protocol is judged with the `V` in hand, so at each core a step that enters a view is taken and judged
+//! with each of the others once. Once is enough: what the judge makes of `V` depends on `V`, on what the replica has sent
+//! before and on the batches it has, all of which are part of the core, and leaves the same ledger, on which the rest of
+//! the step is judged.
 
 use crate::crypto::Symbolic;
 use crate::world::{MessageId, Modelled, Tables};
@@ -29,9 +36,16 @@ type Outcome = (Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
 /// VIEW-CHANGEs for one view, by their senders.
 type Pool = BTreeMap<ReplicaId, Vec<SignedViewChange>>;
 
+/// An event that differs from another in what a replica is not to heed.
+pub(super) struct Other {
+    pub(super) event: Event<Symbolic>,
+    /// Whether it is a NEW-VIEW whose `V` determines exactly what that of the other one does.
+    pub(super) determines_the_same: bool,
+}
+
 /// The events that differ from a NEW-VIEW in `V` alone; from a time-out in the exponent; none for other
 /// messages.
-pub(super) type Others = Rc<[Event<Symbolic>]>;
+pub(super) type Others = Rc<[Other]>;
 
 /// For each of these messages, all of which the validator of `replica` accepts, what differs from it in `V`
 /// alone.
@@ -53,16 +67,20 @@ pub(super) fn others(tables: &Tables, replica: ReplicaId, messages: &[MessageId]
         let Principal::Replica(signer) = m.signer else { return Rc::new([]) };
         let outcome = outcome(setup, &m.content.view_changes);
         let all = known.get(&m.content.view).and_then(|known| known.chosen.get(&outcome));
-        let all = all.into_iter().flatten().filter(|v| **v != m.content.view_changes);
-        let event = |v: &Vec<SignedViewChange>| {
-            let content = NewView { view_changes: v.clone(), ..m.content.clone() };
+        let all = all.into_iter().flatten().filter(|v| **v != *m.content.view_changes);
+        let plan = m.content.view_changes.plan(&setup.rules);
+        let other = |v: &Vec<SignedViewChange>| {
+            let content = NewView { view_changes: v.clone().into(), ..m.content.clone() };
             let message = Message::NewView(Arc::new(tables.setup(signer).sign(content)));
-            verify(setup, message).ok().map(Event::Message)
+            let event = verify(setup, message).ok().map(Event::Message)?;
+            Some(Other { event, determines_the_same: compute_o(v, &setup.rules) == plan })
         };
-        all.filter_map(event).collect()
+        all.filter_map(other).collect()
     };
-    let time_out: Others =
-        Rc::new([1, MAX_BACKOFF].map(|backoff| Event::Timeout(Timer::Progress { backoff })));
+    let time_out: Others = Rc::new([1, MAX_BACKOFF].map(|backoff| Other {
+        event: Event::Timeout(Timer::Progress { backoff }),
+        determines_the_same: false,
+    }));
     messages.iter().map(others).chain([time_out]).collect()
 }
 

@@ -180,13 +180,14 @@ impl LocalSystem {
             Message::NewView(m) => Some(m.clone()),
             _ => None,
         });
-        let made_up = self.others.iter().flat_map(|others| others.iter()).filter_map(|event| match event {
-            Event::Message(message) => match &**message {
-                Message::NewView(m) => Some(m.clone()),
-                _ => None,
-            },
-            Event::Timeout(_) => None,
-        });
+        let made_up =
+            self.others.iter().flat_map(|others| others.iter()).filter_map(|other| match &other.event {
+                Event::Message(message) => match &**message {
+                    Message::NewView(m) => Some(m.clone()),
+                    _ => None,
+                },
+                Event::Timeout(_) => None,
+            });
         let mut all: Vec<SignedNewView> = Vec::new();
         for new_view in sent.chain(made_up) {
             if !all.contains(&new_view) {

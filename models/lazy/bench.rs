@@ -47,7 +47,7 @@ impl Bench {
         let records = tables.recorded() - before;
         self.work.replica.keep_services(&self.kept.replica);
         let after = (self.work != self.kept).then(|| std::mem::replace(&mut self.work, self.kept.clone()));
-        Taken { after, sends, records, seen }
+        Taken { after, sends, records, seen, reads_v: tables.reads_v }
     }
 }
 
@@ -60,6 +60,8 @@ pub(super) struct Taken {
     /// How many records and facts it has among its effects.
     pub(super) records: u64,
     pub(super) seen: Watched,
+    /// Whether it looks at `V` of a NEW-VIEW otherwise than for what that determines.
+    pub(super) reads_v: bool,
 }
 
 /// Two states of a core that differ in what a step is not told, as far as they can: it must do the same on

@@ -71,6 +71,8 @@ pub(super) struct LocalSystem {
     pub(super) known: Rc<[Cell]>,
     pub(super) cores: IndexMap<Local, Core, FixedState>,
     pub(super) steps: Steps,
+    /// The events that have been taken and judged at a core with all that differ from them in `V` alone.
+    pub(super) is_judged_with_others: IndexSet<(CoreId, u32), FixedState>,
     /// Steps taken by the replica's code.
     pub(super) taken: u64,
     max_view: View,
@@ -129,6 +131,7 @@ impl LocalSystem {
             known: Rc::new([]),
             cores: IndexMap::default(),
             steps: Steps::default(),
+            is_judged_with_others: IndexSet::default(),
             taken: 0,
             max_view,
             open: VecDeque::new(),
@@ -189,6 +192,7 @@ impl LocalSystem {
         self.is_open.clear();
         self.has_crashed.clear();
         self.restarted.clear();
+        self.is_judged_with_others.clear();
         self.known = self.cells.all().map(|(_, cell)| *cell).collect();
         let (start, sends) = self.start.clone();
         let first = self.add_core(tables, &start);

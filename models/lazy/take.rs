@@ -63,33 +63,41 @@ impl LocalSystem {
     }
 
     /// Takes the step with each NEW-VIEW that differs from this one in `V` alone, or as a time-out with other
-    /// exponents.
+    /// exponents, unless it is known to do the same (`alike`).
     fn try_others(
-        &self,
+        &mut self,
         tables: &mut Tables,
         (core, event): (CoreId, u32),
         scratch: &mut Scratch,
         one: &Taken,
         conditions: &mut Conditions,
     ) {
-        let Some(others) = self.others.get(event as usize) else { return };
+        let others = match self.others.get(event as usize) {
+            Some(others) if !others.is_empty() => others.clone(),
+            _ => return,
+        };
+        let acts = one.after.is_some() || !one.sends.is_empty() || one.records > 0;
+        let is_first = acts && self.is_judged_with_others.insert((core, event));
+        conditions.note(ANY_V, true, String::new);
         let inside = tables.crashes().is_some_and(|crashes| !crashes.between_steps);
         let kept = scratch.one.kept.replica.clone();
         let units = |tables: &Tables, event: &Event<Symbolic>| {
             inside.then(|| tables.units_but_new_views(&kept, self.replica, event.clone()))
         };
-        let expected = units(tables, &self.events[event as usize]);
-        for other in others.iter() {
-            let taken = scratch.one.run(tables, self.replica, other, &self.known);
-            self.is_contract_kept(tables, (core, other), conditions);
+        let mut expected = None;
+        for other in others.iter().filter(|other| is_first || one.reads_v || !other.determines_the_same) {
+            let expected = expected.get_or_insert_with(|| units(tables, &self.events[event as usize]));
+            let taken = scratch.one.run(tables, self.replica, &other.event, &self.known);
+            self.is_contract_kept(tables, (core, &other.event), conditions);
             // In the same order, so that a crash in the middle leaves the same.
-            let same = taken == *one && units(tables, other) == expected;
+            let same = taken == *one && units(tables, &other.event) == *expected;
             conditions.note(ANY_V, same, || {
                 format!(
-                    "r{}: NEW-VIEWs that differ in V alone, or time-outs in their exponent, do not do the same\n  core: {:?}\n  event: {:?}\n  other: {other:?}",
+                    "r{}: NEW-VIEWs that differ in V alone, or time-outs in their exponent, do not do the same\n  core: {:?}\n  event: {:?}\n  other: {:?}",
                     self.replica.0,
                     self.core(core).replica,
-                    self.events[event as usize]
+                    self.events[event as usize],
+                    other.event
                 )
             });
         }

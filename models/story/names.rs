@@ -102,7 +102,7 @@ impl Names {
                 }
             }
             Message::NewView(m) => {
-                for inner in &m.content.view_changes {
+                for inner in m.content.view_changes.iter() {
                     self.learn::<C>(&Message::ViewChange(inner.clone()));
                 }
                 for entry in &m.content.pre_prepares {

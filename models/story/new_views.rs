@@ -24,7 +24,7 @@ impl Truth<'_> {
             lies.push(format!("{} is not the primary of v{}: r{} is", name(m.signer), view.0, primary.0));
         }
         lies.extend(self.set_fault(*view, view_changes));
-        for inner in view_changes {
+        for inner in view_changes.iter() {
             if self.was_sent(&Message::ViewChange(inner.clone())) {
                 continue;
             }

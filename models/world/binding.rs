@@ -14,6 +14,7 @@ use pbft::message::{
     Checkpoint, Commit, Fetch, Message, NewView, PrePrepare, Prepare, Reply, Request, Status, ViewChange,
     Wanted,
 };
+use pbft::replica::ViewChangeSet;
 use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
 use std::sync::Arc;
 
@@ -144,7 +145,11 @@ varied! {
         prepared: list,
         replica: replica,
     }
-    NewView<Symbolic> { view: view, view_changes: list, pre_prepares: list }
+    NewView<Symbolic> {
+        view: view,
+        view_changes: |v: ViewChangeSet<Symbolic>| list(v.to_vec()).into_iter().map(ViewChangeSet::from),
+        pre_prepares: list,
+    }
     Reply {
         view: view,
         timestamp: |t: Timestamp| [Timestamp(t.0 + 1)],

@@ -313,7 +313,7 @@ impl Tables {
     /// A NEW-VIEW with nothing in it.
     fn stand_in(&self, view: View) -> Arc<Signed<NewView<Symbolic>, Symbolic>> {
         let primary = self.setup(ReplicaId(0)).cluster.primary(view);
-        let content = NewView { view, view_changes: Vec::new(), pre_prepares: Vec::new() };
+        let content = NewView { view, view_changes: Vec::new().into(), pre_prepares: Vec::new() };
         Arc::new(self.setup(primary).sign(content))
     }
 

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
+use pbft::replica::noted::has_read_v;
 use pbft::replica::verify::verify;
 use pbft::replica::{Durable, Effects, Event, Replica, Setup, Timer};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
@@ -133,6 +134,8 @@ pub struct Tables {
     pub(super) cut_sends: u64,
     /// Records and facts among the effects of all steps taken.
     pub(super) recorded: u64,
+    /// Whether the last step that was taken looks at `V` of a NEW-VIEW otherwise than for what that determines.
+    pub(crate) reads_v: bool,
     /// The NEW-VIEWs that may be on a disk, by their views: with each a restart is to come to the same.
     pub(super) in_place: Vec<SignedNewView>,
     /// The first restart that does not.
@@ -172,6 +175,7 @@ impl Tables {
             new_views: IndexMap::default(),
             cut_sends: 0,
             recorded: 0,
+            reads_v: false,
             in_place: Vec::new(),
             differs: None,
             crashes: config.crashes,
@@ -403,7 +407,9 @@ impl Tables {
         let mut effects = Effects::new();
         let views = Views::before(&local.history, &local.replica);
         let stored = if self.keeps_disks { local.on_disk() } else { Durable::default() };
+        has_read_v();
         local.replica.step(&self.setups[usize::from(replica.0)], event.clone(), &mut effects);
+        self.reads_v = has_read_v();
         if effects.iter().any(is_judged) {
             let effects = effects.iter().as_slice();
             self.hold_to_contract(replica, local, |contract, ledger, setup| {

@@ -1,7 +1,7 @@
 //! The formulas read at one replica: each sort has the elements that the step at hand mentions, and a relation holds of
 //! what the ledger and the evidence in hand say.
 
-use crate::proof::formula::{Formula, Sort, Term};
+use crate::proof::formula::{Formula, Role, Sort, Term};
 use crate::proof::relations::Relation;
 use pbft::types::{Digest, ReplicaId, SeqNo, View};
 
@@ -30,8 +30,8 @@ pub(super) enum StateName {
 
 /// What there is, and what holds of it.
 pub(super) trait Reading {
-    /// The elements of a sort.
-    fn elements(&self, sort: Sort) -> Vec<Element>;
+    /// Whether something holds of an element of this sort.
+    fn any(&self, sort: Sort, holds: &mut dyn FnMut(Element) -> bool) -> bool;
 
     /// Whether a relation holds of these elements.
     fn holds(&self, relation: Relation, of: &[Element]) -> bool;
@@ -41,12 +41,18 @@ pub(super) trait Reading {
 pub(super) type Environment = Vec<(Term, Element)>;
 
 fn value(term: Term, environment: &Environment) -> Element {
-    match term.name {
-        "view_0" => return Element::View(View(0)),
-        "n_0" => return Element::Number(SeqNo(0)),
-        _ => {}
+    if term.role == Role::Constant {
+        match term.name {
+            "view_0" => return Element::View(View(0)),
+            "n_0" => return Element::Number(SeqNo(0)),
+            _ => {}
+        }
     }
-    let found = environment.iter().rev().find(|(variable, _)| *variable == term);
+    // Most differ in their sort: names are compared last.
+    let is_it = |variable: &Term| {
+        (variable.sort, variable.role) == (term.sort, term.role) && variable.name == term.name
+    };
+    let found = environment.iter().rev().find(|(variable, _)| is_it(variable));
     found.map(|&(_, value)| value).expect("a guard mentions parameters, what it binds, and constants")
 }
 
@@ -84,7 +90,7 @@ fn some(
     holds: &dyn Fn(&mut Environment) -> bool,
 ) -> bool {
     let Some((&variable, rest)) = variables.split_first() else { return holds(environment) };
-    reading.elements(variable.sort).into_iter().any(|element| {
+    reading.any(variable.sort, &mut |element| {
         environment.push((variable, element));
         let found = some(rest, reading, environment, holds);
         environment.pop();

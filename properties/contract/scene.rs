@@ -5,7 +5,7 @@ use super::ledger::Ledger;
 use super::reading::{Element, Reading, StateName};
 use crate::proof::formula::Sort;
 use crate::proof::relations::Relation;
-use pbft::message::{Batch, NewView, ViewChange};
+use pbft::message::{Batch, ViewChange};
 use pbft::replica::Bundle;
 use pbft::types::{Digest, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,11 +71,10 @@ impl<'a, B: Bundle> Scene<'a, B> {
         Element::Quorum(self.quorums.len() - 1)
     }
 
-    /// Takes the VIEW-CHANGEs of a NEW-VIEW to be in hand, and names their senders.
-    pub(super) fn new_view(&mut self, new_view: &'a NewView<B::Crypto>) -> Element {
-        let view_changes = self.hand.view_changes(self.ledger, new_view);
+    /// Takes these VIEW-CHANGEs of a NEW-VIEW to be in hand, and names their senders.
+    pub(super) fn new_view(&mut self, view_changes: &[&'a ViewChange<B::Crypto>]) -> Element {
         let quorum = self.quorum(&view_changes.iter().map(|m| m.replica).collect());
-        self.view_changes = view_changes.into_iter().map(|m| ((m.replica, new_view.view), m)).collect();
+        self.view_changes = view_changes.iter().map(|&m| ((m.replica, m.view), m)).collect();
         quorum
     }
 
@@ -153,14 +152,14 @@ impl<'a, B: Bundle> Scene<'a, B> {
 }
 
 impl<B: Bundle> Reading for Scene<'_, B> {
-    fn elements(&self, sort: Sort) -> Vec<Element> {
+    fn any(&self, sort: Sort, holds: &mut dyn FnMut(Element) -> bool) -> bool {
         match sort {
-            Sort::Replica => self.hand.setup.cluster.replicas().map(Element::Replica).collect(),
-            Sort::View => self.views.iter().copied().map(Element::View).collect(),
-            Sort::Number => self.numbers.iter().copied().map(Element::Number).collect(),
-            Sort::Digest => self.digests.iter().copied().map(Element::Digest).collect(),
-            Sort::Quorum => (0..self.quorums.len()).map(Element::Quorum).collect(),
-            Sort::Batch | Sort::State => Vec::new(),
+            Sort::Replica => self.hand.setup.cluster.replicas().map(Element::Replica).any(holds),
+            Sort::View => self.views.iter().copied().map(Element::View).any(holds),
+            Sort::Number => self.numbers.iter().copied().map(Element::Number).any(holds),
+            Sort::Digest => self.digests.iter().copied().map(Element::Digest).any(holds),
+            Sort::Quorum => (0..self.quorums.len()).map(Element::Quorum).any(holds),
+            Sort::Batch | Sort::State => false,
         }
     }
 

@@ -83,7 +83,7 @@ pub use durable::{Durable, Record, Snapshot};
 pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timeouts, Timer, nodes};
 pub use invariants::BrokenInvariant;
 #[doc(hidden)]
-pub use new_view::compute_o;
+pub use new_view::{Plan, ViewChangeSet, compute_o};
 #[doc(hidden)]
 pub use parts::Receipt;
 pub use restore::StartRefusal;

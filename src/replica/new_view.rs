@@ -1,6 +1,6 @@
 //! OSDI'99 §4.4: choosing what a new view carries over, and entering it.
 
-use super::noted::Cells;
+use super::noted::{Cells, note_v};
 use super::{Bundle, Destination, Effects, Fact, Record, Replica, Setup, ViewChanges};
 use crate::certificate::StableCertificate;
 use crate::crypto::{Crypto, Signed};
@@ -9,7 +9,12 @@ use crate::parameters::MAX_WINDOW;
 use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::types::{Digest, SeqNo, View};
+use serde::{Deserialize, Serialize, Serializer};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// What `V` determines: min-s with its proof, and `O`.
@@ -55,6 +60,81 @@ pub fn compute_o<C: Crypto, R: Rules>(view_changes: &[Arc<Signed<ViewChange<C>, 
     Plan { stable, entries }
 }
 
+/// `V` of a NEW-VIEW: a quorum of VIEW-CHANGEs for its view from distinct replicas.
+///
+/// To read it, to compare it and to print it is noted in a step that is [watched](super::noted::watch), and what it
+/// determines ([`ViewChangeSet::plan`]) is not: a step of which no look is noted does the same for each `V` that
+/// determines the same.
+#[derive(Clone, Deserialize)]
+#[serde(transparent, bound = "")]
+pub struct ViewChangeSet<C: Crypto>(Vec<Arc<Signed<ViewChange<C>, C>>>);
+
+impl<C: Crypto> ViewChangeSet<C> {
+    /// What it determines.
+    pub fn plan<R: Rules>(&self, rules: &R) -> Plan<C> {
+        compute_o(&self.0, rules)
+    }
+}
+
+impl<C: Crypto> From<Vec<Arc<Signed<ViewChange<C>, C>>>> for ViewChangeSet<C> {
+    fn from(view_changes: Vec<Arc<Signed<ViewChange<C>, C>>>) -> Self {
+        ViewChangeSet(view_changes)
+    }
+}
+
+impl<C: Crypto> FromIterator<Arc<Signed<ViewChange<C>, C>>> for ViewChangeSet<C> {
+    fn from_iter<I: IntoIterator<Item = Arc<Signed<ViewChange<C>, C>>>>(view_changes: I) -> Self {
+        ViewChangeSet(view_changes.into_iter().collect())
+    }
+}
+
+impl<C: Crypto> Deref for ViewChangeSet<C> {
+    type Target = Vec<Arc<Signed<ViewChange<C>, C>>>;
+
+    fn deref(&self) -> &Self::Target {
+        note_v();
+        &self.0
+    }
+}
+
+impl<C: Crypto> fmt::Debug for ViewChangeSet<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<C: Crypto> PartialEq for ViewChangeSet<C> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<C: Crypto> Eq for ViewChangeSet<C> {}
+
+impl<C: Crypto> PartialOrd for ViewChangeSet<C> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<C: Crypto> Ord for ViewChangeSet<C> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl<C: Crypto> Hash for ViewChangeSet<C> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl<C: Crypto> Serialize for ViewChangeSet<C> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
 impl<B: Bundle> Replica<B> {
     /// At the primary of `target`: sends NEW-VIEW as soon as a quorum, itself included, has left for it.
     pub(super) fn try_new_view(&mut self, setup: &Setup<B>, target: View, effects: &mut Effects<B::Crypto>) {
@@ -75,6 +155,7 @@ impl<B: Bundle> Replica<B> {
         let pre_prepares = plan.entries.iter();
         let pre_prepares =
             pre_prepares.map(|&(n, digest)| setup.sign(PrePrepare { view: target, n, digest })).collect();
+        let view_changes = view_changes.into();
         let new_view = setup.sign(NewView { view: target, view_changes, pre_prepares });
         self.enter(setup, Arc::new(new_view), plan.stable, effects);
     }
@@ -114,7 +195,7 @@ impl<B: Bundle> Replica<B> {
         effects: &mut Effects<B::Crypto>,
     ) -> Result<(), Rejection> {
         self.check_new_view(setup, signed.content.view)?;
-        let stable = compute_o(&signed.content.view_changes, &setup.rules).stable;
+        let stable = signed.content.view_changes.plan(&setup.rules).stable;
         self.enter(setup, signed, stable, effects);
         Ok(())
     }

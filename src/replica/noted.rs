@@ -139,6 +139,8 @@ thread_local! {
     /// Whether looks of this thread are noted now.
     static WATCHED: Slot<bool> = const { Slot::new(false) };
     static SEEN: RefCell<Watched> = const { RefCell::new(Watched { looks: Vec::new(), dropped: Vec::new() }) };
+    /// Whether a step has looked at `V` of a NEW-VIEW otherwise than for what it determines.
+    static READS_V: Slot<bool> = const { Slot::new(false) };
     /// The cells that there can be, as far as whoever watches knows.
     static CELLS: RefCell<Rc<[Cell]>> = RefCell::new(Rc::new([]));
 }
@@ -161,6 +163,20 @@ pub(super) fn note(look: impl FnOnce() -> Look) {
             seen.looks.push((look(), before));
         });
     }
+}
+
+/// Notes a look at `V` of a NEW-VIEW.
+#[inline]
+pub(super) fn note_v() {
+    if WATCHED.get() {
+        READS_V.set(true);
+    }
+}
+
+/// Whether, since this was last asked, there was a look at the `V` of any NEW-VIEW, other than for what it
+/// [determines](super::ViewChangeSet::plan), while somebody watched this thread.
+pub fn has_read_v() -> bool {
+    READS_V.replace(false)
 }
 
 /// Notes that the cells of a part that are not to be kept are emptied or written over, those included that

@@ -131,13 +131,14 @@ fn one(
         }
     }
     for pre_prepares in [computed.clone(), others] {
-        let view_changes = view_changes.clone();
+        let view_changes = view_changes.clone().into();
         out(Message::NewView(Arc::new(by.sign(NewView { view, view_changes, pre_prepares }))));
     }
     // In the primary's name, and in anybody's.
     let signer = Principal::Replica(setting.config.cluster.primary(view));
     let as_if = |m: &Signed<PrePrepare, C>| Signed { signer, ..m.clone() };
-    let content = NewView { view, view_changes, pre_prepares: computed.iter().map(as_if).collect() };
+    let pre_prepares = computed.iter().map(as_if).collect();
+    let content = NewView { view, view_changes: view_changes.into(), pre_prepares };
     out(Message::NewView(Arc::new(match rng.random_range(0..4) {
         0 => setting.by_anybody(NewView { pre_prepares: computed, ..content }, rng),
         1 => by.sign(content),

@@ -104,7 +104,7 @@ pub fn o() -> Vec<Signed<PrePrepare, Ed25519>> {
 }
 
 pub fn new_view(signer: u16, v: Vec<Arc<Change>>, o: Vec<Signed<PrePrepare, Ed25519>>) -> Sent {
-    let content = NewView { view: View(1), view_changes: v, pre_prepares: o };
+    let content = NewView { view: View(1), view_changes: v.into(), pre_prepares: o };
     Message::NewView(Arc::new(sign(signer, content)))
 }
 

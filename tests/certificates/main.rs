@@ -121,7 +121,7 @@ fn backup_after_new_view<C: Scheme>(replicas: &Replicas<C>, certificates: &Certi
     let plan = compute_o(&view_changes, &setup.rules).entries;
     assert_eq!(plan, [(PROPOSAL.n, D)]);
     let pre_prepares = plan.iter().map(|&(n, digest)| setup.sign(PrePrepare { view, n, digest })).collect();
-    let new_view = setup.sign(NewView { view, view_changes, pre_prepares });
+    let new_view = setup.sign(NewView { view, view_changes: view_changes.into(), pre_prepares });
     let mut replica = replicas.start(2);
     let effects = replicas.deliver(&mut replica, 2, Message::NewView(Arc::new(new_view)));
     assert_eq!(replica.view(), view);

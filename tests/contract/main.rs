@@ -363,7 +363,7 @@ fn records_of_what_did_not_happen_are_breaches() {
                     [(!same).then_some((less, "less")), Some((h, "h"))].into_iter().flatten().collect()
                 }
                 Record::NewView(m) => {
-                    let fewer = m.content.view_changes[1..].to_vec();
+                    let fewer = m.content.view_changes[1..].to_vec().into();
                     let fewer = NewView { view_changes: fewer, ..m.content.clone() };
                     vec![(Record::NewView(Arc::new(step.setup.sign(fewer))), "fewer")]
                 }

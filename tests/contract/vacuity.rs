@@ -217,7 +217,11 @@ fn new_views(run: &[Taken]) -> Vec<Taken> {
         let view_changes = [(0, first), (1, second), (2, None)].map(view_change).to_vec();
         let primary = &setups[usize::try_from(view.0).expect("it is small")];
         let pre_prepares = o.map(|digest| primary.sign(PrePrepare { view, n, digest })).into_iter().collect();
-        Record::NewView(Arc::new(primary.sign(NewView { view, view_changes, pre_prepares })))
+        Record::NewView(Arc::new(primary.sign(NewView {
+            view,
+            view_changes: view_changes.into(),
+            pre_prepares,
+        })))
     };
     let later = setups[1].sign(PrePrepare { view: View(1), n, digest: b });
     let made = [

@@ -137,7 +137,9 @@ impl Net {
         o: &[(u64, Digest)],
     ) -> Msg {
         let pre_prepares = o.iter().map(|&(n, d)| self.signed_pre_prepare(by, v, n, d)).collect();
-        Message::NewView(Arc::new(self.sign(by, NewView { view: View(v), view_changes, pre_prepares })))
+        Message::NewView(Arc::new(
+            self.sign(by, NewView { view: View(v), view_changes: view_changes.into(), pre_prepares }),
+        ))
     }
 
     pub fn reply(&self, by: usize, v: u64, t: u64, client: u32, result: &str) -> Msg {

@@ -157,7 +157,8 @@ fn lists(count: usize) -> Vec<(&'static str, Sent)> {
         let content = ViewChange { view: View(1), n: SeqNo(0), stable, prepared, replica: ReplicaId(1) };
         Arc::new(by_replica(content))
     };
-    let new_view = |view_changes, pre_prepares| {
+    let new_view = |view_changes: Vec<_>, pre_prepares| {
+        let view_changes = view_changes.into();
         Message::NewView(Arc::new(by_replica(NewView { view: View(1), view_changes, pre_prepares })))
     };
     let status = |pre_prepared, prepared| {
@@ -375,7 +376,7 @@ fn longest_new_view(cluster: &Cluster, window: u64) -> Sent {
         |i| by_replica(PrePrepare { view: View(u64::MAX), n: SeqNo(first + i), digest: Digest([0xff; 32]) });
     Message::NewView(Arc::new(by_replica(NewView {
         view: View(u64::MAX),
-        view_changes: vec![view_change; cluster.quorum()],
+        view_changes: vec![view_change; cluster.quorum()].into(),
         pre_prepares: (1..=window).map(propose).collect(),
     })))
 }

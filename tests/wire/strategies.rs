@@ -117,7 +117,7 @@ fn new_view() -> impl Strategy<Value = Arc<Signed<NewView<Ed25519>, Ed25519>>> {
     let content = (view(), vec(view_change(), 0..4), vec(pre_prepare(), 0..4));
     signed(content.prop_map(|(view, view_changes, pre_prepares)| NewView {
         view,
-        view_changes,
+        view_changes: view_changes.into(),
         pre_prepares,
     }))
     .prop_map(Arc::new)

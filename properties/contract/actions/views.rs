@@ -5,7 +5,7 @@ use super::super::reading::Element;
 use super::super::{Breach, Judging, not_recorded, slot};
 use super::Scene;
 use pbft::crypto::Signed;
-use pbft::message::{NewView, ViewChange};
+use pbft::message::{NewView, PrePrepare, ViewChange};
 use pbft::replica::Bundle;
 use pbft::types::{Digest, SeqNo, View};
 use std::sync::Arc;
@@ -71,7 +71,8 @@ impl<B: Bundle> Judging<'_, '_, B> {
         let ledger = &*self.ledger;
         let mut scene = Scene::new(ledger, &self.hand);
         scene.views.insert(view);
-        let quorum = scene.new_view(&signed.content);
+        let in_hand = self.hand.view_changes(ledger, &signed.content);
+        let quorum = scene.new_view(&in_hand);
         let (have, needed) = (scene.view_changes.len(), self.hand.quorum());
         self.guards("enter", &scene, &[Element::View(view), quorum], || {
             format!("view {} is entered with VIEW-CHANGEs of {have}, {needed} are needed", view.0)
@@ -81,13 +82,13 @@ impl<B: Bundle> Judging<'_, '_, B> {
         for entry in &signed.content.pre_prepares {
             let of = entry.content;
             if of.n > self.ledger.low {
-                self.allow(&signed.content, of.n, of.digest)?;
+                self.allow(&in_hand, of)?;
                 self.accept((of.view, of.n, of.digest))?;
             }
         }
         // Above everything that V speaks of any digest is allowed: what goes for one goes for all.
         let open_above = open_above(&signed.content);
-        self.open(&signed.content, open_above.next(), Digest([0xff; 32]))?;
+        self.open(&in_hand, PrePrepare { view, n: open_above.next(), digest: Digest([0xff; 32]) })?;
         self.ledger.allowed.clear();
         // Its own VIEW-CHANGE was evidence up to here.
         self.ledger.said = self.ledger.said.take().filter(|said| said.content.view > view);
@@ -115,11 +116,11 @@ impl<B: Bundle> Judging<'_, '_, B> {
         Ok(())
     }
 
-    /// `new_view_open`: the NEW-VIEW has neither certificate nor claim at a number.
-    fn open(&mut self, new_view: &NewView<B::Crypto>, n: SeqNo, digest: Digest) -> Result<(), Breach> {
-        let view = new_view.view;
+    /// `new_view_open`: the VIEW-CHANGEs of the NEW-VIEW have neither certificate nor claim at a number.
+    fn open(&mut self, in_hand: &[&ViewChange<B::Crypto>], of: PrePrepare) -> Result<(), Breach> {
+        let PrePrepare { view, n, digest } = of;
         let mut scene = Scene::new(self.ledger, &self.hand).about((view, n, digest));
-        let quorum = scene.new_view(new_view);
+        let quorum = scene.new_view(in_hand);
         let values = [Element::View(view), Element::Number(n), Element::Digest(digest), quorum];
         self.guards("new_view_open", &scene, &values, || {
             format!("{digest:?} is accepted at {}, which the NEW-VIEW does not allow", slot(view, n))
@@ -128,13 +129,12 @@ impl<B: Bundle> Judging<'_, '_, B> {
         Ok(())
     }
 
-    /// `new_view_open` or `new_view_entry`: the NEW-VIEW of the view allows a digest at a number.
-    fn allow(&mut self, new_view: &NewView<B::Crypto>, n: SeqNo, digest: Digest) -> Result<(), Breach> {
-        let view = new_view.view;
-        let view_changes = self.hand.view_changes(self.ledger, new_view);
+    /// `new_view_open` or `new_view_entry`: the VIEW-CHANGEs of the NEW-VIEW allow a digest at a number.
+    fn allow(&mut self, in_hand: &[&ViewChange<B::Crypto>], of: PrePrepare) -> Result<(), Breach> {
+        let PrePrepare { view, n, digest } = of;
         let mut scene = Scene::new(self.ledger, &self.hand).about((view, n, digest));
-        let quorum = scene.new_view(new_view);
-        let certificates = || view_changes.iter().flat_map(|m| &m.prepared).filter(|of| of.n == n);
+        let quorum = scene.new_view(in_hand);
+        let certificates = || in_hand.iter().flat_map(|m| &m.prepared).filter(|of| of.n == n);
         scene.views.extend(certificates().map(|of| of.view));
         let (v, n_, d) = (Element::View(view), Element::Number(n), Element::Digest(digest));
         // The best for this digest; or else the best, of which the guards then say that it is for another.
@@ -144,7 +144,7 @@ impl<B: Bundle> Judging<'_, '_, B> {
             || format!("{digest:?} is accepted at {}, which the NEW-VIEW does not allow", slot(view, n));
         let carried = match best {
             None => {
-                self.open(new_view, n, digest)?;
+                self.open(in_hand, of)?;
                 false
             }
             Some(best) => {
