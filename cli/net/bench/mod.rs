@@ -1,13 +1,19 @@
 //! `pbft bench`: a cluster on this machine under load, and what its machine could do at best.
 
+mod compare;
 mod costs;
 mod own;
+mod plot;
 mod spawned;
+mod table;
 
 use super::config::file::StoreKind;
 use crate::say;
+use compare::Earlier;
 use costs::Costs;
 use hdrhistogram::Histogram;
+use serde_json::Value;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -59,13 +65,20 @@ pub struct Arguments {
     /// and --seconds 6 or more.
     #[arg(long)]
     kill_primary: bool,
-    /// Print one JSON object and nothing else.
+    /// Print one JSON object and nothing else; with --table an array of them.
     #[arg(long)]
     json: bool,
+    /// Tell how many times as fast, and as late, it is as in an earlier run: the file has what that run printed with
+    /// --json.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// Measure 1, 16, 64 and 256 clients, in memory, durable and under stateright (with the same batches, and
     /// with batches of one), and print a table.
-    #[arg(long, conflicts_with_all = ["clients", "outstanding", "rate", "store", "runtime", "kill_primary", "json"])]
+    #[arg(long, conflicts_with_all = ["clients", "outstanding", "rate", "store", "runtime", "kill_primary"])]
     table: bool,
+    /// With --table: draw it too, as an SVG picture.
+    #[arg(long, value_name = "FILE", requires = "table")]
+    plot: Option<PathBuf>,
 }
 
 /// What runs the replicas.
@@ -155,8 +168,9 @@ fn measure(arguments: &Arguments) -> Result<Measured, String> {
 
 /// Measures, and prints what came out.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let earlier = arguments.compare.as_deref().map(Earlier::read).transpose()?;
     if arguments.table {
-        return table(arguments);
+        return table::run(arguments, earlier.as_ref());
     }
     if arguments.kill_primary && (arguments.runtime == Runtime::Stateright || arguments.seconds < 6) {
         return Err("--kill-primary needs this program's own runtime and at least --seconds 6".into());
@@ -183,62 +197,78 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
     let limit = costs.limit(arguments.replicas, concurrent.min(arguments.max_batch));
+    let mut object = object(arguments, &measured, &costs, limit);
+    let ratios = earlier.map(|earlier| earlier.ratios(&object)).transpose()?;
     if arguments.json {
-        let store = match arguments.runtime {
-            Runtime::Own => format!("{:?}", arguments.store).to_lowercase(),
-            Runtime::Stateright => "none".into(),
-        };
-        let mut object = serde_json::json!({
-            "clients": arguments.clients,
-            "outstanding": arguments.outstanding,
-            "rate": arguments.rate,
-            "size": arguments.size,
-            "store": store,
-            "journal": arguments.journal,
-            "runtime": format!("{:?}", arguments.runtime).to_lowercase(),
-            "replicas": arguments.replicas,
-            "requests": measured.latency.len(),
-            "seconds": measured.elapsed.as_secs_f64(),
-            "requests_per_s": measured.per_second(),
-            "p50_ms": measured.milliseconds(0.5),
-            "p99_ms": measured.milliseconds(0.99),
-            "max_ms": measured.latency.max() as f64 / 1000.0,
-            "longest_stall_ms": measured.longest_stall.as_secs_f64() * 1000.0,
-            "cpu_us_per_request": measured.cpu_per_request(),
-            "errors": measured.errors,
-            "sign_us": costs.sign,
-            "verify_us": costs.verify,
-            "verify_known_us": costs.verify_known,
-            "datagram_us": costs.datagram,
-            "processors": costs.processors,
-            "limit_requests_per_s": limit,
-        });
-        for (name, us) in &measured.phases {
-            object[format!("{name}_us_per_request")] = (*us).into();
-        }
-        for (name, count) in &measured.counts {
-            object[*name] = (*count).into();
-        }
-        if let Some(judged) = &measured.judged {
-            object["judged_steps"] = judged.steps.into();
-            object["judged_actions"] = judged.actions.into();
-            object["judged_breaches"] = judged.breaches.into();
-            object["judge_us_per_step"] = judged.us_per_step.into();
-            object["step_us"] = judged.step_us.into();
-            object["requests_per_s_without_judge"] = judged.without.map(|(rate, _)| rate).into();
-            object["cpu_us_per_request_without_judge"] = judged.without.map(|(_, us)| us).into();
-        }
-        if let Some(recovery) = &measured.recovery {
-            object["gap_ms"] = (recovery.gap.as_secs_f64() * 1000.0).into();
-            object["requests_per_s_before"] = recovery.before.into();
-            object["requests_per_s_after_2_s"] = recovery.after_two_seconds.into();
+        for (name, ratio) in ratios.into_iter().flatten() {
+            object[format!("{name}_ratio")] = ratio.into();
         }
         say!("{object}");
     } else {
         tell(arguments, &measured, &costs, limit);
+        if let Some(ratios) = ratios {
+            say!("{}", compare::in_words(&ratios));
+        }
     }
     let breaches = measured.judged.as_ref().map_or(0, |judged| judged.breaches);
     Ok(ExitCode::from(u8::from(measured.errors > 0 || breaches > 0)))
+}
+
+/// All of it, as `--json` prints it.
+fn object(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) -> Value {
+    let store = match arguments.runtime {
+        Runtime::Own => format!("{:?}", arguments.store).to_lowercase(),
+        Runtime::Stateright => "none".into(),
+    };
+    let mut object = serde_json::json!({
+        "clients": arguments.clients,
+        "outstanding": arguments.outstanding,
+        "rate": arguments.rate,
+        "size": arguments.size,
+        "store": store,
+        "journal": arguments.journal,
+        "runtime": format!("{:?}", arguments.runtime).to_lowercase(),
+        "replicas": arguments.replicas,
+        "max_batch": arguments.max_batch,
+        "max_in_flight": arguments.max_in_flight,
+        "workers": arguments.workers,
+        "requests": measured.latency.len(),
+        "seconds": measured.elapsed.as_secs_f64(),
+        "requests_per_s": measured.per_second(),
+        "p50_ms": measured.milliseconds(0.5),
+        "p99_ms": measured.milliseconds(0.99),
+        "max_ms": measured.latency.max() as f64 / 1000.0,
+        "longest_stall_ms": measured.longest_stall.as_secs_f64() * 1000.0,
+        "cpu_us_per_request": measured.cpu_per_request(),
+        "errors": measured.errors,
+        "sign_us": costs.sign,
+        "verify_us": costs.verify,
+        "verify_known_us": costs.verify_known,
+        "datagram_us": costs.datagram,
+        "processors": costs.processors,
+        "limit_requests_per_s": limit,
+    });
+    for (name, us) in &measured.phases {
+        object[format!("{name}_us_per_request")] = (*us).into();
+    }
+    for (name, count) in &measured.counts {
+        object[*name] = (*count).into();
+    }
+    if let Some(judged) = &measured.judged {
+        object["judged_steps"] = judged.steps.into();
+        object["judged_actions"] = judged.actions.into();
+        object["judged_breaches"] = judged.breaches.into();
+        object["judge_us_per_step"] = judged.us_per_step.into();
+        object["step_us"] = judged.step_us.into();
+        object["requests_per_s_without_judge"] = judged.without.map(|(rate, _)| rate).into();
+        object["cpu_us_per_request_without_judge"] = judged.without.map(|(_, us)| us).into();
+    }
+    if let Some(recovery) = &measured.recovery {
+        object["gap_ms"] = (recovery.gap.as_secs_f64() * 1000.0).into();
+        object["requests_per_s_before"] = recovery.before.into();
+        object["requests_per_s_after_2_s"] = recovery.after_two_seconds.into();
+    }
+    object
 }
 
 fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
@@ -298,62 +328,4 @@ fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
         costs.processors,
         100.0 * measured.per_second() / limit
     );
-}
-
-/// The table of docs/BENCH.md: everything in one run.
-fn table(arguments: &Arguments) -> Result<ExitCode, String> {
-    say!(
-        "| clients | store | runtime | requests/s | p50 ms | p99 ms | max ms | CPU µs a request | of the limit |"
-    );
-    say!("|---|---|---|---|---|---|---|---|---|");
-    let mut details = Vec::new();
-    for clients in [1, 16, 64, 256] {
-        let batch = arguments.max_batch;
-        for (store, runtime, max_batch, shown) in [
-            (StoreKind::Memory, Runtime::Own, batch, "own"),
-            (StoreKind::Disk, Runtime::Own, batch, "own"),
-            (StoreKind::Memory, Runtime::Stateright, batch, "stateright"),
-            (StoreKind::Memory, Runtime::Stateright, 1, "stateright, batches of one"),
-        ] {
-            let one = Arguments { clients, store, runtime, max_batch, ..arguments.clone() };
-            let costs = Costs::measure(one.size);
-            let limit = costs.limit(one.replicas, clients.min(one.max_batch));
-            let measured = in_a_process(&one)?;
-            let number = |name: &str| measured[name].as_f64().unwrap_or(f64::NAN);
-            say!(
-                "| {clients} | {} | {shown} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} % of {limit:.0} |",
-                if store == StoreKind::Disk { "disk" } else { "memory" },
-                number("requests_per_s"),
-                number("p50_ms"),
-                number("p99_ms"),
-                number("max_ms"),
-                number("cpu_us_per_request"),
-                100.0 * number("requests_per_s") / limit
-            );
-            if runtime == Runtime::Own {
-                let phases = ["sign", "verify", "other_steps", "send", "store", "clients"];
-                let phases = phases.map(|p| format!("{p} {:.0}", number(&format!("{p}_us_per_request"))));
-                details.push(format!("{clients} clients, {store:?}: {}", phases.join(", ")));
-            }
-        }
-    }
-    say!("\nProcessor time by phase, in microseconds a request:\n");
-    details.iter().for_each(|line| say!("- {}", line.to_lowercase()));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Each measurement in a process of its own: stateright's threads never end.
-fn in_a_process(one: &Arguments) -> Result<serde_json::Value, String> {
-    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    let value = |kind: &dyn std::fmt::Debug| format!("{kind:?}").to_lowercase();
-    let output = std::process::Command::new(program)
-        .args(["bench", "--json", "--clients", &one.clients.to_string()])
-        .args(["--seconds", &one.seconds.to_string(), "--size", &one.size.to_string()])
-        .args(["--replicas", &one.replicas.to_string(), "--max-batch", &one.max_batch.to_string()])
-        .args(["--max-in-flight", &one.max_in_flight.to_string(), "--workers", &one.workers.to_string()])
-        .args(["--store", &value(&one.store), "--runtime", &value(&one.runtime)])
-        .output()
-        .map_err(|error| format!("cannot start a measurement: {error}"))?;
-    serde_json::from_slice(&output.stdout)
-        .map_err(|_| format!("a measurement failed: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
