@@ -66,11 +66,13 @@
 //!   system, and it does not matter which of several NEW-VIEWs that differ in `V` alone a replica has
 //!   received: what else a receiver takes from a NEW-VIEW, its view, signer, min-s and `O`, is what tells
 //!   NEW-VIEWs apart here.
-//! - *any V*: nor does anything else in `V` that was tried make a difference when it arrives. Every step by a
-//!   NEW-VIEW is taken with others of the same min-s and `O` too, which have between them every set of
+//! - *any V*: nor does anything else in `V` make a difference when it arrives. Looks at `V` otherwise than for what
+//!   it determines, min-s with its proof and `O`, are noted. At each core a step that enters a view is taken and
+//!   judged with others of the same min-s and `O` too, which have between them every set of
 //!   senders, every VIEW-CHANGE of `A`, every choice of those senders who report something prepared or a
-//!   stable checkpoint, larger `V` than a quorum, and one `V` turned round and turned on; and every step by a
-//!   time-out with the exponent 1 and the highest too (`alike`). Where crashes are part of the world the
+//!   stable checkpoint, larger `V` than a quorum, and one `V` turned round and turned on. If it looks at `V`, it is
+//!   taken with them for every mixture of receipts; and so is every step by a
+//!   time-out with the exponent 1 and the highest (`alike`). Where crashes are part of the world the
 //!   effects are the same in the same order, so that a crash in the middle leaves the same; and every
 //!   restart, wherever the crash was, comes to the same with each of these NEW-VIEWs of the view on the disk.
 //! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; what it leads to
