@@ -86,7 +86,7 @@ impl Space for Named {
     }
 }
 
-fn directory(path: &Path, resume: bool) -> Directory {
+pub(crate) fn directory(path: &Path, resume: bool) -> Directory {
     Directory { path: path.to_owned(), identity: "the numbers".into(), resume }
 }
 

@@ -9,7 +9,7 @@ use super::alarm::{Alarm, Alarmed};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::communication::Allocator;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
@@ -66,7 +66,8 @@ pub(crate) struct Post<'a> {
 impl<'a> Post<'a> {
     /// Among the workers that this allocator connects.
     pub(crate) fn new(allocator: Allocator, alarm: &'a Alarm<'a>) -> Self {
-        let mut worker = Worker::new(Config::default(), allocator, None);
+        // Without a timer it never parks.
+        let mut worker = Worker::new(Config::default(), allocator, Some(Instant::now()));
         let (mut input, inbox) = (InputHandle::new(), Rc::new(RefCell::new(Vec::new())));
         let arrived = inbox.clone();
         let probe = worker.dataflow(|scope| {
