@@ -75,6 +75,7 @@ struct Greeting {
 const SIGN: u8 = 0;
 const GATHERED: u8 = 1;
 const LEAVING: u8 = 2;
+const HALTING: u8 = 3;
 
 #[derive(Default)]
 struct Heard {
@@ -85,6 +86,10 @@ struct Heard {
     /// Those for explorations.
     lines: BTreeMap<(u64, usize), TcpStream>,
     lost: Vec<bool>,
+    /// How often all had gathered when one of them had the others stop, the last time.
+    halted: Option<u64>,
+    /// How often all have gathered.
+    gathers: u64,
     /// Why somebody was refused who came.
     refused: Option<String>,
     is_over: bool,
@@ -224,7 +229,23 @@ impl Peers {
             };
             all.push(said);
         }
+        self.state.heard().gathers += 1;
         Ok(all)
+    }
+
+    /// Has all others stop what they do until all gather next, if they look at [`Peers::is_halted`].
+    pub fn halt(&self) {
+        let gathers = self.state.heard().gathers;
+        for link in self.links.values() {
+            // Who does not hear it will be found to be gone.
+            let _ = send(link, HALTING, &gathers.to_le_bytes());
+        }
+    }
+
+    /// Whether another process has had this one stop, since all have gathered.
+    pub fn is_halted(&self) -> bool {
+        let heard = self.state.heard();
+        heard.halted == Some(heard.gathers)
     }
 
     /// Says to all why this process stops.
@@ -476,6 +497,11 @@ fn listen(mut socket: TcpStream, process: usize, state: &State) {
             Ok((GATHERED, bytes)) => {
                 state.heard().gathered[process].push_back(bytes);
                 state.changed.notify_all();
+            }
+            Ok((HALTING, at)) => {
+                let at = at.as_slice().try_into().map(u64::from_le_bytes).ok();
+                let mut heard = state.heard();
+                heard.halted = heard.halted.max(at);
             }
             Ok((LEAVING, why)) => {
                 let why = Some(String::from_utf8_lossy(&why).into_owned());

@@ -112,7 +112,10 @@ pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
     let began = Instant::now();
     let mut conditions = lazy::check_but_resending(&mut layered.world, watch);
     resending(layered, &mut conditions, watch);
-    conditions.add(&layered.duties.emitted);
+    // Every process has met all steps.
+    if layered.has_share_in(0) {
+        conditions.add(&layered.duties.emitted);
+    }
     held::check(layered, &mut conditions, watch);
     let mut case = Case::new(layered);
     case.order(&mut conditions, watch);
@@ -127,7 +130,7 @@ pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
 fn resending(layered: &Layered, conditions: &mut Conditions, watch: &mut Watch<'_>) {
     let Layered { world, forms, rounds, duties, .. } = layered;
     let mut inquiry = Inquiry::new(world);
-    for &(position, round, end) in &duties.ends {
+    for &(position, round, end) in duties.ends.iter().filter(|&&(position, ..)| layered.has_share_in(position)) {
         if !conditions.goes_on(watch) {
             return;
         }
@@ -230,12 +233,18 @@ impl<'a> Case<'a> {
     /// it.
     fn order(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         for (position, from, round, path) in self.layered.duties.steps.clone() {
+            if !self.layered.has_share_in(position) {
+                continue;
+            }
             if !conditions.goes_on(watch) {
                 return;
             }
             self.comes_after(position, from, round, &path, conditions);
         }
         for (position, round, end) in self.ends_of_views() {
+            if !self.layered.has_share_in(position) {
+                continue;
+            }
             if !conditions.goes_on(watch) {
                 return;
             }
@@ -296,10 +305,15 @@ impl<'a> Case<'a> {
     /// Condition 3.
     fn derivation(&mut self, conditions: &mut Conditions) {
         let World { tables, network, .. } = &self.layered.world;
-        let lenient = network.adversary().finds_receivers_lenient();
-        conditions.note(DERIVATION, !lenient, || "receivers let through more than the paper".into());
+        if self.layered.has_share_in(0) {
+            let lenient = network.adversary().finds_receivers_lenient();
+            conditions.note(DERIVATION, !lenient, || "receivers let through more than the paper".into());
+        }
         for id in tables.all_messages() {
-            if let Message::ViewChange(m) = tables.message(id) {
+            // Those that a check has met first are of the replica that was checked.
+            if let Message::ViewChange(m) = tables.message(id)
+                && self.layered.world.has_share_in(m.content.replica)
+            {
                 let below = m.content.prepared.iter().all(|certificate| certificate.view < m.content.view);
                 conditions.note(DERIVATION, below, || format!("a certificate of a later view: {m:?}"));
             }
@@ -309,6 +323,9 @@ impl<'a> Case<'a> {
     /// Condition 4.
     fn cuts(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         for (position, round, end, cut) in self.layered.duties.cuts.clone() {
+            if !self.layered.has_share_in(position) {
+                continue;
+            }
             if !conditions.goes_on(watch) {
                 return;
             }
@@ -373,6 +390,9 @@ impl<'a> Case<'a> {
         let mut proven: IndexSet<(usize, Pair), FixedState> = IndexSet::default();
         let mark = self.layered.world.tables.mark();
         for (position, round, worse, ends) in self.layered.duties.left_out.clone() {
+            if !self.layered.has_share_in(position) {
+                continue;
+            }
             if !conditions.goes_on(watch) {
                 return;
             }

@@ -4,11 +4,13 @@ mod disk;
 mod lines;
 mod observables;
 mod run;
+mod together;
 mod verdict;
 
-pub use disk::OnDisk;
+pub use disk::{OnDisk, program};
 pub use observables::{Lines, Observables, ObservablesOf};
 pub use run::{OnProgress, Stage, run};
+pub use together::Together;
 pub use verdict::{RestsOn, Verdict};
 
 use crate::engine::{Exploration, INTERRUPTED, Outcome};
@@ -79,6 +81,8 @@ pub struct Options {
     pub judged_by: Option<&'static str>,
     /// Where states are kept, if not in memory.
     pub disk: Option<OnDisk>,
+    /// The workers that explore, if not one search on `threads` threads.
+    pub together: Option<Together>,
 }
 
 impl Default for Options {
@@ -97,6 +101,7 @@ impl Default for Options {
             execution: false,
             judged_by: None,
             disk: None,
+            together: None,
         }
     }
 }

@@ -73,6 +73,7 @@ pub struct World {
     pub(super) adds_first: bool,
     pub(super) behaviours: Option<super::behaviours::Met>,
     pub(super) joints: Option<std::sync::Mutex<super::joints::Joints>>,
+    pub(super) share: super::Share,
     pub(super) looked_for: Option<BTreeSet<super::joints::JointAgents>>,
 }
 
@@ -132,6 +133,7 @@ impl World {
             behaviours: None,
             joints: None,
             looked_for: None,
+            share: super::Share::default(),
             delivery,
             correct,
             config,
@@ -448,19 +450,33 @@ impl World {
 
     /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to
     /// stop. Without a reduction those are *resending*, *binding* and *carried* alone.
+    /// Of a world that is shared among processes, this one's share: [`World::share`].
     pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
+        // Every process has counted those of the exploration.
+        let before = match self.share.is_first() {
+            true => 0,
+            false => {
+                self.tables.take_refusal();
+                self.tables.restarts()
+            }
+        };
         let mut conditions = match self.delivery {
             Delivery::One => self.check_resending(watch),
             Delivery::Lazy => lazy::check(self, watch),
         };
-        if !conditions.counts.contains_key(lazy::CONTRACT) {
+        // Whether steps are judged elsewhere is the same for all processes, whoever has judged some.
+        let is_judged = match self.share.is_whole() {
+            true => conditions.counts.contains_key(lazy::CONTRACT),
+            false => self.delivery == Delivery::Lazy && lazy::theorem::is_walked(&self.config),
+        };
+        if !is_judged {
             self.hold_all_steps(&mut conditions, watch);
         }
-        conditions.add(&self.check_binding());
-        conditions.add(&self.check_carried());
+        self.add_if_first(&mut conditions, || self.check_binding());
+        self.add_if_first(&mut conditions, || self.check_carried());
         if self.config.crashes.is_some() {
             let refused = self.tables.take_refusal();
-            let (checked, failed) = (self.tables.restarts(), u64::from(refused.is_some()));
+            let (checked, failed) = (self.tables.restarts() - before, u64::from(refused.is_some()));
             conditions.add_counted(RESTARTING, checked, failed, refused);
         }
         conditions
