@@ -6,6 +6,11 @@ use crate::world::WorldConfig;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
+/// A short digest of a text, for what two processes compare.
+pub fn digest(text: &str) -> String {
+    hex::encode(&Sha256::digest(text)[..4])
+}
+
 /// Names this program: version, and what the file holds.
 pub fn program() -> String {
     let file = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
@@ -29,7 +34,7 @@ impl OnDisk {
 
     pub(super) fn directory(&self, config: &WorldConfig, how: Explore) -> Directory {
         let world = format!("{} {}", config.name(), how.name());
-        let bounds = hex::encode(&Sha256::digest(format!("{config:?}"))[..4]);
+        let bounds = digest(&format!("{config:?}"));
         Directory {
             path: self.path.join(world.replace(' ', "-")),
             identity: format!("{world} (bounds {bounds}, program {})", self.program),

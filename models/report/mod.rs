@@ -7,7 +7,7 @@ mod run;
 mod together;
 mod verdict;
 
-pub use disk::{OnDisk, program};
+pub use disk::{OnDisk, digest, program};
 pub use observables::{Lines, Observables, ObservablesOf};
 pub use run::{OnProgress, Stage, run};
 pub use together::Together;
