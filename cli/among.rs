@@ -1,5 +1,6 @@
 //! Exploring among workers: the flags of `pbft check` for it, and meeting the other processes.
 
+use crate::check::seconds;
 use crate::output::interrupted;
 use pbft_models::engine::{Meeting, Peers};
 use pbft_models::report::{Explore, Together, digest, program};
@@ -9,12 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long processes wait for each other when they start.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// Workers and machines.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct Among {
     /// Explore with this many workers in this process, each with a thread and states of its own: the same
     /// verdicts and counts as without. --threads then goes for conditions alone.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -28,9 +26,12 @@ pub struct Arguments {
     /// Which line of --hosts this process is, from 0. Process 0 prints the report.
     #[arg(long, value_name = "I", requires = "hosts")]
     process: Option<usize>,
+    /// With --hosts: how long to wait for the other processes when they start.
+    #[arg(long, value_name = "SECONDS", default_value = "120", requires = "hosts", value_parser = seconds)]
+    wait: Duration,
 }
 
-impl Arguments {
+impl Among {
     /// Whether this process prints the report.
     pub fn prints(&self) -> bool {
         self.process.is_none_or(|process| process == 0)
@@ -50,7 +51,9 @@ impl Arguments {
         let hosts = read(hosts)?;
         if process >= hosts.len() {
             let (all, last) = (hosts.len(), hosts.len() - 1);
-            return Err(format!("--process {process}: there are {all} hosts, so it is a number from 0 to {last}"));
+            return Err(format!(
+                "--process {process}: there are {all} hosts, so it is a number from 0 to {last}"
+            ));
         }
         let terms = [
             ("program", program()),
@@ -60,7 +63,7 @@ impl Arguments {
             ("set of options", options),
         ];
         let terms = terms.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let meeting = Meeting { hosts, process, terms, patience: PATIENCE };
+        let meeting = Meeting { hosts, process, terms, patience: self.wait };
         let peers = Arc::new(Peers::meet(meeting, &|| !interrupted())?);
         Ok(Some(Together { workers, peers: Some(peers) }))
     }

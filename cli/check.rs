@@ -62,7 +62,7 @@ pub struct Arguments {
     #[arg(long, requires = "disk")]
     resume: bool,
     #[command(flatten)]
-    among: among::Arguments,
+    among: among::Among,
     /// Print a JSON object for each world, one per line, and nothing else.
     #[arg(long)]
     json: bool,

@@ -148,9 +148,9 @@ struct Manifest {
     /// Bits of each word.
     bits: Vec<u8>,
     mark: Mark,
-    /// That of the level before: workers of which one has committed the last level and another has not go on
-    /// from there.
-    before: Mark,
+    /// That of the level before, if it can be gone on from there: where one worker has committed the last
+    /// level and another has not.
+    before: Option<Mark>,
 }
 
 /// How far an exploration was when a level was committed.
@@ -238,19 +238,19 @@ impl Found {
     /// # Errors
     /// If it cannot be read or written, is damaged, or there are more levels than one too many.
     pub(crate) fn open(self, levels: usize) -> Result<(Disk, Option<Resumed>), DiskTrouble> {
-        let Found { path, identity, manifest } = self;
-        let mut manifest = manifest.filter(|_| levels > 0);
+        let Found { path, identity, mut manifest } = self;
+        let is_ahead = manifest.as_ref().is_some_and(|manifest| manifest.levels.len() > levels);
         if let Some(manifest) = &mut manifest
             && manifest.levels.len() > levels
         {
-            if manifest.levels.len() > levels + 1 {
+            if manifest.levels.len() > levels + 1 || manifest.before.is_none() {
                 let (shown, all) = (path.display(), manifest.levels.len());
                 return Err(DiskTrouble::new(format!(
                     "{shown} is {all} levels far and another worker's directory {levels}: begin anew in another one"
                 )));
             }
             manifest.levels.truncate(levels);
-            manifest.mark = manifest.before;
+            manifest.mark = manifest.before.take().unwrap_or_default();
         }
         let mark = manifest.as_ref().map(|manifest| manifest.mark).unwrap_or_default();
         let trouble = Arc::new(Trouble::default());
@@ -270,9 +270,24 @@ impl Found {
         let learnt = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
         let learnt_to = BufWriter::new(file);
         let disk = Disk { path, identity, trouble, learnt: learnt_to, mark, committed: mark, written: 0 };
+        if is_ahead && let Some(manifest) = &manifest {
+            // Before anything of that level is made again.
+            put_manifest(&disk.path, manifest).map_err(|error| DiskTrouble::of(&disk.path, &error))?;
+        }
+        let manifest = manifest.filter(|manifest| !manifest.levels.is_empty());
         let resumed = manifest.map(|manifest| disk.resumed(manifest, learnt)).transpose()?;
         Ok((disk, resumed))
     }
+}
+
+/// Puts a manifest in the place of the one before.
+fn put_manifest(directory: &Path, manifest: &Manifest) -> io::Result<()> {
+    let fresh = directory.join("manifest.new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(&serde_json::to_vec(manifest)?)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, directory.join(MANIFEST))?;
+    File::open(directory)?.sync_all()
 }
 
 impl Disk {
@@ -369,7 +384,7 @@ impl Disk {
             levels,
             bits: layout.bits.clone(),
             mark: self.mark,
-            before: self.committed,
+            before: Some(self.committed),
         };
         self.committed = self.mark;
         if let Err(error) = self.try_commit(&manifest) {
@@ -380,12 +395,7 @@ impl Disk {
     fn try_commit(&mut self, manifest: &Manifest) -> io::Result<()> {
         self.learnt.flush()?;
         self.learnt.get_ref().sync_data()?;
-        let (fresh, path) = (self.path.join("manifest.new"), self.path.join(MANIFEST));
-        let mut file = File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec(manifest)?)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
-        File::open(&self.path)?.sync_all()?;
+        put_manifest(&self.path, manifest)?;
         self.remove_others(manifest)
     }
 

@@ -163,8 +163,7 @@ impl Gate {
     /// visited: they are large as they are, and most have been visited.
     pub(crate) fn is_full(&self, candidates: usize, sharers: usize) -> bool {
         let Limits { bytes, allocated, .. } = self.limits;
-        let is_full =
-            candidates > self.budget() / sharers || allocated() > bytes - bytes / CANDIDATES_PART;
+        let is_full = candidates > self.budget() / sharers || allocated() > bytes - bytes / CANDIDATES_PART;
         is_full && candidates > CANDIDATES.start / 4 / sharers
     }
 
@@ -415,9 +414,7 @@ impl<S: Space> Search<'_, S> {
     fn stop(&mut self, frontier: u64, progress: &mut dyn FnMut(Progress) -> bool) -> Option<&'static str> {
         let states = self.gate.limits.states;
         let known = self.visited.len();
-        if self.gate.is_full(self.candidates.bytes(), 1)
-            || known + self.candidates.len() as u64 > states
-        {
+        if self.gate.is_full(self.candidates.bytes(), 1) || known + self.candidates.len() as u64 > states {
             self.take_candidates();
         }
         if self.visited.len() > states {

@@ -68,8 +68,7 @@ impl<'a> Upcoming<'a> {
 
     /// The last state of the batch.
     fn last(&self, post: &mut Post<'_>, batch: usize) -> Result<Vec<u32>, Alarmed> {
-        let sample: Vec<u32> =
-            self.states().skip(SAMPLED - 1).step_by(SAMPLED).flatten().copied().collect();
+        let sample: Vec<u32> = self.states().skip(SAMPLED - 1).step_by(SAMPLED).flatten().copied().collect();
         post.tell(&[], &sample);
         let told = post.told()?;
         let mut samples: Vec<&[u32]> =

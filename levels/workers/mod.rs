@@ -54,11 +54,12 @@
 //! | `worker` | the search of one worker |
 //! | `batch`, `sending` | which states are next, and where successors go |
 //! | `post`, `stream` | turns, and their way between processes |
-//! | `peers`, `alarm` | other processes, and whether one is gone |
+//! | `peers`, `greeting`, `alarm` | other processes, and whether one is gone |
 //! | `shared` | what the workers of a process share |
 
 mod alarm;
 mod batch;
+mod greeting;
 mod peers;
 mod post;
 mod sending;
@@ -68,7 +69,8 @@ mod stream;
 mod tests;
 mod worker;
 
-pub use peers::{Gone, Meeting, Peers};
+pub use greeting::Meeting;
+pub use peers::{Gone, Peers};
 
 use crate::disk::{Found, workers_of};
 use crate::search::{DISK, Gate, REPORT_EVERY};

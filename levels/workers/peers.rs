@@ -9,7 +9,7 @@
 //! spoil what is found out. This is for networks on which everybody is trusted.
 
 use super::alarm::Alarmed;
-use serde::{Deserialize, Serialize};
+use super::greeting::{GREETING, Greeting, Meeting, difference, read_greeting, write_greeting};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
@@ -20,15 +20,8 @@ use std::time::{Duration, Instant};
 const SIGN_EVERY: Duration = Duration::from_secs(1);
 /// Silence after which a process counts as gone.
 const SILENCE: Duration = Duration::from_secs(20);
-/// The longest that anybody may take to say who he is.
-const GREETING: Duration = Duration::from_secs(5);
 /// Between two looks at whether something has happened that wakes nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The most bytes of a greeting.
-const LONGEST_GREETING: u64 = 1 << 20;
-/// What a greeting begins with.
-const PROTOCOL: &str = "pbft-levels workers 1";
-
 /// A process that others have lost.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Gone {
@@ -45,30 +38,6 @@ impl std::fmt::Display for Gone {
             None => write!(f, "process {} is gone", self.process),
         }
     }
-}
-
-/// How processes meet.
-#[derive(Clone, Debug)]
-pub struct Meeting {
-    /// The address of each process, as host and port.
-    pub hosts: Vec<String>,
-    /// The number of this one.
-    pub process: usize,
-    /// What must be the same for all, each by its name: the program, the space, whatever the outcome depends
-    /// on.
-    pub terms: Vec<(String, String)>,
-    /// How long to wait for the others.
-    pub patience: Duration,
-}
-
-/// Who connects, and what for.
-#[derive(Deserialize, Serialize)]
-struct Greeting {
-    protocol: String,
-    process: usize,
-    terms: Vec<(String, String)>,
-    /// The number of the exploration, if it is for one.
-    exploration: Option<u64>,
 }
 
 /// What is said between two processes.
@@ -153,15 +122,11 @@ impl Peers {
         let listener = TcpListener::bind(own).map_err(cannot)?;
         listener.set_nonblocking(true).map_err(cannot)?;
         let all = meeting.hosts.len();
-        let heard = Heard {
-            gathered: vec![VecDeque::new(); all],
-            lost: vec![false; all],
-            ..Heard::default()
-        };
+        let heard =
+            Heard { gathered: vec![VecDeque::new(); all], lost: vec![false; all], ..Heard::default() };
         let state =
             Arc::new(State { heard: Mutex::new(heard), changed: Condvar::new(), gone: OnceLock::new() });
-        let mut peers =
-            Peers { meeting, state, links: BTreeMap::new(), explorations: Mutex::new(0) };
+        let mut peers = Peers { meeting, state, links: BTreeMap::new(), explorations: Mutex::new(0) };
         let (meeting, state) = (peers.meeting.clone(), peers.state.clone());
         std::thread::spawn(move || accept(&listener, &meeting, &state));
         let began = Instant::now();
@@ -383,44 +348,6 @@ impl Drop for Peers {
     }
 }
 
-/// What differs between the terms of two processes.
-fn difference(ours: &Meeting, process: usize, theirs: &Greeting) -> Result<(), String> {
-    if theirs.protocol != PROTOCOL || theirs.process != process {
-        return Err(format!("what answers for process {process} is another program, or another process"));
-    }
-    for (number, (name, own)) in ours.terms.iter().enumerate() {
-        let other = theirs.terms.get(number).filter(|(other, _)| other == name).map(|(_, value)| value);
-        if other != Some(own) {
-            let other = other.map_or("nothing", String::as_str);
-            return Err(format!(
-                "process {process} was started with another {name} than process {}: {other}, not {own}",
-                ours.process
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn write_greeting(socket: &mut TcpStream, meeting: &Meeting, exploration: Option<u64>) -> io::Result<()> {
-    let (protocol, terms) = (PROTOCOL.to_owned(), meeting.terms.clone());
-    let greeting = Greeting { protocol, process: meeting.process, terms, exploration };
-    let bytes = serde_json::to_vec(&greeting)?;
-    socket.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    socket.write_all(&bytes)
-}
-
-fn read_greeting(socket: &mut TcpStream) -> io::Result<Greeting> {
-    let mut length = [0; 8];
-    socket.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    if length > LONGEST_GREETING {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    let mut bytes = Vec::new();
-    socket.take(length).read_to_end(&mut bytes)?;
-    Ok(serde_json::from_slice(&bytes)?)
-}
-
 /// Lets in whoever comes on the same terms, until it is over.
 fn accept(listener: &TcpListener, meeting: &Meeting, state: &State) {
     while !state.heard().is_over {
@@ -446,7 +373,8 @@ fn let_in(mut socket: TcpStream, meeting: &Meeting, state: &State) -> io::Result
         (Err(why), _) => heard.refused = heard.refused.take().or(Some(why)),
         (Ok(()), _) if process <= meeting.process || process >= meeting.hosts.len() => {}
         (Ok(()), None) => {
-            heard.links.entry(process).or_insert(socket);
+            // Who comes again has been started again.
+            heard.links.insert(process, socket);
         }
         (Ok(()), Some(exploration)) => {
             heard.lines.insert((exploration, process), socket);

@@ -118,7 +118,8 @@ impl<'a> Post<'a> {
             self.worker.step_or_park(Some(LOOK_EVERY));
         }
         // Who is ahead may have sent letters of the next turn.
-        let (mut letters, later): (Vec<_>, Vec<_>) = self.inbox.take().into_iter().partition(|letter| letter.turn == now);
+        let (mut letters, later): (Vec<_>, Vec<_>) =
+            self.inbox.take().into_iter().partition(|letter| letter.turn == now);
         *self.inbox.borrow_mut() = later;
         letters.sort_by_key(|letter| letter.from);
         Ok(letters)

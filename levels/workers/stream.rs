@@ -132,10 +132,7 @@ impl Lines {
 ///
 /// # Errors
 /// If another process is gone.
-pub(crate) fn connect(
-    here: usize,
-    peers: Option<&Peers>,
-) -> Result<(Vec<AllocatorBuilder>, Lines), Alarmed> {
+pub(crate) fn connect(here: usize, peers: Option<&Peers>) -> Result<(Vec<AllocatorBuilder>, Lines), Alarmed> {
     let hooks = Hooks::default();
     let local = ProcessBuilder::new_typed_vector(here, hooks.refill.clone(), None);
     let Some(peers) = peers else {

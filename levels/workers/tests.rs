@@ -127,7 +127,10 @@ fn a_limit_in_one_process_stops_all() {
     let all = in_processes(2, |peers| {
         let time = if peers.process() == 1 { Duration::ZERO } else { Duration::MAX };
         let workers = Workers { here: 2, peers: Some(peers) };
-        told(explore_among(&mut Named::default(), Limits { time, ..limits() }, None, workers, &mut |_| true).unwrap())
+        told(
+            explore_among(&mut Named::default(), Limits { time, ..limits() }, None, workers, &mut |_| true)
+                .unwrap(),
+        )
     });
     assert_eq!(all[0], all[1]);
     assert_eq!(all[0].0, Outcome::NotExhausted { why: "the limit on time was reached" });
@@ -141,7 +144,16 @@ fn on_disk(path: &Path, states: u64, (processes, here): (usize, usize), resume: 
     let run = |peers: Option<&Peers>| {
         let workers = Workers { here, peers };
         let limits = Limits { states, ..limits() };
-        told(explore_among(&mut Named { unsound: Some(12_345), ..Named::default() }, limits, Some(&at), workers, &mut |_| true).unwrap())
+        told(
+            explore_among(
+                &mut Named { unsound: Some(12_345), ..Named::default() },
+                limits,
+                Some(&at),
+                workers,
+                &mut |_| true,
+            )
+            .unwrap(),
+        )
     };
     match processes {
         1 => vec![run(None)],
@@ -212,7 +224,13 @@ impl Space for Upto {
     fn initial(&mut self) -> Vec<Vec<u32>> {
         self.of.initial()
     }
-    fn expand(&self, depth: usize, state: &[u32], (): &mut (), successors: &mut Successors<'_>) -> Result<Judgement, Unlearnt> {
+    fn expand(
+        &self,
+        depth: usize,
+        state: &[u32],
+        (): &mut (),
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
         match depth < self.depth {
             true => self.of.expand(depth, state, &mut (), successors),
             false => Ok(Judgement::Sound),
@@ -261,7 +279,9 @@ fn a_directory_of_another_number_of_workers_is_refused() {
     let at = directory(temporary.path(), true);
     let refused = |here| {
         let workers = Workers { here, peers: None };
-        explore_among(&mut Named::default(), limits(), Some(&at), workers, &mut |_| true).unwrap_err().to_string()
+        explore_among(&mut Named::default(), limits(), Some(&at), workers, &mut |_| true)
+            .unwrap_err()
+            .to_string()
     };
     assert!(refused(3).ends_with("holds an exploration by 2 workers, not by 3"), "{}", refused(3));
     let one = crate::explore_in(&mut Named::default(), limits(), Some(&at), &mut |_| true).unwrap_err();

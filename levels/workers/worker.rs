@@ -129,7 +129,10 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
 
     /// Takes the directory into use, if there is one, at the last level that all have. In the inner result an
     /// error is that some worker cannot, with this one's trouble if it is this one.
-    fn open(&mut self, found: Option<Found>) -> Result<Result<Option<Resumed>, Option<DiskTrouble>>, Alarmed> {
+    fn open(
+        &mut self,
+        found: Option<Found>,
+    ) -> Result<Result<Option<Resumed>, Option<DiskTrouble>>, Alarmed> {
         let Some(found) = found else { return Ok(Ok(None)) };
         self.post.tell(&[found.levels() as u64], &[]);
         let told = self.post.told()?;

@@ -133,14 +133,9 @@ impl Layered {
         Layered { world: self.world.held_to_contract(), ..self }
     }
 
-    /// From now on only a share of the conditions is checked: see [`World::share`].
-    pub fn share(&mut self, share: Share) {
-        self.world.share(share);
-    }
-
-    /// Whether the replica at this position falls to this process.
-    fn has_share_in(&self, position: usize) -> bool {
-        self.world.has_share_in(self.world.correct[position])
+    /// From now on only a share of the conditions is checked.
+    pub fn set_share(&mut self, share: Share) {
+        self.world.set_share(share);
     }
 
     /// The world itself.

@@ -183,7 +183,7 @@ fn check_with(world: &mut World, mut inquiry: Option<Inquiry>, watch: &mut Watch
     }
     let view_changes = one_of_each(&world.tables);
     for position in 0..world.nodes().len() {
-        if !world.has_share_in(world.nodes()[position]) {
+        if !world.share().has(position) {
             continue;
         }
         let sent = world.sent_in(position);

@@ -81,7 +81,7 @@ pub struct Options {
     pub judged_by: Option<&'static str>,
     /// Where states are kept, if not in memory.
     pub disk: Option<OnDisk>,
-    /// The workers that explore, if not one search on `threads` threads.
+    /// The workers, if there are some.
     pub together: Option<Together>,
 }
 
@@ -460,10 +460,8 @@ mod tests {
         let why = "vacuous: nothing ever commits in view 1";
         assert_eq!(verdict(&further, RestsOn::Exhausted, false, &holds), unknown(why));
         let longer = WorldConfig { max_seq: SeqNo(2), ..config() };
-        assert_eq!(
-            verdict(&longer, RestsOn::Exhausted, false, &holds),
-            unknown("vacuous: nothing ever commits at n = 2")
-        );
+        let why = "vacuous: nothing ever commits at n = 2";
+        assert_eq!(verdict(&longer, RestsOn::Exhausted, false, &holds), unknown(why));
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn layered(
     progress: &mut OnProgress<'_>,
 ) -> Result<Findings, Problem> {
     let directory = directory(layered.world().config(), Explore::Layered, options);
-    layered.share(share(options));
+    layered.set_share(share(options));
     let exploration = run_engine(layered, directory, options, progress)?;
     let world = layered.world();
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
@@ -258,7 +258,7 @@ fn explored(
         Delivery::Lazy => Explore::Lazy,
     };
     let directory = directory(world.config(), how, options);
-    world.share(share(options));
+    world.set_share(share(options));
     let exploration = run_engine(world, directory, options, progress)?;
     // Conditions take steps that no execution takes, so everything is counted before them.
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());

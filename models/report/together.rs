@@ -100,9 +100,9 @@ fn named(name: &str) -> &'static str {
 /// What to do when a process is gone.
 fn gone(who: &Gone, level: Option<usize>) -> Problem {
     match level {
-        Some(level) => format!(
-            "{who}: give the same commands again, with --resume, to go on from level {level}"
-        ),
+        Some(level) => {
+            format!("{who}: give the same commands again, with --resume, to go on from level {level}")
+        }
         None => format!("{who}: what had been explored is lost, unless it is kept with --disk"),
     }
     .into()

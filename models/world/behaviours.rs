@@ -37,8 +37,7 @@ impl World {
             let (history, sent) = self.agents[position].behaviour(name);
             (self.judge.history(history), sent)
         };
-        let all =
-            |names: &Behaving| (0..self.correct.len()).map(|at| own(at, names[at])).collect();
+        let all = |names: &Behaving| (0..self.correct.len()).map(|at| own(at, names[at])).collect();
         Some(met.iter().map(all).collect())
     }
 

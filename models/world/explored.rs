@@ -450,26 +450,14 @@ impl World {
 
     /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to
     /// stop. Without a reduction those are *resending*, *binding* and *carried* alone.
-    /// Of a world that is shared among processes, this one's share: [`World::share`].
+    /// Of a world that is shared among processes, this one's share: [`World::set_share`].
     pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
-        // Every process has counted those of the exploration.
-        let before = match self.share.is_first() {
-            true => 0,
-            false => {
-                self.tables.take_refusal();
-                self.tables.restarts()
-            }
-        };
+        let before = self.restarts_told_elsewhere();
         let mut conditions = match self.delivery {
             Delivery::One => self.check_resending(watch),
             Delivery::Lazy => lazy::check(self, watch),
         };
-        // Whether steps are judged elsewhere is the same for all processes, whoever has judged some.
-        let is_judged = match self.share.is_whole() {
-            true => conditions.counts.contains_key(lazy::CONTRACT),
-            false => self.delivery == Delivery::Lazy && lazy::theorem::is_walked(&self.config),
-        };
-        if !is_judged {
+        if !self.has_judged_steps(&conditions) {
             self.hold_all_steps(&mut conditions, watch);
         }
         self.add_if_first(&mut conditions, || self.check_binding());

@@ -8,8 +8,8 @@
 use super::behaviours::Behaving;
 use super::joints::JointAgents;
 use super::judge::Joint;
-use super::{Witnesses, World};
-use crate::lazy::Conditions;
+use super::{Delivery, Witnesses, World};
+use crate::lazy::{self, Conditions};
 use pbft::types::Principal;
 use serde::{Deserialize, Serialize};
 
@@ -39,11 +39,6 @@ impl Share {
     pub(crate) fn is_first(self) -> bool {
         self.process == 0
     }
-
-    /// Whether there are no other processes.
-    pub(crate) fn is_whole(self) -> bool {
-        self.processes == 1
-    }
 }
 
 /// What has been noted while states were judged.
@@ -56,9 +51,13 @@ struct Noted {
 }
 
 impl World {
-    /// The same world, of whose conditions only a share is checked.
-    pub fn share(&mut self, share: Share) {
+    /// From now on only this share of the conditions is checked.
+    pub fn set_share(&mut self, share: Share) {
         self.share = share;
+    }
+
+    pub(crate) fn share(&self) -> Share {
+        self.share
     }
 
     /// Whether a node falls to this process.
@@ -74,13 +73,19 @@ impl World {
         let locked = "nobody panics while recording";
         let noted = Noted {
             judged: self.judge.noted(),
-            joints: self.joints.iter().flat_map(|joints| {
-                let joints = joints.lock().expect(locked);
-                joints.iter().map(|(joint, depth)| (*joint, *depth)).collect::<Vec<_>>()
-            }).collect(),
-            behaviours: self.behaviours.iter().flat_map(|met| {
-                met.lock().expect(locked).iter().copied().collect::<Vec<_>>()
-            }).collect(),
+            joints: self
+                .joints
+                .iter()
+                .flat_map(|joints| {
+                    let joints = joints.lock().expect(locked);
+                    joints.iter().map(|(joint, depth)| (*joint, *depth)).collect::<Vec<_>>()
+                })
+                .collect(),
+            behaviours: self
+                .behaviours
+                .iter()
+                .flat_map(|met| met.lock().expect(locked).iter().copied().collect::<Vec<_>>())
+                .collect(),
         };
         postcard::to_stdvec(&noted).expect("it is plain data")
     }
@@ -100,8 +105,26 @@ impl World {
         }
     }
 
+    /// Whether these conditions are about all steps by the contract, and not only by those explored: so it is
+    /// for all processes, whoever has judged some.
+    pub(super) fn has_judged_steps(&self, conditions: &Conditions) -> bool {
+        match self.share.processes {
+            1 => conditions.counts.contains_key(lazy::CONTRACT),
+            _ => self.delivery == Delivery::Lazy && lazy::theorem::is_walked(self.config()),
+        }
+    }
+
+    /// How many of the restarts so far another process tells of: all have taken those of the exploration.
+    pub(super) fn restarts_told_elsewhere(&mut self) -> u64 {
+        if self.share.is_first() {
+            return 0;
+        }
+        self.tables.take_refusal();
+        self.tables.restarts()
+    }
+
     /// Adds what is checked of no node, if this is the process for that.
-    pub(super) fn add_if_first(&self, conditions: &mut Conditions, check: impl FnOnce() -> Conditions) {
+    pub(crate) fn add_if_first(&self, conditions: &mut Conditions, check: impl FnOnce() -> Conditions) {
         if self.share.is_first() {
             conditions.add(&check());
         }
