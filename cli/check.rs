@@ -1,11 +1,12 @@
 //! `pbft check`: exhaustive exploration, of a suite of worlds or of one.
 
+use crate::among;
 use crate::output::{allocated, interrupted};
 use crate::progress::Ticker;
 use crate::{say, table};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
 use pbft_models::mutants::{Mutant, Rulebook};
-use pbft_models::report::{self, Explore, Lines, OnDisk, Options, Report, Verdict};
+use pbft_models::report::{self, Explore, Lines, OnDisk, Options, Report, Together, Verdict};
 use pbft_models::suite::{self, Entry};
 use pbft_models::trace::{Execution, file::Stored};
 use pbft_models::world::{Application, Clients, Crashes, WorldConfig};
@@ -60,6 +61,8 @@ pub struct Arguments {
     /// With --disk: go on with explorations that were stopped, from the last level that was complete.
     #[arg(long, requires = "disk")]
     resume: bool,
+    #[command(flatten)]
+    among: among::Among,
     /// Print a JSON object for each world, one per line, and nothing else.
     #[arg(long)]
     json: bool,
@@ -328,10 +331,22 @@ impl Arguments {
             }),
             observables: self.observables || self.histories.is_some() || self.behaviours.is_some(),
             behaviours: self.behaviours.is_some(),
-            execution: self.save.is_some(),
+            execution: self.save.is_some() && self.among.prints(),
             judged_by: None,
             disk: self.disk.as_ref().map(|path| OnDisk::new(path.clone(), self.resume)),
+            together: None,
         }
+    }
+
+    /// The workers asked for, if there are some, and the other processes, which were told the same.
+    fn together(&self, worlds: &[Asked]) -> Result<Option<Together>, String> {
+        let Options { conditions, walks, observables, behaviours, .. } = self.options();
+        let (disk, resume) = (self.disk.is_some(), self.resume);
+        let options = format!(
+            "conditions {conditions}, walks {walks}, observables {observables}, behaviours {behaviours}, \
+             disk {disk}, resume {resume}"
+        );
+        self.among.together(worlds.iter().map(|asked| (&asked.config, asked.explore)), options)
     }
 }
 
@@ -346,34 +361,55 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let worlds = arguments.worlds()?;
+    let together = arguments.together(&worlds)?;
+    let peers = together.as_ref().and_then(|all| all.peers.as_ref());
+    let prints = arguments.among.prints();
     let mut verdicts = Vec::new();
     for asked in &worlds {
         let Asked { config, explore, .. } = asked;
         let mut ticker = Ticker::new(&config.name(), *explore);
-        let options = arguments.options_of(asked);
+        let options = Options { together: together.clone(), ..arguments.options_of(asked) };
         let found = report::run(config.clone(), *explore, &options, &mut |progress| {
             ticker.tick_stage(progress);
             !interrupted()
         });
         ticker.wipe();
-        let report = found?;
-        tell(arguments, &report, verdicts.is_empty());
-        if let (Some(path), Some(execution)) = (&arguments.save, &report.execution) {
-            save(path, execution)?;
-        }
-        if let Some(observed) = &report.observed {
-            write_lines(arguments.histories.as_deref(), Some(&observed.histories))?;
-            write_lines(arguments.behaviours.as_deref(), observed.behaviours.as_ref())?;
-        }
+        let report = match (found, peers) {
+            (Ok(report), _) => report,
+            (Err(problem), Some(peers)) if peers.gone().is_some() => {
+                eprintln!("pbft: {problem}");
+                return Ok(ExitCode::from(UNKNOWN));
+            }
+            (Err(problem), _) => {
+                let problem = String::from(problem);
+                among::leave(peers, &problem);
+                return Err(problem);
+            }
+        };
         verdicts.push(report.verdict);
+        if prints {
+            tell(arguments, &report, verdicts.len() == 1);
+            write_files(arguments, &report)?;
+        }
         if interrupted() {
+            among::leave(peers, "it was interrupted");
             break;
         }
     }
-    if !arguments.json && !arguments.markdown && arguments.single.is_none() {
+    if prints && !arguments.json && !arguments.markdown && arguments.single.is_none() {
         say!("\n{}", table::summary(&verdicts, worlds.len()));
     }
     Ok(ExitCode::from(status(&verdicts, worlds.len())))
+}
+
+/// Writes what was asked for of a report to files.
+fn write_files(arguments: &Arguments, report: &Report) -> Result<(), String> {
+    if let (Some(path), Some(execution)) = (&arguments.save, &report.execution) {
+        save(path, execution)?;
+    }
+    let Some(observed) = &report.observed else { return Ok(()) };
+    write_lines(arguments.histories.as_deref(), Some(&observed.histories))?;
+    write_lines(arguments.behaviours.as_deref(), observed.behaviours.as_ref())
 }
 
 /// Writes lines to a file, if there is one to write to.
@@ -416,13 +452,16 @@ fn tell(arguments: &Arguments, report: &Report, first: bool) {
     }
 }
 
+/// The exit status where nothing is known.
+const UNKNOWN: u8 = 3;
+
 /// The exit status for these verdicts of the worlds asked for: a violation counts more than a world not
 /// known. A hunt that finds nothing was not to be a verdict, so it counts for nothing.
 fn status(verdicts: &[Verdict], worlds: usize) -> u8 {
     if verdicts.contains(&Verdict::Violated) {
         1
     } else if verdicts.len() < worlds || verdicts.contains(&Verdict::Unknown) {
-        3
+        UNKNOWN
     } else {
         0
     }

@@ -3,6 +3,7 @@
 //! Exit status: 0 as expected; 1 a property is violated; 2 a wrong command line; 3 nothing is known, because
 //! a run was cut short.
 
+mod among;
 mod check;
 mod explore;
 mod falsify;

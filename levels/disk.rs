@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 const MANIFEST: &str = "manifest.json";
 const LEARNT: &str = "learnt";
 /// The form of these files.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// Where an exploration keeps its states.
 #[derive(Clone, Debug)]
@@ -145,9 +145,18 @@ struct Manifest {
     form: u32,
     identity: String,
     levels: Vec<Vec<RunEntry>>,
-    transitions: u64,
     /// Bits of each word.
     bits: Vec<u8>,
+    mark: Mark,
+    /// That of the level before, if it can be gone on from there: where one worker has committed the last
+    /// level and another has not.
+    before: Option<Mark>,
+}
+
+/// How far an exploration was when a level was committed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+struct Mark {
+    transitions: u64,
     /// Bytes of what has been learnt.
     learnt: u64,
     learnt_sum: u32,
@@ -182,10 +191,103 @@ pub(crate) struct Disk {
     identity: String,
     trouble: Arc<Trouble>,
     learnt: BufWriter<File>,
-    learnt_bytes: u64,
-    learnt_sum: u32,
+    /// How far it is, and was when the last level was committed.
+    mark: Mark,
+    committed: Mark,
     /// Runs written since the last level was committed.
     written: usize,
+}
+
+/// A directory that can be taken into use.
+pub(crate) struct Found {
+    path: PathBuf,
+    identity: String,
+    manifest: Option<Manifest>,
+}
+
+impl Found {
+    /// Looks into a directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be read, holds something else, or something that was not asked for.
+    pub(crate) fn look(directory: &Directory) -> Result<Self, DiskTrouble> {
+        let Directory { path, identity, resume } = directory;
+        std::fs::create_dir_all(path).map_err(|error| DiskTrouble::of(path, &error))?;
+        let manifest = read_manifest(path)?;
+        let shown = path.display();
+        match &manifest {
+            Some(_) if !resume => Err(DiskTrouble::new(format!(
+                "{shown} holds an exploration: resume it, or name another directory"
+            ))),
+            Some(manifest) if manifest.identity != *identity || manifest.form != FORM => {
+                let other = &manifest.identity;
+                Err(DiskTrouble::new(format!("{shown} holds an exploration of {other}, not of {identity}")))
+            }
+            _ => Ok(Found { path: path.clone(), identity: identity.clone(), manifest }),
+        }
+    }
+
+    /// How many levels have been committed there.
+    pub(crate) fn levels(&self) -> usize {
+        self.manifest.as_ref().map_or(0, |manifest| manifest.levels.len())
+    }
+
+    /// Takes it into use at this many levels, which are all that were committed or one less; and what is to be
+    /// gone on with, if something is.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, is damaged, or there are more levels than one too many.
+    pub(crate) fn open(self, levels: usize) -> Result<(Disk, Option<Resumed>), DiskTrouble> {
+        let Found { path, identity, mut manifest } = self;
+        let is_ahead = manifest.as_ref().is_some_and(|manifest| manifest.levels.len() > levels);
+        if let Some(manifest) = &mut manifest
+            && manifest.levels.len() > levels
+        {
+            if manifest.levels.len() > levels + 1 || manifest.before.is_none() {
+                let (shown, all) = (path.display(), manifest.levels.len());
+                return Err(DiskTrouble::new(format!(
+                    "{shown} is {all} levels far and another worker's directory {levels}: begin anew in another one"
+                )));
+            }
+            manifest.levels.truncate(levels);
+            manifest.mark = manifest.before.take().unwrap_or_default();
+        }
+        let mark = manifest.as_ref().map(|manifest| manifest.mark).unwrap_or_default();
+        let trouble = Arc::new(Trouble::default());
+        let learnt_path = path.join(LEARNT);
+        let of = |error: io::Error| DiskTrouble::of(&learnt_path, &error);
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).write(true).create(true).truncate(false).open(&learnt_path).map_err(of)?;
+        let mut bytes = Vec::new();
+        (&file).take(mark.learnt).read_to_end(&mut bytes).map_err(of)?;
+        if bytes.len() as u64 != mark.learnt || crc32c::crc32c(&bytes) != mark.learnt_sum {
+            return Err(DiskTrouble::new(format!("{} is damaged", learnt_path.display())));
+        }
+        // What was learnt for a level that was not complete is learnt again.
+        file.set_len(mark.learnt).map_err(of)?;
+        io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(of)?;
+        let learnt = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let learnt_to = BufWriter::new(file);
+        let disk = Disk { path, identity, trouble, learnt: learnt_to, mark, committed: mark, written: 0 };
+        if is_ahead && let Some(manifest) = &manifest {
+            // Before anything of that level is made again.
+            put_manifest(&disk.path, manifest).map_err(|error| DiskTrouble::of(&disk.path, &error))?;
+        }
+        let manifest = manifest.filter(|manifest| !manifest.levels.is_empty());
+        let resumed = manifest.map(|manifest| disk.resumed(manifest, learnt)).transpose()?;
+        Ok((disk, resumed))
+    }
+}
+
+/// Puts a manifest in the place of the one before.
+fn put_manifest(directory: &Path, manifest: &Manifest) -> io::Result<()> {
+    let fresh = directory.join("manifest.new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(&serde_json::to_vec(manifest)?)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, directory.join(MANIFEST))?;
+    File::open(directory)?.sync_all()
 }
 
 impl Disk {
@@ -194,51 +296,13 @@ impl Disk {
     /// # Errors
     /// If it cannot be read or written, holds something else, or something that was not asked for.
     pub(crate) fn open(directory: &Directory) -> Result<(Self, Option<Resumed>), DiskTrouble> {
-        let Directory { path, identity, resume } = directory;
-        std::fs::create_dir_all(path).map_err(|error| DiskTrouble::of(path, &error))?;
-        let manifest = read_manifest(path)?;
-        let shown = path.display();
-        match &manifest {
-            Some(_) if !resume => {
-                return Err(DiskTrouble::new(format!(
-                    "{shown} holds an exploration: resume it, or name another directory"
-                )));
-            }
-            Some(manifest) if manifest.identity != *identity || manifest.form != FORM => {
-                let other = &manifest.identity;
-                return Err(DiskTrouble::new(format!(
-                    "{shown} holds an exploration of {other}, not of {identity}"
-                )));
-            }
-            _ => {}
+        if let Some(workers) = workers_of(&directory.path)?.filter(|&workers| workers > 0) {
+            let shown = directory.path.display();
+            return Err(DiskTrouble::new(format!("{shown} holds an exploration by {workers} workers")));
         }
-        let trouble = Arc::new(Trouble::default());
-        let learnt_path = path.join(LEARNT);
-        let of = |error: io::Error| DiskTrouble::of(&learnt_path, &error);
-        let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(false).open(&learnt_path).map_err(of)?;
-        let (learnt_bytes, learnt_sum) = manifest.as_ref().map_or((0, 0), |of| (of.learnt, of.learnt_sum));
-        let mut bytes = Vec::new();
-        (&file).take(learnt_bytes).read_to_end(&mut bytes).map_err(of)?;
-        if bytes.len() as u64 != learnt_bytes || crc32c::crc32c(&bytes) != learnt_sum {
-            return Err(DiskTrouble::new(format!("{} is damaged", learnt_path.display())));
-        }
-        // What was learnt for a level that was not complete is learnt again.
-        file.set_len(learnt_bytes).map_err(of)?;
-        io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(of)?;
-        let learnt = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-        let disk = Disk {
-            path: path.clone(),
-            identity: identity.clone(),
-            trouble,
-            learnt: BufWriter::new(file),
-            learnt_bytes,
-            learnt_sum,
-            written: 0,
-        };
-        let resumed = manifest.map(|manifest| disk.resumed(manifest, learnt)).transpose()?;
-        Ok((disk, resumed))
+        let found = Found::look(directory)?;
+        let levels = found.levels();
+        found.open(levels)
     }
 
     fn resumed(&self, manifest: Manifest, learnt: Vec<u32>) -> Result<Resumed, DiskTrouble> {
@@ -247,7 +311,7 @@ impl Disk {
             let runs = level.into_iter().map(|entry| self.run(entry));
             levels.push(runs.collect::<Result<Vec<Run>, DiskTrouble>>()?);
         }
-        let (transitions, layout) = (manifest.transitions, Layout { bits: manifest.bits });
+        let (transitions, layout) = (manifest.mark.transitions, Layout { bits: manifest.bits });
         Ok(Resumed { levels, transitions, layout, learnt })
     }
 
@@ -299,8 +363,8 @@ impl Disk {
         let depth = u32::try_from(depth).expect("fewer than 2^32 levels are explored");
         let words = std::iter::once(&depth).chain(state).flat_map(|word| word.to_le_bytes());
         let bytes: Vec<u8> = words.collect();
-        self.learnt_bytes += bytes.len() as u64;
-        self.learnt_sum = crc32c::crc32c_append(self.learnt_sum, &bytes);
+        self.mark.learnt += bytes.len() as u64;
+        self.mark.learnt_sum = crc32c::crc32c_append(self.mark.learnt_sum, &bytes);
         if let Err(error) = self.learnt.write_all(&bytes) {
             self.trouble.note(DiskTrouble::of(&self.path.join(LEARNT), &error));
         }
@@ -312,16 +376,17 @@ impl Disk {
             return;
         }
         self.written = 0;
+        self.mark.transitions = transitions;
         let levels = levels.iter().map(|level| level.iter().map(entry).collect()).collect();
         let manifest = Manifest {
             form: FORM,
             identity: self.identity.clone(),
             levels,
-            transitions,
             bits: layout.bits.clone(),
-            learnt: self.learnt_bytes,
-            learnt_sum: self.learnt_sum,
+            mark: self.mark,
+            before: Some(self.committed),
         };
+        self.committed = self.mark;
         if let Err(error) = self.try_commit(&manifest) {
             self.trouble.note(DiskTrouble::of(&self.path, &error));
         }
@@ -330,12 +395,7 @@ impl Disk {
     fn try_commit(&mut self, manifest: &Manifest) -> io::Result<()> {
         self.learnt.flush()?;
         self.learnt.get_ref().sync_data()?;
-        let (fresh, path) = (self.path.join("manifest.new"), self.path.join(MANIFEST));
-        let mut file = File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec(manifest)?)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
-        File::open(&self.path)?.sync_all()?;
+        put_manifest(&self.path, manifest)?;
         self.remove_others(manifest)
     }
 
@@ -353,6 +413,24 @@ impl Disk {
         }
         Ok(())
     }
+}
+
+/// By how many workers the exploration in a directory is, if there is one: none if by one search.
+pub(crate) fn workers_of(path: &Path) -> Result<Option<usize>, DiskTrouble> {
+    let of = |error: io::Error| DiskTrouble::of(path, &error);
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(of)?,
+    };
+    let mut found = None;
+    for entry in entries {
+        let name = entry.map_err(of)?.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let workers = name.strip_prefix("worker-").and_then(|name| name.split_once("-of-"));
+        let workers = workers.and_then(|(_, workers)| workers.parse().ok());
+        found = found.or(workers).or((name == MANIFEST).then_some(0));
+    }
+    Ok(found)
 }
 
 fn entry(run: &Run) -> RunEntry {

@@ -22,6 +22,7 @@
 //! | `disk` | lists in files, and going on with them |
 //! | `candidates`, `piece`, `search` | the search |
 //! | `trace` | the way to a state |
+//! | `workers` | the search spread over threads, processes and machines |
 //! | `model` | the search for any packed model of `stateright` |
 
 mod bits;
@@ -38,10 +39,12 @@ mod tests;
 mod tests_on_disk;
 mod trace;
 mod visited;
+mod workers;
 
 pub use disk::{Directory, DiskTrouble};
 pub use model::{Checked, Packed, check};
 pub use search::{explore, explore_in};
+pub use workers::{Gone, Meeting, Peers, Trouble, Workers, explore_among};
 
 use std::time::Duration;
 
@@ -82,6 +85,17 @@ pub trait Space: Sync {
     /// kept of judging a state. What it needs has been learnt.
     fn revisit(&self, depth: usize, state: &[u32], scratch: &mut Self::Scratch) {
         let _ = (depth, state, scratch);
+    }
+
+    /// What is kept of judging states, for other processes that explore parts of the same space: they have
+    /// learnt the same, so names mean the same. Of what is learnt nothing is told.
+    fn noted(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Also keeps what another process has noted.
+    fn merge_noted(&mut self, noted: &[u8]) {
+        let _ = noted;
     }
 
     /// What is violated in a state that was judged unsound.

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 /// Pieces expanded between two looks at the limits. Not a function of the number of threads: see the module
 /// above.
-const PIECES_IN_A_BATCH: usize = 128;
+pub(crate) const PIECES_IN_A_BATCH: usize = if cfg!(test) { 2 } else { 128 };
 /// States, or successors of one state, that a thread takes between two looks at the limits.
-const LOOK_AFTER: usize = 32;
-const LOOK_AFTER_SUCCESSORS: usize = 1 << 14;
+pub(crate) const LOOK_AFTER: usize = 32;
+pub(crate) const LOOK_AFTER_SUCCESSORS: usize = 1 << 14;
 /// Between two calls of the progress report.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// The part of the memory that candidates may take until they are held against what has been visited, the
 /// least and most of them in bytes, and how much that is if memory has no limit.
-const CANDIDATES_PART: usize = 8;
+pub(crate) const CANDIDATES_PART: usize = 8;
 const CANDIDATES: Range<usize> = 1 << 24..1 << 30;
 const CANDIDATES_WITHOUT_LIMIT: usize = 1 << 28;
 
@@ -64,7 +64,7 @@ pub fn explore_in<S: Space>(
         space,
         visited: Visited::default(),
         candidates: Candidates::default(),
-        gate: Gate { limits, began, over: OnceLock::new() },
+        gate: Gate::new(limits),
         reported: began,
         transitions: 0,
         depth: 0,
@@ -103,10 +103,16 @@ pub fn explore_in<S: Space>(
     })
 }
 
+/// Why a search stops that has taken as long as it may.
+pub(crate) const LATE: &str = "the limit on time was reached";
+/// Why a search stops that has as much memory as it may have.
+pub(crate) const LARGE: &str = "the limit on memory was reached";
+/// Why a search stops that has visited as many states as it may.
+pub(crate) const MANY: &str = "the limit on states was reached";
 /// Why a search stops that has filled its disk.
-const FULL: &str = "the disk is full";
+pub(crate) const FULL: &str = "the disk is full";
 /// Why a search stops that is in other trouble with its disk.
-const DISK: &str = "there was trouble with the disk";
+pub(crate) const DISK: &str = "there was trouble with the disk";
 
 /// A search.
 pub(crate) struct Search<'a, S: Space> {
@@ -127,19 +133,46 @@ pub(crate) struct Search<'a, S: Space> {
 
 /// Whether a limit has been reached. One state can have so many successors that there is no waiting for the
 /// end of a batch.
-struct Gate {
-    limits: Limits,
-    began: Instant,
+pub(crate) struct Gate {
+    pub(crate) limits: Limits,
+    pub(crate) began: Instant,
     over: OnceLock<&'static str>,
 }
 
 impl Gate {
+    /// Opens now.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Gate { limits, began: Instant::now(), over: OnceLock::new() }
+    }
+
+    /// From now on the search must stop.
+    pub(crate) fn close(&self, why: &'static str) {
+        // Only the first reason is told.
+        let _ = self.over.set(why);
+    }
+
+    /// Bytes of candidates after which they are held against what has been visited.
+    pub(crate) fn budget(&self) -> usize {
+        match self.limits.bytes {
+            usize::MAX => CANDIDATES_WITHOUT_LIMIT,
+            bytes => (bytes / CANDIDATES_PART).clamp(CANDIDATES.start, CANDIDATES.end),
+        }
+    }
+
+    /// Whether so many bytes of candidates, the share of one of so many, are to be held against what has been
+    /// visited: they are large as they are, and most have been visited.
+    pub(crate) fn is_full(&self, candidates: usize, sharers: usize) -> bool {
+        let Limits { bytes, allocated, .. } = self.limits;
+        let is_full = candidates > self.budget() / sharers || allocated() > bytes - bytes / CANDIDATES_PART;
+        is_full && candidates > CANDIDATES.start / 4 / sharers
+    }
+
     /// Why the search must stop, if it must: once it must, it always must.
-    fn look(&self) -> Option<&'static str> {
+    pub(crate) fn look(&self) -> Option<&'static str> {
         let why = if self.began.elapsed() > self.limits.time {
-            Some("the limit on time was reached")
+            Some(LATE)
         } else if (self.limits.allocated)() > self.limits.bytes {
-            Some("the limit on memory was reached")
+            Some(LARGE)
         } else {
             None
         };
@@ -201,7 +234,7 @@ impl<S: Space> Search<'_, S> {
 
     /// What there is trouble with, if there is any.
     fn trouble(&self) -> Option<DiskTrouble> {
-        self.visited.disk.as_ref().and_then(Disk::trouble)
+        self.visited.trouble()
     }
 
     /// Makes what has been found the next level.
@@ -379,21 +412,13 @@ impl<S: Space> Search<'_, S> {
 
     /// Why the search must stop here, if it must.
     fn stop(&mut self, frontier: u64, progress: &mut dyn FnMut(Progress) -> bool) -> Option<&'static str> {
-        let Limits { states, bytes, allocated, .. } = self.gate.limits;
-        let budget = match bytes {
-            usize::MAX => CANDIDATES_WITHOUT_LIMIT,
-            _ => (bytes / CANDIDATES_PART).clamp(CANDIDATES.start, CANDIDATES.end),
-        };
+        let states = self.gate.limits.states;
         let known = self.visited.len();
-        // Candidates are large as they are, and most have been visited.
-        let is_full = self.candidates.bytes() > budget || allocated() > bytes - bytes / CANDIDATES_PART;
-        if is_full && self.candidates.bytes() > CANDIDATES.start / 4
-            || known + self.candidates.len() as u64 > states
-        {
+        if self.gate.is_full(self.candidates.bytes(), 1) || known + self.candidates.len() as u64 > states {
             self.take_candidates();
         }
         if self.visited.len() > states {
-            return Some("the limit on states was reached");
+            return Some(MANY);
         }
         if self.trouble().is_some() {
             return Some(DISK);

@@ -132,9 +132,9 @@ fn a_state_takes_at_most_two_bytes_on_a_grid() {
 }
 
 /// A graph without any order in it, whose states have many words, small ones first.
-struct Tangle {
-    words: usize,
-    largest: u32,
+pub(crate) struct Tangle {
+    pub(crate) words: usize,
+    pub(crate) largest: u32,
 }
 
 impl Tangle {

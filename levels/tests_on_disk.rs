@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A graph of numbers whose names are given as they are learnt.
-struct Named {
-    size: u32,
+pub(crate) struct Named {
+    pub(crate) size: u32,
     /// With larger ones there are fewer levels, and larger ones.
-    factor: u32,
-    step: u32,
-    names: BTreeMap<u32, u32>,
-    numbers: Vec<u32>,
-    unsound: Option<u32>,
+    pub(crate) factor: u32,
+    pub(crate) step: u32,
+    pub(crate) names: BTreeMap<u32, u32>,
+    pub(crate) numbers: Vec<u32>,
+    pub(crate) unsound: Option<u32>,
 }
 
 impl Default for Named {
@@ -86,7 +86,7 @@ impl Space for Named {
     }
 }
 
-fn directory(path: &Path, resume: bool) -> Directory {
+pub(crate) fn directory(path: &Path, resume: bool) -> Directory {
     Directory { path: path.to_owned(), identity: "the numbers".into(), resume }
 }
 

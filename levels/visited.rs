@@ -1,6 +1,6 @@
 //! The states of all levels, and which of some candidates are new.
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskTrouble};
 use super::key::{Key, Layout, MOST_LIMBS};
 use super::run::{CHUNK, Chunk, Cursor, Run, Stored, gallop};
 use rayon::prelude::*;
@@ -40,6 +40,11 @@ impl Visited {
     /// Bytes allocated for them.
     pub(crate) fn bytes(&self) -> usize {
         self.runs().map(Run::bytes).sum()
+    }
+
+    /// What there is trouble with, if there is any.
+    pub(crate) fn trouble(&self) -> Option<DiskTrouble> {
+        self.disk.as_ref().and_then(Disk::trouble)
     }
 
     fn runs(&self) -> impl Iterator<Item = &Run> {

@@ -112,7 +112,7 @@ pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
     let began = Instant::now();
     let mut conditions = lazy::check_but_resending(&mut layered.world, watch);
     resending(layered, &mut conditions, watch);
-    conditions.add(&layered.duties.emitted);
+    layered.world.add_if_first(&mut conditions, || layered.duties.emitted.clone());
     held::check(layered, &mut conditions, watch);
     let mut case = Case::new(layered);
     case.order(&mut conditions, watch);
@@ -127,7 +127,7 @@ pub fn check(layered: &mut Layered, watch: &mut Watch<'_>) -> Conditions {
 fn resending(layered: &Layered, conditions: &mut Conditions, watch: &mut Watch<'_>) {
     let Layered { world, forms, rounds, duties, .. } = layered;
     let mut inquiry = Inquiry::new(world);
-    for &(position, round, end) in &duties.ends {
+    for &(position, round, end) in duties.ends.iter().filter(|end| world.share().has(end.0)) {
         if !conditions.goes_on(watch) {
             return;
         }
@@ -182,6 +182,12 @@ impl<'a> Case<'a> {
         &mut self.layered.world
     }
 
+    /// Those that are about a replica whose conditions this process checks.
+    fn own<T: Clone>(&self, all: &IndexSet<T, FixedState>, position: impl Fn(&T) -> usize) -> Vec<T> {
+        let share = self.layered.world.share();
+        all.iter().filter(|one| share.has(position(one))).cloned().collect()
+    }
+
     fn deliver(&mut self, position: usize, from: LocalId, path: &[MessageId]) -> Outcome {
         let replica = self.layered.world.correct[position];
         let tables: &mut Tables = &mut self.layered.world.tables;
@@ -229,13 +235,13 @@ impl<'a> Case<'a> {
     /// Condition 2: inside of a view; and, before a view that is over is cut off, for whatever can come after
     /// it.
     fn order(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
-        for (position, from, round, path) in self.layered.duties.steps.clone() {
+        for (position, from, round, path) in self.own(&self.layered.duties.steps, |step| step.0) {
             if !conditions.goes_on(watch) {
                 return;
             }
             self.comes_after(position, from, round, &path, conditions);
         }
-        for (position, round, end) in self.ends_of_views() {
+        for (position, round, end) in self.own(&self.ends_of_views(), |end| end.0) {
             if !conditions.goes_on(watch) {
                 return;
             }
@@ -297,9 +303,14 @@ impl<'a> Case<'a> {
     fn derivation(&mut self, conditions: &mut Conditions) {
         let World { tables, network, .. } = &self.layered.world;
         let lenient = network.adversary().finds_receivers_lenient();
-        conditions.note(DERIVATION, !lenient, || "receivers let through more than the paper".into());
+        if self.layered.world.share().is_first() {
+            conditions.note(DERIVATION, !lenient, || "receivers let through more than the paper".into());
+        }
         for id in tables.all_messages() {
-            if let Message::ViewChange(m) = tables.message(id) {
+            // Those that a check has met first are of the replica that was checked.
+            if let Message::ViewChange(m) = tables.message(id)
+                && self.layered.world.has_share_in(m.content.replica)
+            {
                 let below = m.content.prepared.iter().all(|certificate| certificate.view < m.content.view);
                 conditions.note(DERIVATION, below, || format!("a certificate of a later view: {m:?}"));
             }
@@ -308,7 +319,7 @@ impl<'a> Case<'a> {
 
     /// Condition 4.
     fn cuts(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
-        for (position, round, end, cut) in self.layered.duties.cuts.clone() {
+        for (position, round, end, cut) in self.own(&self.layered.duties.cuts, |cut| cut.0) {
             if !conditions.goes_on(watch) {
                 return;
             }
@@ -372,7 +383,7 @@ impl<'a> Case<'a> {
     fn standing_in(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         let mut proven: IndexSet<(usize, Pair), FixedState> = IndexSet::default();
         let mark = self.layered.world.tables.mark();
-        for (position, round, worse, ends) in self.layered.duties.left_out.clone() {
+        for (position, round, worse, ends) in self.own(&self.layered.duties.left_out, |choice| choice.0) {
             if !conditions.goes_on(watch) {
                 return;
             }

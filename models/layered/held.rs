@@ -7,6 +7,9 @@ use crate::world::{Input, Paths};
 /// Judges them.
 pub(super) fn check(layered: &mut Layered, conditions: &mut Conditions, watch: &mut Watch<'_>) {
     for position in 0..layered.world.correct.len() {
+        if !layered.world.share().has(position) {
+            continue;
+        }
         let (world, duties) = (&mut layered.world, &layered.duties);
         let replica = world.correct[position];
         let mut paths = Paths::default();

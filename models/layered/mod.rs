@@ -38,8 +38,8 @@ use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::{Conditions, Watch};
 use crate::problem::Problem;
 use crate::world::{
-    AgentId, ClientHistory, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Witnesses,
-    World, WorldConfig,
+    AgentId, ClientHistory, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Share,
+    Witnesses, World, WorldConfig,
 };
 use foldhash::fast::FixedState;
 use forms::{Decided, Forms, merged};
@@ -131,6 +131,11 @@ impl Layered {
     #[must_use]
     pub fn held_to_contract(self) -> Self {
         Layered { world: self.world.held_to_contract(), ..self }
+    }
+
+    /// From now on only a share of the conditions is checked.
+    pub fn set_share(&mut self, share: Share) {
+        self.world.set_share(share);
     }
 
     /// The world itself.

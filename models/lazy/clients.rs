@@ -51,6 +51,9 @@ pub(super) fn check(
 ) {
     for &node in world.nodes() {
         let Principal::Client(client) = node else { continue };
+        if !world.has_share_in(node) {
+            continue;
+        }
         if !conditions.goes_on(watch) {
             return;
         }

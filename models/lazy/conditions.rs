@@ -183,6 +183,9 @@ fn check_with(world: &mut World, mut inquiry: Option<Inquiry>, watch: &mut Watch
     }
     let view_changes = one_of_each(&world.tables);
     for position in 0..world.nodes().len() {
+        if !world.share().has(position) {
+            continue;
+        }
         let sent = world.sent_in(position);
         for (local, occasions) in occasions(world, position) {
             if !conditions.goes_on(watch) {

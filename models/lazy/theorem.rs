@@ -142,7 +142,7 @@ use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::replica::Subject;
 use pbft::types::{Principal, ReplicaId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -157,7 +157,7 @@ pub const SIMULATION: &str = "simulation";
 
 /// Whether the local systems of a world are walked: with two numbers and a checkpoint or a view change, with
 /// a checkpoint and three views, and with many replicas and a view change they are too large.
-pub(super) fn is_walked(config: &WorldConfig) -> bool {
+pub(crate) fn is_walked(config: &WorldConfig) -> bool {
     let views = config.max_view.0;
     let numbers = config.max_seq.0;
     let checkpoints = config.checkpoint_interval.is_some();
@@ -174,7 +174,7 @@ pub(super) fn is_walked(config: &WorldConfig) -> bool {
 }
 
 /// How large the unreduced local systems are, of all correct replicas together.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Walked {
     /// Local states without what is merely received.
     pub cores: u64,
@@ -195,8 +195,10 @@ pub(super) fn check(world: &mut World, conditions: &mut Conditions, watch: &mut 
     let world = &*world;
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let found = Mutex::new(Vec::new());
+    let own: Vec<ReplicaId> =
+        world.correct().iter().copied().filter(|&replica| world.has_share_in(replica)).collect();
     let work = || {
-        while let Some(&replica) = world.correct().get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(&replica) = own.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut own = Conditions::default();
             let mut watch = |_: &Conditions| stop.load(Ordering::Relaxed).then_some("it was stopped");
             of_replica(world, replica, &available, &mut own, &mut watch);

@@ -6,6 +6,17 @@ use crate::world::WorldConfig;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
+/// A short digest of a text, for what two processes compare.
+pub fn digest(text: &str) -> String {
+    hex::encode(&Sha256::digest(text)[..4])
+}
+
+/// Names this program: version, and what the file holds.
+pub fn program() -> String {
+    let file = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
+    format!("{} {}", env!("CARGO_PKG_VERSION"), hex::encode(&Sha256::digest(file)[..8]))
+}
+
 /// Where the states of worlds are kept: each world, explored in one way, in a directory of its own.
 #[derive(Clone, Debug)]
 pub struct OnDisk {
@@ -18,14 +29,12 @@ pub struct OnDisk {
 impl OnDisk {
     /// In directories in this one; and whether to go on with what is there, if this program has made it.
     pub fn new(path: PathBuf, resume: bool) -> Self {
-        let file = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
-        let program = format!("{} {}", env!("CARGO_PKG_VERSION"), hex::encode(&Sha256::digest(file)[..8]));
-        OnDisk { path, resume, program }
+        OnDisk { path, resume, program: program() }
     }
 
     pub(super) fn directory(&self, config: &WorldConfig, how: Explore) -> Directory {
         let world = format!("{} {}", config.name(), how.name());
-        let bounds = hex::encode(&Sha256::digest(format!("{config:?}"))[..4]);
+        let bounds = digest(&format!("{config:?}"));
         Directory {
             path: self.path.join(world.replace(' ', "-")),
             identity: format!("{world} (bounds {bounds}, program {})", self.program),

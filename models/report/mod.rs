@@ -4,11 +4,13 @@ mod disk;
 mod lines;
 mod observables;
 mod run;
+mod together;
 mod verdict;
 
-pub use disk::OnDisk;
+pub use disk::{OnDisk, digest, program};
 pub use observables::{Lines, Observables, ObservablesOf};
 pub use run::{OnProgress, Stage, run};
+pub use together::Together;
 pub use verdict::{RestsOn, Verdict};
 
 use crate::engine::{Exploration, INTERRUPTED, Outcome};
@@ -79,6 +81,8 @@ pub struct Options {
     pub judged_by: Option<&'static str>,
     /// Where states are kept, if not in memory.
     pub disk: Option<OnDisk>,
+    /// The workers, if there are some.
+    pub together: Option<Together>,
 }
 
 impl Default for Options {
@@ -97,6 +101,7 @@ impl Default for Options {
             execution: false,
             judged_by: None,
             disk: None,
+            together: None,
         }
     }
 }
@@ -455,10 +460,8 @@ mod tests {
         let why = "vacuous: nothing ever commits in view 1";
         assert_eq!(verdict(&further, RestsOn::Exhausted, false, &holds), unknown(why));
         let longer = WorldConfig { max_seq: SeqNo(2), ..config() };
-        assert_eq!(
-            verdict(&longer, RestsOn::Exhausted, false, &holds),
-            unknown("vacuous: nothing ever commits at n = 2")
-        );
+        let why = "vacuous: nothing ever commits at n = 2";
+        assert_eq!(verdict(&longer, RestsOn::Exhausted, false, &holds), unknown(why));
     }
 
     #[test]

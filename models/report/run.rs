@@ -1,13 +1,16 @@
 //! Exploring a world within limits, with its conditions.
 
+use super::together::{Together, problem};
 use super::{Explore, Findings, Observables, Options, Report, report};
-use crate::engine::{Directory, Exploration, Limits, Outcome, Progress, Space, explore, explore_in};
+use crate::engine::{
+    Directory, Exploration, Limits, Outcome, Progress, Space, explore, explore_among, explore_in,
+};
 use crate::layered::Layered;
 use crate::lazy::{Conditions, Watch};
 use crate::problem::Problem;
 use crate::trace::{Execution, Executor, canonical};
 use crate::walks::{Shown, hold_against};
-use crate::world::{Clients, Delivery, World, WorldConfig};
+use crate::world::{Clients, Delivery, Share, World, WorldConfig};
 use cpu_time::ProcessTime;
 use pbft_properties::Violation;
 use std::collections::BTreeSet;
@@ -109,7 +112,7 @@ fn found(
     }
 }
 
-fn run_engine<S: Space>(
+fn run_engine<S: Space + Send>(
     space: &mut S,
     directory: Option<Directory>,
     options: &Options,
@@ -117,22 +120,31 @@ fn run_engine<S: Space>(
 ) -> Result<Exploration, Problem> {
     let Options { threads, memory: bytes, time, allocated, .. } = *options;
     let limits = Limits { threads, time, bytes, allocated, ..Limits::default() };
-    let found = explore_in(space, limits, directory.as_ref(), &mut |now| progress(Stage::Exploring(now)));
-    found.map_err(|trouble| trouble.to_string().into())
+    let (directory, progress) = (directory.as_ref(), &mut |now| progress(Stage::Exploring(now)));
+    match &options.together {
+        Some(together) => explore_among(space, limits, directory, together.workers(), progress)
+            .map_err(|trouble| problem(&trouble, directory.is_some())),
+        None => explore_in(space, limits, directory, progress).map_err(|trouble| trouble.to_string().into()),
+    }
 }
 
 fn directory(config: &WorldConfig, how: Explore, options: &Options) -> Option<Directory> {
     options.disk.as_ref().map(|disk| disk.directory(config, how))
 }
 
-/// Checks conditions within the limits of `options`.
+/// The share of this process in the conditions.
+fn share(options: &Options) -> Share {
+    options.together.as_ref().map_or_else(Share::default, Together::share)
+}
+
+/// Checks conditions within the limits of `options`, together with other processes if there are some.
 fn check_conditions(
     options: &Options,
     progress: &mut OnProgress<'_>,
     check: impl FnOnce(&mut Watch<'_>) -> Conditions,
-) -> Conditions {
+) -> Result<Conditions, Problem> {
     let (began, mut reported) = (Instant::now(), Instant::now());
-    check(&mut |conditions| {
+    let mut stops = |conditions: &Conditions| {
         if (options.allocated)() > options.memory {
             return Some("the limit on memory was reached while conditions were checked");
         }
@@ -142,7 +154,16 @@ fn check_conditions(
         reported = Instant::now();
         let now = Stage::Checking { checked: conditions.checked(), elapsed: began.elapsed() };
         (!progress(now)).then_some("it was interrupted while conditions were checked")
-    })
+    };
+    let Some(together) = &options.together else { return Ok(check(&mut stops)) };
+    let own = check(&mut |conditions| {
+        let own = stops(conditions);
+        if own.is_some() {
+            together.halt();
+        }
+        own.or_else(|| together.stops())
+    });
+    together.gathered(own)
 }
 
 fn layered(
@@ -151,6 +172,7 @@ fn layered(
     progress: &mut OnProgress<'_>,
 ) -> Result<Findings, Problem> {
     let directory = directory(layered.world().config(), Explore::Layered, options);
+    layered.set_share(share(options));
     let exploration = run_engine(layered, directory, options, progress)?;
     let world = layered.world();
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
@@ -166,7 +188,7 @@ fn layered(
             let config = layered.world().config().clone();
             let shown = |goes_on: &dyn Fn() -> bool| whole(&config, options, goes_on);
             with_walks(&config, options, watch, shown, |watch| layered.check_conditions(watch))
-        }),
+        })?,
         false => Conditions::default(),
     };
     Ok(Findings {
@@ -192,7 +214,8 @@ fn with_walks(
     shown: impl FnOnce(&dyn Fn() -> bool) -> Option<Shown> + Send,
     check: impl FnOnce(&mut Watch<'_>) -> Conditions,
 ) -> Conditions {
-    if options.walks == 0 || config.clients == Clients::Actors {
+    let is_elsewhere = options.together.as_ref().is_some_and(|together| !together.takes_walks());
+    if options.walks == 0 || is_elsewhere || config.clients == Clients::Actors {
         return check(watch);
     }
     let stop = AtomicBool::new(false);
@@ -235,6 +258,7 @@ fn explored(
         Delivery::Lazy => Explore::Lazy,
     };
     let directory = directory(world.config(), how, options);
+    world.set_share(share(options));
     let exploration = run_engine(world, directory, options, progress)?;
     // Conditions take steps that no execution takes, so everything is counted before them.
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());
@@ -257,7 +281,7 @@ fn explored(
                 let (config, shown) = (world.config().clone(), Shown::of(world.all_histories()));
                 with_walks(&config, options, watch, |_| Some(shown), |watch| world.check_conditions(watch))
             }
-        }),
+        })?,
         false => Conditions::default(),
     };
     Ok(Findings {

@@ -15,8 +15,11 @@ use std::sync::Mutex;
 /// What each correct replica has done, and what it has sent, in the order of their numbers.
 pub type Behaviour<'a> = Vec<(&'a History, &'a [MessageId])>;
 
-/// Those met so far: for each replica the name that its agents give to what it has done and sent.
-pub(super) type Met = Mutex<IndexSet<[u32; MAX_REPLICAS], FixedState>>;
+/// For each replica the name that its agents give to what it has done and sent.
+pub(super) type Behaving = [u32; MAX_REPLICAS];
+
+/// Those met so far.
+pub(super) type Met = Mutex<IndexSet<Behaving, FixedState>>;
 
 impl World {
     /// The same world, in which behaviours are recorded as its states are visited; not with client actors.
@@ -34,8 +37,7 @@ impl World {
             let (history, sent) = self.agents[position].behaviour(name);
             (self.judge.history(history), sent)
         };
-        let all =
-            |names: &[u32; MAX_REPLICAS]| (0..self.correct.len()).map(|at| own(at, names[at])).collect();
+        let all = |names: &Behaving| (0..self.correct.len()).map(|at| own(at, names[at])).collect();
         Some(met.iter().map(all).collect())
     }
 

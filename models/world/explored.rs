@@ -73,6 +73,7 @@ pub struct World {
     pub(super) adds_first: bool,
     pub(super) behaviours: Option<super::behaviours::Met>,
     pub(super) joints: Option<std::sync::Mutex<super::joints::Joints>>,
+    pub(super) share: super::Share,
     pub(super) looked_for: Option<BTreeSet<super::joints::JointAgents>>,
 }
 
@@ -132,6 +133,7 @@ impl World {
             behaviours: None,
             joints: None,
             looked_for: None,
+            share: super::Share::default(),
             delivery,
             correct,
             config,
@@ -448,19 +450,21 @@ impl World {
 
     /// Checks the conditions of the reduction on everything explored so far, or until `watch` says why to
     /// stop. Without a reduction those are *resending*, *binding* and *carried* alone.
+    /// Of a world that is shared among processes, this one's share: [`World::set_share`].
     pub fn check_conditions(&mut self, watch: &mut Watch<'_>) -> Conditions {
+        let before = self.restarts_told_elsewhere();
         let mut conditions = match self.delivery {
             Delivery::One => self.check_resending(watch),
             Delivery::Lazy => lazy::check(self, watch),
         };
-        if !conditions.counts.contains_key(lazy::CONTRACT) {
+        if !self.has_judged_steps(&conditions) {
             self.hold_all_steps(&mut conditions, watch);
         }
-        conditions.add(&self.check_binding());
-        conditions.add(&self.check_carried());
+        self.add_if_first(&mut conditions, || self.check_binding());
+        self.add_if_first(&mut conditions, || self.check_carried());
         if self.config.crashes.is_some() {
             let refused = self.tables.take_refusal();
-            let (checked, failed) = (self.tables.restarts(), u64::from(refused.is_some()));
+            let (checked, failed) = (self.tables.restarts() - before, u64::from(refused.is_some()));
             conditions.add_counted(RESTARTING, checked, failed, refused);
         }
         conditions

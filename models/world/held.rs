@@ -38,6 +38,9 @@ impl World {
     /// Judges every step that the replicas have taken, or until `watch` says why to stop.
     pub(super) fn hold_all_steps(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
         for position in 0..self.correct.len() {
+            if !self.share.has(position) {
+                continue;
+            }
             let paths = self.tables.paths(self.correct[position]);
             self.hold_steps(position, &paths, conditions, watch);
         }

@@ -154,6 +154,25 @@ impl Judge {
         })
     }
 
+    /// Every combination of histories judged so far, with what has happened, for another process.
+    pub(super) fn noted(&self) -> Vec<(Joint, Option<Witnesses>)> {
+        self.all_judged().map(|(joint, verdict)| (joint, verdict.ok())).collect()
+    }
+
+    /// Also takes these for judged, as another process has done.
+    pub(super) fn add_noted(&mut self, noted: Vec<(Joint, Option<Witnesses>)>) {
+        for (joint, happened) in noted {
+            match happened {
+                Some(happened) => {
+                    let mut shard = self.shard(&joint).lock().expect("nobody panics while judging");
+                    shard.entry(joint).or_insert(Ok(happened));
+                }
+                // What is violated is told by whoever looks.
+                None => drop(self.verdict(&joint)),
+            }
+        }
+    }
+
     /// How many of the combinations of histories judged so far violate something.
     pub fn violations(&self) -> usize {
         self.all_judged().filter(|(_, verdict)| verdict.is_err()).count()

@@ -38,6 +38,7 @@ mod plain;
 mod recent;
 mod resent;
 mod settle;
+mod share;
 mod space;
 mod tables;
 mod taking;
@@ -62,6 +63,7 @@ pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_
 pub use plain::{Plain, PlainState};
 pub use recent::Recent;
 pub(crate) use resent::{Inquiry, RESENDING, is_old, questions};
+pub use share::Share;
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
 pub(crate) use taking::one_by_one;
 pub use witnesses::{HIGHEST, Numbers, Witness, Witnesses};

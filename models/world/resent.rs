@@ -145,7 +145,7 @@ impl World {
     pub(super) fn check_resending(&self, watch: &mut Watch<'_>) -> Conditions {
         let (began, mut conditions) = (Instant::now(), Conditions::default());
         let mut inquiry = Inquiry::new(self);
-        for position in 0..self.correct.len() {
+        for position in (0..self.correct.len()).filter(|&position| self.share.has(position)) {
             for (local, sent) in self.sent_in(position) {
                 if !conditions.goes_on(watch) {
                     break;

@@ -139,6 +139,14 @@ impl Space for World {
         recent.is_sound(joint, || self.judge.is_sound(&joint));
     }
 
+    fn noted(&self) -> Vec<u8> {
+        self.everything_noted()
+    }
+
+    fn merge_noted(&mut self, noted: &[u8]) {
+        self.add_noted(noted);
+    }
+
     fn complaint(&self, state: &[u32]) -> String {
         self.violation(state).map(|violation| violation.to_string()).unwrap_or_default()
     }

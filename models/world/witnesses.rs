@@ -8,13 +8,14 @@ use super::config::{Clients, WorldConfig};
 use crate::ledger::READ;
 use pbft::types::{ClientId, Digest, ReplicaId, SeqNo, View};
 use pbft_properties::{Accepted, Call, Entry, History};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The highest view, sequence number, client or size of a batch that a [`Numbers`] can hold.
 pub const HIGHEST: u64 = 63;
 
 /// A set of numbers up to [`HIGHEST`].
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Numbers(u64);
 
 impl Numbers {
@@ -45,7 +46,7 @@ impl FromIterator<u64> for Numbers {
 }
 
 /// What has been seen to happen. A world where nothing happens proves nothing.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Witnesses {
     /// The views in which some correct replica has committed something.
     pub committed_in: Numbers,

@@ -1,0 +1,442 @@
+//! The processes that explore together.
+//!
+//! Each process binds to its own address and to no other, and is connected with every other one: the one with
+//! the higher number connects. They first compare the terms on which they were started, and go on only if
+//! these are equal. Over these connections go what is said outside of explorations, and a sign of life every
+//! second; each exploration has connections of its own.
+//!
+//! Nothing is encrypted and nobody has to show who he is: whoever reaches these addresses can read along, and
+//! spoil what is found out. This is for networks on which everybody is trusted.
+
+use super::alarm::Alarmed;
+use super::greeting::{GREETING, Greeting, Meeting, difference, read_greeting, write_greeting};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two signs of life.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
+/// Silence after which a process counts as gone.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Between two looks at whether something has happened that wakes nobody.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A process that others have lost.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gone {
+    /// Its number.
+    pub process: usize,
+    /// What it said of it, if it said something.
+    pub why: Option<String>,
+}
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.why {
+            Some(why) => write!(f, "process {} has stopped: {why}", self.process),
+            None => write!(f, "process {} is gone", self.process),
+        }
+    }
+}
+
+/// What is said between two processes.
+const SIGN: u8 = 0;
+const GATHERED: u8 = 1;
+const LEAVING: u8 = 2;
+const HALTING: u8 = 3;
+
+#[derive(Default)]
+struct Heard {
+    /// What each process has sent to be gathered, and has not been taken.
+    gathered: Vec<VecDeque<Vec<u8>>>,
+    /// The connections to processes with higher numbers.
+    links: BTreeMap<usize, TcpStream>,
+    /// Those for explorations.
+    lines: BTreeMap<(u64, usize), TcpStream>,
+    lost: Vec<bool>,
+    /// How often all had gathered when one of them had the others stop, the last time.
+    halted: Option<u64>,
+    /// How often all have gathered.
+    gathers: u64,
+    /// Why somebody was refused who came.
+    refused: Option<String>,
+    is_over: bool,
+}
+
+struct State {
+    heard: Mutex<Heard>,
+    changed: Condvar,
+    gone: OnceLock<Gone>,
+}
+
+impl State {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something changes, or a while.
+    fn wait<'a>(&self, heard: MutexGuard<'a, Heard>) -> MutexGuard<'a, Heard> {
+        self.changed.wait_timeout(heard, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn lose(&self, gone: Gone) {
+        let mut heard = self.heard();
+        if heard.is_over {
+            return;
+        }
+        heard.lost[gone.process] = true;
+        // Others that are gone after the first are gone because of it.
+        let _ = self.gone.set(gone);
+        self.changed.notify_all();
+    }
+}
+
+/// Where it is noted that a connection is lost.
+#[derive(Clone)]
+pub(crate) struct Losses(Arc<State>);
+
+impl Losses {
+    pub(crate) fn note(&self, gone: Gone, _: &io::Error) {
+        self.0.lose(gone);
+    }
+}
+
+/// The other processes, connected.
+pub struct Peers {
+    meeting: Meeting,
+    state: Arc<State>,
+    links: BTreeMap<usize, Arc<Mutex<TcpStream>>>,
+    explorations: Mutex<u64>,
+}
+
+impl Peers {
+    /// Meets all others, which were started on the same terms. `goes_on` may say to give up.
+    ///
+    /// # Errors
+    /// In a sentence: if its own address cannot be bound to, another process does not come in time, or was
+    /// started on other terms.
+    pub fn meet(meeting: Meeting, goes_on: &dyn Fn() -> bool) -> Result<Self, String> {
+        let own = &meeting.hosts[meeting.process];
+        let cannot = |error: io::Error| format!("cannot bind to {own}, the address of this process: {error}");
+        let listener = TcpListener::bind(own).map_err(cannot)?;
+        listener.set_nonblocking(true).map_err(cannot)?;
+        let all = meeting.hosts.len();
+        let heard =
+            Heard { gathered: vec![VecDeque::new(); all], lost: vec![false; all], ..Heard::default() };
+        let state =
+            Arc::new(State { heard: Mutex::new(heard), changed: Condvar::new(), gone: OnceLock::new() });
+        let mut peers = Peers { meeting, state, links: BTreeMap::new(), explorations: Mutex::new(0) };
+        let (meeting, state) = (peers.meeting.clone(), peers.state.clone());
+        std::thread::spawn(move || accept(&listener, &meeting, &state));
+        let began = Instant::now();
+        let mut links = BTreeMap::new();
+        for process in 0..peers.process() {
+            links.insert(process, peers.reach(process, None, began, goes_on)?);
+        }
+        links.extend(peers.await_others(began, goes_on)?);
+        for (process, socket) in links {
+            let cannot = |error: io::Error| format!("cannot talk to process {process}: {error}");
+            socket.set_read_timeout(Some(SILENCE)).map_err(cannot)?;
+            socket.set_write_timeout(Some(SILENCE)).map_err(cannot)?;
+            let (reader, state) = (socket.try_clone().map_err(cannot)?, peers.state.clone());
+            std::thread::spawn(move || listen(reader, process, &state));
+            peers.links.insert(process, Arc::new(Mutex::new(socket)));
+        }
+        let (links, state) = (peers.links.clone(), peers.state.clone());
+        std::thread::spawn(move || give_signs(&links, &state));
+        Ok(peers)
+    }
+
+    /// The number of this process.
+    pub fn process(&self) -> usize {
+        self.meeting.process
+    }
+
+    /// How many processes there are.
+    pub fn processes(&self) -> usize {
+        self.meeting.hosts.len()
+    }
+
+    /// The first process that was lost, if one was.
+    pub fn gone(&self) -> Option<Gone> {
+        self.state.gone.get().cloned()
+    }
+
+    /// What each process says here, in the order of their numbers, this one included: all say something, and
+    /// wait for all.
+    ///
+    /// # Errors
+    /// If one is gone that has not said it.
+    pub fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Gone> {
+        for (&process, link) in &self.links {
+            if send(link, GATHERED, &own).is_err() {
+                self.state.lose(Gone { process, why: None });
+            }
+        }
+        let mut own = Some(own);
+        let mut all = Vec::new();
+        for process in 0..self.processes() {
+            let mut heard = self.state.heard();
+            let said = loop {
+                let said = match process == self.process() {
+                    true => own.take(),
+                    false => heard.gathered[process].pop_front(),
+                };
+                if let Some(said) = said {
+                    break said;
+                }
+                if heard.lost[process] {
+                    let gone = self.gone();
+                    return Err(gone.unwrap_or(Gone { process, why: None }));
+                }
+                heard = self.state.wait(heard);
+            };
+            all.push(said);
+        }
+        self.state.heard().gathers += 1;
+        Ok(all)
+    }
+
+    /// Has all others stop what they do until all gather next, if they look at [`Peers::is_halted`].
+    pub fn halt(&self) {
+        let gathers = self.state.heard().gathers;
+        for link in self.links.values() {
+            // Who does not hear it will be found to be gone.
+            let _ = send(link, HALTING, &gathers.to_le_bytes());
+        }
+    }
+
+    /// Whether another process has had this one stop, since all have gathered.
+    pub fn is_halted(&self) -> bool {
+        let heard = self.state.heard();
+        heard.halted == Some(heard.gathers)
+    }
+
+    /// Says to all why this process stops.
+    pub fn leave(&self, why: &str) {
+        for link in self.links.values() {
+            // Who does not hear it will notice.
+            let _ = send(link, LEAVING, why.as_bytes());
+        }
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
+        Losses(self.state.clone())
+    }
+
+    /// Connections to all others for the next exploration.
+    ///
+    /// # Errors
+    /// If one is gone.
+    pub(crate) fn connections(&self) -> Result<Vec<Option<TcpStream>>, Alarmed> {
+        let number = {
+            let mut explorations = self.explorations.lock().unwrap_or_else(PoisonError::into_inner);
+            *explorations += 1;
+            *explorations
+        };
+        let (began, goes_on) = (Instant::now(), || self.gone().is_none());
+        let mut sockets = Vec::new();
+        for process in 0..self.processes() {
+            sockets.push(match process.cmp(&self.process()) {
+                std::cmp::Ordering::Equal => None,
+                std::cmp::Ordering::Less => {
+                    let reached = self.reach(process, Some(number), began, &goes_on);
+                    Some(reached.map_err(|why| {
+                        self.state.lose(Gone { process, why: Some(why) });
+                        Alarmed
+                    })?)
+                }
+                std::cmp::Ordering::Greater => {
+                    let mut heard = self.state.heard();
+                    Some(loop {
+                        if let Some(line) = heard.lines.remove(&(number, process)) {
+                            break line;
+                        }
+                        if !goes_on() {
+                            return Err(Alarmed);
+                        }
+                        heard = self.state.wait(heard);
+                    })
+                }
+            });
+        }
+        for socket in sockets.iter().flatten() {
+            // It is slower without, and no less right.
+            let _ = socket.set_nodelay(true);
+        }
+        Ok(sockets)
+    }
+
+    /// Connects with a process of a lower number.
+    fn reach(
+        &self,
+        process: usize,
+        exploration: Option<u64>,
+        began: Instant,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<TcpStream, String> {
+        let host = &self.meeting.hosts[process];
+        let mut last = String::new();
+        while began.elapsed() < self.meeting.patience {
+            if !goes_on() {
+                return Err("interrupted while waiting for the other processes".into());
+            }
+            let tried = host.to_socket_addrs().and_then(|addresses| {
+                let mut tried = addresses.map(|address| TcpStream::connect_timeout(&address, GREETING));
+                tried.find(Result::is_ok).unwrap_or(Err(ErrorKind::ConnectionRefused.into()))
+            });
+            match tried.and_then(|socket| self.greet(socket, exploration)) {
+                Ok((socket, theirs)) => {
+                    difference(&self.meeting, process, &theirs)?;
+                    return Ok(socket);
+                }
+                Err(error) => last = error.to_string(),
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let patience = self.meeting.patience.as_secs();
+        Err(format!("process {process} was not to be reached at {host} within {patience} s: {last}"))
+    }
+
+    fn greet(&self, mut socket: TcpStream, exploration: Option<u64>) -> io::Result<(TcpStream, Greeting)> {
+        socket.set_read_timeout(Some(GREETING))?;
+        write_greeting(&mut socket, &self.meeting, exploration)?;
+        let theirs = read_greeting(&mut socket)?;
+        socket.set_read_timeout(None)?;
+        Ok((socket, theirs))
+    }
+
+    /// Waits for the processes of higher numbers.
+    fn await_others(
+        &self,
+        began: Instant,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<BTreeMap<usize, TcpStream>, String> {
+        let expected = self.processes() - 1 - self.process();
+        let mut heard = self.state.heard();
+        loop {
+            if let Some(why) = &heard.refused {
+                return Err(why.clone());
+            }
+            if heard.links.len() == expected {
+                return Ok(std::mem::take(&mut heard.links));
+            }
+            if !goes_on() {
+                return Err("interrupted while waiting for the other processes".into());
+            }
+            if began.elapsed() > self.meeting.patience {
+                let missing = (self.process() + 1..self.processes()).find(|p| !heard.links.contains_key(p));
+                let (process, patience) = (missing.unwrap_or_default(), self.meeting.patience.as_secs());
+                let host = &self.meeting.hosts[process];
+                return Err(format!("process {process}, of {host}, did not come within {patience} s"));
+            }
+            heard = self.state.wait(heard);
+        }
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.state.heard().is_over = true;
+        self.state.changed.notify_all();
+        for link in self.links.values() {
+            let link = link.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was written is still sent; the other side may have closed already.
+            let _ = link.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Lets in whoever comes on the same terms, until it is over.
+fn accept(listener: &TcpListener, meeting: &Meeting, state: &State) {
+    while !state.heard().is_over {
+        match listener.accept() {
+            // Who says nothing sensible is no process of ours.
+            Ok((socket, _)) => {
+                let _ = let_in(socket, meeting, state);
+            }
+            Err(_) => std::thread::sleep(LOOK_EVERY / 10),
+        }
+    }
+}
+
+fn let_in(mut socket: TcpStream, meeting: &Meeting, state: &State) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(GREETING))?;
+    let theirs = read_greeting(&mut socket)?;
+    write_greeting(&mut socket, meeting, None)?;
+    socket.set_read_timeout(None)?;
+    let process = theirs.process;
+    let mut heard = state.heard();
+    match (difference(meeting, process, &theirs), theirs.exploration) {
+        (Err(why), _) => heard.refused = heard.refused.take().or(Some(why)),
+        (Ok(()), _) if process <= meeting.process || process >= meeting.hosts.len() => {}
+        (Ok(()), None) => {
+            // Who comes again has been started again.
+            heard.links.insert(process, socket);
+        }
+        (Ok(()), Some(exploration)) => {
+            heard.lines.insert((exploration, process), socket);
+        }
+    }
+    state.changed.notify_all();
+    Ok(())
+}
+
+fn send(link: &Mutex<TcpStream>, kind: u8, bytes: &[u8]) -> io::Result<()> {
+    let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
+    link.write_all(&[kind])?;
+    link.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    link.write_all(bytes)
+}
+
+fn give_signs(links: &BTreeMap<usize, Arc<Mutex<TcpStream>>>, state: &State) {
+    loop {
+        for (&process, link) in links {
+            if send(link, SIGN, &[]).is_err() {
+                state.lose(Gone { process, why: None });
+            }
+        }
+        let began = Instant::now();
+        let mut heard = state.heard();
+        while began.elapsed() < SIGN_EVERY {
+            if heard.is_over {
+                return;
+            }
+            heard = state.wait(heard);
+        }
+    }
+}
+
+/// Hears what a process says, until it is gone.
+fn listen(mut socket: TcpStream, process: usize, state: &State) {
+    let mut next = || -> io::Result<(u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head)?;
+        let mut length = [0; 8];
+        length.copy_from_slice(&head[1..]);
+        let (length, mut bytes) = (u64::from_le_bytes(length), Vec::new());
+        let read = (&mut socket).take(length).read_to_end(&mut bytes)?;
+        if read as u64 == length { Ok((head[0], bytes)) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    };
+    loop {
+        match next() {
+            Ok((GATHERED, bytes)) => {
+                state.heard().gathered[process].push_back(bytes);
+                state.changed.notify_all();
+            }
+            Ok((HALTING, at)) => {
+                let at = at.as_slice().try_into().map(u64::from_le_bytes).ok();
+                let mut heard = state.heard();
+                heard.halted = heard.halted.max(at);
+            }
+            Ok((LEAVING, why)) => {
+                let why = Some(String::from_utf8_lossy(&why).into_owned());
+                return state.lose(Gone { process, why });
+            }
+            Ok(_) => {}
+            Err(_) => return state.lose(Gone { process, why: None }),
+        }
+    }
+}
