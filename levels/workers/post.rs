@@ -51,6 +51,9 @@ pub(crate) enum What {
     Unlearnt(Vec<u32>),
 }
 
+/// The numbers and the states that a worker has told all.
+pub(crate) type Told = (Vec<u64>, Vec<u32>);
+
 type Builder = CapacityContainerBuilder<Vec<Letter>>;
 
 /// One worker's end of it.
@@ -129,7 +132,7 @@ impl<'a> Post<'a> {
     ///
     /// # Errors
     /// As [`Post::turn`].
-    pub(crate) fn told(&mut self) -> Result<Vec<(Vec<u64>, Vec<u32>)>, Alarmed> {
+    pub(crate) fn told(&mut self) -> Result<Vec<Told>, Alarmed> {
         let told = self.turn()?.into_iter().filter_map(|letter| match letter.what {
             What::Told { numbers, states } => Some((numbers, states)),
             _ => None,

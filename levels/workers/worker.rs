@@ -47,6 +47,9 @@ pub(crate) struct Totals {
     next: u64,
 }
 
+/// What there is to go on with, or that some worker cannot use its directory, and this one's trouble with it.
+type Opened = Result<Option<Resumed>, Option<DiskTrouble>>;
+
 /// What all have said in a turn.
 struct Said {
     totals: Totals,
@@ -127,12 +130,8 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
         Ok(Part { end, totals, depth, trouble })
     }
 
-    /// Takes the directory into use, if there is one, at the last level that all have. In the inner result an
-    /// error is that some worker cannot, with this one's trouble if it is this one.
-    fn open(
-        &mut self,
-        found: Option<Found>,
-    ) -> Result<Result<Option<Resumed>, Option<DiskTrouble>>, Alarmed> {
+    /// Takes the directory into use, if there is one, at the last level that all have.
+    fn open(&mut self, found: Option<Found>) -> Result<Opened, Alarmed> {
         let Some(found) = found else { return Ok(Ok(None)) };
         self.post.tell(&[found.levels() as u64], &[]);
         let told = self.post.told()?;

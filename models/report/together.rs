@@ -71,7 +71,7 @@ impl Together {
             walked: own.walked,
         };
         let told = postcard::to_stdvec(&told).expect("it is plain data");
-        let told = peers.gather(told).map_err(|who| gone(&who, None))?;
+        let told = peers.gather(told).map_err(|who| gone(&who))?;
         let mut all = Conditions { elapsed: own.elapsed, ..Conditions::default() };
         for told in told {
             let told: Told = postcard::from_bytes(&told).expect("the same program has written it");
@@ -97,21 +97,20 @@ fn named(name: &str) -> &'static str {
     name
 }
 
-/// What to do when a process is gone.
-fn gone(who: &Gone, level: Option<usize>) -> Problem {
-    match level {
-        Some(level) => {
-            format!("{who}: give the same commands again, with --resume, to go on from level {level}")
-        }
-        None => format!("{who}: what had been explored is lost, unless it is kept with --disk"),
-    }
-    .into()
+/// What to do when a process is gone while conditions are checked: what was explored is there, if on disk.
+fn gone(who: &Gone) -> Problem {
+    format!("{who} while conditions were checked: give the same commands again").into()
 }
 
 /// What to do when an exploration could not go on.
 pub(super) fn problem(trouble: &Trouble, is_on_disk: bool) -> Problem {
-    match trouble {
-        Trouble::Gone { who, level } => gone(who, level.filter(|_| is_on_disk)),
-        Trouble::Disk(trouble) => trouble.to_string().into(),
+    let Trouble::Gone { who, level } = trouble else { return trouble.to_string().into() };
+    match level {
+        Some(level) => {
+            format!("{who}: give the same commands again, with --resume, to go on from level {level}")
+        }
+        None if is_on_disk => format!("{who}: give the same commands again"),
+        None => format!("{who}: what had been explored is lost, which with --disk it would not be"),
     }
+    .into()
 }
