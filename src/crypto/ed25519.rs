@@ -1,19 +1,25 @@
-//! Production signatures: ed25519 with strict verification (RFC 8032), digests by SHA-256.
+//! Production signatures: ed25519, digests by SHA-256.
 //!
-//! `verify_strict` alone defines which signatures are valid. Batch verification may accept crafted
-//! signatures that strict verification refuses, and then correct replicas would disagree. Those of replicas are
-//! verified with tables (`known_key`), which accept the same ones.
+//! Which signatures are valid is defined once for each [form](super::form):
+//! - of a request by the cofactored equation (`cofactored`), which says the same of a signature alone and of any number
+//!   together;
+//! - of everything else by `verify_strict` (RFC 8032). Those of replicas are verified with tables (`known_key`), which
+//!   accept the same ones. They are never verified together: by the equation of the strict rule a batch can accept crafted
+//!   signatures that are refused alone, and then correct replicas would disagree.
+//! - Replies that are signed together bear one strict signature over the root of a [tree](super::merkle).
 
+use super::cofactored::{self, Claimed};
 use super::known_key::KnownKey;
-use super::{Claim, Crypto, Evidence};
+use super::merkle::{self, Path};
+use super::{Claim, Crypto, Evidence, Statement};
 use crate::types::{ClientId, Digest, Principal, ReplicaId};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The scheme run in production.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -50,6 +56,22 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
+/// A signature over a message, or over the root of a tree of messages to which its path leads.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct SharedSignature {
+    /// Over the message itself if the path is empty, and over the root otherwise.
+    pub signature: Signature,
+    /// From the message to the root.
+    pub path: Path,
+}
+
+impl From<Signature> for SharedSignature {
+    /// That of a message that was signed by itself.
+    fn from(signature: Signature) -> Self {
+        SharedSignature { signature, path: Path::default() }
+    }
+}
+
 /// One node's secret key and the public keys of the configured replicas and registered clients.
 ///
 /// Nobody else's signature verifies. The domain separates clusters: a message signed for one cluster
@@ -69,6 +91,42 @@ struct Public {
     keys: BTreeMap<Principal, VerifyingKey>,
     /// Of the replicas: of clients there are too many, each with too few signatures.
     tables: BTreeMap<Principal, Table>,
+    roots: Mutex<Roots>,
+}
+
+/// A root that somebody has signed, in a cluster.
+type SignedRoot = (Digest, Digest, Signature);
+
+/// Of each replica the roots last found to be signed by it: those who wait for replies of one batch in one process
+/// verify its signature once.
+#[derive(Default)]
+struct Roots(BTreeMap<Principal, VecDeque<SignedRoot>>);
+
+/// The most roots remembered of a replica: more than it has batches in flight.
+const ROOTS: usize = 16;
+
+impl Public {
+    fn roots(&self) -> MutexGuard<'_, Roots> {
+        // What a thread that panicked leaves is a list that lacks something or has it.
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_signed(&self, signer: Principal, root: &SignedRoot) -> bool {
+        self.roots().0.get(&signer).is_some_and(|roots| roots.contains(root))
+    }
+
+    /// Remembers what has been verified.
+    fn note_signed(&self, signer: Principal, root: SignedRoot) {
+        if !self.tables.contains_key(&signer) {
+            return;
+        }
+        let mut all = self.roots();
+        let roots = all.0.entry(signer).or_default();
+        if roots.len() == ROOTS {
+            roots.pop_front();
+        }
+        roots.push_back(root);
+    }
 }
 
 impl fmt::Debug for PublicKeys {
@@ -81,15 +139,17 @@ impl PublicKeys {
     /// Those keys.
     ///
     /// # Errors
-    /// If one is malformed.
+    /// If one is malformed, or of small order.
     pub fn new(public: &BTreeMap<Principal, [u8; 32]>) -> Result<Self, KeyError> {
-        let key = |(&who, bytes)| {
-            VerifyingKey::from_bytes(bytes).map(|key| (who, key)).map_err(|_| KeyError::NotAKey(who))
+        let key = |(&who, bytes)| match VerifyingKey::from_bytes(bytes) {
+            Ok(key) if key.is_weak() => Err(KeyError::OfSmallOrder(who)),
+            Ok(key) => Ok((who, key)),
+            Err(_) => Err(KeyError::NotAKey(who)),
         };
         let keys = public.iter().map(key).collect::<Result<BTreeMap<_, _>, _>>()?;
         let replicas = keys.keys().filter(|who| matches!(who, Principal::Replica(_)));
         let tables = replicas.map(|&who| (who, Table::default())).collect();
-        Ok(PublicKeys(Arc::new(Public { keys, tables })))
+        Ok(PublicKeys(Arc::new(Public { keys, tables, roots: Mutex::default() })))
     }
 }
 
@@ -119,12 +179,17 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// A public key that is not a point of the curve, or a secret key that does not belong to its owner.
+/// A public key that is not a point of the curve, or one of small order, or a secret key that does not belong to its owner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
     /// These 32 bytes are no ed25519 public key.
     #[error("the public key of {0} is not a valid ed25519 key")]
     NotAKey(Principal),
+    /// Anybody can make signatures for this key.
+    #[error(
+        "the public key of {0} is of small order, so that anybody could sign in its place: make another key"
+    )]
+    OfSmallOrder(Principal),
     /// The public key listed for the signer is missing or belongs to another secret key.
     #[error("the secret key does not match the public key listed for {0}")]
     NotTheSigners(Principal),
@@ -134,7 +199,7 @@ impl KeyRing {
     /// The keys of `signer`. `secret` is the 32-byte seed; `public` lists everybody, the signer too.
     ///
     /// # Errors
-    /// If a public key is malformed, or the signer's is not that of `secret`.
+    /// If a public key is malformed or of small order, or the signer's is not that of `secret`.
     pub fn new(
         domain: Digest,
         signer: Principal,
@@ -166,7 +231,7 @@ impl KeyRing {
     /// ([`Setup::check_runnable`](crate::replica::Setup::check_runnable)).
     ///
     /// # Errors
-    /// If a public key is malformed.
+    /// If a public key is malformed or of small order.
     pub fn verifying(domain: Digest, public: &BTreeMap<Principal, [u8; 32]>) -> Result<Self, KeyError> {
         let nobody = Principal::Client(ClientId(u32::MAX));
         let secret = SigningKey::from_bytes(&[0; 32]);
@@ -204,6 +269,7 @@ impl KeyRing {
 
 impl Crypto for Ed25519 {
     type Signature = Signature;
+    type SharedSignature = SharedSignature;
     type Proof = Evidence<Signature>;
     type Keys = KeyRing;
 
@@ -230,6 +296,50 @@ impl Crypto for Ed25519 {
         }
     }
 
+    /// By the rule of requests: see `cofactored`.
+    fn verify_together(keys: &KeyRing, statements: &[Statement<'_, Self>]) -> bool {
+        let mut claimed = Vec::with_capacity(statements.len());
+        for &Statement { signer, content, signature } in statements {
+            let Some(key) = keys.public.0.keys.get(&signer) else { return false };
+            claimed.push(Claimed {
+                key: key.to_edwards(),
+                key_bytes: key.as_bytes(),
+                message: [&keys.domain.0, content],
+                signature: &signature.0,
+            });
+        }
+        cofactored::all_valid(&claimed)
+    }
+
+    fn sign_together(keys: &KeyRing, contents: &[Vec<u8>]) -> Vec<SharedSignature> {
+        let sign = |contents: &[Vec<u8>]| -> Vec<SharedSignature> {
+            if let [content] = contents {
+                return vec![Self::sign(keys, content).into()];
+            }
+            let (root, paths) = merkle::tree(Self::digest, contents);
+            let signature = Self::sign(keys, &merkle::root_to_be_signed(root));
+            paths.into_iter().map(|path| SharedSignature { signature, path }).collect()
+        };
+        contents.chunks(1 << merkle::MAX_DEPTH).flat_map(sign).collect()
+    }
+
+    fn verify_shared(keys: &KeyRing, signer: Principal, content: &[u8], shared: &SharedSignature) -> bool {
+        let SharedSignature { signature, path } = shared;
+        if path.0.is_empty() {
+            return Self::verify(keys, signer, content, signature);
+        }
+        let Some(root) = path.root(Self::digest, content) else { return false };
+        let signed_root = (keys.domain, root, *signature);
+        if keys.public.0.has_signed(signer, &signed_root) {
+            return true;
+        }
+        let is_valid = Self::verify(keys, signer, &merkle::root_to_be_signed(root), signature);
+        if is_valid {
+            keys.public.0.note_signed(signer, signed_root);
+        }
+        is_valid
+    }
+
     fn seal(
         _: Claim,
         evidence: Evidence<Signature>,
@@ -246,6 +356,7 @@ impl Crypto for Ed25519 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use curve25519_dalek::constants::EIGHT_TORSION;
 
     const R0: Principal = Principal::Replica(ReplicaId(0));
     const R1: Principal = Principal::Replica(ReplicaId(1));
@@ -305,17 +416,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_small_order_signs_nothing() {
-        // The identity point with R = identity and s = 0 passes the cofactored equation for every
-        // message; strict verification refuses it.
-        let mut identity = [0; 32];
-        identity[0] = 1;
-        let mut forged = [0; 64];
-        forged[0] = 1;
-        let secret = [7; 32];
-        let public = BTreeMap::from([(R0, KeyRing::public_key(&secret)), (R1, identity)]);
-        let ring = KeyRing::new(Digest::NULL, R0, &secret, &public).unwrap();
-        assert!(!Ed25519::verify(&ring, R1, b"anything", &Signature(forged)));
+    fn a_key_of_small_order_is_refused() {
+        // With R = 0 and s = 0 all signatures of such a key pass the cofactored equation.
+        for point in EIGHT_TORSION {
+            let public = BTreeMap::from([(R1, point.compress().to_bytes())]);
+            assert_eq!(PublicKeys::new(&public).unwrap_err(), KeyError::OfSmallOrder(R1));
+        }
     }
 
     #[test]
@@ -323,5 +429,115 @@ mod tests {
         let public = BTreeMap::from([(R0, KeyRing::public_key(&[7; 32]))]);
         let error = KeyRing::new(Digest::NULL, R0, &[8; 32], &public).unwrap_err();
         assert_eq!(error, KeyError::NotTheSigners(R0));
+    }
+
+    // --- signed together ---
+
+    fn together(ring: &KeyRing, count: u8) -> (Vec<Vec<u8>>, Vec<SharedSignature>) {
+        let contents: Vec<Vec<u8>> = (0..count).map(|number| vec![6, number]).collect();
+        let signatures = Ed25519::sign_together(ring, &contents);
+        (contents, signatures)
+    }
+
+    #[test]
+    fn what_is_signed_together_convinces_everybody_of_itself_and_of_nothing_else() {
+        let (rings, _) = KeyRing::insecure(1, 2, 0);
+        let (others, _) = KeyRing::insecure(1, 3, 0);
+        let (contents, signatures) = together(&rings[0], 9);
+        for (at, content) in contents.iter().enumerate() {
+            for (by, signature) in signatures.iter().enumerate() {
+                for ring in [&rings[1], &others[2]] {
+                    assert_eq!(Ed25519::verify_shared(ring, R0, content, signature), at == by);
+                }
+                assert!(!Ed25519::verify_shared(&rings[1], R1, content, signature));
+                let mut forged = signature.clone();
+                forged.signature.0[40] ^= 1;
+                assert!(!Ed25519::verify_shared(&rings[1], R0, content, &forged));
+            }
+        }
+        // Deterministic: a replay of a journal signs the same.
+        assert_eq!(together(&rings[0], 9).1, signatures);
+    }
+
+    #[test]
+    fn a_single_message_is_signed_as_by_itself() {
+        let (rings, _) = KeyRing::insecure(1, 2, 0);
+        let (contents, signatures) = together(&rings[0], 1);
+        assert_eq!(signatures, [Ed25519::sign(&rings[0], &contents[0]).into()]);
+        assert!(Ed25519::verify_shared(&rings[1], R0, &contents[0], &signatures[0]));
+        assert_eq!(together(&rings[0], 0).1, []);
+    }
+
+    #[test]
+    fn more_than_the_largest_tree_holds_are_several_trees() {
+        let (rings, _) = KeyRing::insecure(1, 2, 0);
+        let count = (1 << merkle::MAX_DEPTH) + 1;
+        let contents: Vec<Vec<u8>> = (0..count).map(|number: u32| number.to_le_bytes().to_vec()).collect();
+        let signatures = Ed25519::sign_together(&rings[0], &contents);
+        let valid = |(content, signature): (&Vec<u8>, &SharedSignature)| {
+            Ed25519::verify_shared(&rings[1], R0, content, signature)
+        };
+        assert!(contents.iter().zip(&signatures).all(valid));
+        assert!(signatures[contents.len() - 1].path.0.is_empty());
+    }
+
+    /// The signature of a root is one on no message, and that on a message one of no root: whatever bytes there are.
+    #[test]
+    fn signatures_of_roots_and_of_messages_do_not_pass_for_each_other() {
+        let (rings, _) = KeyRing::insecure(1, 2, 0);
+        let (contents, signatures) = together(&rings[0], 4);
+        let root = signatures[0].path.root(Ed25519::digest, &contents[0]).unwrap();
+        let of_root = signatures[0].signature;
+        // What begins with the tag of a kind of message is signed by `sign`, and ROOT is the tag of none.
+        assert!((1..=10).chain(34..=36).all(|tag| tag != merkle::ROOT));
+        for content in contents.iter().chain([&root.0.to_vec()]) {
+            assert!(!Ed25519::verify(&rings[1], R0, content, &of_root));
+            assert!(!Ed25519::verify_shared(&rings[1], R0, content, &of_root.into()));
+        }
+        // A replica that signs the bytes of a root as a message, whose tag they then follow.
+        let vote = [&[3], &merkle::root_to_be_signed(root)[..]].concat();
+        let of_vote = Ed25519::sign(&rings[0], &vote);
+        let shared = SharedSignature { signature: of_vote, path: signatures[0].path.clone() };
+        assert!(!Ed25519::verify_shared(&rings[1], R0, &contents[0], &shared));
+    }
+
+    #[test]
+    fn roots_that_were_verified_are_remembered_for_their_signer_and_cluster_only_and_few_of_them() {
+        let public = |secret: u8| KeyRing::public_key(&[secret; 32]);
+        let keys = PublicKeys::new(&BTreeMap::from([(R0, public(1)), (R1, public(2))])).unwrap();
+        let ring = |domain, who, secret| {
+            KeyRing::among(Digest([domain; 32]), who, &[secret; 32], keys.clone()).unwrap()
+        };
+        let (here, there) = (ring(1, R0, 1), ring(2, R0, 1));
+        let remembered = || keys.0.roots().0.values().map(VecDeque::len).sum::<usize>();
+        let (contents, signatures) = together(&here, 3);
+        let valid =
+            |ring, who, at: usize, signature| Ed25519::verify_shared(ring, who, &contents[at], signature);
+        // Nothing that is refused is remembered.
+        let mut forged = signatures[0].clone();
+        forged.signature.0[1] ^= 1;
+        for _ in 0..2 {
+            assert!(!valid(&here, R0, 0, &forged));
+            assert!(!valid(&here, R1, 0, &signatures[0]));
+            assert!(!valid(&there, R0, 0, &signatures[0]));
+            assert!(!valid(&here, R0, 1, &signatures[0]));
+        }
+        assert_eq!(remembered(), 0);
+        for at in [0, 1, 2, 0] {
+            assert!(valid(&here, R0, at, &signatures[at]));
+            assert_eq!(remembered(), 1);
+        }
+        // What is remembered helps nobody else, nor another content, nor another signature of the same root.
+        assert!(!valid(&here, R0, 0, &forged));
+        assert!(!valid(&here, R1, 0, &signatures[0]));
+        assert!(!valid(&there, R0, 0, &signatures[0]));
+        assert!(!valid(&here, R0, 1, &signatures[0]));
+        assert!(valid(&here, R0, 0, &signatures[0]));
+        for number in 0..100_u8 {
+            let contents = [vec![6, number], vec![7, number]];
+            let signatures = Ed25519::sign_together(&here, &contents);
+            assert!(Ed25519::verify_shared(&here, R0, &contents[1], &signatures[1]));
+        }
+        assert_eq!(remembered(), ROOTS);
     }
 }
