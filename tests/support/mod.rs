@@ -22,7 +22,8 @@ use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
 use pbft::replica::{
-    Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup, Timer,
+    Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup, Subject,
+    Timer,
 };
 use pbft::types::{Bytes, ClientId, Cluster, Digest, SeqNo, Timestamp, View};
 use pbft_models::mutants::Rulebook;
@@ -236,7 +237,12 @@ impl Net {
     fn event(&mut self, at: usize, event: Event<C>) -> Step {
         let before = self.replicas[at].clone();
         let mut effects = Effects::new();
+        let is_dropped = matches!(&event, Event::Message(message) if self.is_dropped(at, message));
         self.replicas[at].step(&self.setups[at], event, &mut effects);
+        if is_dropped {
+            assert!(effects.rejection().is_some(), "a host drops unverified what has an effect: {effects:?}");
+            assert_eq!(effects.iter().count(), 1, "a host drops unverified what has an effect: {effects:?}");
+        }
         if Rulebook::under_test() == Rulebook::default() {
             let checked = self.replicas[at].check_invariants(&self.setups[at]);
             assert_eq!(checked, Ok(()), "replica {at}");
@@ -245,6 +251,13 @@ impl Net {
             assert_eq!(before, self.replicas[at], "a rejected event changed the state");
         }
         self.keep(at, Step(effects.into_iter().collect()))
+    }
+
+    /// Whether a host drops this message before it is verified, as the replica has no use for it.
+    pub fn is_dropped(&self, at: usize, message: &Msg) -> bool {
+        let (setup, replica) = (&self.setups[at], &self.replicas[at]);
+        Subject::of(message).is_some_and(|subject| !replica.heeds(setup, subject))
+            || replica.has_accepted(setup, message)
     }
 
     fn keep(&mut self, at: usize, step: Step) -> Step {

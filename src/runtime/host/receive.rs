@@ -191,7 +191,7 @@ impl<B: Bundle> Shared<B> {
     fn heeds(&self, message: &Message<B::Crypto>) -> Option<Known<B>> {
         let replica = &lock(&self.core).replica;
         let heeds = Subject::of(message).is_none_or(|subject| replica.heeds(&self.setup, subject))
-            && !replica.has_accepted(message);
+            && !replica.has_accepted(&self.setup, message);
         let requests = match message {
             Message::PrePrepare(_, batch) | Message::Batch(batch) => &batch.requests[..],
             _ => &[],
