@@ -169,7 +169,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.judge && arguments.runtime == Runtime::Stateright {
         return Err("stateright's runtime has no judge: leave out --judge or --runtime stateright".into());
     }
-    let costs = Costs::measure(arguments.size);
+    let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
+    let costs = Costs::measure(arguments.size, concurrent.min(arguments.max_batch));
     let without = || -> Result<_, String> {
         let measured = measure(&Arguments { judge: false, ..arguments.clone() })?;
         Ok((measured.per_second(), measured.cpu_per_request().unwrap_or(f64::NAN)))
@@ -181,8 +182,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         let after = without()?;
         judged.without = Some((f64::midpoint(before.0, after.0), f64::midpoint(before.1, after.1)));
     }
-    let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
-    let limit = costs.limit(arguments.replicas, concurrent.min(arguments.max_batch));
+    let limit = costs.limit(arguments.replicas);
     if arguments.json {
         let store = match arguments.runtime {
             Runtime::Own => format!("{:?}", arguments.store).to_lowercase(),
@@ -208,6 +208,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             "errors": measured.errors,
             "sign_us": costs.sign,
             "verify_us": costs.verify,
+            "verify_together_us": costs.verify_together,
             "verify_known_us": costs.verify_known,
             "datagram_us": costs.datagram,
             "processors": costs.processors,
@@ -288,11 +289,13 @@ fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
         }
     }
     say!(
-        "one signature {:.1} us, one verification {:.1} us and of a replica {:.1} us, one datagram {:.1} us, {} \
-         processors: at most {limit:.0} \
+        "one signature {:.1} us, one verification {:.1} us, of {} requests together {:.1} us each, of a replica \
+         {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \
          requests/s; this is {:.0} % of it",
         costs.sign,
         costs.verify,
+        costs.batch,
+        costs.verify_together,
         costs.verify_known,
         costs.datagram,
         costs.processors,
@@ -316,8 +319,8 @@ fn table(arguments: &Arguments) -> Result<ExitCode, String> {
             (StoreKind::Memory, Runtime::Stateright, 1, "stateright, batches of one"),
         ] {
             let one = Arguments { clients, store, runtime, max_batch, ..arguments.clone() };
-            let costs = Costs::measure(one.size);
-            let limit = costs.limit(one.replicas, clients.min(one.max_batch));
+            let costs = Costs::measure(one.size, clients.min(one.max_batch));
+            let limit = costs.limit(one.replicas);
             let measured = in_a_process(&one)?;
             let number = |name: &str| measured[name].as_f64().unwrap_or(f64::NAN);
             say!(
