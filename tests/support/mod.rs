@@ -22,8 +22,7 @@ use pbft::parameters::Parameters;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
 use pbft::replica::{
-    Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup, Subject,
-    Timer,
+    Destination, Durable, Effect, Effects, Event, ExecutedRequest, Fact, Record, Replica, Setup, Timer,
 };
 use pbft::types::{Bytes, ClientId, Cluster, Digest, SeqNo, Timestamp, View};
 use pbft_models::mutants::Rulebook;
@@ -251,13 +250,6 @@ impl Net {
             assert_eq!(before, self.replicas[at], "a rejected event changed the state");
         }
         self.keep(at, Step(effects.into_iter().collect()))
-    }
-
-    /// Whether a host drops this message before it is verified, as the replica has no use for it.
-    pub fn is_dropped(&self, at: usize, message: &Msg) -> bool {
-        let (setup, replica) = (&self.setups[at], &self.replicas[at]);
-        Subject::of(message).is_some_and(|subject| !replica.heeds(setup, subject))
-            || replica.has_accepted(setup, message)
     }
 
     fn keep(&mut self, at: usize, step: Step) -> Step {

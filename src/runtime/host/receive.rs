@@ -65,11 +65,12 @@ impl<B: Bundle> Shared<B> {
                 looked = Instant::now();
             }
             let next = lock(&self.queues).pop(self.started.elapsed());
-            let (from, bytes) = match next {
-                Next::Message(from, bytes) => (from, bytes),
+            match next {
+                Next::Message(from, bytes) => {
+                    steps += self.handle(from, &bytes, &mut answers, &mut together);
+                }
                 Next::At(_) | Next::Nothing if !together.is_empty() => {
                     steps += self.handle_together(&mut together);
-                    continue;
                 }
                 Next::At(_) | Next::Nothing => {
                     steps = 0;
@@ -77,8 +78,7 @@ impl<B: Bundle> Shared<B> {
                     self.take_next(next, &mut buffers);
                     continue;
                 }
-            };
-            steps += self.handle(from, &bytes, &mut answers, &mut together);
+            }
             let enough = steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
             if enough || !self.must_sync.load(Relaxed) {
                 steps = 0;
