@@ -144,6 +144,8 @@ impl Keys {
 
 impl Crypto for Symbolic {
     type Signature = Signature;
+    /// Signatures cost nothing here: each message is signed by itself.
+    type SharedSignature = Signature;
     type Proof = Proof;
     type Keys = Keys;
 
@@ -161,6 +163,14 @@ impl Crypto for Symbolic {
 
     fn verify(keys: &Keys, signer: Principal, content: &[u8], signature: &Signature) -> bool {
         keys.knows(signer) && signature.signer == signer && signature.content == Self::digest(content)
+    }
+
+    fn sign_together(keys: &Keys, contents: &[Vec<u8>]) -> Vec<Signature> {
+        contents.iter().map(|content| Self::sign(keys, content)).collect()
+    }
+
+    fn verify_shared(keys: &Keys, signer: Principal, content: &[u8], signature: &Signature) -> bool {
+        Self::verify(keys, signer, content, signature)
     }
 
     fn seal(

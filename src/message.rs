@@ -2,6 +2,7 @@
 //! (status, fetching, state transfer).
 
 use crate::certificate::{PreparedCertificate, StableCertificate};
+use crate::crypto::form::{SignedTogether, Single, VerifiedTogether};
 use crate::crypto::{Content, Crypto, Signed};
 use crate::replica::ViewChangeSet;
 use crate::types::{Bytes, ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
@@ -153,9 +154,10 @@ pub enum Wanted {
 }
 
 macro_rules! content {
-    ($($tag:literal $kind:ty => |$message:ident| $sender:expr;)*) => {$(
+    ($($tag:literal $kind:ty: $form:ty => |$message:ident| $sender:expr;)*) => {$(
         impl Content for $kind {
             const TAG: u8 = $tag;
+            type Form = $form;
             fn sender(&self) -> Option<Principal> {
                 let $message = self;
                 $sender
@@ -165,18 +167,19 @@ macro_rules! content {
 }
 
 content! {
-    1 Request => |m| Some(Principal::Client(m.client));
-    2 PrePrepare => |_m| None;
-    3 Prepare => |m| Some(Principal::Replica(m.replica));
-    4 Commit => |m| Some(Principal::Replica(m.replica));
-    5 Checkpoint => |m| Some(Principal::Replica(m.replica));
-    6 Reply => |m| Some(Principal::Replica(m.replica));
-    7 Status => |m| Some(Principal::Replica(m.replica));
-    8 Fetch => |m| Some(Principal::Replica(m.replica));
+    1 Request: VerifiedTogether => |m| Some(Principal::Client(m.client));
+    2 PrePrepare: Single => |_m| None;
+    3 Prepare: Single => |m| Some(Principal::Replica(m.replica));
+    4 Commit: Single => |m| Some(Principal::Replica(m.replica));
+    5 Checkpoint: Single => |m| Some(Principal::Replica(m.replica));
+    6 Reply: SignedTogether => |m| Some(Principal::Replica(m.replica));
+    7 Status: Single => |m| Some(Principal::Replica(m.replica));
+    8 Fetch: Single => |m| Some(Principal::Replica(m.replica));
 }
 
 impl<C: Crypto> Content for ViewChange<C> {
     const TAG: u8 = 9;
+    type Form = Single;
     fn sender(&self) -> Option<Principal> {
         Some(Principal::Replica(self.replica))
     }
@@ -184,6 +187,7 @@ impl<C: Crypto> Content for ViewChange<C> {
 
 impl<C: Crypto> Content for NewView<C> {
     const TAG: u8 = 10;
+    type Form = Single;
     fn sender(&self) -> Option<Principal> {
         None
     }

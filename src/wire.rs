@@ -15,7 +15,7 @@ use crate::parameters::MAX_MESSAGE_BYTES;
 use crate::rejection::Rejection;
 
 /// The version of the format; a message of another version is rejected.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// What decoding may hold for each byte of its input, in bytes. The worst are sequence numbers of one byte
 /// each: eight in memory, in a list that has doubled to up to twice its length, with the old half beside it.
 pub const ALLOCATION_PER_BYTE: usize = 24;

@@ -196,7 +196,7 @@ fn replies_without_their_replicas_signature_do_not_count() {
     caller.invoke(false, 0);
     assert_eq!(caller.reply(0, 0, 1, "r"), Ok(None));
     let Message::Reply(good) = caller.net.reply(1, 0, 1, 0, "r") else { panic!("a REPLY") };
-    let unsigned: Signed<Reply, C> = Signed { signature: no_signature(), ..good.clone() };
+    let unsigned: Signed<Reply, C> = Signed { signature: no_signature().into(), ..good.clone() };
     assert_eq!(caller.deliver(Message::Reply(unsigned)), Err(Rejection::BadSignature));
     let impersonating = caller.net.sign(0, good.content.clone());
     assert_eq!(caller.deliver(Message::Reply(impersonating)), Err(Rejection::SignerIsNotSender));

@@ -442,3 +442,37 @@ fn an_older_request_after_a_newer_one_of_its_client_does_not_execute() {
     let history: Vec<_> = net.history(1).iter().map(|(n, r)| (*n, r.client.0, r.timestamp.0)).collect();
     assert_eq!(history, [(1, 0, 2), (3, 1, 1)]);
 }
+
+// What cannot matter is not even verified by a host: `heeds` and `has_accepted`. That it has no effect is checked at every
+// delivery in these tests.
+
+#[test]
+fn votes_that_are_there_or_beyond_a_quorum_are_dropped_before_they_are_verified() {
+    let (mut net, m) = backup_with_pre_prepare();
+    let d = m.digest();
+    let drops = |net: &Net, messages: [Msg; 4]| messages.map(|message| net.is_dropped(1, &message));
+    let (two, three) = (net.prepare(2, 0, 1, d), net.prepare(3, 0, 1, d));
+    let (by_two, by_three) = (net.commit(2, 0, 1, d), net.commit(3, 0, 1, d));
+    let all = [two.clone(), three.clone(), by_two.clone(), by_three.clone()];
+    assert_eq!(drops(&net, all.clone()), [false; 4]);
+    net.deliver(1, by_two);
+    assert_eq!(drops(&net, all.clone()), [false, false, true, false]);
+    // With its own this is a quorum.
+    net.deliver(1, two);
+    assert_eq!(drops(&net, all.clone()), [true, true, true, false]);
+    assert!(net.is_dropped(1, &net.pre_prepare(0, 0, 1, &m)));
+    net.deliver(1, by_three);
+    assert_eq!(drops(&net, all.clone()), [true; 4]);
+    for message in all {
+        net.assert_refused(1, message, Rejection::Duplicate);
+    }
+}
+
+#[test]
+fn a_second_vote_of_one_sender_is_dropped_before_it_is_verified() {
+    let mut net = Net::four();
+    let (d, e) = (some_digest(1), some_digest(2));
+    net.deliver(1, net.prepare(2, 0, 1, d));
+    assert!(net.is_dropped(1, &net.prepare(2, 0, 1, d)) && net.is_dropped(1, &net.prepare(2, 0, 1, e)));
+    assert!(!net.is_dropped(1, &net.prepare(3, 0, 1, d)) && !net.is_dropped(1, &net.prepare(2, 0, 2, d)));
+}

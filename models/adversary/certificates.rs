@@ -6,6 +6,7 @@ use crate::crypto::{Signature, Symbolic};
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use pbft::certificate::{PreparedCertificate, StableCertificate};
+use pbft::crypto::form::Single;
 use pbft::crypto::{Claim, Content, Crypto, Evidence, Signed};
 use pbft::message::{Checkpoint, Message, PrePrepare, Prepare, ViewChange};
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves, verify};
@@ -209,7 +210,7 @@ impl Adversary {
 
     /// The votes, by themselves; then each often; with those of all others, the outsider's too, unsigned or
     /// for something else; with one such only; and none.
-    fn with_unsound_votes<T: Content>(
+    fn with_unsound_votes<T: Content<Form = Single>>(
         &self,
         sound: &Votes,
         content: &dyn Fn(ReplicaId) -> T,

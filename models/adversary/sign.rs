@@ -2,6 +2,7 @@
 
 use super::{Adversary, Own};
 use crate::crypto::Symbolic;
+use pbft::crypto::form::Single;
 use pbft::crypto::{Content, Crypto, Signed};
 use pbft::types::{Principal, ReplicaId};
 
@@ -41,7 +42,7 @@ impl Adversary {
     }
 
     /// `voter`'s signature over `content`, with another key if its own is not at hand.
-    pub(super) fn vote<T: Content>(
+    pub(super) fn vote<T: Content<Form = Single>>(
         &self,
         content: T,
         voter: ReplicaId,

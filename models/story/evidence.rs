@@ -3,6 +3,7 @@
 use super::lies::{Truth, listed};
 use crate::crypto::Symbolic;
 use pbft::certificate::{PreparedCertificate, StableCertificate};
+use pbft::crypto::form::Single;
 use pbft::crypto::{Content, Crypto, Evidence, Signed};
 use pbft::message::{Checkpoint, Message, PrePrepare, Prepare, ViewChange};
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
@@ -190,7 +191,7 @@ impl Truth<'_> {
     }
 
     /// Who voted, with what is wrong about each vote, and how many count.
-    pub(super) fn votes<T: Content>(
+    pub(super) fn votes<T: Content<Form = Single>>(
         &self,
         evidence: &Evidence<<Symbolic as Crypto>::Signature>,
         primary: Option<ReplicaId>,

@@ -9,7 +9,7 @@ use crate::mutants::Rulebook;
 use crate::words::{in_short, name, text};
 use crate::world::{Modelled, WorldConfig};
 use pbft::certificate::PreparedCertificate;
-use pbft::crypto::{Content, Crypto, Signed};
+use pbft::crypto::{Content, Crypto, SignatureOf, Signed};
 use pbft::message::{Batch, Message, PrePrepare, ViewChange};
 use pbft::replica::Setup;
 use pbft::types::{Digest, Principal, SeqNo, View};
@@ -174,7 +174,11 @@ impl<'a> Truth<'a> {
 
     // --- signatures ---
 
-    pub(super) fn signature<T: Content>(&self, m: &Signed<T, Symbolic>) -> Option<String> {
+    pub(super) fn signature<T>(&self, m: &Signed<T, Symbolic>) -> Option<String>
+    where
+        T: Content,
+        SignatureOf<T, Symbolic>: std::fmt::Display,
+    {
         let (signer, n) = (name(m.signer), self.config.cluster.n());
         let is_member = match m.signer {
             Principal::Replica(replica) => self.config.cluster.contains(replica),

@@ -86,7 +86,7 @@ impl Element for PreparedCertificate<Symbolic> {
 
 impl<T: Varied + Clone> Element for Signed<T, Symbolic> {
     fn others(&self) -> Vec<Self> {
-        let other = |content| Signed { content, signer: self.signer, signature: self.signature };
+        let other = |content| Signed { content, signer: self.signer, signature: self.signature.clone() };
         self.content.variants().into_iter().map(other).collect()
     }
 }
@@ -217,7 +217,7 @@ fn check<T: Varied + std::fmt::Debug + PartialEq>(
     }
     for content in signed.content.variants().into_iter().filter(|content| *content != signed.content) {
         let other: Signed<T, Symbolic> =
-            Signed { content, signer: signed.signer, signature: signed.signature };
+            Signed { content, signer: signed.signer, signature: signed.signature.clone() };
         conditions.note(BINDING, !other.signature_is_valid(keys), || {
             format!("the signature of {:?} is that of {:?} too", signed.content, other.content)
         });
@@ -256,6 +256,7 @@ mod tests {
 
     impl Content for Blind {
         const TAG: u8 = 99;
+        type Form = pbft::crypto::form::Single;
         fn sender(&self) -> Option<pbft::types::Principal> {
             self.0.sender()
         }

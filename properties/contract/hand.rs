@@ -4,6 +4,7 @@
 use super::Signatures;
 use super::inbox::Inbox;
 use super::ledger::{Ledger, Role};
+use pbft::crypto::form::Single;
 use pbft::crypto::{Claim, Content, Crypto, Evidence, Signed};
 use pbft::message::{Batch, Checkpoint, Commit, Message, NewView, PrePrepare, Prepare, Request, ViewChange};
 use pbft::replica::noted::Part;
@@ -105,7 +106,7 @@ impl<'a, B: Bundle> Hand<'a, B> {
     }
 
     /// Whether a signature is that of this replica over this content.
-    fn is_signed<T: Content>(
+    fn is_signed<T: Content<Form = Single>>(
         &self,
         content: &T,
         by: ReplicaId,
@@ -125,7 +126,7 @@ impl<'a, B: Bundle> Hand<'a, B> {
             && (self.signatures == Signatures::Trust || signed.signature_is_valid(&self.setup.keys))
     }
 
-    fn is_vote<T: Content>(
+    fn is_vote<T: Content<Form = Single>>(
         &self,
         content: &T,
         by: ReplicaId,
@@ -136,7 +137,7 @@ impl<'a, B: Bundle> Hand<'a, B> {
     }
 
     /// Others' votes for a digest that the replica holds.
-    fn held<T: Content>(
+    fn held<T: Content<Form = Single>>(
         &self,
         part: Part,
         (view, n, digest): (View, SeqNo, Digest),
@@ -251,7 +252,7 @@ impl<'a, B: Bundle> Hand<'a, B> {
         self.votes_of(claim, &of.proof, self.primary(view), |replica| Prepare { view, n, digest, replica })
     }
 
-    fn votes_of<T: Content>(
+    fn votes_of<T: Content<Form = Single>>(
         &self,
         claim: Claim,
         proof: &<B::Crypto as Crypto>::Proof,

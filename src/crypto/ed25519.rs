@@ -1,19 +1,25 @@
-//! Production signatures: ed25519 with strict verification (RFC 8032), digests by SHA-256.
+//! Production signatures: ed25519, digests by SHA-256.
 //!
-//! `verify_strict` alone defines which signatures are valid. Batch verification may accept crafted
-//! signatures that strict verification refuses, and then correct replicas would disagree. Those of replicas are
-//! verified with tables (`known_key`), which accept the same ones.
+//! Which signatures are valid is defined once for each [form](super::form):
+//! - of a request by the cofactored equation (`cofactored`), which says the same of a signature alone and of any number
+//!   together;
+//! - of everything else by `verify_strict` (RFC 8032). Those of replicas are verified with tables (`known_key`), which
+//!   accept the same ones. They are never verified together: by the equation of the strict rule a batch can accept crafted
+//!   signatures that are refused alone, and then correct replicas would disagree.
+//! - Replies that are signed together bear one strict signature over the root of a [tree](super::merkle).
 
+use super::cofactored::{self, Claimed};
 use super::known_key::KnownKey;
-use super::{Claim, Crypto, Evidence};
+use super::merkle::{self, Path};
+use super::{Claim, Crypto, Evidence, Statement};
 use crate::types::{ClientId, Digest, Principal, ReplicaId};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The scheme run in production.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -50,6 +56,22 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
+/// A signature over a message, or over the root of a tree of messages to which its path leads.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct SharedSignature {
+    /// Over the message itself if the path is empty, and over the root otherwise.
+    pub signature: Signature,
+    /// From the message to the root.
+    pub path: Path,
+}
+
+impl From<Signature> for SharedSignature {
+    /// That of a message that was signed by itself.
+    fn from(signature: Signature) -> Self {
+        SharedSignature { signature, path: Path::default() }
+    }
+}
+
 /// One node's secret key and the public keys of the configured replicas and registered clients.
 ///
 /// Nobody else's signature verifies. The domain separates clusters: a message signed for one cluster
@@ -69,6 +91,42 @@ struct Public {
     keys: BTreeMap<Principal, VerifyingKey>,
     /// Of the replicas: of clients there are too many, each with too few signatures.
     tables: BTreeMap<Principal, Table>,
+    roots: Mutex<Roots>,
+}
+
+/// A root that somebody has signed, in a cluster.
+type SignedRoot = (Digest, Digest, Signature);
+
+/// Of each replica the roots last found to be signed by it: those who wait for replies of one batch in one process
+/// verify its signature once.
+#[derive(Default)]
+struct Roots(BTreeMap<Principal, VecDeque<SignedRoot>>);
+
+/// The most roots remembered of a replica: more than it has batches in flight.
+const ROOTS: usize = 16;
+
+impl Public {
+    fn roots(&self) -> MutexGuard<'_, Roots> {
+        // What a thread that panicked leaves is a list that lacks something or has it.
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_signed(&self, signer: Principal, root: &SignedRoot) -> bool {
+        self.roots().0.get(&signer).is_some_and(|roots| roots.contains(root))
+    }
+
+    /// Remembers what has been verified.
+    fn note_signed(&self, signer: Principal, root: SignedRoot) {
+        if !self.tables.contains_key(&signer) {
+            return;
+        }
+        let mut all = self.roots();
+        let roots = all.0.entry(signer).or_default();
+        if roots.len() == ROOTS {
+            roots.pop_front();
+        }
+        roots.push_back(root);
+    }
 }
 
 impl fmt::Debug for PublicKeys {
@@ -81,15 +139,17 @@ impl PublicKeys {
     /// Those keys.
     ///
     /// # Errors
-    /// If one is malformed.
+    /// If one is malformed, or of small order.
     pub fn new(public: &BTreeMap<Principal, [u8; 32]>) -> Result<Self, KeyError> {
-        let key = |(&who, bytes)| {
-            VerifyingKey::from_bytes(bytes).map(|key| (who, key)).map_err(|_| KeyError::NotAKey(who))
+        let key = |(&who, bytes)| match VerifyingKey::from_bytes(bytes) {
+            Ok(key) if key.is_weak() => Err(KeyError::OfSmallOrder(who)),
+            Ok(key) => Ok((who, key)),
+            Err(_) => Err(KeyError::NotAKey(who)),
         };
         let keys = public.iter().map(key).collect::<Result<BTreeMap<_, _>, _>>()?;
         let replicas = keys.keys().filter(|who| matches!(who, Principal::Replica(_)));
         let tables = replicas.map(|&who| (who, Table::default())).collect();
-        Ok(PublicKeys(Arc::new(Public { keys, tables })))
+        Ok(PublicKeys(Arc::new(Public { keys, tables, roots: Mutex::default() })))
     }
 }
 
@@ -119,12 +179,17 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// A public key that is not a point of the curve, or a secret key that does not belong to its owner.
+/// A public key that is not a point of the curve, or one of small order, or a secret key that does not belong to its owner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
     /// These 32 bytes are no ed25519 public key.
     #[error("the public key of {0} is not a valid ed25519 key")]
     NotAKey(Principal),
+    /// Anybody can make signatures for this key.
+    #[error(
+        "the public key of {0} is of small order, so that anybody could sign in its place: make another key"
+    )]
+    OfSmallOrder(Principal),
     /// The public key listed for the signer is missing or belongs to another secret key.
     #[error("the secret key does not match the public key listed for {0}")]
     NotTheSigners(Principal),
@@ -134,7 +199,7 @@ impl KeyRing {
     /// The keys of `signer`. `secret` is the 32-byte seed; `public` lists everybody, the signer too.
     ///
     /// # Errors
-    /// If a public key is malformed, or the signer's is not that of `secret`.
+    /// If a public key is malformed or of small order, or the signer's is not that of `secret`.
     pub fn new(
         domain: Digest,
         signer: Principal,
@@ -166,7 +231,7 @@ impl KeyRing {
     /// ([`Setup::check_runnable`](crate::replica::Setup::check_runnable)).
     ///
     /// # Errors
-    /// If a public key is malformed.
+    /// If a public key is malformed or of small order.
     pub fn verifying(domain: Digest, public: &BTreeMap<Principal, [u8; 32]>) -> Result<Self, KeyError> {
         let nobody = Principal::Client(ClientId(u32::MAX));
         let secret = SigningKey::from_bytes(&[0; 32]);
@@ -204,6 +269,7 @@ impl KeyRing {
 
 impl Crypto for Ed25519 {
     type Signature = Signature;
+    type SharedSignature = SharedSignature;
     type Proof = Evidence<Signature>;
     type Keys = KeyRing;
 
@@ -230,6 +296,50 @@ impl Crypto for Ed25519 {
         }
     }
 
+    /// By the rule of requests: see `cofactored`.
+    fn verify_together(keys: &KeyRing, statements: &[Statement<'_, Self>]) -> bool {
+        let mut claimed = Vec::with_capacity(statements.len());
+        for &Statement { signer, content, signature } in statements {
+            let Some(key) = keys.public.0.keys.get(&signer) else { return false };
+            claimed.push(Claimed {
+                key: key.to_edwards(),
+                key_bytes: key.as_bytes(),
+                message: [&keys.domain.0, content],
+                signature: &signature.0,
+            });
+        }
+        cofactored::all_valid(&claimed)
+    }
+
+    fn sign_together(keys: &KeyRing, contents: &[Vec<u8>]) -> Vec<SharedSignature> {
+        let sign = |contents: &[Vec<u8>]| -> Vec<SharedSignature> {
+            if let [content] = contents {
+                return vec![Self::sign(keys, content).into()];
+            }
+            let (root, paths) = merkle::tree(Self::digest, contents);
+            let signature = Self::sign(keys, &merkle::root_to_be_signed(root));
+            paths.into_iter().map(|path| SharedSignature { signature, path }).collect()
+        };
+        contents.chunks(1 << merkle::MAX_DEPTH).flat_map(sign).collect()
+    }
+
+    fn verify_shared(keys: &KeyRing, signer: Principal, content: &[u8], shared: &SharedSignature) -> bool {
+        let SharedSignature { signature, path } = shared;
+        if path.0.is_empty() {
+            return Self::verify(keys, signer, content, signature);
+        }
+        let Some(root) = path.root(Self::digest, content) else { return false };
+        let signed_root = (keys.domain, root, *signature);
+        if keys.public.0.has_signed(signer, &signed_root) {
+            return true;
+        }
+        let is_valid = Self::verify(keys, signer, &merkle::root_to_be_signed(root), signature);
+        if is_valid {
+            keys.public.0.note_signed(signer, signed_root);
+        }
+        is_valid
+    }
+
     fn seal(
         _: Claim,
         evidence: Evidence<Signature>,
@@ -244,84 +354,4 @@ impl Crypto for Ed25519 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const R0: Principal = Principal::Replica(ReplicaId(0));
-    const R1: Principal = Principal::Replica(ReplicaId(1));
-
-    #[test]
-    fn a_signature_is_its_signers_over_its_content_only() {
-        let (rings, _) = KeyRing::insecure(1, 2, 0);
-        let signature = Ed25519::sign(&rings[0], b"content");
-        assert!(Ed25519::verify(&rings[1], R0, b"content", &signature));
-        assert!(!Ed25519::verify(&rings[1], R1, b"content", &signature));
-        assert!(!Ed25519::verify(&rings[1], R0, b"another", &signature));
-    }
-
-    #[test]
-    fn it_stays_so_when_signatures_are_verified_often() {
-        let (rings, _) = KeyRing::insecure(1, 2, 0);
-        let signature = Ed25519::sign(&rings[0], b"content");
-        for _ in 0..3 * OFTEN {
-            assert!(Ed25519::verify(&rings[1], R0, b"content", &signature));
-            assert!(!Ed25519::verify(&rings[1], R1, b"content", &signature));
-            assert!(!Ed25519::verify(&rings[1], R0, b"another", &signature));
-        }
-        assert!(rings[1].public.0.tables[&R0].known.get().is_some_and(Option::is_some));
-    }
-
-    #[test]
-    fn an_unlisted_signer_never_verifies() {
-        let (rings, _) = KeyRing::insecure(1, 2, 0);
-        let (more, _) = KeyRing::insecure(1, 3, 0);
-        let signature = Ed25519::sign(&more[2], b"content");
-        let outsider = Principal::Replica(ReplicaId(2));
-        assert!(Ed25519::verify(&more[0], outsider, b"content", &signature));
-        assert!(!Ed25519::verify(&rings[0], outsider, b"content", &signature));
-    }
-
-    #[test]
-    fn a_ring_to_verify_with_verifies_what_its_keys_have_signed_and_nothing_of_its_own() {
-        let secret = [7; 32];
-        let public = BTreeMap::from([(R0, KeyRing::public_key(&secret))]);
-        let ring = KeyRing::new(Digest::NULL, R0, &secret, &public).unwrap();
-        let verifying = KeyRing::verifying(Digest::NULL, &public).unwrap();
-        assert!(Ed25519::verify(&verifying, R0, b"content", &Ed25519::sign(&ring, b"content")));
-        let own = Ed25519::sign(&verifying, b"content");
-        assert!(!Ed25519::verify(&verifying, Ed25519::signer(&verifying), b"content", &own));
-        assert!(!Ed25519::verify(&verifying, R0, b"content", &own));
-    }
-
-    #[test]
-    fn a_signature_for_one_cluster_is_worth_nothing_in_another() {
-        let secret = [7; 32];
-        let public = BTreeMap::from([(R0, KeyRing::public_key(&secret))]);
-        let here = KeyRing::new(Digest([1; 32]), R0, &secret, &public).unwrap();
-        let there = KeyRing::new(Digest([2; 32]), R0, &secret, &public).unwrap();
-        let signature = Ed25519::sign(&here, b"content");
-        assert!(Ed25519::verify(&here, R0, b"content", &signature));
-        assert!(!Ed25519::verify(&there, R0, b"content", &signature));
-    }
-
-    #[test]
-    fn a_key_of_small_order_signs_nothing() {
-        // The identity point with R = identity and s = 0 passes the cofactored equation for every
-        // message; strict verification refuses it.
-        let mut identity = [0; 32];
-        identity[0] = 1;
-        let mut forged = [0; 64];
-        forged[0] = 1;
-        let secret = [7; 32];
-        let public = BTreeMap::from([(R0, KeyRing::public_key(&secret)), (R1, identity)]);
-        let ring = KeyRing::new(Digest::NULL, R0, &secret, &public).unwrap();
-        assert!(!Ed25519::verify(&ring, R1, b"anything", &Signature(forged)));
-    }
-
-    #[test]
-    fn a_ring_refuses_a_secret_that_is_not_the_signers() {
-        let public = BTreeMap::from([(R0, KeyRing::public_key(&[7; 32]))]);
-        let error = KeyRing::new(Digest::NULL, R0, &[8; 32], &public).unwrap_err();
-        assert_eq!(error, KeyError::NotTheSigners(R0));
-    }
-}
+mod tests;

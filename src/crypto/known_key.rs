@@ -121,7 +121,7 @@ impl KnownKey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use curve25519_dalek::constants::EIGHT_TORSION;
     use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -169,7 +169,7 @@ mod tests {
 
     /// Encodings of points of small order: canonical ones, and those that no encoder makes, with `p` added to a
     /// small ordinate or a sign for an abscissa of zero.
-    fn of_small_order() -> Vec<[u8; 32]> {
+    pub(in super::super) fn of_small_order() -> Vec<[u8; 32]> {
         let mut all: Vec<[u8; 32]> = EIGHT_TORSION.iter().map(|point| point.compress().to_bytes()).collect();
         for low in [0xec, 0xed, 0xee] {
             // p - 1, p and p + 1, which are -1, 0 and 1.

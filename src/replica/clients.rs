@@ -122,23 +122,25 @@ impl<B: Bundle> Replica<B> {
     ) -> Result<(), Rejection> {
         match self.clients.last(client) {
             Some(last) if last.timestamp == timestamp && setup.rules.reply_cached() => {
-                self.reply(setup, client, timestamp, last.result.clone(), effects);
+                self.reply(setup, [(client, timestamp, last.result.clone())], effects);
                 Ok(())
             }
             _ => Err(Rejection::OldTimestamp),
         }
     }
 
+    /// Sends these results, which are signed together.
     pub(super) fn reply(
         &self,
         setup: &Setup<B>,
-        client: ClientId,
-        timestamp: Timestamp,
-        result: Bytes,
+        results: impl IntoIterator<Item = (ClientId, Timestamp, Bytes)>,
         effects: &mut Effects<B::Crypto>,
     ) {
-        let reply = Reply { view: self.view(), timestamp, client, replica: setup.id, result };
-        effects.send(Destination::Client(client), Message::Reply(setup.sign(reply)));
+        let (view, replica) = (self.view(), setup.id);
+        let reply = |(client, timestamp, result)| Reply { view, timestamp, client, replica, result };
+        for signed in setup.sign_together(results.into_iter().map(reply).collect()) {
+            effects.send(Destination::Client(signed.content.client), Message::Reply(signed));
+        }
     }
 
     // --- read-only requests ---
@@ -184,10 +186,10 @@ impl<B: Bundle> Replica<B> {
             .partition(|(_, (_, point))| setup.rules.reads_wait_for_prepared(executed, *point));
         self.reads = waiting;
         let ready: BTreeMap<ClientId, super::WaitingRead<B::Crypto>> = ready;
-        for (client, (request, _)) in ready {
-            if let Some(result) = self.service.read(client, &request.content.operation) {
-                self.reply(setup, client, request.content.timestamp, bounded(result), effects);
-            }
-        }
+        let answers = ready.iter().filter_map(|(&client, (request, _))| {
+            let result = self.service.read(client, &request.content.operation)?;
+            Some((client, request.content.timestamp, bounded(result)))
+        });
+        self.reply(setup, answers, effects);
     }
 }

@@ -17,10 +17,9 @@ impl<B: Bundle> Replica<B> {
             self.persist(setup, Record::Executed(n, digest), effects);
             let requests = self.run(&batch, setup);
             effects.fact(Fact::Executed { n, digest, requests: requests.clone() });
-            for request in &requests {
-                let ExecutedRequest { client, timestamp, result, .. } = request;
-                self.reply(setup, *client, *timestamp, result.clone(), effects);
-            }
+            let result =
+                |request: &ExecutedRequest| (request.client, request.timestamp, request.result.clone());
+            self.reply(setup, requests.iter().map(result), effects);
             if !requests.is_empty() {
                 // OSDI'99 §4.5.2: the time-out grows until requests execute again.
                 self.backoff.set(0);

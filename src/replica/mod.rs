@@ -90,6 +90,7 @@ pub use restore::StartRefusal;
 #[doc(hidden)]
 pub use subject::Subject;
 
+use crate::crypto::form::SignedTogether;
 use crate::crypto::{Content, Crypto, Signed, Value, Verified};
 use crate::message::{Message, Request, ViewChange};
 use crate::parameters::{ConfigError, Parameters};
@@ -193,6 +194,14 @@ impl<B: Bundle> Setup<B> {
     /// `content`, signed by this replica.
     pub fn sign<T: Content>(&self, content: T) -> Signed<T, B::Crypto> {
         Signed::new(content, &*self.keys)
+    }
+
+    /// Each of these, signed by this replica together with the others.
+    pub fn sign_together<T: Content<Form = SignedTogether>>(
+        &self,
+        contents: Vec<T>,
+    ) -> Vec<Signed<T, B::Crypto>> {
+        Signed::new_together(contents, &*self.keys)
     }
 }
 

@@ -3,10 +3,10 @@
 //! An exploration asks this before it tries the messages of a subject one by one. The answers come from the
 //! very guards with which the handlers begin.
 
-use super::received::Left;
+use super::received::{Left, Voted};
 use super::{Bundle, Replica, Setup};
 use crate::crypto::Crypto;
-use crate::message::Message;
+use crate::message::{Checkpoint, Commit, Message, Prepare};
 use crate::rules::Rules;
 use crate::types::{ClientId, SeqNo, Timestamp, View};
 
@@ -86,11 +86,24 @@ impl<B: Bundle> Replica<B> {
         }
     }
 
-    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all, or a VIEW-CHANGE where there
-    /// is one of its sender for its view: it is refused as a duplicate, so a host need not verify what is in
-    /// it again.
-    pub fn has_accepted(&self, message: &Message<B::Crypto>) -> bool {
+    /// Whether `message` is a PRE-PREPARE that is accepted already, batch and all, or a vote or VIEW-CHANGE where
+    /// there is one of its sender already: if it is valid it is refused as a duplicate and changes nothing, so a host
+    /// need not verify it.
+    pub fn has_accepted(&self, setup: &Setup<B>, message: &Message<B::Crypto>) -> bool {
+        let again = |has_voted| has_voted && !setup.rules.one_vote_per_sender(true);
         match message {
+            Message::Prepare(m) => {
+                let Prepare { view, n, replica, .. } = m.content;
+                again(self.prepares.contains(Voted { n, view, replica }))
+            }
+            Message::Commit(m) => {
+                let Commit { view, n, replica, .. } = m.content;
+                again(self.commits.contains(Voted { n, view, replica }))
+            }
+            Message::Checkpoint(m) => {
+                let Checkpoint { n, replica, .. } = m.content;
+                again(self.checkpoints.contains(Voted { n, view: View(0), replica }))
+            }
             Message::PrePrepare(m, _) => {
                 let accepted = self.accepted(m.content.view, m.content.n);
                 accepted.is_some_and(|accepted| accepted.digest == m.content.digest)

@@ -5,6 +5,7 @@
 
 use super::{Bundle, Setup, compute_o};
 use crate::certificate::{PreparedCertificate, StableCertificate};
+use crate::crypto::form::Single;
 use crate::crypto::{Claim, Content, Crypto, Evidence, Signed, Verified};
 use crate::message::{Batch, Checkpoint};
 use crate::message::{Message, NewView, PrePrepare, Prepare, Request, ViewChange};
@@ -64,15 +65,18 @@ impl<C: Crypto, R: Rules> Membership<'_, C, R> {
         Ok(())
     }
 
-    fn check_request(&self, signed: &Signed<Request, C>, max_bytes: usize) -> Result<(), Rejection> {
+    /// Checks everything about a request but its signature.
+    fn check_unsigned(&self, signed: &Signed<Request, C>, max_bytes: usize) -> Result<(), Rejection> {
         if signed.content.operation.len() > max_bytes {
             return Err(Rejection::Oversize);
         }
-        self.check_sender(signed)?;
-        if !self.rules.request_authentic(signed.signature_is_valid(self.keys)) {
-            return Err(Rejection::BadSignature);
-        }
-        Ok(())
+        self.check_sender(signed)
+    }
+
+    /// Checks the signature of a request, unless it is `known` to be valid.
+    fn check_signature(&self, signed: &Signed<Request, C>, known: bool) -> Result<(), Rejection> {
+        let authentic = self.rules.request_authentic(known || signed.signature_is_valid(self.keys));
+        if authentic { Ok(()) } else { Err(Rejection::BadSignature) }
     }
 }
 
@@ -111,7 +115,10 @@ pub fn verify_knowing<B: Bundle>(
     let primary = |view| setup.cluster.primary(view);
     let window = usize::try_from(setup.parameters.window).unwrap_or(usize::MAX);
     match &message {
-        Message::Request(m) => members.check_request(m, setup.parameters.max_batch_bytes)?,
+        Message::Request(m) => {
+            members.check_unsigned(m, setup.parameters.max_batch_bytes)?;
+            members.check_signature(m, false)?;
+        }
         Message::PrePrepare(m, batch) => {
             members.check_primary(m, primary(m.content.view))?;
             check_batch(setup, batch, known)?;
@@ -139,6 +146,26 @@ pub fn verify_knowing<B: Bundle>(
     Ok(Verified::attest(message))
 }
 
+/// [`verify`] of each of these requests, in their order. If all signatures are valid each costs less, the more there
+/// are; if one is not, all of them cost about half as much again as one by one.
+pub fn verify_requests<B: Bundle>(
+    setup: &Setup<B>,
+    requests: Vec<Signed<Request, B::Crypto>>,
+) -> Vec<Result<Verified<Message<B::Crypto>>, Rejection>> {
+    let members = setup.membership();
+    let unsigned = |request: &Signed<Request, B::Crypto>| {
+        members.check_unsigned(request, setup.parameters.max_batch_bytes)
+    };
+    let signed: Vec<_> = requests.iter().filter(|request| unsigned(request).is_ok()).collect();
+    let together = signed.len() > 1 && Signed::all_valid(&signed, &setup.keys);
+    let verified = |request| {
+        unsigned(&request)?;
+        members.check_signature(&request, together)?;
+        Ok(Verified::attest(Message::Request(request)))
+    };
+    requests.into_iter().map(verified).collect()
+}
+
 fn check_batch<B: Bundle>(
     setup: &Setup<B>,
     batch: &Batch<B::Crypto>,
@@ -149,14 +176,15 @@ fn check_batch<B: Bundle>(
         return Err(Rejection::Oversize);
     }
     let members = setup.membership();
-    for request in &batch.requests {
-        let ordered = !request.content.read_only;
-        let checked = || members.check_request(request, parameters.max_batch_bytes).is_ok();
-        if !ordered || !(known(request) || checked()) {
-            return Err(Rejection::BadRequest);
-        }
+    let unknown: Vec<&Signed<Request, B::Crypto>> =
+        batch.requests.iter().filter(|request| !known(request)).collect();
+    let from_members = unknown.iter().all(|request| members.check_sender(request).is_ok());
+    if !from_members || batch.requests.iter().any(|request| request.content.read_only) {
+        return Err(Rejection::BadRequest);
     }
-    Ok(())
+    let together = unknown.len() > 1 && Signed::all_valid(&unknown, &setup.keys);
+    let valid = |request: &&Signed<Request, B::Crypto>| members.check_signature(request, together).is_ok();
+    if unknown.iter().all(valid) { Ok(()) } else { Err(Rejection::BadRequest) }
 }
 
 /// Whether the votes prove that `proposal` prepared: the primary's signature and matching PREPAREs of a
@@ -195,7 +223,7 @@ pub fn stable_evidence_proves<B: Bundle>(
     votes_prove(setup, evidence, quorum, |replica| Checkpoint { n, digest, replica })
 }
 
-fn votes_prove<B: Bundle, T: Content>(
+fn votes_prove<B: Bundle, T: Content<Form = Single>>(
     setup: &Setup<B>,
     evidence: &Evidence<<B::Crypto as Crypto>::Signature>,
     quorum: usize,

@@ -4,6 +4,7 @@
 //! Nothing here decides anything. Who says it is known from the session in which it comes, so only answers are
 //! signed, which are kept and shown to others.
 
+use crate::crypto::form::Single;
 use crate::crypto::{Content, Crypto, Signed};
 use crate::replica::{Bundle, Replica, Setup};
 use crate::types::{ClientId, Digest, Principal, ReplicaId, Timestamp, View};
@@ -127,6 +128,7 @@ impl Health {
 
 impl Content for Answer {
     const TAG: u8 = 34;
+    type Form = Single;
     fn sender(&self) -> Option<Principal> {
         Some(Principal::Replica(self.replica))
     }

@@ -74,6 +74,8 @@ counters! {
     waits_at_client,
     /// Messages not sent again within the round trip of the first time.
     sent_just_now,
+    /// Requests whose signatures were verified together with those of others.
+    verified_together,
     /// Requests relayed to the primary after a wait.
     relayed,
     /// Views left because the primary was late.

@@ -218,12 +218,6 @@ impl<C: Crypto> Output<C> {
             return;
         }
         let bytes = wire::encode(message);
-        if !matches!(
-            message,
-            Message::Request(_) | Message::Batch(_) | Message::Block(_) | Message::Stable(_)
-        ) {
-            self.counters.signed.add(1);
-        }
         match to {
             Destination::Replicas => {
                 let own = usize::from(self.own.0);

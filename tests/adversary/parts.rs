@@ -6,6 +6,7 @@ use crate::setting::Setting;
 use crate::walk::Situation;
 use crate::{C, Msg, Own};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
+use pbft::crypto::form::Single;
 use pbft::crypto::{Claim, Content, Crypto, Evidence, Signed};
 use pbft::message::{Batch, Checkpoint, Message, PrePrepare, Prepare, Request, ViewChange};
 use pbft::replica::verify::{prepared_evidence_proves, stable_evidence_proves};
@@ -231,7 +232,7 @@ fn choices(votes: &Votes, setting: &Setting, rng: &mut ChaCha8Rng) -> Vec<Votes>
 
 /// Votes as they come: good ones, with keys that are not the voters', for something else, in any name; most
 /// often as many as a quorum has, and one each.
-fn any_votes<T: Content>(
+fn any_votes<T: Content<Form = Single>>(
     setting: &Setting,
     good: &Votes,
     others: &Votes,

@@ -2,7 +2,8 @@
 
 use crate::support::{Msg as Sent, SEED};
 use pbft::certificate::{PreparedCertificate, StableCertificate};
-use pbft::crypto::ed25519::{Ed25519, KeyRing};
+use pbft::crypto::ed25519::{Ed25519, KeyRing, Signature};
+use pbft::crypto::form::Form;
 use pbft::crypto::{Content, Evidence, Signed};
 use pbft::message::{
     Batch, Checkpoint, Commit, Fetch, Message, NewView, PrePrepare, Prepare, Reply, Request, Status,
@@ -130,7 +131,11 @@ pub fn one_of_each_by(i: u16, keys: &KeyRing) -> Vec<Sent> {
 
 /// The same message with one bit of its signature changed.
 pub fn forged(message: Sent) -> Sent {
-    fn forge<T: Clone>(signed: &Signed<T, Ed25519>) -> Signed<T, Ed25519> {
+    fn forge<T>(signed: &Signed<T, Ed25519>) -> Signed<T, Ed25519>
+    where
+        T: Content + Clone,
+        T::Form: Form<Signature<Ed25519> = Signature>,
+    {
         let mut signature = signed.signature;
         signature.0[0] ^= 1;
         Signed { signature, ..signed.clone() }
@@ -143,7 +148,10 @@ pub fn forged(message: Sent) -> Sent {
         Message::Checkpoint(m) => Message::Checkpoint(forge(&m)),
         Message::ViewChange(m) => Message::ViewChange(Arc::new(forge(&m))),
         Message::NewView(m) => Message::NewView(Arc::new(forge(&m))),
-        Message::Reply(m) => Message::Reply(forge(&m)),
+        Message::Reply(mut m) => {
+            m.signature.signature.0[0] ^= 1;
+            Message::Reply(m)
+        }
         Message::Status(m) => Message::Status(forge(&m)),
         Message::Fetch(m) => Message::Fetch(forge(&m)),
         unsigned => unsigned,

@@ -236,7 +236,12 @@ impl Net {
     fn event(&mut self, at: usize, event: Event<C>) -> Step {
         let before = self.replicas[at].clone();
         let mut effects = Effects::new();
+        let is_dropped = matches!(&event, Event::Message(message) if self.is_dropped(at, message));
         self.replicas[at].step(&self.setups[at], event, &mut effects);
+        if is_dropped {
+            assert!(effects.rejection().is_some(), "a host drops unverified what has an effect: {effects:?}");
+            assert_eq!(effects.iter().count(), 1, "a host drops unverified what has an effect: {effects:?}");
+        }
         if Rulebook::under_test() == Rulebook::default() {
             let checked = self.replicas[at].check_invariants(&self.setups[at]);
             assert_eq!(checked, Ok(()), "replica {at}");

@@ -1,8 +1,8 @@
 //! What a message promises, and whether stable storage knows of it when the message leaves.
 
-use super::C;
+use super::{C, Msg, Net};
 use pbft::message::Message;
-use pbft::replica::{Durable, Effect};
+use pbft::replica::{Durable, Effect, Subject};
 use pbft::types::{ClientId, Timestamp};
 use pbft_models::mutants::Rulebook;
 
@@ -48,4 +48,13 @@ fn has_executed(disk: &Durable<C>, client: ClientId, timestamp: Timestamp) -> bo
         batch.requests.iter().any(|r| (r.content.client, r.content.timestamp) == (client, timestamp))
     });
     recorded || disk.snapshot.n.0 > 0
+}
+
+impl Net {
+    /// Whether a host drops this message before it is verified, as the replica has no use for it.
+    pub fn is_dropped(&self, at: usize, message: &Msg) -> bool {
+        let (setup, replica) = (&self.setups[at], &self.replicas[at]);
+        Subject::of(message).is_some_and(|subject| !replica.heeds(setup, subject))
+            || replica.has_accepted(setup, message)
+    }
 }

@@ -3,8 +3,10 @@
 mod strategies;
 
 use pbft::certificate::{PreparedCertificate, StableCertificate};
-use pbft::crypto::ed25519::{Ed25519, Signature};
-use pbft::crypto::{Evidence, Signed};
+use pbft::crypto::ed25519::{Ed25519, SharedSignature, Signature};
+use pbft::crypto::form::Form;
+use pbft::crypto::merkle::{MAX_DEPTH, Path, Sibling};
+use pbft::crypto::{Content, Evidence, Signed};
 use pbft::message::{
     Batch, Checkpoint, Commit, Fetch, Message, NewView, PrePrepare, Prepare, Reply, Request, Status,
     ViewChange, Wanted,
@@ -127,7 +129,11 @@ fn allowed(input: &[u8]) -> usize {
 
 const SIGNATURE: Signature = Signature([0x5a; 64]);
 
-fn by_replica<T>(content: T) -> Signed<T, Ed25519> {
+fn by_replica<T>(content: T) -> Signed<T, Ed25519>
+where
+    T: Content,
+    T::Form: Form<Signature<Ed25519> = Signature>,
+{
     Signed { content, signer: Principal::Replica(ReplicaId(1)), signature: SIGNATURE }
 }
 
@@ -175,7 +181,12 @@ fn lists(count: usize) -> Vec<(&'static str, Sent)> {
         }))
     };
     let (view, timestamp, client, replica) = (View(0), Timestamp(1), ClientId(0), ReplicaId(1));
-    let reply = Reply { view, timestamp, client, replica, result: bytes.clone() };
+    let reply = |result: &Bytes, siblings: usize| {
+        let content = Reply { view, timestamp, client, replica, result: result.clone() };
+        let path = Path(repeat(&Sibling::Right(Digest::NULL), siblings));
+        let signature = SharedSignature { signature: SIGNATURE, path };
+        Message::Reply(Signed { content, signer: Principal::Replica(replica), signature })
+    };
     let prepared_in_v = view_change(None, repeat(&certificate(&none), count));
     let votes_in_v = view_change(None, vec![certificate(&votes)]);
     let numbers = repeat(&SeqNo(1), count);
@@ -194,7 +205,8 @@ fn lists(count: usize) -> Vec<(&'static str, Sent)> {
         ("P in V", new_view(vec![prepared_in_v], Vec::new())),
         ("votes of P in V", new_view(vec![votes_in_v], Vec::new())),
         ("O of a NEW-VIEW", new_view(Vec::new(), repeat(&proposal, count))),
-        ("result of a REPLY", Message::Reply(by_replica(reply))),
+        ("result of a REPLY", reply(&bytes, 0)),
+        ("path of a REPLY", reply(&Bytes::default(), count)),
         ("pre_prepared of a STATUS", status(numbers.clone(), Vec::new())),
         ("prepared of a STATUS", status(Vec::new(), numbers)),
         ("requests of a BATCH", Message::Batch(one)),
@@ -213,6 +225,35 @@ fn without_lists() -> [Sent; 4] {
         Message::Checkpoint(by_replica(Checkpoint { n, digest, replica })),
         Message::Fetch(by_replica(Fetch { what: Wanted::Block(digest), replica })),
     ]
+}
+
+/// A path is refused that is longer than any that is made.
+#[test]
+fn paths_have_their_greatest_depth_and_not_one_sibling_more() {
+    let of_depth = |depth| {
+        let replies = lists(depth).into_iter().find(|(name, _)| *name == "path of a REPLY");
+        replies.expect("there is one").1
+    };
+    let deepest = of_depth(MAX_DEPTH);
+    assert_eq!(decode(&encode(&deepest)), Ok(deepest));
+    for depth in [MAX_DEPTH + 1, 100, 10_000] {
+        let (outcome, peak) = measured(&encode(&of_depth(depth)));
+        assert_eq!(outcome, Err(Rejection::Malformed));
+        assert!(peak <= 64, "{peak} bytes for {depth} siblings");
+    }
+}
+
+/// Each kind of message but REPLY has the bytes of its signature and no more.
+#[test]
+fn only_a_reply_pays_for_a_path() {
+    let length = |message: &Sent| encode(message).len();
+    let (view, n, digest, replica) = (View(0), SeqNo(1), Digest::NULL, ReplicaId(1));
+    let vote = by_replica(Prepare { view, n, digest, replica });
+    // Version, kind, view, n, digest, replica, kind and number of the signer.
+    assert_eq!(length(&Message::Prepare(vote)), 1 + 1 + 1 + 1 + 32 + 1 + 2 + 64);
+    let empty = lists(0).into_iter().find(|(name, _)| *name == "path of a REPLY").expect("there is one").1;
+    // Version, kind, view, timestamp, client, replica, length of the result, kind and number of the signer.
+    assert_eq!(length(&empty), 1 + 1 + 1 + 1 + 1 + 1 + 1 + 2 + 64 + 1);
 }
 
 /// The bytes of a number, as short as can be.

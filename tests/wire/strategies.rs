@@ -1,8 +1,10 @@
 //! Strategies for every message there can be, whatever its signatures.
 
 use pbft::certificate::{PreparedCertificate, StableCertificate};
-use pbft::crypto::ed25519::{Ed25519, Signature};
-use pbft::crypto::{Evidence, Signed};
+use pbft::crypto::ed25519::{Ed25519, SharedSignature, Signature};
+use pbft::crypto::form::Form;
+use pbft::crypto::merkle::{MAX_DEPTH, Path, Sibling};
+use pbft::crypto::{Content, Evidence, Signed};
 use pbft::message::{
     Batch, Checkpoint, Commit, Fetch, Message, NewView, PrePrepare, Prepare, Reply, Request, Status,
     ViewChange, Wanted,
@@ -55,9 +57,19 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }
 
-fn signed<T: std::fmt::Debug>(
-    content: impl Strategy<Value = T>,
-) -> impl Strategy<Value = Signed<T, Ed25519>> {
+fn path() -> impl Strategy<Value = Path> {
+    let sibling = (any::<bool>(), digest()).prop_map(|(is_left, digest)| match is_left {
+        true => Sibling::Left(digest),
+        false => Sibling::Right(digest),
+    });
+    prop_oneof![vec(sibling.boxed(), 0..=MAX_DEPTH), Just(Vec::new())].prop_map(Path)
+}
+
+fn signed<T>(content: impl Strategy<Value = T>) -> impl Strategy<Value = Signed<T, Ed25519>>
+where
+    T: std::fmt::Debug + Content,
+    T::Form: Form<Signature<Ed25519> = Signature>,
+{
     (content, principal(), signature()).prop_map(|(content, signer, signature)| Signed {
         content,
         signer,
@@ -164,6 +176,12 @@ pub fn messages() -> [BoxedStrategy<Sent>; VARIANTS as usize] {
             result,
         },
     );
+    let signed_reply =
+        (reply, principal(), signature(), path()).prop_map(|(content, signer, signature, path)| Signed {
+            content,
+            signer,
+            signature: SharedSignature { signature, path },
+        });
     let fetch = (wanted(), replica()).prop_map(|(what, replica)| Fetch { what, replica });
     [
         request().prop_map(Message::Request).boxed(),
@@ -173,7 +191,7 @@ pub fn messages() -> [BoxedStrategy<Sent>; VARIANTS as usize] {
         signed(checkpoint).prop_map(Message::Checkpoint).boxed(),
         view_change().prop_map(Message::ViewChange).boxed(),
         new_view().prop_map(Message::NewView).boxed(),
-        signed(reply).prop_map(Message::Reply).boxed(),
+        signed_reply.prop_map(Message::Reply).boxed(),
         signed(status()).prop_map(Message::Status).boxed(),
         signed(fetch).prop_map(Message::Fetch).boxed(),
         batch().prop_map(Message::Batch).boxed(),

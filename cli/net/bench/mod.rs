@@ -183,7 +183,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.judge && arguments.runtime == Runtime::Stateright {
         return Err("stateright's runtime has no judge: leave out --judge or --runtime stateright".into());
     }
-    let costs = Costs::measure(arguments.size);
+    let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
+    let costs = Costs::measure(arguments.size, concurrent.min(arguments.max_batch));
     let without = || -> Result<_, String> {
         let measured = measure(&Arguments { judge: false, ..arguments.clone() })?;
         Ok((measured.per_second(), measured.cpu_per_request().unwrap_or(f64::NAN)))
@@ -195,8 +196,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         let after = without()?;
         judged.without = Some((f64::midpoint(before.0, after.0), f64::midpoint(before.1, after.1)));
     }
-    let concurrent = arguments.clients.saturating_mul(arguments.outstanding);
-    let limit = costs.limit(arguments.replicas, concurrent.min(arguments.max_batch));
+    let limit = costs.limit(arguments.replicas);
     let mut object = object(arguments, &measured, &costs, limit);
     let ratios = earlier.map(|earlier| earlier.ratios(&object)).transpose()?;
     if arguments.json {
@@ -243,6 +243,7 @@ fn object(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64)
         "errors": measured.errors,
         "sign_us": costs.sign,
         "verify_us": costs.verify,
+        "verify_together_us": costs.verify_together,
         "verify_known_us": costs.verify_known,
         "datagram_us": costs.datagram,
         "processors": costs.processors,
@@ -318,11 +319,13 @@ fn tell(arguments: &Arguments, measured: &Measured, costs: &Costs, limit: f64) {
         }
     }
     say!(
-        "one signature {:.1} us, one verification {:.1} us and of a replica {:.1} us, one datagram {:.1} us, {} \
-         processors: at most {limit:.0} \
+        "one signature {:.1} us, one verification {:.1} us, of {} requests together {:.1} us each, of a replica \
+         {:.1} us, one datagram {:.1} us, {} processors: at most {limit:.0} \
          requests/s; this is {:.0} % of it",
         costs.sign,
         costs.verify,
+        costs.batch,
+        costs.verify_together,
         costs.verify_known,
         costs.datagram,
         costs.processors,

@@ -343,7 +343,7 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], afte
         after.iter().zip(before).map(|(a, b)| a.counter(name).saturating_sub(b.counter(name))).sum::<u64>()
             as f64
     };
-    let costs = super::Costs::measure(arguments.size);
+    let costs = super::Costs::measure(arguments.size, 1);
     let replica_cpu: u64 = after.iter().zip(before).map(|(a, b)| a.cpu_us.saturating_sub(b.cpu_us)).sum();
     let sign = grown("signed") * costs.sign;
     let phases = vec![
@@ -360,6 +360,8 @@ fn sum_up(arguments: &Arguments, outcomes: Vec<Outcome>, before: &[Health], afte
         ("store_wait_us_per_request", grown("store_wait_ns") / 1000.0 / requests),
         ("requests_per_batch", grown("requests") / grown("batches").max(1.0)),
         ("verified_by_replicas_per_request", grown("verified") / requests),
+        ("verified_together_per_request", grown("verified_together") / requests),
+        ("dropped_unverified_per_request", grown("unheeded") / requests),
         ("verified_by_clients_per_request", client_verified as f64 / requests),
         ("datagrams_per_request", grown("datagrams_received") / requests),
         ("views_entered", grown("views_entered")),

@@ -1,7 +1,9 @@
 //! What is dropped before it costs a verification: what cannot come from this host, and what comes too often.
 
+use super::together::SUSPECT_FOR;
 use super::{Shared, lock};
 use crate::message::Message;
+use crate::rejection::Rejection;
 use crate::replica::Bundle;
 use crate::runtime::sessions::{Bucket, Peer, Rate};
 use crate::types::{ClientId, Principal, Timestamp};
@@ -32,6 +34,8 @@ pub(super) struct Admission {
     reads: BTreeMap<ClientId, Timestamp>,
     /// Of those that have sent a request while another one waited.
     replaced: BTreeMap<ClientId, Bucket>,
+    /// Who has brought a forgery, and until when that is held against it.
+    suspects: BTreeMap<Peer, Duration>,
 }
 
 impl Admission {
@@ -61,6 +65,24 @@ impl<B: Bundle> Shared<B> {
             }
             _ => by_replica,
         }
+    }
+
+    /// Remembers who has brought a signature that is not its signer's.
+    pub(super) fn suspect_if_forged(&self, host: Peer, reason: Rejection) {
+        if reason == Rejection::BadSignature {
+            let until = self.started.elapsed() + SUSPECT_FOR;
+            lock(&self.admission).suspects.insert(host, until);
+        }
+    }
+
+    /// Whether the requests that a host brings are verified apart from those of others.
+    pub(super) fn is_suspect(&self, host: Peer) -> bool {
+        let suspects = &mut lock(&self.admission).suspects;
+        let is_suspect = suspects.get(&host).is_some_and(|&until| self.started.elapsed() < until);
+        if !is_suspect {
+            suspects.remove(&host);
+        }
+        is_suspect
     }
 
     /// Whether it is time for this message; if not it is counted and dropped.

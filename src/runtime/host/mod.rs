@@ -4,8 +4,10 @@ mod admit;
 mod health;
 mod receive;
 mod timers;
+mod together;
 mod watch;
 
+use crate::crypto::Crypto;
 use crate::lateness::Lateness;
 use crate::message::Message;
 use crate::parameters::ConfigError;
@@ -246,6 +248,25 @@ impl<B: Bundle> Host<B> {
     }
 }
 
+/// How many signatures a step has made: of replies that follow each other one, as they are signed together.
+fn signatures<C: Crypto>(effects: &Effects<C>) -> u64 {
+    let (mut count, mut in_replies) = (0, false);
+    for effect in effects.iter() {
+        let Effect::Send(_, message) = effect else {
+            in_replies = false;
+            continue;
+        };
+        let is_reply = matches!(message, Message::Reply(_));
+        let is_own = match message {
+            Message::Request(_) | Message::Batch(_) | Message::Block(_) | Message::Stable(_) => false,
+            _ => !(is_reply && in_replies),
+        };
+        count += u64::from(is_own);
+        in_replies = is_reply;
+    }
+    count
+}
+
 impl<B: Bundle> Shared<B> {
     fn fail(&self, why: String) {
         lock(&self.failure).get_or_insert(why);
@@ -309,6 +330,7 @@ impl<B: Bundle> Shared<B> {
         let mut outbox = lock(&self.outbox);
         let before = outbox.len();
         let (mut new_snapshot, mut fetched) = (false, false);
+        self.counters.signed.add(signatures(&effects));
         for effect in effects {
             match effect {
                 Effect::Persist(record) => {

@@ -1,5 +1,6 @@
 //! From datagrams to steps: into queues by host, and from them in turn.
 
+use super::together::Together;
 use super::{MAX_HELD, MAX_HOLD, RECEIVE_WAIT, Shared, lock};
 use crate::crypto::{Crypto, Signed, Verified};
 use crate::message::{Message, Request};
@@ -23,7 +24,7 @@ const MAX_TAKEN: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// How much longer than it has cost somebody waits who has sent what [does not verify](Found::Invalid).
-const INVALID: u32 = 40;
+pub(super) const INVALID: u32 = 40;
 /// Who has sent what comes [too often](Found::Excess).
 const EXCESS: u32 = 10;
 /// Who has sent FETCH: answers take a quarter of the time, also of a replica that fetches a large state.
@@ -35,6 +36,8 @@ const LEAST_WAIT: Duration = Duration::from_micros(200);
 enum Found<C: Crypto> {
     /// Valid, and of use.
     Useful(Verified<Message<C>>),
+    /// A request of use, which is verified together with others.
+    Request(Signed<Request, C>),
     /// Of no use to this replica: it has it, or needs it no more. Such things happen all the time.
     Useless,
     /// More than a correct sender sends.
@@ -52,7 +55,7 @@ impl<B: Bundle> Shared<B> {
     pub(super) fn work(&self) {
         let (mut buffers, mut answers) = (Buffers::default(), Buffers::default());
         let (mut since, mut looked) = (Instant::now(), Instant::now());
-        let mut steps = 0;
+        let (mut steps, mut together) = (0, Together::new());
         while !self.stop.load(Relaxed) {
             if steps == 0 {
                 since = Instant::now();
@@ -62,16 +65,20 @@ impl<B: Bundle> Shared<B> {
                 looked = Instant::now();
             }
             let next = lock(&self.queues).pop(self.started.elapsed());
-            let (from, bytes) = match next {
-                Next::Message(from, bytes) => (from, bytes),
+            match next {
+                Next::Message(from, bytes) => {
+                    steps += self.handle(from, &bytes, &mut answers, &mut together);
+                }
+                Next::At(_) | Next::Nothing if !together.is_empty() => {
+                    steps += self.handle_together(&mut together);
+                }
                 Next::At(_) | Next::Nothing => {
                     steps = 0;
                     self.flush();
                     self.take_next(next, &mut buffers);
                     continue;
                 }
-            };
-            steps += usize::from(self.handle(from, &bytes, &mut answers));
+            }
             let enough = steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
             if enough || !self.must_sync.load(Relaxed) {
                 steps = 0;
@@ -112,21 +119,41 @@ impl<B: Bundle> Shared<B> {
         }
     }
 
-    /// Handles a message, and charges its sender; whether there was a step.
-    fn handle(&self, from: Peer, bytes: &[u8], answers: &mut Buffers) -> bool {
+    /// Handles a message, or puts it to those that are verified together, and charges its sender; returns how many
+    /// steps there were.
+    pub(super) fn handle(
+        &self,
+        from: Peer,
+        bytes: &[u8],
+        answers: &mut Buffers,
+        together: &mut Together<B::Crypto>,
+    ) -> usize {
         let before = Instant::now();
         self.note_sender(from);
-        let (mut stepped, mut wait) = (false, 0);
+        let (mut steps, mut wait) = (0, 0);
         if self.is_control(from, bytes) {
             self.on_control(from, bytes, answers);
         } else {
             match self.checked(from, bytes) {
+                Found::Request(request) => {
+                    match together.of_same_client(&request) {
+                        Some(other) if *other == request => {
+                            self.counters.unheeded.add(1);
+                            self.charge(from, before.elapsed(), 0);
+                            return 0;
+                        }
+                        Some(_) => steps += self.handle_together(together),
+                        None => {}
+                    }
+                    together.push(from, request, before.elapsed());
+                    return steps + if together.is_due() { self.handle_together(together) } else { 0 };
+                }
                 Found::Useful(message) => {
                     let is_batch = matches!(*message, Message::PrePrepare(..));
                     let is_status = matches!(*message, Message::Status(_));
                     wait = if matches!(*message, Message::Fetch(_)) { FETCH } else { 0 };
                     self.step_locked(&mut lock(&self.core), Event::Message(message));
-                    stepped = true;
+                    steps += 1;
                     if is_batch {
                         lock(&self.delays).handled(before.elapsed(), self.started.elapsed());
                     }
@@ -138,15 +165,24 @@ impl<B: Bundle> Shared<B> {
                 Found::Excess => wait = EXCESS,
                 Found::Invalid(reason) => {
                     self.refuse(from, reason);
+                    self.suspect_if_forged(from, reason);
                     wait = INVALID;
                 }
             }
         }
-        let (cost, now) = (before.elapsed(), self.started.elapsed());
+        self.charge(from, before.elapsed(), wait);
+        if together.is_due() {
+            steps += self.handle_together(together);
+        }
+        steps
+    }
+
+    /// Charges a host for what it has cost, and has it wait so many times as long.
+    pub(super) fn charge(&self, host: Peer, cost: Duration, wait: u32) {
+        let now = self.started.elapsed();
         let mut queues = lock(&self.queues);
-        queues.charge(from, cost, now);
-        queues.wait(from, cost * wait, now);
-        stepped
+        queues.charge(host, cost, now);
+        queues.wait(host, cost * wait, now);
     }
 
     /// What the message is that these bytes are.
@@ -173,6 +209,10 @@ impl<B: Bundle> Shared<B> {
         if !self.may_verify(from, &message) {
             return too_much();
         }
+        let message = match message {
+            Message::Request(request) if !self.is_suspect(from) => return Found::Request(request),
+            message => message,
+        };
         let known =
             |request: &Signed<Request, B::Crypto>| known.get(&request.content.client) == Some(request);
         let verified =
@@ -191,7 +231,7 @@ impl<B: Bundle> Shared<B> {
     fn heeds(&self, message: &Message<B::Crypto>) -> Option<Known<B>> {
         let replica = &lock(&self.core).replica;
         let heeds = Subject::of(message).is_none_or(|subject| replica.heeds(&self.setup, subject))
-            && !replica.has_accepted(message);
+            && !replica.has_accepted(&self.setup, message);
         let requests = match message {
             Message::PrePrepare(_, batch) | Message::Batch(batch) => &batch.requests[..],
             _ => &[],

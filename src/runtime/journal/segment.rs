@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"PBFT-JN2";
+const MAGIC: &[u8; 8] = b"PBFT-JN3";
 /// Length, checksum of the length, checksum of the content.
 const ENTRY_HEADER_BYTES: usize = 12;
 /// A state is written in pieces of this length, so that steps wait for no more of it at a time.

@@ -6,6 +6,7 @@
 //! replicas and clients may be bound to one host key, and each says so itself. A binding says nothing about
 //! when: to take a key away, the table that was made from bindings is made anew without it.
 
+use crate::crypto::form::Single;
 use crate::crypto::{Content, Crypto, Signed};
 use crate::rejection::Rejection;
 use crate::replica::verify::Membership;
@@ -33,6 +34,7 @@ pub struct Admission {
 
 impl Content for Admission {
     const TAG: u8 = 36;
+    type Form = Single;
     fn sender(&self) -> Option<Principal> {
         None
     }
@@ -55,6 +57,7 @@ pub fn verify_admission<C: Crypto, R: Rules>(
 
 impl Content for Binding {
     const TAG: u8 = 35;
+    type Form = Single;
     fn sender(&self) -> Option<Principal> {
         Some(self.owner)
     }
