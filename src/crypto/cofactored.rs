@@ -17,8 +17,9 @@
 //! difference that the factors are worked out modulo `l`, and the points `8(sB - kA - R)` are multiples `eB`. If all `e`
 //! are zero, so is the sum. If one is not, then for any choice of the other `z` there is one value modulo `l`, so one
 //! at most below 2^128, of its own `z` for which the sum is zero. The `z` are taken from a hash of all keys, signatures
-//! and `k`: whoever makes up signatures learns of each attempt only that it has failed, and each succeeds with a
-//! probability of 2^-128. There is no secret in it and no chance, so that all replicas find the same.
+//! and `k`: whoever makes up signatures can try them out by himself, and each attempt succeeds with a probability of
+//! 2^-128, as every part of it is hashed before there is any `z`. There is no secret in it and no chance: of one list all
+//! replicas find the same, and of different lists with the same signature they do but for that probability.
 //!
 //! Without the factor eight this would not be so: what is left then of points of order two, four or eight vanishes for
 //! some `z` and not for others. That is the known fault of batches with the equation of strict verification, and why the

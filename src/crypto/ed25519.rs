@@ -102,7 +102,7 @@ type SignedRoot = (Digest, Digest, Signature);
 #[derive(Default)]
 struct Roots(BTreeMap<Principal, VecDeque<SignedRoot>>);
 
-/// The most roots remembered of a replica: more than it has batches in flight.
+/// The most roots remembered of a replica; what is forgotten is verified again.
 const ROOTS: usize = 16;
 
 impl Public {

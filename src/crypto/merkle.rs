@@ -11,8 +11,9 @@
 //! - A path says of each sibling on which side it is. It has [`MAX_DEPTH`] siblings at most; one of none is that of a
 //!   message that was signed by itself, as its signature is over the message and not over a root.
 //!
-//! Whoever checks a path learns that the signer has signed this message together with others, and nothing of those: the
-//! message stays one that convinces third parties.
+//! Whoever checks a path learns that the signer has signed this message together with others: the message stays one that
+//! convinces third parties. Of the others he learns hashes. Leaves have no salt, so who can guess the reply beside his own,
+//! view, timestamp, client and result, can see that he was right. Clients may read everything anyway (SECURITY.md).
 
 use crate::parameters::MAX_BATCH_REQUESTS;
 use crate::types::Digest;

@@ -182,9 +182,9 @@ fn check_batch<B: Bundle>(
     if !from_members || batch.requests.iter().any(|request| request.content.read_only) {
         return Err(Rejection::BadRequest);
     }
-    let together = unknown.len() > 1 && Signed::all_valid(&unknown, &setup.keys);
-    let valid = |request: &&Signed<Request, B::Crypto>| members.check_signature(request, together).is_ok();
-    if unknown.iter().all(valid) { Ok(()) } else { Err(Rejection::BadRequest) }
+    // Which of them is not valid is of no interest here.
+    let valid = setup.rules.request_authentic(Signed::all_valid(&unknown, &setup.keys));
+    if valid { Ok(()) } else { Err(Rejection::BadRequest) }
 }
 
 /// Whether the votes prove that `proposal` prepared: the primary's signature and matching PREPAREs of a

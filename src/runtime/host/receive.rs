@@ -80,6 +80,10 @@ impl<B: Bundle> Shared<B> {
                 }
             }
             let enough = steps >= MAX_HELD || since.elapsed() > MAX_HOLD;
+            if enough && !together.is_empty() {
+                // A sync may take long, and what they lead to can be part of it.
+                steps += self.handle_together(&mut together);
+            }
             if enough || !self.must_sync.load(Relaxed) {
                 steps = 0;
                 self.flush();
@@ -228,7 +232,7 @@ impl<B: Bundle> Shared<B> {
 
     /// Whether the replica has use for a message, if it is valid; and if it holds a batch, the requests in it
     /// that wait here and so have been verified.
-    fn heeds(&self, message: &Message<B::Crypto>) -> Option<Known<B>> {
+    pub(super) fn heeds(&self, message: &Message<B::Crypto>) -> Option<Known<B>> {
         let replica = &lock(&self.core).replica;
         let heeds = Subject::of(message).is_none_or(|subject| replica.heeds(&self.setup, subject))
             && !replica.has_accepted(&self.setup, message);

@@ -6,12 +6,13 @@
 //! **Who brings forgeries** makes those of others be verified one by one, where they were verified in vain together, and
 //! that is all it can do: which of them are valid does not depend on it
 //! ([`verify_requests`](crate::replica::verify::verify_requests)). It pays for the whole of it, and for a while what it
-//! brings is verified by itself ([`SUSPECT_FOR`]), so that each host can do this to others once in that time: some two
-//! milliseconds in ten seconds. It must have a session, so it is the host of a registered client or a replica.
+//! brings is verified by itself ([`SUSPECT_FOR`]), so that each host can do this to others once in that time to each
+//! worker: some two milliseconds in ten seconds. It must have a session, so it is the host of a registered client or a replica.
 
 use super::{Shared, lock};
 use crate::crypto::{Crypto, Signed};
-use crate::message::Request;
+use crate::message::{Message, Request};
+use crate::rejection::Rejection;
 use crate::replica::verify::verify_requests;
 use crate::replica::{Bundle, Event};
 use crate::runtime::sessions::Peer;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// The most requests that are verified together. More gain little.
 pub(super) const MAX_TOGETHER: usize = 64;
-/// The longest that one waits while other messages are handled.
+/// Once one has waited so long, it is verified before another message is taken.
 pub(super) const MAX_WAIT: Duration = Duration::from_micros(500);
 /// How long what a host brings is verified by itself once it has brought a forgery.
 pub(super) const SUSPECT_FOR: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ pub(super) const SUSPECT_FOR: Duration = Duration::from_secs(10);
 /// Requests that a worker has found to be of use, not verified yet.
 pub(super) struct Together<C: Crypto> {
     since: Instant,
+    max_wait: Duration,
     requests: Vec<Signed<Request, C>>,
     /// Who brought each, and what that has cost so far.
     from: Vec<(Peer, Duration)>,
@@ -34,7 +36,7 @@ pub(super) struct Together<C: Crypto> {
 
 impl<C: Crypto> Together<C> {
     pub(super) fn new() -> Self {
-        Together { since: Instant::now(), requests: Vec::new(), from: Vec::new() }
+        Together { since: Instant::now(), max_wait: MAX_WAIT, requests: Vec::new(), from: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -43,7 +45,7 @@ impl<C: Crypto> Together<C> {
 
     /// Whether they are to be verified now, whatever else there is to do.
     pub(super) fn is_due(&self) -> bool {
-        self.requests.len() >= MAX_TOGETHER || (!self.is_empty() && self.since.elapsed() > MAX_WAIT)
+        self.requests.len() >= MAX_TOGETHER || (!self.is_empty() && self.since.elapsed() > self.max_wait)
     }
 
     /// The one of the same client, if there is one: which of two is of use is not known before the first is handled.
@@ -64,6 +66,7 @@ impl<B: Bundle> Shared<B> {
     /// Verifies and handles them, and charges their senders; returns how many steps there were.
     pub(super) fn handle_together(&self, together: &mut Together<B::Crypto>) -> usize {
         let (requests, from) = (std::mem::take(&mut together.requests), std::mem::take(&mut together.from));
+        let (requests, from) = self.still_of_use(requests, from);
         let count = u32::try_from(requests.len()).unwrap_or(u32::MAX).max(1);
         let before = Instant::now();
         let verified =
@@ -87,8 +90,8 @@ impl<B: Bundle> Shared<B> {
                     self.refuse(from, reason);
                     self.suspect_if_forged(from, reason);
                     wait = super::receive::INVALID;
-                    // It has made all of them cost so much.
-                    cost += took;
+                    // A forgery has made all of them cost so much; what else is refused costs nothing here.
+                    cost += if reason == Rejection::BadSignature { took } else { Duration::ZERO };
                 }
             }
             self.charge(from, cost, wait);
@@ -97,15 +100,43 @@ impl<B: Bundle> Shared<B> {
     }
 }
 
+impl<B: Bundle> Shared<B> {
+    /// Those that are of use still: a batch may have brought one meanwhile. Who brought the others is charged for what they
+    /// have cost.
+    fn still_of_use(
+        &self,
+        requests: Vec<Signed<Request, B::Crypto>>,
+        from: Vec<(Peer, Duration)>,
+    ) -> Waiting<B> {
+        let (mut kept, mut by) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+        for (request, (host, cost)) in requests.into_iter().zip(from) {
+            let message = Message::Request(request);
+            let is_heeded = self.heeds(&message).is_some();
+            match message {
+                Message::Request(request) if is_heeded => {
+                    kept.push(request);
+                    by.push((host, cost));
+                }
+                _ => {
+                    self.counters.unheeded.add(1);
+                    self.charge(host, cost, 0);
+                }
+            }
+        }
+        (kept, by)
+    }
+}
+
+/// Requests, and who brought each and what that has cost so far.
+type Waiting<B> = (Vec<Signed<Request, <B as Bundle>::Crypto>>, Vec<(Peer, Duration)>);
+
 #[cfg(test)]
 mod tests {
     use super::super::Host;
     use super::*;
     use crate::crypto::ed25519::{Ed25519, KeyRing};
     use crate::kv::KeyValue;
-    use crate::message::Message;
     use crate::parameters::Parameters;
-    use crate::rejection::Rejection;
     use crate::replica::{Setup, Timeouts};
     use crate::rules::Pbft;
     use crate::runtime::hosts::Hosts;
@@ -155,6 +186,11 @@ mod tests {
         (Host::start(setup, options).unwrap(), hosts, clients)
     }
 
+    /// They wait for as long as the test takes.
+    fn patient() -> Together<Ed25519> {
+        Together { max_wait: Duration::from_secs(3600), ..Together::new() }
+    }
+
     fn request(keys: &KeyRing, client: u32, timestamp: u64) -> Signed<Request, Ed25519> {
         let (client, timestamp) = (ClientId(client), Timestamp(timestamp));
         let content = Request { operation: Bytes::from(&b"o"[..]), timestamp, client, read_only: false };
@@ -166,7 +202,7 @@ mod tests {
         let (host, hosts, keys) = primary();
         let shared = &host.shared;
         let from = |client: u32| hosts.of_client(ClientId(client)).unwrap();
-        let (mut answers, mut together) = (Buffers::default(), Together::new());
+        let (mut answers, mut together) = (Buffers::default(), patient());
         // Whether it waits for others afterwards.
         let mut bring = |request: &Signed<Request, Ed25519>, together: &mut Together<Ed25519>| {
             let bytes = wire::encode(&Message::Request(request.clone()));
@@ -208,7 +244,7 @@ mod tests {
     #[test]
     fn another_request_of_a_client_that_waits_is_looked_at_after_the_first() {
         let (host, hosts, keys) = primary();
-        let mut together = Together::new();
+        let mut together = patient();
         let from = hosts.of_client(ClientId(1)).unwrap();
         let mut bring = |timestamp| {
             let bytes = wire::encode(&Message::Request(request(&keys[1], 1, timestamp)));
