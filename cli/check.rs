@@ -378,7 +378,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             (Ok(report), _) => report,
             (Err(problem), Some(peers)) if peers.gone().is_some() => {
                 eprintln!("pbft: {problem}");
-                return Ok(ExitCode::from(UNKNOWN));
+                return Ok(ExitCode::from(status(&verdicts, worlds.len())));
             }
             (Err(problem), _) => {
                 let problem = String::from(problem);
@@ -389,7 +389,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         verdicts.push(report.verdict);
         if prints {
             tell(arguments, &report, verdicts.len() == 1);
-            write_files(arguments, &report)?;
+            write_files(arguments, &report).inspect_err(|problem| among::leave(peers, problem))?;
         }
         if interrupted() {
             among::leave(peers, "it was interrupted");

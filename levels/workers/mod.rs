@@ -81,6 +81,9 @@ use shared::Shared;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use worker::{End, Part, Search};
 
+/// Why a search stops when another process is gone, or a thread of this one has panicked: nobody is told.
+const GONE: &str = "another process is gone";
+
 /// The workers of this process, and the other processes.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
@@ -227,10 +230,15 @@ fn work<S: Space + Send>(
         let workers: Vec<_> = builders.into_iter().zip(found).map(spawn).collect();
         drop(ended);
         // Nothing is ever sent: the last worker that ends hangs up.
+        let mut last = None;
         while let Err(RecvTimeoutError::Timeout) = ends.recv_timeout(REPORT_EVERY) {
-            if let Some(now) = shared.progress()
-                && !progress(now)
-            {
+            // A worker looks at the alarm when it waits for others, and at the gate while it expands.
+            if alarm.look().is_err() {
+                shared.gate.close(GONE);
+            }
+            // It is asked even if nothing has changed: it may say to stop.
+            last = shared.progress().or(last);
+            if last.is_some_and(|now| !progress(now)) {
                 shared.gate.close(INTERRUPTED);
             }
         }

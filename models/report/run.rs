@@ -163,7 +163,7 @@ fn check_conditions(
         }
         own.or_else(|| together.stops())
     });
-    together.gathered(own)
+    together.gathered(own, options.disk.is_some())
 }
 
 fn layered(

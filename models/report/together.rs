@@ -62,7 +62,7 @@ impl Together {
     }
 
     /// What all processes have checked.
-    pub(super) fn gathered(&self, own: Conditions) -> Result<Conditions, Problem> {
+    pub(super) fn gathered(&self, own: Conditions, is_on_disk: bool) -> Result<Conditions, Problem> {
         let Some(peers) = &self.peers else { return Ok(own) };
         let told = Told {
             counts: own.counts.iter().map(|(name, &(all, failed))| (name.to_string(), all, failed)).collect(),
@@ -71,10 +71,11 @@ impl Together {
             walked: own.walked,
         };
         let told = postcard::to_stdvec(&told).expect("it is plain data");
-        let told = peers.gather(told).map_err(|who| gone(&who))?;
+        let told = peers.gather(told).map_err(|who| gone(&who, is_on_disk))?;
         let mut all = Conditions { elapsed: own.elapsed, ..Conditions::default() };
-        for told in told {
-            let told: Told = postcard::from_bytes(&told).expect("the same program has written it");
+        for (process, told) in told.iter().enumerate() {
+            let told: Told = postcard::from_bytes(told)
+                .map_err(|_| Problem::from(format!("what process {process} says of its conditions makes no sense")))?;
             let counts = told.counts.iter().map(|(name, all, failed)| (named(name), (*all, *failed)));
             let first = told.first.into_iter().map(|(name, what)| (named(&name), Broken { what }));
             let (counts, first) = (counts.collect(), first.collect());
@@ -98,8 +99,9 @@ fn named(name: &str) -> &'static str {
 }
 
 /// What to do when a process is gone while conditions are checked: what was explored is there, if on disk.
-fn gone(who: &Gone) -> Problem {
-    format!("{who} while conditions were checked: give the same commands again").into()
+fn gone(who: &Gone, is_on_disk: bool) -> Problem {
+    let how = if is_on_disk { ", with --resume" } else { "" };
+    format!("{who} while conditions were checked: give the same commands again{how}").into()
 }
 
 /// What to do when an exploration could not go on.
