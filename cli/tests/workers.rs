@@ -177,6 +177,18 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Waits until both of two processes have met and use this directory; or have before.
+fn have_met(directory: &Path) {
+    let began = Instant::now();
+    let met = |entry: std::fs::DirEntry| {
+        (0..2).all(|worker| entry.path().join(format!("worker-{worker}-of-2")).is_dir())
+    };
+    while !std::fs::read_dir(directory).unwrap().map(Result::unwrap).any(met) {
+        assert!(began.elapsed() < PATIENCE, "they do not meet");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Kills one of two processes so often, after up to so long each time: the other stops by itself and says so,
 /// and both, started again, tell what is told where nobody was killed.
 fn survives(world: &str, kills: u32, seed: u64, mut longest: Duration) {
@@ -187,9 +199,10 @@ fn survives(world: &str, kills: u32, seed: u64, mut longest: Duration) {
     let on_disk = |at: &Path| format!("{world} --json --wait 20 --resume --disk {}", at.display());
     let (mut killed, began) = (0, Instant::now());
     while killed < kills {
-        assert!(began.elapsed() < PATIENCE, "{killed} of {kills} killed while they ran");
+        assert!(began.elapsed() < PATIENCE * kills, "{killed} of {kills} killed while they ran");
         let mut processes = hosts.start_all(&on_disk(directory.path()));
-        let (victim, after) = (rng.random_range(0..2), longest.mul_f64(rng.random_range(0.2..1.0)));
+        let (victim, after) = (rng.random_range(0..2), longest.mul_f64(rng.random_range(0.0..1.0)));
+        have_met(directory.path());
         std::thread::sleep(after);
         let has_ended = processes.iter_mut().any(|process| process.try_wait().unwrap().is_some());
         let mut gone = processes.remove(victim);

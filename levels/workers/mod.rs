@@ -20,8 +20,8 @@
 //!
 //! So names, transitions and the states visited are those of one process for any number of workers, and so
 //! are the state at which a search with a violation stops and what it has counted by then. Definitions never
-//! travel. Learning is not divided: spread by a hash, the states of each worker meet nearly every local state
-//! there is, and to look one up that another process has learnt would cost more than to learn it.
+//! travel. Learning is not divided: spread by a hash, the states of each worker can be expected to meet nearly
+//! everything that has a name, so that all would be sent to all. (That has not been measured.)
 //!
 //! Workers of one process share one space: one of them learns while the others wait, and tables are there
 //! once. So a process is the share of a machine, and a worker that of a processor.

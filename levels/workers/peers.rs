@@ -45,6 +45,7 @@ const SIGN: u8 = 0;
 const GATHERED: u8 = 1;
 const LEAVING: u8 = 2;
 const HALTING: u8 = 3;
+const LOST: u8 = 4;
 
 #[derive(Default)]
 struct Heard {
@@ -339,6 +340,11 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         self.state.heard().is_over = true;
+        if let Some(gone) = self.gone() {
+            // Or others might take this process for the one that is gone.
+            let number = (gone.process as u64).to_le_bytes();
+            self.links.values().for_each(|link| drop(send(link, LOST, &number)));
+        }
         self.state.changed.notify_all();
         for link in self.links.values() {
             let link = link.lock().unwrap_or_else(PoisonError::into_inner);
@@ -430,6 +436,12 @@ fn listen(mut socket: TcpStream, process: usize, state: &State) {
                 let at = at.as_slice().try_into().map(u64::from_le_bytes).ok();
                 let mut heard = state.heard();
                 heard.halted = heard.halted.max(at);
+            }
+            Ok((LOST, number)) => {
+                let number = number.as_slice().try_into().map_or(u64::MAX, u64::from_le_bytes);
+                let lost = usize::try_from(number).ok().filter(|&lost| lost < state.heard().lost.len());
+                // That it is gone itself is found next.
+                state.lose(Gone { process: lost.unwrap_or(process), why: None });
             }
             Ok((LEAVING, why)) => {
                 let why = Some(String::from_utf8_lossy(&why).into_owned());
