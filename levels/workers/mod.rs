@@ -54,7 +54,7 @@
 //! | `worker` | the search of one worker |
 //! | `batch`, `sending` | which states are next, and where successors go |
 //! | `post`, `stream` | turns, and their way between processes |
-//! | `peers`, `greeting`, `alarm` | other processes, and whether one is gone |
+//! | `peers`, `greeting`, `talk`, `alarm` | other processes, and whether one is gone |
 //! | `shared` | what the workers of a process share |
 
 mod alarm;
@@ -65,6 +65,7 @@ mod post;
 mod sending;
 mod shared;
 mod stream;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod worker;

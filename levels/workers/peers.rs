@@ -10,18 +10,20 @@
 
 use super::alarm::Alarmed;
 use super::greeting::{GREETING, Greeting, Meeting, difference, read_greeting, write_greeting};
+use super::talk::{GATHERED, HALTING, LEAVING, LOST, first_dead, give_signs, is_dead, listen, send};
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two signs of life.
-const SIGN_EVERY: Duration = Duration::from_secs(1);
 /// Silence after which a process counts as gone.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Between two looks at whether something has happened that wakes nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The longest that a process waits at its end until all others have heard what it has said.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// A process that others have lost.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Gone {
@@ -40,48 +42,43 @@ impl std::fmt::Display for Gone {
     }
 }
 
-/// What is said between two processes.
-const SIGN: u8 = 0;
-const GATHERED: u8 = 1;
-const LEAVING: u8 = 2;
-const HALTING: u8 = 3;
-const LOST: u8 = 4;
-
 #[derive(Default)]
-struct Heard {
+pub(super) struct Heard {
     /// What each process has sent to be gathered, and has not been taken.
-    gathered: Vec<VecDeque<Vec<u8>>>,
+    pub(super) gathered: Vec<VecDeque<Vec<u8>>>,
     /// The connections to processes with higher numbers.
     links: BTreeMap<usize, TcpStream>,
     /// Those for explorations.
     lines: BTreeMap<(u64, usize), TcpStream>,
-    lost: Vec<bool>,
+    pub(super) lost: Vec<bool>,
     /// How often all had gathered when one of them had the others stop, the last time.
-    halted: Option<u64>,
+    pub(super) halted: Option<u64>,
     /// How often all have gathered.
     gathers: u64,
     /// Why somebody was refused who came.
     refused: Option<String>,
-    is_over: bool,
+    /// Connections on which nothing more is to be heard.
+    pub(super) ended: usize,
+    pub(super) is_over: bool,
 }
 
-struct State {
+pub(super) struct State {
     heard: Mutex<Heard>,
-    changed: Condvar,
+    pub(super) changed: Condvar,
     gone: OnceLock<Gone>,
 }
 
 impl State {
-    fn heard(&self) -> MutexGuard<'_, Heard> {
+    pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until something changes, or a while.
-    fn wait<'a>(&self, heard: MutexGuard<'a, Heard>) -> MutexGuard<'a, Heard> {
+    pub(super) fn wait<'a>(&self, heard: MutexGuard<'a, Heard>) -> MutexGuard<'a, Heard> {
         self.changed.wait_timeout(heard, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn lose(&self, gone: Gone) {
+    pub(super) fn lose(&self, gone: Gone) {
         let mut heard = self.heard();
         if heard.is_over {
             return;
@@ -133,15 +130,23 @@ impl Peers {
         let began = Instant::now();
         let mut links = BTreeMap::new();
         for process in 0..peers.process() {
-            links.insert(process, peers.reach(process, None, began, goes_on)?);
+            let socket = peers.reach(process, None, began, &|| goes_on() && first_dead(&links).is_none());
+            if let Some(gone) = first_dead(&links) {
+                return Err(format!("process {gone} is gone while others were awaited"));
+            }
+            links.insert(process, socket?);
         }
-        links.extend(peers.await_others(began, goes_on)?);
+        links.extend(peers.await_others(&links, began, goes_on)?);
         for (process, socket) in links {
             let cannot = |error: io::Error| format!("cannot talk to process {process}: {error}");
             socket.set_read_timeout(Some(SILENCE)).map_err(cannot)?;
             socket.set_write_timeout(Some(SILENCE)).map_err(cannot)?;
             let (reader, state) = (socket.try_clone().map_err(cannot)?, peers.state.clone());
-            std::thread::spawn(move || listen(reader, process, &state));
+            std::thread::spawn(move || {
+                listen(reader, process, &state);
+                state.heard().ended += 1;
+                state.changed.notify_all();
+            });
             peers.links.insert(process, Arc::new(Mutex::new(socket)));
         }
         let (links, state) = (peers.links.clone(), peers.state.clone());
@@ -243,8 +248,8 @@ impl Peers {
                 std::cmp::Ordering::Equal => None,
                 std::cmp::Ordering::Less => {
                     let reached = self.reach(process, Some(number), began, &goes_on);
-                    Some(reached.map_err(|why| {
-                        self.state.lose(Gone { process, why: Some(why) });
+                    Some(reached.map_err(|_| {
+                        self.state.lose(Gone { process, why: None });
                         Alarmed
                     })?)
                 }
@@ -308,9 +313,10 @@ impl Peers {
         Ok((socket, theirs))
     }
 
-    /// Waits for the processes of higher numbers.
+    /// Waits for the processes of higher numbers, while those of lower numbers are there.
     fn await_others(
         &self,
+        lower: &BTreeMap<usize, TcpStream>,
         began: Instant,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<BTreeMap<usize, TcpStream>, String> {
@@ -320,6 +326,11 @@ impl Peers {
             if let Some(why) = &heard.refused {
                 return Err(why.clone());
             }
+            if let Some(gone) = first_dead(lower) {
+                return Err(format!("process {gone} is gone while others were awaited"));
+            }
+            // It may come again.
+            heard.links.retain(|_, link| !is_dead(link));
             if heard.links.len() == expected {
                 return Ok(std::mem::take(&mut heard.links));
             }
@@ -349,6 +360,18 @@ impl Drop for Peers {
         for link in self.links.values() {
             let link = link.lock().unwrap_or_else(PoisonError::into_inner);
             // What was written is still sent; the other side may have closed already.
+            let _ = link.shutdown(Shutdown::Write);
+        }
+        // To close a connection with something unread in it would take back what has been written.
+        let began = Instant::now();
+        let mut heard = self.state.heard();
+        while self.state.gone.get().is_none() && heard.ended < self.links.len() && began.elapsed() < FAREWELL
+        {
+            heard = self.state.wait(heard);
+        }
+        drop(heard);
+        for link in self.links.values() {
+            let link = link.lock().unwrap_or_else(PoisonError::into_inner);
             let _ = link.shutdown(Shutdown::Both);
         }
     }
@@ -388,67 +411,4 @@ fn let_in(mut socket: TcpStream, meeting: &Meeting, state: &State) -> io::Result
     }
     state.changed.notify_all();
     Ok(())
-}
-
-fn send(link: &Mutex<TcpStream>, kind: u8, bytes: &[u8]) -> io::Result<()> {
-    let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
-    link.write_all(&[kind])?;
-    link.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    link.write_all(bytes)
-}
-
-fn give_signs(links: &BTreeMap<usize, Arc<Mutex<TcpStream>>>, state: &State) {
-    loop {
-        for (&process, link) in links {
-            if send(link, SIGN, &[]).is_err() {
-                state.lose(Gone { process, why: None });
-            }
-        }
-        let began = Instant::now();
-        let mut heard = state.heard();
-        while began.elapsed() < SIGN_EVERY {
-            if heard.is_over {
-                return;
-            }
-            heard = state.wait(heard);
-        }
-    }
-}
-
-/// Hears what a process says, until it is gone.
-fn listen(mut socket: TcpStream, process: usize, state: &State) {
-    let mut next = || -> io::Result<(u8, Vec<u8>)> {
-        let mut head = [0; 9];
-        socket.read_exact(&mut head)?;
-        let mut length = [0; 8];
-        length.copy_from_slice(&head[1..]);
-        let (length, mut bytes) = (u64::from_le_bytes(length), Vec::new());
-        let read = (&mut socket).take(length).read_to_end(&mut bytes)?;
-        if read as u64 == length { Ok((head[0], bytes)) } else { Err(ErrorKind::UnexpectedEof.into()) }
-    };
-    loop {
-        match next() {
-            Ok((GATHERED, bytes)) => {
-                state.heard().gathered[process].push_back(bytes);
-                state.changed.notify_all();
-            }
-            Ok((HALTING, at)) => {
-                let at = at.as_slice().try_into().map(u64::from_le_bytes).ok();
-                let mut heard = state.heard();
-                heard.halted = heard.halted.max(at);
-            }
-            Ok((LOST, number)) => {
-                let number = number.as_slice().try_into().map_or(u64::MAX, u64::from_le_bytes);
-                let lost = usize::try_from(number).ok().filter(|&lost| lost < state.heard().lost.len());
-                // That it is gone itself is found next.
-                state.lose(Gone { process: lost.unwrap_or(process), why: None });
-            }
-            Ok((LEAVING, why)) => {
-                let why = Some(String::from_utf8_lossy(&why).into_owned());
-                return state.lose(Gone { process, why });
-            }
-            Ok(_) => {}
-            Err(_) => return state.lose(Gone { process, why: None }),
-        }
-    }
 }

@@ -74,8 +74,9 @@ impl Together {
         let told = peers.gather(told).map_err(|who| gone(&who, is_on_disk))?;
         let mut all = Conditions { elapsed: own.elapsed, ..Conditions::default() };
         for (process, told) in told.iter().enumerate() {
-            let told: Told = postcard::from_bytes(told)
-                .map_err(|_| Problem::from(format!("what process {process} says of its conditions makes no sense")))?;
+            let told: Told = postcard::from_bytes(told).map_err(|_| {
+                Problem::from(format!("what process {process} says of its conditions makes no sense"))
+            })?;
             let counts = told.counts.iter().map(|(name, all, failed)| (named(name), (*all, *failed)));
             let first = told.first.into_iter().map(|(name, what)| (named(&name), Broken { what }));
             let (counts, first) = (counts.collect(), first.collect());
