@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 const MANIFEST: &str = "manifest.json";
 const LEARNT: &str = "learnt";
 /// The form of these files.
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 
 /// Where an exploration keeps its states.
 #[derive(Clone, Debug)]
@@ -284,7 +284,9 @@ impl Found {
 fn put_manifest(directory: &Path, manifest: &Manifest) -> io::Result<()> {
     let fresh = directory.join("manifest.new");
     let mut file = File::create(&fresh)?;
-    file.write_all(&serde_json::to_vec(manifest)?)?;
+    let bytes = serde_json::to_vec(manifest)?;
+    writeln!(file, "{:08x}", crc32c::crc32c(&bytes))?;
+    file.write_all(&bytes)?;
     file.sync_all()?;
     std::fs::rename(&fresh, directory.join(MANIFEST))?;
     File::open(directory)?.sync_all()
@@ -451,6 +453,15 @@ fn read_manifest(directory: &Path) -> Result<Option<Manifest>, DiskTrouble> {
         Err(error) => return Err(DiskTrouble::of(&path, &error)),
         Ok(bytes) => bytes,
     };
-    let manifest = serde_json::from_slice(&bytes);
-    manifest.map(Some).map_err(|error| DiskTrouble::new(format!("{} is damaged: {error}", path.display())))
+    // Its check sum comes first, on a line of its own.
+    let read = || -> Option<Manifest> {
+        let (sum, bytes) = bytes.split_at_checked(SUM)?;
+        (sum == format!("{:08x}\n", crc32c::crc32c(bytes)).as_bytes()).then_some(())?;
+        serde_json::from_slice(bytes).ok()
+    };
+    let damaged = || DiskTrouble::new(format!("{} is damaged, or of another version", path.display()));
+    read().map(Some).ok_or_else(damaged)
 }
+
+/// The bytes of a check sum and the end of its line.
+const SUM: usize = 9;
