@@ -196,7 +196,7 @@ fn survives(world: &str, kills: u32, seed: u64, mut longest: Duration) {
     let (hosts, mut rng) = (Hosts::new(2), ChaCha8Rng::seed_from_u64(seed));
     println!("seed {seed}");
     let mut directory = tempfile::tempdir().unwrap();
-    let on_disk = |at: &Path| format!("{world} --json --wait 20 --resume --disk {}", at.display());
+    let on_disk = |at: &Path| format!("{world} --json --wait 10 --resume --disk {}", at.display());
     let (mut killed, began) = (0, Instant::now());
     while killed < kills {
         assert!(began.elapsed() < PATIENCE * kills, "{killed} of {kills} killed while they ran");
