@@ -240,6 +240,7 @@ fn survives(world: &str, kills: u32, seed: u64, mut longest: Duration) {
 const SMALL: &str = "--byzantine 3 --requests 2 --max-view 1 --max-seq 1 --explore lazy --no-conditions";
 
 #[test]
+#[ignore = "takes from half a minute to several, by when the kills come"]
 fn when_a_process_is_killed_the_others_stop_and_all_go_on_from_the_last_level() {
     survives(SMALL, 3, 1, Duration::from_secs(2));
 }
