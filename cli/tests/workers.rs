@@ -213,6 +213,7 @@ fn survives(world: &str, kills: u32, seed: u64, mut longest: Duration) {
             let said = String::from_utf8(other.stderr.clone()).unwrap();
             let said = said.lines().last().unwrap_or_default();
             // Before they have met, it is waited for, and not gone.
+            assert!([UNKNOWN, WRONG_USE].contains(&status(&other)), "{other:?}");
             if said.is_empty() {
                 // It had all that it needed to end before the other was killed.
                 assert!(!other.stdout.is_empty() || victim == 0, "it says nothing at all");

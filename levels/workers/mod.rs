@@ -82,9 +82,6 @@ use shared::Shared;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use worker::{End, Part, Search};
 
-/// Why a search stops when another process is gone, or a thread of this one has panicked: nobody is told.
-const GONE: &str = "another process is gone";
-
 /// The workers of this process, and the other processes.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
@@ -235,7 +232,7 @@ fn work<S: Space + Send>(
         while let Err(RecvTimeoutError::Timeout) = ends.recv_timeout(REPORT_EVERY) {
             // A worker looks at the alarm when it waits for others, and at the gate while it expands.
             if alarm.look().is_err() {
-                shared.gate.close(GONE);
+                shared.gate.close(INTERRUPTED);
             }
             // It is asked even if nothing has changed: it may say to stop.
             last = shared.progress().or(last);
