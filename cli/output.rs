@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// It does not count: two threads that count every allocation in one place spend a fifth of an exploration on that.
+/// It does not count: all threads would count every allocation in one place.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -14,7 +14,8 @@
 //! of the abstract protocol is judged with the `V` in hand, so at each core a step that enters a view is taken and judged
 //! with each of the others once. Once is enough: what the judge makes of `V` depends on `V`, on what the replica has sent
 //! before and on the batches it has, all of which are part of the core, and leaves the same ledger, on which the rest of
-//! the step is judged.
+//! the step is judged. That one step would also show what else could differ, the signature over the whole NEW-VIEW, of
+//! which no look is noted.
 
 use crate::crypto::Symbolic;
 use crate::world::{MessageId, Modelled, Tables};

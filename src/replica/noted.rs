@@ -323,7 +323,10 @@ pub(super) const fn part(number: u8) -> Part {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ViewChangeSet;
     use super::*;
+    use crate::crypto::ed25519::Ed25519;
+    use crate::rules::Pbft;
 
     #[test]
     fn what_is_looked_at_is_noted_and_what_is_overwritten_or_done_apart_is_not() {
@@ -344,6 +347,24 @@ mod tests {
         let seen: Vec<_> = seen.looks.iter().map(|(look, _)| (look.cells.part, look.seen)).collect();
         assert_eq!((length, seen), (2, vec![(Part::Queue, Seen::Content); 2]));
         assert_eq!(watch(&queue, || ()).1, Watched::default());
+    }
+
+    #[test]
+    fn looks_at_v_are_noted_and_what_it_determines_is_not() {
+        let v = ViewChangeSet::<Ed25519>::from(Vec::new());
+        let nobody: Rc<[Cell]> = Rc::new([]);
+        let reads = |look: &dyn Fn()| {
+            watch(&nobody, look);
+            has_read_v()
+        };
+        assert!(v.is_empty() && !has_read_v(), "nobody watches");
+        assert!(!reads(&|| drop(v.plan(&Pbft))));
+        assert!(!reads(&|| drop(v.clone())));
+        assert!(reads(&|| assert!(v.is_empty())));
+        assert!(reads(&|| assert!(v == v.clone())));
+        assert!(reads(&|| drop(format!("{v:?}"))));
+        assert!(reads(&|| drop(postcard::to_stdvec(&v))));
+        assert!(!has_read_v(), "it is told once");
     }
 
     #[test]
