@@ -199,16 +199,25 @@ fn nothing_misbehaves_unless_the_configuration_allows_it_and_pbft_never_does() {
     assert!(ALL.iter().all(|how| said.contains(how)), "{said}");
 }
 
-#[test]
-fn the_journals_of_a_cluster_with_a_liar_are_one_story_with_what_was_refused_and_why() {
+/// A cluster with an equivocating primary, which some correct replica has refused in a step, and not before it: only
+/// steps are journalled. Most of its lies are dropped unverified, and the others may have replaced it first.
+fn refused_in_a_step(seed: u64) -> Option<Cluster> {
     let mut cluster = Cluster::new(4, allowed);
-    corrupt(&mut cluster, 0, "equivocate", 5);
+    corrupt(&mut cluster, 0, "equivocate", seed);
     // That of the correct replica in whose place it is.
     std::fs::remove_dir_all(cluster.config.journal(pbft::types::ReplicaId(0))).unwrap();
     let mut client = cluster.client(0);
     for number in 0..20 {
         client.put(&format!("k{number}"), b"v");
     }
+    let reasons = ["null_request", "conflicting_pre_prepare"];
+    let is_refused = |id| cluster.status(id).is_some_and(|status| rejected(&status, &reasons) > 0);
+    (1..4).any(is_refused).then_some(cluster)
+}
+
+#[test]
+fn the_journals_of_a_cluster_with_a_liar_are_one_story_with_what_was_refused_and_why() {
+    let mut cluster = (5..15).find_map(refused_in_a_step).expect("a liar is refused something");
     cluster.stop_replicas();
     let page = cluster.directory.path().join("story.html");
     let told = |numbers: &str| {
