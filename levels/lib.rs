@@ -78,6 +78,15 @@ pub trait Space: Sync {
         successors: &mut Successors<'_>,
     ) -> Result<Judgement, Unlearnt>;
 
+    /// Called on all threads, in any order, for states that are to be learnt from next: works out what
+    /// [`Space::learn`] will need, where that can be done before. It changes nothing but the time it takes.
+    fn prepare(&self, depth: usize, state: &[u32]) {
+        let _ = (depth, state);
+    }
+
+    /// Called when all that was prepared for has been learnt, or will not be.
+    fn forget_prepared(&mut self) {}
+
     /// Learns what [`Space::expand`] needs for this state.
     fn learn(&mut self, depth: usize, state: &[u32]);
 

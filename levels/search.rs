@@ -305,14 +305,8 @@ impl<S: Space> Search<'_, S> {
                 Ok((unlearnt, first)) => {
                     unsound = unsound.or(first);
                     let width = self.space.width();
-                    for state in unlearnt.chunks_exact(width) {
-                        if self.gate.look().is_some() {
-                            return unsound;
-                        }
-                        self.space.learn(self.depth, state);
-                        if let Some(disk) = &mut self.visited.disk {
-                            disk.learn(self.depth, state);
-                        }
+                    if !self.learn(&unlearnt) {
+                        return unsound;
                     }
                     let pieces = unlearnt.chunks(STATES_AT_A_TIME * width);
                     waiting = pieces.map(|states| Piece::States(states.to_vec())).collect();
@@ -320,6 +314,33 @@ impl<S: Space> Search<'_, S> {
             }
         }
         unsound
+    }
+
+    /// Learns from these states, in their order; false if a limit is reached before the end.
+    fn learn(&mut self, states: &[u32]) -> bool {
+        let width = self.space.width();
+        // One thread alone gains nothing by it.
+        if self.pool.current_num_threads() > 1 {
+            let (space, gate, depth) = (&*self.space, &self.gate, self.depth);
+            let prepare = |state: &[u32]| {
+                if gate.look().is_none() {
+                    space.prepare(depth, state);
+                }
+            };
+            self.pool.install(|| states.par_chunks_exact(width).for_each(prepare));
+        }
+        let learnt = states.chunks_exact(width).all(|state| {
+            let goes_on = self.gate.look().is_none();
+            if goes_on {
+                self.space.learn(self.depth, state);
+                if let Some(disk) = &mut self.visited.disk {
+                    disk.learn(self.depth, state);
+                }
+            }
+            goes_on
+        });
+        self.space.forget_prepared();
+        learnt
     }
 
     /// Expands pieces as far as what has been learnt allows: the states for which something has to be learnt,

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 /// A walk on a grid, with an unsound corner; every column has to be learnt.
 struct Grid {
@@ -214,4 +215,59 @@ fn candidates_that_do_not_fit_in_memory_are_held_against_what_is_known_before_th
     let mut tangle = Tangle { words: 3, largest: 1 << 19 };
     let found = explore(&mut tangle, limits, &mut |_| true);
     assert_eq!((found.outcome, found.states), (Outcome::Exhausted, 1 << 19));
+}
+
+/// The grid, where each column is prepared before it is learnt.
+struct Prepared {
+    grid: Grid,
+    prepared: Mutex<BTreeSet<u32>>,
+    missed: usize,
+    used: usize,
+}
+
+impl Space for Prepared {
+    type Scratch = ();
+    fn width(&self) -> usize {
+        2
+    }
+    fn initial(&mut self) -> Vec<Vec<u32>> {
+        self.grid.initial()
+    }
+    fn expand(
+        &self,
+        depth: usize,
+        state: &[u32],
+        (): &mut (),
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
+        self.grid.expand(depth, state, &mut (), successors)
+    }
+    fn prepare(&self, _: usize, state: &[u32]) {
+        self.prepared.lock().unwrap().insert(state[0]);
+    }
+    fn forget_prepared(&mut self) {
+        self.prepared.lock().unwrap().clear();
+    }
+    fn learn(&mut self, depth: usize, state: &[u32]) {
+        let was_prepared = self.prepared.lock().unwrap().contains(&state[0]);
+        *(if was_prepared { &mut self.used } else { &mut self.missed }) += 1;
+        self.grid.learn(depth, state);
+    }
+    fn complaint(&self, state: &[u32]) -> String {
+        self.grid.complaint(state)
+    }
+}
+
+#[test]
+fn several_threads_prepare_all_that_is_learnt_and_keep_nothing_of_it() {
+    let space = || Prepared { grid: Grid::new(50, None), prepared: Mutex::default(), missed: 0, used: 0 };
+    let (mut alone, mut several, mut workers) = (space(), space(), space());
+    let with = |threads| Limits { threads, ..Limits::default() };
+    explore(&mut alone, with(1), &mut |_| true);
+    assert_eq!((alone.used, alone.missed), (0, 50), "there would be nobody to do it meanwhile");
+    explore(&mut several, with(2), &mut |_| true);
+    assert_eq!((several.used, several.missed), (50, 0));
+    explore_among(&mut workers, with(1), None, Workers { here: 2, peers: None }, &mut |_| true).unwrap();
+    assert_eq!((workers.used, workers.missed), (50, 0));
+    assert!([several, workers].iter().all(|space| space.prepared.lock().unwrap().is_empty()));
 }

@@ -323,6 +323,12 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
                 }
             }
         }
+        // Only one of the workers of a process learns; the others would wait.
+        if shared.here > 1 {
+            self.unlearnt.chunks_exact(*width).take_while(|_| gate.look().is_none()).for_each(|state| {
+                space.prepare(depth, state);
+            });
+        }
     }
 
     /// Puts what the pass has found into the post.
@@ -365,13 +371,14 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
         let mut space = self.shared.write();
         for state in states {
             if self.shared.gate.look().is_some() {
-                return;
+                break;
             }
             space.learn(self.depth, state);
             if let Some(disk) = &mut self.visited.disk {
                 disk.learn(self.depth, state);
             }
         }
+        space.forget_prepared();
     }
 
     /// Says how it is with this worker, and hears it of all.

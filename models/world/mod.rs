@@ -20,6 +20,7 @@
 //! - REPLYs, unless the clients are part of the world: what they say is in the histories.
 
 mod agents;
+mod ahead;
 mod application;
 mod behaviours;
 mod binding;

@@ -6,6 +6,7 @@
 //! put together. So a replica's messages are split accordingly, each part is named once, and the messages
 //! available are worked out once for each combination of parts.
 
+use super::ahead::Ahead;
 use super::config::{MAX_REPLICAS, WorldConfig};
 use super::tables::{MessageId, Tables};
 use crate::adversary::{Adversary, Known};
@@ -77,6 +78,7 @@ pub struct Network {
     knowledge: IndexSet<Known, FixedState>,
     available: IndexMap<(u32, u32, Parts), AvailableId, FixedState>,
     lists: IndexSet<Vec<MessageId>, FixedState>,
+    pub(super) ahead: Ahead,
 }
 
 impl Network {
@@ -93,6 +95,7 @@ impl Network {
             knowledge,
             available: IndexMap::default(),
             lists: empty(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -148,8 +151,17 @@ impl Network {
         self.parts.len()
     }
 
-    fn needs_knowledge(subject: Subject) -> bool {
-        matches!(subject, Subject::ViewChange(_) | Subject::NewView(_))
+    pub(super) fn subject(&self, number: SubjectNumber) -> Subject {
+        self.subjects[number]
+    }
+
+    /// The name of what the adversary can prove, if it has one.
+    pub(super) fn name_of(&self, known: &Known) -> Option<KnowledgeId> {
+        self.knowledge.get_index_of(known).and_then(|index| index.try_into().ok())
+    }
+
+    pub(super) fn named_knowledge(&self, id: KnowledgeId) -> Option<&Known> {
+        self.knowledge.get_index(id as usize)
     }
 
     /// The messages available about a subject, given every replica's parts, if that has been worked out.
@@ -158,7 +170,7 @@ impl Network {
         number: SubjectNumber,
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> Option<AvailableId> {
-        let known = if Self::needs_knowledge(self.subjects[number]) {
+        let known = if needs_knowledge(self.subjects[number]) {
             *self.known.get(&(NOTHING, parts(self.evidence())))?
         } else {
             NOTHING
@@ -173,7 +185,7 @@ impl Network {
         known: KnowledgeId,
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> Option<AvailableId> {
-        let known = if Self::needs_knowledge(self.subjects[number]) { known } else { NOTHING };
+        let known = if needs_knowledge(self.subjects[number]) { known } else { NOTHING };
         let number_word = u32::try_from(number).expect("a world has few subjects");
         self.available.get(&(number_word, known, parts(number))).copied()
     }
@@ -185,7 +197,7 @@ impl Network {
         number: SubjectNumber,
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> AvailableId {
-        let known = if Self::needs_knowledge(self.subjects[number]) {
+        let known = if needs_knowledge(self.subjects[number]) {
             self.learn(tables, NOTHING, parts(self.evidence()))
         } else {
             NOTHING
@@ -202,18 +214,16 @@ impl Network {
         parts: &dyn Fn(SubjectNumber) -> Parts,
     ) -> AvailableId {
         let subject = self.subjects[number];
-        let known = if Self::needs_knowledge(subject) { known } else { NOTHING };
+        let known = if needs_knowledge(subject) { known } else { NOTHING };
         let number_word = u32::try_from(number).expect("a world has few subjects");
         let key = (number_word, known, parts(number));
         if let Some(&done) = self.available.get(&key) {
             return done;
         }
         let sent = self.union(number, &key.2);
-        let derived = {
-            let sent: Vec<_> = sent.iter().map(|&id| tables.message(id)).collect();
-            let known = self.knowledge.get_index(known as usize).filter(|_| Self::needs_knowledge(subject));
-            self.adversary.about(subject, &sent, known)
-        };
+        let proved = self.named_knowledge(known).filter(|_| needs_knowledge(subject));
+        let ahead = self.ahead.about(number, (proved, known), &key.2);
+        let derived = ahead.unwrap_or_else(|| self.made(tables, number, &sent, proved));
         let mut all: BTreeSet<MessageId> = derived.into_iter().map(|m| tables.add_message(m)).collect();
         let sent = sent.into_iter().chain(self.given.iter().copied());
         all.extend(sent.filter(|id| Subject::of(tables.message(*id)) == Some(subject)));
@@ -238,9 +248,10 @@ impl Network {
         if let Some(known) = self.knowing(before, parts) {
             return known;
         }
-        let sent = self.union(self.evidence(), &parts);
-        let sent: Vec<_> = sent.iter().map(|&id| tables.message(id)).collect();
-        let mut known = self.adversary.known(&sent);
+        let mut known = match self.ahead.known(&parts) {
+            Some(known) => Known::clone(&known),
+            None => self.proved(tables, &parts),
+        };
         known.absorb(self.knowledge.get_index(before as usize).expect("what is named is known"));
         let known = named(&mut self.knowledge, known);
         self.known.insert((before, parts), known);
@@ -258,7 +269,7 @@ impl Network {
         self.lists.iter().flatten().chain(&self.given).copied().collect()
     }
 
-    fn union(&self, number: usize, parts: &Parts) -> BTreeSet<MessageId> {
+    pub(super) fn union(&self, number: usize, parts: &Parts) -> BTreeSet<MessageId> {
         let part = |&id: &PartId| self.parts[number].get_index(id as usize).expect("a part has a name");
         parts.iter().flat_map(part).copied().collect()
     }
@@ -276,6 +287,11 @@ impl Network {
     pub fn list(&self, id: AvailableId) -> &[MessageId] {
         self.lists.get_index(id as usize).expect("a list has a name")
     }
+}
+
+/// Whether messages about it rest on what the adversary can prove.
+pub(super) fn needs_knowledge(subject: Subject) -> bool {
+    matches!(subject, Subject::ViewChange(_) | Subject::NewView(_))
 }
 
 fn named<T: std::hash::Hash + Eq>(set: &mut IndexSet<T, FixedState>, value: T) -> u32 {

@@ -126,6 +126,20 @@ impl Space for World {
         Ok(if sound { Judgement::Sound } else { Judgement::Unsound })
     }
 
+    fn prepare(&self, _: usize, state: &[u32]) {
+        let parts = self.parts(state);
+        for (position, &agent) in state.iter().enumerate() {
+            let heeds = self.agents[position].facts(agent).heeds.iter().map(|&number| usize::from(number));
+            for number in heeds.filter(|&number| number < self.time_outs()) {
+                self.network.work_out_ahead(&self.tables, number, &parts);
+            }
+        }
+    }
+
+    fn forget_prepared(&mut self) {
+        self.network.ahead.clear();
+    }
+
     fn learn(&mut self, _: usize, state: &[u32]) {
         for position in 0..state.len() {
             self.learn_agent(state, position);
