@@ -198,21 +198,41 @@ pub(crate) struct Disk {
     written: usize,
 }
 
-/// A directory that can be taken into use.
+/// A directory that can be taken into use, by nobody else from now on.
 pub(crate) struct Found {
     path: PathBuf,
     identity: String,
     manifest: Option<Manifest>,
+    learnt: File,
+}
+
+/// The file of what has been learnt, locked as long as it is open. A process that is killed holds no lock.
+fn locked(directory: &Path) -> Result<File, DiskTrouble> {
+    let path = directory.join(LEARNT);
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| DiskTrouble::of(&path, &error))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let shown = directory.display();
+            Err(DiskTrouble::new(format!(
+                "{shown} is in use: wait for its exploration, or name another directory"
+            )))
+        }
+        Err(error) => Err(DiskTrouble::of(&path, &error.into())),
+    }
 }
 
 impl Found {
     /// Looks into a directory, which is made if it is not there.
     ///
     /// # Errors
-    /// If it cannot be read, holds something else, or something that was not asked for.
+    /// If it cannot be read, is in use, holds something else, or something that was not asked for.
     pub(crate) fn look(directory: &Directory) -> Result<Self, DiskTrouble> {
         let Directory { path, identity, resume } = directory;
         std::fs::create_dir_all(path).map_err(|error| DiskTrouble::of(path, &error))?;
+        let learnt = locked(path)?;
         let manifest = read_manifest(path)?;
         let shown = path.display();
         match &manifest {
@@ -223,7 +243,7 @@ impl Found {
                 let other = &manifest.identity;
                 Err(DiskTrouble::new(format!("{shown} holds an exploration of {other}, not of {identity}")))
             }
-            _ => Ok(Found { path: path.clone(), identity: identity.clone(), manifest }),
+            _ => Ok(Found { path: path.clone(), identity: identity.clone(), manifest, learnt }),
         }
     }
 
@@ -238,7 +258,7 @@ impl Found {
     /// # Errors
     /// If it cannot be read or written, is damaged, or there are more levels than one too many.
     pub(crate) fn open(self, levels: usize) -> Result<(Disk, Option<Resumed>), DiskTrouble> {
-        let Found { path, identity, mut manifest } = self;
+        let Found { path, identity, mut manifest, learnt: file } = self;
         let is_ahead = manifest.as_ref().is_some_and(|manifest| manifest.levels.len() > levels);
         if let Some(manifest) = &mut manifest
             && manifest.levels.len() > levels
@@ -256,9 +276,6 @@ impl Found {
         let trouble = Arc::new(Trouble::default());
         let learnt_path = path.join(LEARNT);
         let of = |error: io::Error| DiskTrouble::of(&learnt_path, &error);
-        let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(false).open(&learnt_path).map_err(of)?;
         let mut bytes = Vec::new();
         (&file).take(mark.learnt).read_to_end(&mut bytes).map_err(of)?;
         if bytes.len() as u64 != mark.learnt || crc32c::crc32c(&bytes) != mark.learnt_sum {

@@ -161,6 +161,19 @@ fn what_is_there_is_neither_overwritten_nor_mistaken_for_something_else() {
 }
 
 #[test]
+fn a_directory_is_used_by_one_exploration_at_a_time_and_free_when_that_is_over() {
+    let temporary = stopped_somewhere();
+    let at = directory(temporary.path(), true);
+    let in_use = disk::Found::look(&at).unwrap();
+    let levels = in_use.levels();
+    assert!(refused(&at).ends_with("is in use: wait for its exploration, or name another directory"));
+    let (disk, _resumed) = in_use.open(levels).unwrap();
+    assert!(refused(&at).contains("is in use"));
+    drop(disk);
+    run(&mut Named::default(), u64::MAX, 2, &at).expect("it is free again");
+}
+
+#[test]
 fn a_changed_byte_is_refused_wherever_it_is() {
     let temporary = stopped_somewhere();
     let files = std::fs::read_dir(temporary.path()).expect("it is there");

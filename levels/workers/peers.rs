@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const SILENCE: Duration = Duration::from_secs(20);
 /// Between two looks at whether something has happened that wakes nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The most connections at a time of which it is not known yet whose they are; others have to come again.
+const MOST_GREETING: usize = 256;
 /// The longest that a process waits at its end until all others have heard what it has said.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -57,6 +59,8 @@ pub(super) struct Heard {
     gathers: u64,
     /// Why somebody was refused who came.
     refused: Option<String>,
+    /// Connections of which it is not known yet whose they are.
+    greeting: usize,
     /// Connections on which nothing more is to be heard.
     pub(super) ended: usize,
     pub(super) is_over: bool,
@@ -126,7 +130,7 @@ impl Peers {
             Arc::new(State { heard: Mutex::new(heard), changed: Condvar::new(), gone: OnceLock::new() });
         let mut peers = Peers { meeting, state, links: BTreeMap::new(), explorations: Mutex::new(0) };
         let (meeting, state) = (peers.meeting.clone(), peers.state.clone());
-        std::thread::spawn(move || accept(&listener, &meeting, &state));
+        std::thread::spawn(move || accept(&listener, &Arc::new(meeting), &state));
         let began = Instant::now();
         let mut links = BTreeMap::new();
         for process in 0..peers.process() {
@@ -378,13 +382,20 @@ impl Drop for Peers {
 }
 
 /// Lets in whoever comes on the same terms, until it is over.
-fn accept(listener: &TcpListener, meeting: &Meeting, state: &State) {
+fn accept(listener: &TcpListener, meeting: &Arc<Meeting>, state: &Arc<State>) {
     while !state.heard().is_over {
         match listener.accept() {
-            // Who says nothing sensible is no process of ours.
-            Ok((socket, _)) => {
-                let _ = let_in(socket, meeting, state);
+            Ok((socket, _)) if state.heard().greeting < MOST_GREETING => {
+                state.heard().greeting += 1;
+                let (meeting, state) = (meeting.clone(), state.clone());
+                // Who says nothing must not keep the others waiting.
+                std::thread::spawn(move || {
+                    // Who says nothing sensible is no process of ours.
+                    let _ = let_in(socket, &meeting, &state);
+                    state.heard().greeting -= 1;
+                });
             }
+            Ok(_) => {}
             Err(_) => std::thread::sleep(LOOK_EVERY / 10),
         }
     }

@@ -349,3 +349,26 @@ fn who_does_not_come_is_named() {
         assert!(why.contains(&hosts[1 - process]), "{why}");
     }
 }
+
+#[test]
+fn who_connects_and_says_nothing_keeps_nobody_from_meeting() {
+    let hosts = hosts(2);
+    let soon = |process| Meeting { patience: Duration::from_secs(4), ..meeting(&hosts, process) };
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| Peers::meet(soon(0), &|| true));
+        // Each would be listened to for five seconds.
+        let silent: Vec<_> = (0..3)
+            .map(|_| {
+                loop {
+                    match std::net::TcpStream::connect(&hosts[0]) {
+                        Ok(silent) => break silent,
+                        Err(_) => std::thread::yield_now(),
+                    }
+                }
+            })
+            .collect();
+        let second = Peers::meet(soon(1), &|| true).expect("it is let in beside them");
+        let first = first.join().unwrap().expect("it is met");
+        assert_eq!((first.gone(), second.gone(), silent.len()), (None, None, 3));
+    });
+}
