@@ -165,6 +165,7 @@ pub(crate) fn is_walked(config: &WorldConfig) -> bool {
         0 => numbers == 1 || numbers == 2 && !checkpoints,
         1 => numbers == 1 && config.cluster.n() <= 4,
         2 => numbers == 1 && config.cluster.n() <= 4 && !checkpoints && config.max_batch == 1,
+        3 => numbers == 1 && config.cluster.n() <= 4 && !checkpoints && config.requests == 1,
         _ => false,
     };
     // With clients and nobody Byzantine requests are addressed, and with a view change the simulation is not

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// The most requests that are verified together. More gain little.
 pub(super) const MAX_TOGETHER: usize = 64;
+/// With so many bytes of operations nothing more is waited for: to hash them takes as long as to verify a few signatures.
+const MAX_BYTES: usize = 256 * 1024;
 /// Once one has waited so long, it is verified before another message is taken.
 pub(super) const MAX_WAIT: Duration = Duration::from_micros(500);
 /// How long what a host brings is verified by itself once it has brought a forgery.
@@ -29,6 +31,8 @@ pub(super) const SUSPECT_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Together<C: Crypto> {
     since: Instant,
     max_wait: Duration,
+    /// Of all operations.
+    bytes: usize,
     requests: Vec<Signed<Request, C>>,
     /// Who brought each, and what that has cost so far.
     from: Vec<(Peer, Duration)>,
@@ -36,7 +40,8 @@ pub(super) struct Together<C: Crypto> {
 
 impl<C: Crypto> Together<C> {
     pub(super) fn new() -> Self {
-        Together { since: Instant::now(), max_wait: MAX_WAIT, requests: Vec::new(), from: Vec::new() }
+        let (requests, from) = (Vec::new(), Vec::new());
+        Together { since: Instant::now(), max_wait: MAX_WAIT, bytes: 0, requests, from }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -45,7 +50,9 @@ impl<C: Crypto> Together<C> {
 
     /// Whether they are to be verified now, whatever else there is to do.
     pub(super) fn is_due(&self) -> bool {
-        self.requests.len() >= MAX_TOGETHER || (!self.is_empty() && self.since.elapsed() > self.max_wait)
+        self.requests.len() >= MAX_TOGETHER
+            || self.bytes >= MAX_BYTES
+            || (!self.is_empty() && self.since.elapsed() > self.max_wait)
     }
 
     /// The one of the same client, if there is one: which of two is of use is not known before the first is handled.
@@ -57,6 +64,7 @@ impl<C: Crypto> Together<C> {
         if self.is_empty() {
             self.since = Instant::now();
         }
+        self.bytes += request.content.operation.len();
         self.requests.push(request);
         self.from.push((from, cost));
     }
@@ -66,6 +74,7 @@ impl<B: Bundle> Shared<B> {
     /// Verifies and handles them, and charges their senders; returns how many steps there were.
     pub(super) fn handle_together(&self, together: &mut Together<B::Crypto>) -> usize {
         let (requests, from) = (std::mem::take(&mut together.requests), std::mem::take(&mut together.from));
+        together.bytes = 0;
         let (requests, from) = self.still_of_use(requests, from);
         let count = u32::try_from(requests.len()).unwrap_or(u32::MAX).max(1);
         let before = Instant::now();
@@ -238,6 +247,19 @@ mod tests {
         assert_eq!(shared.handle_together(&mut together), 2);
         assert_eq!(counters.verified.get(), 6);
         host.stop().unwrap();
+    }
+
+    #[test]
+    fn long_requests_do_not_wait_until_there_are_many() {
+        let (_, keys) = KeyRing::insecure(0, 4, 3);
+        let mut together = patient();
+        for client in 0..3 {
+            assert!(!together.is_due(), "{client} requests of 100 KiB");
+            let mut request = request(&keys[client], client as u32, 1);
+            request.content.operation = Bytes::from(&[0; 100 * 1024][..]);
+            together.push(Peer(0), request, Duration::ZERO);
+        }
+        assert!(together.is_due());
     }
 
     /// Two requests of one client are not judged by what was known before the first of them was handled.
