@@ -253,9 +253,9 @@ mod tests {
     fn long_requests_do_not_wait_until_there_are_many() {
         let (_, keys) = KeyRing::insecure(0, 4, 3);
         let mut together = patient();
-        for client in 0..3 {
+        for (client, keys) in (0..).zip(&keys) {
             assert!(!together.is_due(), "{client} requests of 100 KiB");
-            let mut request = request(&keys[client], client as u32, 1);
+            let mut request = request(keys, client, 1);
             request.content.operation = Bytes::from(&[0; 100 * 1024][..]);
             together.push(Peer(0), request, Duration::ZERO);
         }
