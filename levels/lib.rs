@@ -6,9 +6,10 @@
 //!
 //! A state is a few 32-bit words, names that the space has given to whatever they stand for. Reading what is
 //! known ([`Space::expand`]) runs on all threads; what is met for the first time is worked out by one thread
-//! in between ([`Space::learn`]), in an order that does not depend on how many threads there are. So counts,
-//! names and traces are the same for any number of threads and any memory: what a level is does not depend on
-//! when there was no room for more candidates.
+//! in between ([`Space::learn`]), in an order that does not depend on how many threads there are; what that
+//! takes and gives no names can be worked out before by all of them ([`Space::prepare`]). So counts, names and
+//! traces are the same for any number of threads and any memory: what a level is does not depend on when there
+//! was no room for more candidates.
 //!
 //! There is no table of states. The states of a level are a sorted list of numbers, each written as the
 //! difference to the one before, and the list of what a level leads to is sorted and held against the lists
