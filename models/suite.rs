@@ -225,7 +225,7 @@ const FAMILIES: &[Family] = &[
         suite: Suite::Night,
         ..FOUR
     },
-    Family { requests: 1, max_view: 2, crashes: ANYWHERE, byzantine: SOMEBODY, suite: Suite::Night, ..FOUR },
+    Family { requests: 1, max_view: 2, crashes: ANYWHERE, suite: Suite::Night, ..FOUR },
     // With two requests the search ends (6,162,304 states), and the simulation wants more than 17 GiB.
     Family {
         max_view: 1,
@@ -298,8 +298,28 @@ const FAMILIES: &[Family] = &[
         suite: Suite::Night,
         ..FOUR
     },
+    // Three view changes.
+    Family { requests: 1, max_view: 3, suite: Suite::Night, ..FOUR },
+    // These need a disk, and sixteen GiB of memory: see docs/ENGINE.md.
+    Family {
+        n: 7,
+        f: 2,
+        requests: 1,
+        max_view: 1,
+        byzantine: &[&[0, 1], &[5, 6]],
+        suite: Suite::Night,
+        ..FOUR
+    },
+    Family {
+        max_view: 1,
+        max_seq: 2,
+        byzantine: &[&[3]],
+        checkpoint_interval: Some(1),
+        suite: Suite::Night,
+        ..FOUR
+    },
     // What cannot be exhausted is hunted through, nearest states first.
-    Family { max_view: 1, max_seq: 2, byzantine: SOMEBODY, checkpoint_interval: Some(1), ..HUNT },
+    Family { max_view: 1, max_seq: 2, byzantine: &[&[0], &[1], &[2]], checkpoint_interval: Some(1), ..HUNT },
     Family { n: 7, f: 2, max_view: 1, byzantine: &[&[0, 1]], ..HUNT },
     Family { max_view: 2, max_seq: 2, byzantine: SOMEBODY, ..HUNT },
 ];

@@ -23,7 +23,7 @@ use super::forms::{Decided, Forms};
 use super::rounds::{Phase, Round, round_of};
 use super::{Layered, held};
 use crate::lazy::{self, Conditions, Watch};
-use crate::world::{Agent, AgentId, Input, Inquiry, Local, LocalId, MessageId, Move, Tables, World};
+use crate::world::{Agent, AgentId, Input, Inquiry, Local, LocalId, MessageId, Move, Sent, Tables, World};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::message::Message;
@@ -139,8 +139,8 @@ fn resending(layered: &Layered, conditions: &mut Conditions, watch: &mut Watch<'
                 world.tables.named(message).is_some_and(|id| !forms.is_live(world, id, before))
             })
         };
-        let agent = world.agents[position].agent(end);
-        inquiry.check(world, position, agent.local, &agent.sent, &is_over, conditions);
+        let Agent { local, sent, .. } = world.agents[position].agent(end);
+        inquiry.check(world, position, *local, &Sent::of(&world.tables, sent), &is_over, conditions);
     }
 }
 

@@ -195,11 +195,10 @@ fn check_with(world: &mut World, mut inquiry: Option<Inquiry>, watch: &mut Watch
             let mark = world.tables.mark();
             let mut case = Case::new(world, position, local, &occasions);
             let passed = case.check(&view_changes, &mut conditions);
-            let sent = sent.get(&local).map(Vec::as_slice).unwrap_or_default();
+            let sent = sent.get(&local).cloned().unwrap_or_default();
             if let Some(inquiry) = &mut inquiry {
                 for (at, more) in passed {
-                    let sent = [sent, &more].concat();
-                    inquiry.check(world, position, at, &sent, &|_| false, &mut conditions);
+                    inquiry.check(world, position, at, &sent.and(&more), &|_| false, &mut conditions);
                 }
                 inquiry.forget_from(mark);
             }

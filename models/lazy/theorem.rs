@@ -156,7 +156,8 @@ pub(crate) const CONTRACT: &str = "contract";
 pub const SIMULATION: &str = "simulation";
 
 /// Whether the local systems of a world are walked: with two numbers and a checkpoint or a view change, with
-/// a checkpoint and three views, and with many replicas and a view change they are too large.
+/// a checkpoint and three views, with two requests and four views, and with many replicas and a view change
+/// they are too large.
 pub(crate) fn is_walked(config: &WorldConfig) -> bool {
     let views = config.max_view.0;
     let numbers = config.max_seq.0;

@@ -22,8 +22,8 @@ use super::explored::World;
 use super::tables::{LocalId, Mark, MessageId, Tables};
 use crate::crypto::Symbolic;
 use crate::lazy::{Conditions, Watch};
-use pbft::crypto::{Crypto as _, Verified};
-use pbft::message::{Fetch, Message, Reply, Status, Wanted};
+use pbft::crypto::{Crypto as _, Signed, Verified};
+use pbft::message::{Fetch, Message, PrePrepare, Reply, Status, Wanted};
 use pbft::replica::verify::verify;
 use pbft::replica::{Effects, Event, Timer};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
@@ -33,13 +33,51 @@ use std::time::Instant;
 /// The name of the condition.
 pub(crate) const RESENDING: &str = "resending";
 
+type Proposal = Signed<PrePrepare, Symbolic>;
+
+/// What a replica has sent whenever it is in some local state.
+///
+/// It can be in one by different ways and have sent different NEW-VIEWs by them, with the same PRE-PREPARE in the `O`
+/// of each: one that has a checkpoint, and fetches its state, does not remember which it was. So what NEW-VIEWs carry is
+/// kept beside the messages themselves.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Sent {
+    pub(crate) messages: Vec<MessageId>,
+    carried: BTreeSet<Proposal>,
+}
+
+impl Sent {
+    pub(crate) fn of(tables: &Tables, messages: &[MessageId]) -> Self {
+        let carried = messages.iter().flat_map(|&id| match tables.message(id) {
+            Message::NewView(m) => &m.content.pre_prepares[..],
+            _ => &[],
+        });
+        Sent { carried: carried.cloned().collect(), messages: messages.to_vec() }
+    }
+
+    /// What it has sent by the one way and by the other.
+    fn whichever(&mut self, other: &Sent) {
+        self.messages.retain(|message| other.messages.contains(message));
+        self.carried.retain(|proposal| other.carried.contains(proposal));
+    }
+
+    /// The same, and more.
+    pub(crate) fn and(&self, more: &[MessageId]) -> Self {
+        Sent { messages: [&self.messages[..], more].concat(), carried: self.carried.clone() }
+    }
+
+    fn carries(&self, message: &Message<Symbolic>) -> bool {
+        matches!(message, Message::PrePrepare(signed, _) if self.carried.contains(signed))
+    }
+}
+
 /// What replicas can be asked, and what has been on the network at some time.
 pub(crate) struct Inquiry {
     /// For each replica, everything that can be asked of it.
     questions: Vec<Vec<Event<Symbolic>>>,
     /// For each position, everything available in some state of the run.
     available: BTreeSet<MessageId>,
-    asked: BTreeSet<(LocalId, usize, Vec<MessageId>)>,
+    asked: BTreeSet<(LocalId, usize, Sent)>,
 }
 
 impl Inquiry {
@@ -56,12 +94,12 @@ impl Inquiry {
         world: &World,
         position: usize,
         local: LocalId,
-        sent: &[MessageId],
+        sent: &Sent,
         is_over: &dyn Fn(&Message<Symbolic>) -> bool,
         conditions: &mut Conditions,
     ) {
         let is_client = position >= world.correct.len();
-        if is_client || !self.asked.insert((local, position, sent.to_vec())) {
+        if is_client || !self.asked.insert((local, position, sent.clone())) {
             return;
         }
         let replica = world.correct[position];
@@ -91,23 +129,23 @@ impl Inquiry {
 
     /// Forgets about local states met after `mark`, whose names become others'.
     pub(crate) fn forget_from(&mut self, mark: Mark) {
-        self.asked.split_off(&(mark.first_local(), 0, Vec::new()));
+        self.asked.split_off(&(mark.first_local(), 0, Sent::default()));
     }
 
     fn is_nothing_new(
         &self,
         world: &World,
         replica: ReplicaId,
-        sent: &[MessageId],
+        sent: &Sent,
         is_over: &dyn Fn(&Message<Symbolic>) -> bool,
         answer: &Message<Symbolic>,
     ) -> bool {
         let is_left_out = matches!(answer, Message::Status(_) | Message::Fetch(_));
-        if is_left_out || world.tables.is_beyond(answer) || is_over(answer) {
+        if is_left_out || world.tables.is_beyond(answer) || is_over(answer) || sent.carries(answer) {
             return true;
         }
         let tables = &world.tables;
-        is_old(tables, answer, replica, sent.iter().copied(), &|id| self.available.contains(&id))
+        is_old(tables, answer, replica, sent.messages.iter().copied(), &|id| self.available.contains(&id))
     }
 }
 
@@ -132,13 +170,13 @@ pub(crate) fn is_old(
 
 impl World {
     /// For each local state that occurs at a position, what a replica has sent whenever it is in it.
-    pub(crate) fn sent_in(&self, position: usize) -> BTreeMap<LocalId, Vec<MessageId>> {
-        let mut sent: BTreeMap<LocalId, Vec<MessageId>> = BTreeMap::new();
+    pub(crate) fn sent_in(&self, position: usize) -> BTreeMap<LocalId, Sent> {
+        let mut all: BTreeMap<LocalId, Sent> = BTreeMap::new();
         for agent in self.agents[position].all() {
-            let known = sent.entry(agent.local).or_insert_with(|| agent.sent.to_vec());
-            known.retain(|message| agent.sent.contains(message));
+            let sent = Sent::of(&self.tables, &agent.sent);
+            all.entry(agent.local).and_modify(|known| known.whichever(&sent)).or_insert(sent);
         }
-        sent
+        all
     }
 
     /// Checks the condition in every state of every agent that this exploration has reached.
@@ -252,7 +290,9 @@ mod tests {
     use super::*;
     use crate::engine::{Limits, Outcome, explore};
     use crate::world::{Delivery, WorldConfig};
+    use pbft::message::{Batch, NewView};
     use pbft::types::Cluster;
+    use std::sync::Arc;
 
     /// How often the condition was tried and failed, if of what was sent only what `keep` says had been.
     fn tried(keep: fn(&Message<Symbolic>) -> bool) -> (u64, u64) {
@@ -264,7 +304,9 @@ mod tests {
         let (mut inquiry, mut conditions) = (Inquiry::new(&world), Conditions::default());
         for position in 0..world.correct.len() {
             for (local, mut sent) in world.sent_in(position) {
-                sent.retain(|&id| keep(world.tables.message(id)));
+                sent.messages.retain(|&id| keep(world.tables.message(id)));
+                let kept = Sent::of(&world.tables, &sent.messages);
+                sent.whichever(&kept);
                 inquiry.check(&world, position, local, &sent, &|_| false, &mut conditions);
             }
         }
@@ -286,5 +328,24 @@ mod tests {
         for (name, kind) in kinds {
             assert!(tried(kind).1 > 0, "{name}");
         }
+    }
+
+    #[test]
+    fn what_each_of_several_new_views_carries_has_been_sent_whichever_it_was() {
+        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
+        let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
+        let primary = world.tables.setup(ReplicaId(1)).clone();
+        let proposal = |n| primary.sign(PrePrepare { view: View(1), n: SeqNo(n), digest: Digest::NULL });
+        let new_view = |numbers: &[u64]| {
+            let pre_prepares = numbers.iter().map(|&n| proposal(n)).collect();
+            let content = NewView { view: View(1), view_changes: Vec::new().into(), pre_prepares };
+            Message::NewView(Arc::new(primary.sign(content)))
+        };
+        let [one, other] = [&[1, 2][..], &[2, 3]].map(|numbers| world.tables.add_message(new_view(numbers)));
+        let mut sent = Sent::of(&world.tables, &[one]);
+        sent.whichever(&Sent::of(&world.tables, &[other]));
+        let batch = Arc::new(Batch { requests: Vec::new() });
+        let carried = [1, 2, 3].map(|n| sent.carries(&Message::PrePrepare(proposal(n), batch.clone())));
+        assert_eq!((sent.messages.len(), carried), (0, [false, true, false]));
     }
 }
