@@ -300,7 +300,7 @@ const FAMILIES: &[Family] = &[
     },
     // Three view changes.
     Family { requests: 1, max_view: 3, suite: Suite::Night, ..FOUR },
-    // These need a disk, and sixteen GiB of memory: see docs/ENGINE.md.
+    // The second takes 13 GiB of memory: `--memory 16`.
     Family {
         n: 7,
         f: 2,

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
 /// Answers of each kind: a power of two. An answer takes about a hundred bytes, and more of them than this do not stay
-/// near the processor: with 2^16 an exploration takes a sixth longer.
+/// near the processor: with 2^16 an exploration takes a seventh longer.
 const PLACES: usize = 1 << 12;
 
 /// An agent at its position, and what all others have sent.
@@ -27,7 +27,7 @@ pub struct Recent {
     /// A power of two.
     places: usize,
     targets: Vec<Option<Answer>>,
-    /// Where the last answer is for each position: half of the time it is wanted again.
+    /// Where the last answer is for each position, which may be wanted again.
     last: [usize; MAX_REPLICAS],
     sound: Vec<Option<Joint>>,
 }
