@@ -4,9 +4,9 @@ mod checkpoints;
 mod normal;
 mod views;
 
-use super::reading::{Element, Environment, evaluate};
+use super::reading::{Element, Environment};
 use super::scene::{Scene, Slot};
-use super::{Breach, Judging};
+use super::{Breach, Guards, Judging};
 use pbft::replica::Bundle;
 
 impl<B: Bundle> Judging<'_, '_, B> {
@@ -18,14 +18,14 @@ impl<B: Bundle> Judging<'_, '_, B> {
         values: &[Element],
         words: impl FnOnce() -> String,
     ) -> Result<(), Breach> {
-        let (parameters, guards) = &self.contract.actions[action];
-        let actor = Element::Replica(self.hand.setup.id);
-        let mut environment: Environment =
-            parameters.iter().copied().zip(std::iter::once(actor).chain(values.iter().copied())).collect();
-        debug_assert_eq!(environment.len(), parameters.len());
-        match guards.iter().find(|guard| !evaluate(&guard.formula, scene, &mut environment)) {
+        let Guards { parameters, guards } = &self.contract.actions[action];
+        let mut environment: Environment = Environment::with_capacity(2 * parameters);
+        environment.push(Element::Replica(self.hand.setup.id));
+        environment.extend(values);
+        debug_assert_eq!(environment.len(), *parameters);
+        match guards.iter().find(|(_, guard)| !guard.holds(scene, &mut environment)) {
             None => Ok(()),
-            Some(guard) => Err(Breach { action, guard: guard.name, words: words() }),
+            Some(&(guard, _)) => Err(Breach { action, guard, words: words() }),
         }
     }
 }

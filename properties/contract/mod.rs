@@ -44,13 +44,14 @@ mod watch;
 pub use ledger::Ledger;
 pub use watch::Watcher;
 
-use crate::proof::{Clause, Protocol, Term};
+use crate::proof::Protocol;
 use hand::{Before, Hand};
 use pbft::crypto::Crypto;
 use pbft::message::{Message, Reply};
 use pbft::replica::{Bundle, Destination, Effect, Event, Fact, LastReply, Record, Replica, Setup, bounded};
 use pbft::service::Service;
 use pbft::types::{ClientId, Principal, SeqNo, View};
+use reading::Bound;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -85,8 +86,15 @@ impl std::error::Error for Breach {}
 /// The guards of the protocol's actions.
 #[derive(Debug)]
 pub struct Contract {
-    actions: BTreeMap<&'static str, (Vec<Term>, Vec<Clause>)>,
+    actions: BTreeMap<&'static str, Guards>,
     signatures: Signatures,
+}
+
+/// Those of one action: how many parameters it has, the actor included, and by its name what each guard says.
+#[derive(Debug)]
+struct Guards {
+    parameters: usize,
+    guards: Vec<(&'static str, Bound)>,
 }
 
 /// Actions that no step is held to: what restarts and forgetting do is in the ledger.
@@ -113,15 +121,20 @@ pub type Actions = Vec<&'static str>;
 impl Contract {
     /// That of the whole protocol.
     pub fn new(signatures: Signatures) -> Self {
-        let actions = Protocol::pbft().actions.into_iter();
-        let actions = actions.map(|action| (action.name, (action.parameters, action.guards)));
+        let actions = Protocol::pbft().actions.into_iter().map(|action| {
+            let mut scope = action.parameters;
+            let guards =
+                action.guards.iter().map(|guard| (guard.name, Bound::new(&guard.formula, &mut scope)));
+            (action.name, Guards { guards: guards.collect(), parameters: scope.len() })
+        });
         Contract { actions: actions.collect(), signatures }
     }
 
     /// Every guard that steps are held to: the action and the name. Whoever is judged is taken to be correct.
     pub fn guards(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let actions = self.actions.iter().filter(|(name, _)| !NOT_OF_STEPS.contains(name));
-        let named = actions.flat_map(|(&action, (_, guards))| guards.iter().map(move |of| (action, of.name)));
+        let named =
+            actions.flat_map(|(&action, of)| of.guards.iter().map(move |&(guard, _)| (action, guard)));
         named.filter(|&(_, guard)| guard != "correct").chain(BESIDES_FORMULAS)
     }
 

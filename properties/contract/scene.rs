@@ -152,7 +152,7 @@ impl<'a, B: Bundle> Scene<'a, B> {
 }
 
 impl<B: Bundle> Reading for Scene<'_, B> {
-    fn any(&self, sort: Sort, holds: &mut dyn FnMut(Element) -> bool) -> bool {
+    fn any(&self, sort: Sort, holds: impl FnMut(Element) -> bool) -> bool {
         match sort {
             Sort::Replica => self.hand.setup.cluster.replicas().map(Element::Replica).any(holds),
             Sort::View => self.views.iter().copied().map(Element::View).any(holds),
