@@ -125,7 +125,7 @@ impl<B: Bundle<Service: Eq + Hash>> Actor for ReplicaActor<B> {
     }
 
     fn on_timeout(&self, _id: Id, state: &mut Cow<'_, Self::State>, timer: &Timer, out: &mut Out<Self>) {
-        self.step(state, Event::Timeout(*timer), out);
+        self.step(state, Event::Timeout(timer.expired()), out);
     }
 
     fn name(&self) -> String {

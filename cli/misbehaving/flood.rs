@@ -5,7 +5,7 @@ use crate::pieces;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::crypto::{Crypto, Signed};
 use pbft::message::{Commit, Fetch, Message, Prepare, Status, ViewChange, Wanted};
-use pbft::replica::{Effect, Effects, Event, Replica, Setup, Timer};
+use pbft::replica::{Effect, Effects, Event, Expired, Replica, Setup};
 use pbft::runtime::control::{self, Control};
 use pbft::runtime::sessions::Peer;
 use pbft::runtime::transport::{Buffers, Transport};
@@ -153,7 +153,7 @@ impl Flood {
     ) -> Arc<Signed<ViewChange<Ed25519>, Ed25519>> {
         if self.proof.is_none() || self.count.is_multiple_of(PROOF_USES) {
             let mut effects = Effects::new();
-            core.clone().step(setup, Event::Timeout(Timer::Progress { backoff: 0 }), &mut effects);
+            core.clone().step(setup, Event::Timeout(Expired::Progress), &mut effects);
             self.proof = effects.into_iter().find_map(|effect| match effect {
                 Effect::Send(_, Message::ViewChange(made)) => Some(made.content.clone()),
                 _ => None,

@@ -11,7 +11,9 @@ use pbft::crypto::{Signed, Verified};
 use pbft::message::Message;
 use pbft::presence::{ProgressTimer, shows_presence};
 use pbft::replica::verify::verify;
-use pbft::replica::{Destination, Effect, Effects, Event, Replica, Setup, Subject, Timeouts, Timer, nodes};
+use pbft::replica::{
+    Destination, Effect, Effects, Event, Expired, Replica, Setup, Subject, Timeouts, Timer, nodes,
+};
 use pbft::runtime::Hosts;
 use pbft::runtime::control::{self, Answer, CONTROL, Control, Health};
 use pbft::runtime::counters::Counters;
@@ -290,11 +292,11 @@ impl Follower {
     fn fire(&mut self, now: Instant) {
         self.look(now);
         if self.progress.fires(now - self.started) {
-            self.step(Event::Timeout(Timer::Progress { backoff: 0 }));
+            self.step(Event::Timeout(Expired::Progress));
         }
         if self.status.is_some_and(|due| due <= now) {
             self.status = None;
-            self.step(Event::Timeout(Timer::Status));
+            self.step(Event::Timeout(Expired::Status));
         }
         if now.duration_since(self.ticked) >= TICK {
             self.ticked = now;

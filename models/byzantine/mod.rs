@@ -124,7 +124,7 @@ impl<B: Bundle> Byzantine<B> {
 
     /// A timer of its core fires.
     pub fn on_timeout(&mut self, timer: Timer, rng: &mut ChaCha8Rng) -> Reaction<B> {
-        self.step(Event::Timeout(timer), rng)
+        self.step(Event::Timeout(timer.expired()), rng)
     }
 
     /// Something that nothing calls for: replays, nonsense or forgeries, if that is its strategy.

@@ -1,5 +1,4 @@
-//! NEW-VIEWs that differ in `V` alone: whatever `V` it is, a receiver does the same. And time-outs that
-//! differ in their exponent alone, of which explorations know one.
+//! NEW-VIEWs that differ in `V` alone: whatever `V` it is, a receiver does the same.
 //!
 //! Explorations know one NEW-VIEW for each view, signer, min-s and `O`. That is enough if a receiver takes
 //! nothing else from `V`: not how many VIEW-CHANGEs there are, from whom, in which order, nor what else they
@@ -22,11 +21,9 @@ use crate::world::{MessageId, Modelled, Tables};
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView, ViewChange};
 use pbft::replica::verify::verify;
-use pbft::replica::{Event, Setup, Timer, compute_o};
-use pbft::rules::MAX_BACKOFF;
+use pbft::replica::{Event, Setup, compute_o};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::sync::Arc;
 
 type SignedViewChange = Arc<Signed<ViewChange<Symbolic>, Symbolic>>;
@@ -37,16 +34,15 @@ type Outcome = (Option<(SeqNo, Digest)>, Vec<(SeqNo, Digest)>);
 /// VIEW-CHANGEs for one view, by their senders.
 type Pool = BTreeMap<ReplicaId, Vec<SignedViewChange>>;
 
-/// An event that differs from another in what a replica is not to heed.
+/// An event that differs from a NEW-VIEW in what a replica is not to heed.
 pub(super) struct Other {
     pub(super) event: Event<Symbolic>,
-    /// Whether it is a NEW-VIEW whose `V` determines exactly what that of the other one does.
+    /// Whether its `V` determines exactly what that of the other one does.
     pub(super) determines_the_same: bool,
 }
 
-/// The events that differ from a NEW-VIEW in `V` alone; from a time-out in the exponent; none for other
-/// messages.
-pub(super) type Others = Rc<[Other]>;
+/// The events that differ from a NEW-VIEW in `V` alone; none for other messages.
+pub(super) type Others = Arc<[Other]>;
 
 /// For each of these messages, all of which the validator of `replica` accepts, what differs from it in `V`
 /// alone.
@@ -64,8 +60,8 @@ pub(super) fn others(tables: &Tables, replica: ReplicaId, messages: &[MessageId]
     let known: BTreeMap<View, ByOutcome> =
         pools.iter().map(|(&view, pool)| (view, ByOutcome::of(setup, pool))).collect();
     let others = |&id: &MessageId| -> Others {
-        let Message::NewView(m) = tables.message(id) else { return Rc::new([]) };
-        let Principal::Replica(signer) = m.signer else { return Rc::new([]) };
+        let Message::NewView(m) = tables.message(id) else { return Arc::new([]) };
+        let Principal::Replica(signer) = m.signer else { return Arc::new([]) };
         let outcome = outcome(setup, &m.content.view_changes);
         let all = known.get(&m.content.view).and_then(|known| known.chosen.get(&outcome));
         let all = all.into_iter().flatten().filter(|v| **v != *m.content.view_changes);
@@ -78,11 +74,7 @@ pub(super) fn others(tables: &Tables, replica: ReplicaId, messages: &[MessageId]
         };
         all.filter_map(other).collect()
     };
-    let time_out: Others = Rc::new([1, MAX_BACKOFF].map(|backoff| Other {
-        event: Event::Timeout(Timer::Progress { backoff }),
-        determines_the_same: false,
-    }));
-    messages.iter().map(others).chain([time_out]).collect()
+    messages.iter().map(others).collect()
 }
 
 /// A list turned round, and turned on: neither ascending nor descending.

@@ -9,7 +9,7 @@
 //! the status timer, and by every STATUS that says no more than a view which its sender is in. What it does
 //! without a look at the NEW-VIEW in place it does whichever that is.
 
-use super::bench::Scratch;
+use super::bench::{Known, Scratch};
 use super::cells::Chosen;
 use super::conditions::{Conditions, Watch};
 use super::local::{CoreId, LocalSystem};
@@ -25,6 +25,7 @@ use pbft::replica::Event;
 use pbft::replica::noted::{Look, Part, Watched};
 use pbft::types::{SeqNo, View};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 type SignedNewView = Arc<Signed<NewView<Symbolic>, Symbolic>>;
@@ -38,11 +39,11 @@ struct Asked<'a> {
     in_place: Option<SignedNewView>,
 }
 
-/// Asks everything at every core.
+/// Asks everything at these cores.
 pub(super) fn check(
     world: &World,
     tables: &mut Tables,
-    (system, must): (&LocalSystem, &Must),
+    (system, must, cores): (&LocalSystem, &Must, Range<CoreId>),
     conditions: &mut Conditions,
     watch: &mut Watch<'_>,
 ) {
@@ -54,11 +55,11 @@ pub(super) fn check(
         new_views.entry(new_view.content.view).or_default().push(new_view);
     }
     let questions = questions(world, system.replica);
-    for core in (0..).take(system.cores()) {
+    for core in cores {
         let mut scratch = system.scratch(core);
         let mut looking = questions.clone();
         looking.retain(|question| {
-            asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions)
+            asked.ask(tables, (core, question), &mut scratch, (&mut Chosen::new(), None), conditions)
         });
         let view = system.core(core).replica.view();
         for new_view in new_views.get(&view).into_iter().flatten() {
@@ -68,7 +69,7 @@ pub(super) fn check(
             }
             let is_first = firsts.get(&view).is_some_and(|firsts| firsts.contains(new_view));
             for question in looking.iter().filter(|question| is_first || is_short(question)) {
-                asked.ask(tables, (core, question), &mut scratch, &mut Chosen::new(), conditions);
+                asked.ask(tables, (core, question), &mut scratch, (&mut Chosen::new(), None), conditions);
             }
         }
         asked.in_place = None;
@@ -95,17 +96,19 @@ fn entered_by(tables: &Tables, system: &LocalSystem) -> BTreeMap<View, Vec<Signe
 }
 
 impl Asked<'_> {
-    /// Returns whether the NEW-VIEW that is in place is looked at.
+    /// Returns whether the NEW-VIEW that is in place is looked at. `known` is the answer on what is in the
+    /// cells now, if it is known.
     fn ask(
         &self,
         tables: &mut Tables,
         at: (CoreId, &Event<Symbolic>),
         scratch: &mut Scratch,
-        chosen: &mut Chosen,
+        (chosen, known): (&mut Chosen, Option<Known>),
         conditions: &mut Conditions,
     ) -> bool {
         let (system, (core, question)) = (self.system, at);
-        let one = scratch.one.run(tables, system.replica, question, &system.known);
+        let known = scratch.one.take_known(known);
+        let one = known.unwrap_or_else(|| scratch.one.run(tables, system.replica, question, &system.known));
         let mut looks = one.seen.looks.iter().any(|(look, _)| look.cells.part == Part::NewView);
         let mut told = chosen.clone();
         let Some((cell, seen)) = system.looks(core, &of_receipts(&one.seen), &mut told, conditions) else {
@@ -138,15 +141,16 @@ impl Asked<'_> {
             }
             return looks;
         };
-        let known = system.cells.told(cell, chosen);
-        for answer in system.cells.answers(cell, seen) {
-            if system.put_any(core, scratch, cell, known & system.cells.values(cell, answer)) {
+        let possible = system.cells.told(cell, chosen);
+        let mut known = Some(scratch.one.known(one));
+        for (_, answer) in system.cells.answers_where(cell, seen, scratch.one.holds(cell)) {
+            if system.put_any(core, scratch, cell, possible & system.cells.values(cell, answer)) {
                 chosen.push((cell, answer));
-                looks |= self.ask(tables, at, scratch, chosen, conditions);
+                looks |= self.ask(tables, at, scratch, (chosen, known.take()), conditions);
                 chosen.pop();
             }
         }
-        system.put_any(core, scratch, cell, known);
+        system.put_any(core, scratch, cell, possible);
         looks
     }
 

@@ -47,6 +47,17 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// What it is an answer to, and which: its place among the answers to that.
+    pub(super) fn place(self) -> (Seen, usize) {
+        match self {
+            Answer::Empty => (Seen::Presence, 0),
+            Answer::Full => (Seen::Presence, 1),
+            Answer::NamesNot(digest) => (Seen::Names(digest), 0),
+            Answer::Names(digest) => (Seen::Names(digest), 1),
+            Answer::Holds(value) => (Seen::Content, usize::from(value)),
+        }
+    }
+
     /// Whether it says that something has been received, and what.
     pub(super) fn is_content(self) -> bool {
         matches!(self, Answer::Names(_) | Answer::Holds(_))
@@ -56,14 +67,56 @@ impl Answer {
 /// What a step has been told, in the order of its looks.
 pub(super) type Chosen = SmallVec<[(CellId, Answer); 12]>;
 
+/// Answers about cells, by their names ([`Cells::name_answers`]).
+pub(super) type Named = Box<[(u8, u16)]>;
+
 /// What has been tried of an event at a core, by what the step is told of cells.
-pub(super) enum Tried {
+#[derive(Default)]
+pub(super) struct Tried {
+    /// The answers to its first looks, by their names: so far there were no others.
+    pub(super) only: Named,
+    pub(super) then: Then,
+}
+
+/// What follows them.
+#[derive(Default)]
+pub(super) enum Then {
     /// Nothing yet.
+    #[default]
     Not,
     /// The step looks at nothing else.
     Taken,
     /// It looks at a cell: what it does by each answer.
-    Look(CellId, Seen, Vec<Tried>),
+    Look(Box<Choice>),
+}
+
+/// What a step does by each answer about a cell.
+pub(super) struct Choice {
+    pub(super) cell: CellId,
+    pub(super) seen: Seen,
+    pub(super) with: Vec<Tried>,
+}
+
+impl Choice {
+    /// What has been tried with the answer of this number.
+    pub(super) fn with(&mut self, number: usize) -> &mut Tried {
+        if self.with.len() <= number {
+            self.with.reserve_exact(number + 1 - self.with.len());
+            self.with.resize_with(number + 1, Tried::default);
+        }
+        &mut self.with[number]
+    }
+}
+
+impl Tried {
+    /// There are other answers to one of the first looks now: it is a choice from here on.
+    pub(super) fn becomes_choice(&mut self, at: usize, cell: CellId, (seen, number): (Seen, usize)) {
+        let rest = Tried { only: self.only[at + 1..].into(), then: std::mem::take(&mut self.then) };
+        let mut choice = Choice { cell, seen, with: Vec::new() };
+        *choice.with(number) = rest;
+        self.only = self.only[..at].into();
+        self.then = Then::Look(Box::new(choice));
+    }
 }
 
 /// The cells, and everything that can be in each.
@@ -71,6 +124,8 @@ pub(super) struct Cells {
     cells: IndexSet<Cell, FixedState>,
     values: Vec<IndexSet<Receipt<Modelled>, FixedState>>,
     empty: Vec<Values>,
+    /// All answers that any step has been given.
+    answers: IndexSet<Answer, FixedState>,
 }
 
 impl Cells {
@@ -80,7 +135,8 @@ impl Cells {
         messages: impl Iterator<Item = &'a Message<Symbolic>>,
         start: &Local,
     ) -> Self {
-        let mut cells = Cells { cells: IndexSet::default(), values: Vec::new(), empty: Vec::new() };
+        let (cells, answers) = (IndexSet::default(), IndexSet::default());
+        let mut cells = Cells { cells, values: Vec::new(), empty: Vec::new(), answers };
         for part in [Part::Pool, Part::Queue, Part::Transfer] {
             cells.add(Cell::only(part), start);
         }
@@ -173,10 +229,49 @@ impl Cells {
         }
     }
 
+    /// Names answers about cells.
+    pub(super) fn name_answers<'a>(&mut self, told: impl IntoIterator<Item = &'a (CellId, Answer)>) -> Named {
+        let name = |&(cell, answer): &(CellId, Answer)| {
+            let answer = u16::try_from(self.answers.insert_full(answer).0);
+            let cell = u8::try_from(cell).expect("there are at most 128 cells");
+            (cell, answer.expect("there are as many answers as votes and values: few"))
+        };
+        told.into_iter().map(name).collect()
+    }
+
+    /// The cell and the answer with these names.
+    pub(super) fn named(&self, (cell, answer): (u8, u16)) -> (CellId, Answer) {
+        (cell.into(), self.answers[usize::from(answer)])
+    }
+
     /// What a cell can hold by all that has been told of it.
     pub(super) fn told(&self, id: CellId, chosen: &[(CellId, Answer)]) -> Values {
         let about = chosen.iter().filter(|&&(cell, _)| cell == id);
         about.fold(ANY, |all, &(_, answer)| all & self.values(id, answer))
+    }
+
+    /// The same of every cell.
+    pub(super) fn told_of_all(&self, chosen: &[(CellId, Answer)]) -> SmallVec<[Values; 64]> {
+        let mut all = SmallVec::from_elem(ANY, self.count());
+        chosen.iter().for_each(|&(cell, answer)| all[cell] &= self.values(cell, answer));
+        all
+    }
+
+    /// The answers that a look at a cell can get, with their numbers, the one first that is true where the
+    /// cell holds this.
+    pub(super) fn answers_where(
+        &self,
+        id: CellId,
+        seen: Seen,
+        held: Option<ValueId>,
+    ) -> SmallVec<[(usize, Answer); 8]> {
+        let mut answers: SmallVec<[(usize, Answer); 8]> =
+            self.answers(id, seen).into_iter().enumerate().collect();
+        let is_true = |answer| held.is_some_and(|held| self.values(id, answer) & 1 << held != 0);
+        if let Some(first) = answers.iter().position(|&(_, answer)| is_true(answer)) {
+            answers[..=first].rotate_right(1);
+        }
+        answers
     }
 
     /// The answers that a look at a cell can get, in order; for contents those that have a name.
@@ -199,4 +294,57 @@ pub(super) fn each(mut values: Values) -> impl Iterator<Item = ValueId> {
         values &= values.wrapping_sub(1);
         ValueId::try_from(next).ok().filter(|_| next < Values::BITS)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Tables, WorldConfig};
+    use pbft::message::Prepare;
+    use pbft::types::{Cluster, SeqNo, View};
+
+    fn cells() -> (Cells, CellId) {
+        let mut tables = Tables::new(&WorldConfig::new(Cluster::new(4, 1), 1), false);
+        let start = tables.start(ReplicaId(1)).to;
+        let start = tables.local(start).clone();
+        let vote = |digest| {
+            let (view, n, replica) = (View(0), SeqNo(1), ReplicaId(2));
+            let content = Prepare { view, n, digest: Digest([digest; 32]), replica };
+            Message::Prepare(tables.setup(replica).sign(content))
+        };
+        let cells = Cells::of(ReplicaId(1), [vote(1), vote(2)].iter(), &start);
+        let id =
+            cells.all().find(|(_, cell)| cell.part == Part::Prepares).expect("there are two votes for it").0;
+        (cells, id)
+    }
+
+    #[test]
+    fn the_answer_that_is_true_comes_first() {
+        let (cells, id) = cells();
+        let first = |seen, held| cells.answers_where(id, seen, held)[0];
+        let digest = |of| Digest([of; 32]);
+        assert_eq!(first(Seen::Presence, Some(0)), (0, Answer::Empty));
+        assert_eq!(first(Seen::Presence, Some(2)), (1, Answer::Full));
+        assert_eq!(first(Seen::Names(digest(1)), Some(2)), (0, Answer::NamesNot(digest(1))));
+        assert_eq!(first(Seen::Names(digest(2)), Some(2)), (1, Answer::Names(digest(2))));
+        assert_eq!(first(Seen::Content, Some(1)), (1, Answer::Holds(1)));
+        let all = |held| cells.answers_where(id, Seen::Content, held).into_vec();
+        let [empty, one, two] = [0, 1, 2].map(|value: u8| (usize::from(value), Answer::Holds(value)));
+        assert_eq!((all(Some(2)), all(None)), (vec![two, empty, one], vec![empty, one, two]));
+    }
+
+    #[test]
+    fn an_answer_that_was_the_only_one_becomes_a_choice_and_what_follows_goes_on() {
+        let (mut cells, id) = cells();
+        let told = [(0, Answer::Empty), (id, Answer::Holds(1)), (1, Answer::Full)];
+        let mut tried = Tried { only: cells.name_answers(&told), then: Then::Taken };
+        assert_eq!(tried.only.iter().map(|&name| cells.named(name)).collect::<Vec<_>>(), told);
+        tried.becomes_choice(1, id, Answer::Holds(1).place());
+        assert_eq!(tried.only, cells.name_answers(&told[..1]));
+        let Then::Look(mut choice) = tried.then else { panic!("it is a choice") };
+        assert_eq!((choice.cell, choice.seen, choice.with.len()), (id, Seen::Content, 2));
+        assert!(matches!(choice.with(0).then, Then::Not) && matches!(choice.with(3).then, Then::Not));
+        assert!(matches!(choice.with(1).then, Then::Taken));
+        assert_eq!(choice.with(1).only, cells.name_answers(&told[2..]));
+    }
 }

@@ -17,7 +17,6 @@ use super::theorem::{ANY_V, FRAME};
 use crate::crypto::Symbolic;
 use crate::world::{Input, Local, RESTARTING, Tables};
 use pbft::replica::{Effect, Event};
-use std::collections::BTreeSet;
 
 impl LocalSystem {
     /// The number of the event that is a crash between steps.
@@ -85,11 +84,9 @@ impl LocalSystem {
         let differs = tables.take_difference();
         conditions.note(ANY_V, differs.is_none(), || differs.unwrap_or_default());
         let Some((to, left)) = self.restarted(tables, after, conditions) else { return };
-        let sent: BTreeSet<_> = self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
-        self.send(to, &sent);
-        self.cores[core as usize].after.insert(to);
+        self.leads(core, to, &sends);
         let at = (core, event, Some(carried_out));
-        self.steps.add(at, to, told, left, &Onward::default(), sends);
+        self.steps.add(at, to, (&mut self.cells, told), left, &Onward::default(), sends);
     }
 
     /// The core of a state after a restart, and what is in its cells; none if there is a cell that was not

@@ -17,24 +17,24 @@
 //! NEW-VIEW, out of which anybody can take it, on some path at least: nobody else can sign it.
 
 use super::alike::{Others, others};
-use super::bench::{Bench, Scratch};
-use super::cells::{ANY, CellId, Cells, Chosen, MOST_CELLS, MOST_VALUES, Tried, Values, each};
+use super::bench::{Bench, Known, Scratch};
+use super::cells::{ANY, CellId, Cells, Chosen, MOST_CELLS, MOST_VALUES, Then, Tried, Values, each};
 use super::conditions::{Conditions, Watch};
 use super::steps::{Left, Onward, Steps};
 use super::theorem::FRAME;
 use crate::crypto::{Keys, Symbolic};
-use crate::world::{Local, MessageId, Tables};
+use crate::world::{Local, MessageId, Modelled, Tables};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::{Content, Signed};
 use pbft::message::Message;
 use pbft::replica::noted::Cell;
 use pbft::replica::verify::verify;
-use pbft::replica::{Event, Timer};
+use pbft::replica::{Event, Expired, Replica};
 use pbft::types::{Principal, ReplicaId, View};
 use pbft_properties::contract::Ledger;
+use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// Names a core.
@@ -42,6 +42,8 @@ pub(super) type CoreId = u32;
 
 /// A core, and what its cells can hold.
 pub(super) struct Core {
+    /// Its normal form.
+    pub(super) normal: Replica<Modelled>,
     held: Vec<Values>,
     /// For each event what has been tried.
     tried: Vec<Tried>,
@@ -59,7 +61,7 @@ pub(super) struct LocalSystem {
     /// The messages that its validator accepts.
     pub(super) messages: Vec<MessageId>,
     pub(super) events: Vec<Event<Symbolic>>,
-    /// For each message what differs from it in `V` alone, and for the time-out those of other exponents.
+    /// For each message what differs from it in `V` alone.
     pub(super) others: Vec<Others>,
     /// Whether the replica itself has signed the message.
     is_own: Vec<bool>,
@@ -68,7 +70,7 @@ pub(super) struct LocalSystem {
     pub(super) start: (Local, Arc<[MessageId]>),
     pub(super) cells: Cells,
     /// The cells themselves.
-    pub(super) known: Rc<[Cell]>,
+    pub(super) known: Arc<[Cell]>,
     pub(super) cores: IndexMap<Local, Core, FixedState>,
     pub(super) steps: Steps,
     /// The events that have been taken and judged at a core with all that differ from them in `V` alone.
@@ -105,7 +107,7 @@ impl LocalSystem {
                 events.push(Event::Message(verified));
             }
         }
-        events.push(Event::Timeout(Timer::Progress { backoff: 0 }));
+        events.push(Event::Timeout(Expired::Progress));
         let carriers = messages.iter().map(|&id| {
             let Message::PrePrepare(entry, _) = tables.message(id) else { return Vec::new() };
             let carries = |&&id: &&MessageId| match tables.message(id) {
@@ -128,7 +130,7 @@ impl LocalSystem {
             carriers,
             start: (start_state, start.sends),
             cells,
-            known: Rc::new([]),
+            known: Arc::new([]),
             cores: IndexMap::default(),
             steps: Steps::default(),
             is_judged_with_others: IndexSet::default(),
@@ -205,14 +207,17 @@ impl LocalSystem {
     }
 
     pub(super) fn add_core(&mut self, tables: &Tables, state: &Local) -> CoreId {
-        let replica = state.replica.core(tables.setup(self.replica));
-        let local = Local { replica, ..state.clone() };
+        let Local { replica, history, stored, ledger } = state;
+        let replica = replica.core(tables.setup(self.replica));
+        let (history, stored, ledger) = (history.clone(), stored.clone(), ledger.clone());
+        let local = Local { replica, history, stored, ledger };
         let index = match self.cores.get_index_of(&local) {
             Some(known) => known,
             None => {
                 let core = Core {
+                    normal: local.replica.normal_form(tables.setup(self.replica)),
                     held: vec![0; self.cells.count()],
-                    tried: self.events.iter().map(|_| Tried::Not).collect(),
+                    tried: self.events.iter().map(|_| Tried::default()).collect(),
                     next: IndexMap::default(),
                     after: IndexSet::default(),
                     sent: BTreeSet::new(),
@@ -223,7 +228,7 @@ impl LocalSystem {
             }
         };
         let id = CoreId::try_from(index).expect("a table of more than 2^32 entries does not fit in memory");
-        if matches!(self.cores[index].tried.first(), Some(Tried::Not)) {
+        if self.cores[index].tried.first().is_some_and(|first| matches!(first.then, Then::Not)) {
             self.open(id);
         }
         id
@@ -257,18 +262,31 @@ impl LocalSystem {
             return;
         }
         let cells = self.cells.count();
-        for cell in 0..cells {
-            let known = self.cores[from as usize].next.entry(to).or_insert_with(|| vec![0; cells].into());
-            let more = onward.of(cell) & !known[cell];
-            known[cell] |= more;
-            if more != 0 {
-                self.hold(to, cell, self.cores[from as usize].held[cell] & more);
+        let core = &mut self.cores[from as usize];
+        let known = core.next.entry(to).or_insert_with(|| vec![0; cells].into());
+        let mut new: SmallVec<[(CellId, Values); 16]> = SmallVec::new();
+        for (cell, known) in known.iter_mut().enumerate() {
+            let more = onward.of(cell) & !*known;
+            *known |= more;
+            if more & core.held[cell] != 0 {
+                new.push((cell, more & core.held[cell]));
             }
         }
+        new.into_iter().for_each(|(cell, values)| self.hold(to, cell, values));
+    }
+
+    /// A step leads from one core to another and sends this: so all this has been sent on the way there.
+    pub(super) fn leads(&mut self, from: CoreId, to: CoreId, sends: &[MessageId]) {
+        let (before, after) = (&self.cores[from as usize].sent, &self.cores[to as usize].sent);
+        if !before.is_subset(after) || !sends.iter().all(|message| after.contains(message)) {
+            let sent = before.iter().chain(sends).copied().collect();
+            self.send(to, &sent);
+        }
+        self.cores[from as usize].after.insert(to);
     }
 
     /// On the way to a core this has been sent, and so it has been wherever a step leads from there.
-    pub(super) fn send(&mut self, core: CoreId, sent: &BTreeSet<MessageId>) {
+    fn send(&mut self, core: CoreId, sent: &BTreeSet<MessageId>) {
         let mut spread = vec![core];
         while let Some(at) = spread.pop() {
             let known = &mut self.cores[at as usize];
@@ -297,8 +315,15 @@ impl LocalSystem {
                     continue;
                 }
                 let slot = &mut self.cores[core as usize].tried[event as usize];
-                let mut tried = std::mem::replace(slot, Tried::Not);
-                self.try_all(tables, (core, event), &mut scratch, &mut Chosen::new(), &mut tried, conditions);
+                let mut tried = std::mem::take(slot);
+                self.try_all(
+                    tables,
+                    (core, event),
+                    &mut scratch,
+                    &mut Chosen::new(),
+                    (&mut tried, None),
+                    conditions,
+                );
                 self.cores[core as usize].tried[event as usize] = tried;
             }
             if !conditions.goes_on(watch) {
@@ -349,37 +374,53 @@ impl LocalSystem {
         }
     }
 
-    /// Takes a step for every choice of answers that has not been tried.
+    /// Takes a step for every choice of answers that has not been tried. `known` is the step on what is in the
+    /// cells now, if it has been taken.
     fn try_all(
         &mut self,
         tables: &mut Tables,
         at: (CoreId, u32),
         scratch: &mut Scratch,
         chosen: &mut Chosen,
-        tried: &mut Tried,
+        (tried, mut known): (&mut Tried, Option<Known>),
         conditions: &mut Conditions,
     ) {
-        if let Tried::Not = tried {
-            *tried = self.take(tables, at, scratch, chosen, conditions);
+        if let Then::Not = tried.then {
+            (*tried, known) = self.take(tables, at, scratch, (chosen, known), conditions);
         }
-        let Tried::Look(cell, seen, with) = tried else { return };
-        let told = self.cells.told(*cell, chosen);
-        // A step of this very event may add values; they open the core again.
-        for (number, answer) in self.cells.answers(*cell, *seen).into_iter().enumerate() {
-            if number == with.len() {
-                with.push(Tried::Not);
-            }
-            if !self.put_any(at.0, scratch, *cell, told & self.cells.values(*cell, answer)) {
+        let before = chosen.len();
+        self.go_along(at.0, chosen, tried);
+        let Then::Look(choice) = &mut tried.then else { return chosen.truncate(before) };
+        let (cell, seen) = (choice.cell, choice.seen);
+        let told = self.cells.told(cell, chosen);
+        // What is in the cell now comes first, as the step on that is known. A step of this very event may add
+        // values; they open the core again.
+        for (number, answer) in self.cells.answers_where(cell, seen, scratch.one.holds(cell)) {
+            if !self.put_any(at.0, scratch, cell, told & self.cells.values(cell, answer)) {
                 continue;
             }
-            chosen.push((*cell, answer));
-            self.try_all(tables, at, scratch, chosen, &mut with[number], conditions);
+            chosen.push((cell, answer));
+            let with = (choice.with(number), known.take());
+            self.try_all(tables, at, scratch, chosen, with, conditions);
             chosen.pop();
             if self.is_outgrown {
-                return;
+                break;
             }
         }
-        self.put_any(at.0, scratch, *cell, told);
+        self.put_any(at.0, scratch, cell, told);
+        chosen.truncate(before);
+    }
+
+    /// Goes along the looks to which there was one answer only, up to the first to which there is another now.
+    fn go_along(&self, core: CoreId, chosen: &mut Chosen, tried: &mut Tried) {
+        for (at, &name) in tried.only.iter().enumerate() {
+            let (cell, answer) = self.cells.named(name);
+            let possible = self.held(core, cell) & self.cells.told(cell, chosen);
+            if possible & !self.cells.values(cell, answer) != 0 {
+                return tried.becomes_choice(at, cell, answer.place());
+            }
+            chosen.push((cell, answer));
+        }
     }
 }
 

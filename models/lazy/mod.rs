@@ -35,8 +35,10 @@ mod conditions;
 mod crash;
 mod local;
 mod must;
+mod simulated;
 mod steps;
 mod take;
+mod tasks;
 pub mod theorem;
 
 pub(crate) use conditions::check_but_resending;

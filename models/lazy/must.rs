@@ -34,6 +34,12 @@ impl Events {
         self.0[event / 64] & 1 << (event % 64) != 0
     }
 
+    /// The numbers that are in both, ascending.
+    pub(super) fn both<'a>(&'a self, other: &'a Events) -> impl Iterator<Item = usize> + 'a {
+        let words = self.0.iter().zip(&other.0).map(|(one, other)| one & other).enumerate();
+        words.flat_map(|(place, word)| each(word).map(move |bit| 64 * place + usize::from(bit)))
+    }
+
     fn join(&mut self, other: &Events) {
         self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one |= other);
     }
@@ -245,8 +251,10 @@ fn arrows(
     let arrow = |(step, common): (&Step, &Common)| {
         let (from, to) = (step.from, step.to);
         let told = step.contents.iter().chain(&common.told);
-        let told = told
-            .map(|&(cell, answer)| places.of_values(from, cell, system.cells.values(cell, answer)).into());
+        let told = told.map(|&name| {
+            let (cell, answer) = system.cells.named(name);
+            places.of_values(from, cell, system.cells.values(cell, answer)).into()
+        });
         let left = step.left.iter();
         let left = left.flat_map(|&(cell, value)| places.of_values(to, cell, 1 << value)).collect();
         let mut of_flows = Vec::new();

@@ -1,6 +1,6 @@
 //! The steps of a local system that change something or send something.
 
-use super::cells::{ANY, Answer, CellId, CellSet, Chosen, ValueId, Values};
+use super::cells::{ANY, CellId, CellSet, Cells, Chosen, Named, ValueId, Values};
 use super::local::CoreId;
 use crate::world::MessageId;
 use foldhash::fast::FixedState;
@@ -56,7 +56,7 @@ pub(super) struct Step {
     /// If it ends in a crash, after how many of its effects.
     pub(super) crash: Option<u8>,
     /// What they have been told is there. Where only cells change they are not told apart by it.
-    pub(super) contents: Box<[(CellId, Answer)]>,
+    pub(super) contents: Named,
     pub(super) to: CoreId,
     /// What is then in the cells that change.
     pub(super) left: Left,
@@ -66,7 +66,7 @@ pub(super) struct Step {
 /// What is common to them.
 pub(super) struct Common {
     /// What each has been told.
-    pub(super) told: Chosen,
+    pub(super) told: Named,
     /// What goes on in any of them.
     pub(super) onward: Onward,
 }
@@ -89,23 +89,25 @@ impl Steps {
         &mut self,
         (from, event, crash): (CoreId, u32, Option<u8>),
         to: CoreId,
-        told: &Chosen,
+        (cells, told): (&mut Cells, &Chosen),
         left: Left,
         onward: &Onward,
         sends: Arc<[MessageId]>,
     ) {
         let is_receipt = from == to && sends.is_empty();
         let contents = told.iter().filter(|(_, answer)| !is_receipt && answer.is_content());
-        let contents = contents.copied().collect();
+        let (contents, told) = (cells.name_answers(contents), cells.name_answers(told));
         let step = Step { from, event, crash, contents, to, left, sends };
         match self.0.entry(step) {
             Entry::Occupied(known) => {
                 let known = known.into_mut();
-                known.told.retain(|answer| told.contains(answer));
+                if !known.told.iter().all(|answer| told.contains(answer)) {
+                    known.told = known.told.iter().copied().filter(|answer| told.contains(answer)).collect();
+                }
                 known.onward.join(onward);
             }
             Entry::Vacant(new) => {
-                new.insert(Common { told: told.clone(), onward: onward.clone() });
+                new.insert(Common { told, onward: onward.clone() });
             }
         }
     }

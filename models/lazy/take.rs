@@ -1,35 +1,44 @@
 //! One step of a local system: what it looks at, and what becomes of the state.
 
-use super::bench::{Scratch, Taken};
-use super::cells::{Answer, CellId, Chosen, Tried, ValueId, Values};
+use super::bench::{Known, Scratch, Taken};
+use super::cells::{Answer, CellId, Choice, Chosen, Then, Tried, ValueId, Values};
 use super::conditions::Conditions;
 use super::local::{CoreId, LocalSystem};
 use super::steps::Onward;
 use super::theorem::{ANY_V, CONTRACT, FRAME, SERVICES};
 use crate::crypto::Symbolic;
-use crate::world::{Local, MessageId, Tables};
+use crate::world::{Local, Tables};
 use pbft::replica::Event;
 use pbft::replica::noted::{Cell, Part, Seen, Watched};
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 impl LocalSystem {
-    /// Takes one step, or finds out what it looks at.
+    /// Takes one step, unless it is known, or finds out what it looks at. Then the step is known.
     pub(super) fn take(
         &mut self,
         tables: &mut Tables,
         (core, event): (CoreId, u32),
         scratch: &mut Scratch,
-        chosen: &Chosen,
+        (chosen, known): (&Chosen, Option<Known>),
         conditions: &mut Conditions,
-    ) -> Tried {
+    ) -> (Tried, Option<Known>) {
         let input = &self.events[event as usize];
-        let one = scratch.one.run(tables, self.replica, input, &self.known);
-        self.taken += 1;
-        self.is_contract_kept(tables, (core, input), conditions);
+        let one = match scratch.one.take_known(known) {
+            Some(known) => known,
+            None => {
+                let one = scratch.one.run(tables, self.replica, input, &self.known);
+                self.taken += 1;
+                self.is_contract_kept(tables, (core, input), conditions);
+                one
+            }
+        };
         let (mut told, first) = (chosen.clone(), chosen.len());
-        let end = match self.looks(core, &one.seen, &mut told, conditions) {
-            Some((cell, seen)) => Tried::Look(cell, seen, Vec::new()),
+        let mut known = None;
+        let then = match self.looks(core, &one.seen, &mut told, conditions) {
+            Some((cell, seen)) => {
+                known = Some(scratch.one.known(one));
+                Then::Look(Box::new(Choice { cell, seen, with: Vec::new() }))
+            }
             None => {
                 let other = scratch.other.run(tables, self.replica, input, &self.known);
                 self.is_contract_kept(tables, (core, input), conditions);
@@ -44,26 +53,15 @@ impl LocalSystem {
                 if (changes || self.drops(&told, &one.seen)) && !self.is_outgrown {
                     self.record(tables, (core, event), &scratch.one.kept, &told, one, conditions);
                 }
-                Tried::Taken
+                Then::Taken
             }
         };
-        // What there was no choice about is remembered as a choice of one: there may be others later.
-        told[first..].iter().rev().fold(end, |then, &(cell, answer)| {
-            let (seen, place) = match answer {
-                Answer::Empty => (Seen::Presence, 0),
-                Answer::Full => (Seen::Presence, 1),
-                Answer::NamesNot(digest) => (Seen::Names(digest), 0),
-                Answer::Names(digest) => (Seen::Names(digest), 1),
-                Answer::Holds(value) => (Seen::Content, usize::from(value)),
-            };
-            let mut with: Vec<Tried> = (0..place).map(|_| Tried::Not).collect();
-            with.push(then);
-            Tried::Look(cell, seen, with)
-        })
+        // What there was no choice about is remembered: there may be others later.
+        (Tried { only: self.cells.name_answers(&told[first..]), then }, known)
     }
 
-    /// Takes the step with each NEW-VIEW that differs from this one in `V` alone, or as a time-out with other
-    /// exponents, unless it is known to do the same (`alike`).
+    /// Takes the step with each NEW-VIEW that differs from this one in `V` alone, unless it is known to do the
+    /// same (`alike`).
     fn try_others(
         &mut self,
         tables: &mut Tables,
@@ -93,7 +91,7 @@ impl LocalSystem {
             let same = taken == *one && units(tables, &other.event) == *expected;
             conditions.note(ANY_V, same, || {
                 format!(
-                    "r{}: NEW-VIEWs that differ in V alone, or time-outs in their exponent, do not do the same\n  core: {:?}\n  event: {:?}\n  other: {:?}",
+                    "r{}: NEW-VIEWs that differ in V alone do not do the same\n  core: {:?}\n  event: {:?}\n  other: {:?}",
                     self.replica.0,
                     self.core(core).replica,
                     self.events[event as usize],
@@ -147,6 +145,7 @@ impl LocalSystem {
         told: &mut Chosen,
         conditions: &mut Conditions,
     ) -> Option<(CellId, Seen)> {
+        let mut known_of = self.cells.told_of_all(told);
         for (look, dropped) in &seen.looks {
             let is_receipt = !look.cells.part.is_service();
             conditions.note(SERVICES, is_receipt, || {
@@ -154,7 +153,10 @@ impl LocalSystem {
             });
             let before = |cell: &Cell| !seen.dropped[..*dropped].contains(cell);
             for (id, _) in self.cells.all().filter(|(_, cell)| look.cells.contains(cell) && before(cell)) {
-                let known = self.cells.told(id, told);
+                let known = known_of[id];
+                if known.is_power_of_two() {
+                    continue;
+                }
                 let possible = known & self.held(core, id);
                 let answers = self.cells.answers(id, look.seen);
                 let fitting = |values: Values| {
@@ -162,16 +164,14 @@ impl LocalSystem {
                     answers.iter().filter(fits).copied().collect::<Vec<_>>()
                 };
                 // Contents may turn up that have no name yet.
-                let is_told = if look.seen == Seen::Content {
-                    known.is_power_of_two()
-                } else {
-                    fitting(known).len() <= 1
-                };
-                if is_told {
+                if look.seen != Seen::Content && fitting(known).len() <= 1 {
                     continue;
                 }
                 match fitting(possible)[..] {
-                    [only] => told.push((id, only)),
+                    [only] => {
+                        known_of[id] &= self.cells.values(id, only);
+                        told.push((id, only));
+                    }
                     _ => return Some((id, look.seen)),
                 }
             }
@@ -198,13 +198,11 @@ impl LocalSystem {
         self.is_its_core_and_cells(tables, to, after, conditions);
         let (onward, left) = self.becomes((before, after), told, &seen, conditions);
         self.flow(core, to, &onward);
-        let sent: BTreeSet<MessageId> =
-            self.cores[core as usize].sent.iter().chain(&*sends).copied().collect();
-        self.send(to, &sent);
-        self.cores[core as usize].after.insert(to);
+        self.leads(core, to, &sends);
         for &(cell, value) in &left {
             self.hold(to, cell, 1 << value);
         }
+        let told = (&mut self.cells, told);
         self.steps.add((core, event, None), to, told, left.into(), &onward, sends);
     }
 
@@ -217,7 +215,7 @@ impl LocalSystem {
         conditions: &mut Conditions,
     ) {
         let setup = tables.setup(self.replica);
-        let same = state.replica.normal_form(setup) == self.core(core).replica.normal_form(setup);
+        let same = state.replica.normal_form(setup) == self.cores[core as usize].normal;
         conditions
             .note(FRAME, same, || format!("r{}: the normal form is not that of the core", self.replica.0));
         let mut whole = self.core(core).replica.clone();
@@ -240,9 +238,10 @@ impl LocalSystem {
         conditions: &mut Conditions,
     ) -> (Onward, Vec<(CellId, ValueId)>) {
         let (mut onward, mut left) = (Onward::default(), Vec::new());
+        let known_of = self.cells.told_of_all(told);
         for cell in 0..self.cells.count() {
             let of = *self.cells.cell(cell);
-            let known = self.cells.told(cell, told);
+            let known = known_of[cell];
             let is_dropped = seen.dropped.contains(&of);
             // A vote that is told to name a digest is one vote: what the step does with it goes for no other.
             let names = told.iter().any(|&(id, answer)| id == cell && matches!(answer, Answer::Names(_)));

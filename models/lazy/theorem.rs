@@ -71,8 +71,8 @@
 //!   judged with others of the same min-s and `O` too, which have between them every set of
 //!   senders, every VIEW-CHANGE of `A`, every choice of those senders who report something prepared or a
 //!   stable checkpoint, larger `V` than a quorum, and one `V` turned round and turned on. If it looks at `V`, it is
-//!   taken with them for every mixture of receipts; and so is every step by a
-//!   time-out with the exponent 1 and the highest (`alike`). Where crashes are part of the world the
+//!   taken with them for every mixture of receipts (`alike`). Of a time-out there are no others, as its event does not
+//!   say how long the timer ran ([`Expired`](pbft::replica::Expired)). Where crashes are part of the world the
 //!   effects are the same in the same order, so that a crash in the middle leaves the same; and every
 //!   restart, wherever the crash was, comes to the same with each of these NEW-VIEWs of the view on the disk.
 //! - *frame*: a step leaves or drops, whatever they are, the cells that it does not look at; what it leads to
@@ -131,20 +131,18 @@
 //! in which it is checked.
 
 use super::conditions::{Conditions, Watch};
-use super::local::LocalSystem;
-use super::must::{Events, Must};
-use super::steps::Step;
+use super::local::{CoreId, LocalSystem};
+use super::must::Must;
+use super::simulated::Simulation;
+use super::tasks::Tasks;
 use super::{asked, clients};
-use crate::world::{
-    Clients, Input, Local, LocalId, MessageId, Move, Tables, World, WorldConfig, reply_subjects,
-};
-use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
-use pbft::replica::Subject;
-use pbft::types::{Principal, ReplicaId};
+use crate::world::{Clients, MessageId, Tables, World, WorldConfig, reply_subjects};
+use pbft::types::{ReplicaId, View};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -191,45 +189,126 @@ pub struct Walked {
 /// Between two looks at whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Checks it for every correct replica, two at a time.
+/// A part of the check, which can be done apart from others.
+enum Task {
+    /// The local system of a replica is to be walked.
+    Walk(ReplicaId),
+    /// Some of its cores are to be asked.
+    Ask(Arc<Whole>, Range<CoreId>),
+    /// Its steps are to be simulated.
+    Simulate(Arc<Whole>),
+}
+
+/// A local system that has been walked.
+struct Whole {
+    system: LocalSystem,
+    must: Must,
+    /// The messages that it is about, and no local states.
+    tables: Tables,
+}
+
+/// How many cores are asked in one piece: so few that all threads end at about the same time.
+const ASKED_AT_ONCE: u32 = 512;
+
+/// Checks it for every correct replica, on two threads.
 pub(super) fn check(world: &mut World, conditions: &mut Conditions, watch: &mut Watch<'_>) {
     let available = everything(world);
     let world = &*world;
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let found = Mutex::new(Vec::new());
-    let own: Vec<ReplicaId> =
-        world.correct().iter().copied().filter(|&replica| world.has_share_in(replica)).collect();
+    let own = world.correct().iter().copied().filter(|&replica| world.has_share_in(replica));
+    let mut own: Vec<ReplicaId> = own.collect();
+    own.sort_by_key(|&replica| Reverse(last_view_of(world.config(), replica)));
+    let tasks = Tasks::new(own.into_iter().map(Task::Walk));
+    let (stop, made) = (AtomicBool::new(false), AtomicU64::new(0));
+    let found = Mutex::new(BTreeMap::new());
     let work = || {
-        while let Some(&replica) = own.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let mut own = Conditions::default();
-            let mut watch = |_: &Conditions| stop.load(Ordering::Relaxed).then_some("it was stopped");
-            of_replica(world, replica, &available, &mut own, &mut watch);
-            found.lock().expect("nobody panics with the list").push(own);
-        }
+        tasks.work(|task| {
+            let (mut own, place) = (Conditions::default(), task.place());
+            let mut told = 0;
+            let mut tell = |own: &Conditions| {
+                made.fetch_add(own.checked() - told, Ordering::Relaxed);
+                told = own.checked();
+            };
+            let mut watch = |own: &Conditions| {
+                tell(own);
+                stop.load(Ordering::Relaxed).then_some("it was stopped")
+            };
+            let more = task.done(world, &available, &mut own, &mut watch);
+            tell(&own);
+            more.into_iter().for_each(|task| tasks.add(task));
+            found.lock().expect("nobody panics with the list").insert(place, own);
+        });
     };
     std::thread::scope(|scope| {
         let threads = [scope.spawn(work), scope.spawn(work)];
         // A thread that panics is finished too: the scope then panics.
         while !threads.iter().all(|thread| thread.is_finished()) {
             std::thread::sleep(LOOK_EVERY);
-            stop.fetch_or(!conditions.goes_on(watch), Ordering::Relaxed);
+            let mut so_far = conditions.clone();
+            so_far.add_counted(FRAME, made.load(Ordering::Relaxed), 0, None);
+            conditions.stopped = conditions.stopped.or_else(|| watch(&so_far));
+            stop.fetch_or(conditions.stopped.is_some(), Ordering::Relaxed);
         }
     });
-    for own in found.into_inner().expect("nobody panics with the list") {
-        conditions.add(&own);
+    for own in found.into_inner().expect("nobody panics with the list").values() {
+        conditions.add(own);
     }
     if conditions.stopped.is_none() && conditions.failed() == 0 {
         clients::check(world, &available, conditions, watch);
     }
 }
 
-fn of_replica(
+impl Task {
+    /// Its place among all, which does not depend on who comes first.
+    fn place(&self) -> (ReplicaId, u8, CoreId) {
+        match self {
+            Task::Walk(replica) => (*replica, 0, 0),
+            Task::Ask(whole, cores) => (whole.system.replica, 1, cores.start),
+            Task::Simulate(whole) => (whole.system.replica, 2, 0),
+        }
+    }
+
+    /// Does it; returns what is to be done then.
+    fn done(
+        self,
+        world: &World,
+        available: &[MessageId],
+        conditions: &mut Conditions,
+        watch: &mut Watch<'_>,
+    ) -> Vec<Task> {
+        match self {
+            Task::Walk(replica) => {
+                let whole = walk(world, replica, available, conditions, watch);
+                return whole.map(Whole::tasks).unwrap_or_default();
+            }
+            Task::Ask(whole, cores) => {
+                let mut tables = whole.tables.with_messages_only(world.config());
+                let asked = (&whole.system, &whole.must, cores);
+                asked::check(world, &mut tables, asked, conditions, watch);
+            }
+            Task::Simulate(whole) => {
+                let mut tables = whole.tables.with_messages_only(world.config());
+                tables.put_in_place(whole.system.new_views(&tables));
+                Simulation::new(world, tables, &whole.system, &whole.must).check(conditions, watch);
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// The last view whose primary is this replica. Those of late views take longest, as they put NEW-VIEWs
+/// together of all that can arrive for them.
+fn last_view_of(config: &WorldConfig, replica: ReplicaId) -> Option<View> {
+    (0..=config.max_view.0).rev().map(View).find(|&view| config.cluster.primary(view) == replica)
+}
+
+/// Walks the local system of a replica; returns it if it is whole, and nothing failed.
+fn walk(
     world: &World,
     replica: ReplicaId,
     available: &[MessageId],
     conditions: &mut Conditions,
     watch: &mut Watch<'_>,
-) {
+) -> Option<Whole> {
     let mut tables = world.tables.with_messages_only(world.config());
     let reaching: Vec<MessageId> =
         available.iter().copied().filter(|&id| world.tables.reaches(id, replica.into())).collect();
@@ -244,11 +323,21 @@ fn of_replica(
         most_held: system.most_held(),
     });
     if conditions.stopped.is_some() || conditions.failed() > 0 {
-        return;
+        return None;
     }
     let must = Must::of(&system);
-    asked::check(world, &mut tables, (&system, &must), conditions, watch);
-    Simulation::new(world, tables, &system, must).check(conditions, watch);
+    Some(Whole { tables: tables.with_messages_only(world.config()), system, must })
+}
+
+impl Whole {
+    /// What is to be done with it: what takes longest first.
+    fn tasks(self) -> Vec<Task> {
+        let whole = Arc::new(self);
+        let cores = CoreId::try_from(whole.system.cores()).expect("names of cores are 32 bits long");
+        let pieces = (0..cores).step_by(ASKED_AT_ONCE as usize);
+        let ask = |first: CoreId| Task::Ask(whole.clone(), first..cores.min(first + ASKED_AT_ONCE));
+        [Task::Simulate(whole.clone())].into_iter().chain(pieces.map(ask)).collect()
+    }
 }
 
 /// All that is sent in any state, and all that the adversary makes of it.
@@ -273,175 +362,41 @@ fn everything(world: &mut World) -> Vec<MessageId> {
     all.into_iter().collect()
 }
 
-/// What is asked of the lazy exploration: from where, to where, sending what, by which messages.
-#[derive(Clone, Eq, Hash, PartialEq)]
-struct Question {
-    from: LocalId,
-    to: LocalId,
-    sends: Arc<[MessageId]>,
-    messages: Vec<MessageId>,
-    /// Whether one of the moves may be a crash: if the step is one.
-    may_crash: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::bench::FORGETS;
+    use super::*;
+    use crate::engine::{Limits, Outcome, explore};
+    use crate::world::Delivery;
+    use pbft::types::Cluster;
 
-/// A normal form, the number of a subject, and the messages about it.
-type Occasion = (LocalId, usize, Vec<MessageId>);
-
-/// Moves of the lazy exploration, looked for.
-struct Simulation<'a> {
-    world: &'a World,
-    tables: Tables,
-    system: &'a LocalSystem,
-    must: Must,
-    normal: Vec<LocalId>,
-    answers: IndexMap<Question, bool, FixedState>,
-    moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
-}
-
-/// Macro steps in a row that stand for one step; more are not looked for.
-const MOST_MOVES: usize = 8;
-
-impl<'a> Simulation<'a> {
-    fn new(world: &'a World, mut tables: Tables, system: &'a LocalSystem, must: Must) -> Self {
-        let mut normal = Vec::new();
-        for id in 0..system.cores() {
-            let core = system.core(u32::try_from(id).expect("names of cores are 32 bits long"));
-            normal.push(normal_form(&mut tables, system.replica, core));
-        }
-        Simulation {
-            world,
-            tables,
-            must,
-            system,
-            normal,
-            answers: IndexMap::default(),
-            moves: IndexMap::default(),
+    /// What is walked does not depend on which steps are taken once only, as they are known.
+    #[test]
+    fn a_local_system_is_the_same_if_each_step_is_taken_anew() {
+        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
+        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), ..config };
+        let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
+        assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
+        let available = everything(&mut world);
+        for &replica in world.correct() {
+            let [anew, known] = [true, false].map(|anew| {
+                FORGETS.set(anew);
+                let mut conditions = Conditions::default();
+                let whole = walk(&world, replica, &available, &mut conditions, &mut |_| None);
+                (whole.expect("nothing fails").system, conditions)
+            });
+            assert!(anew.0.taken > known.0.taken && known.0.steps.count() > 100, "{}", known.0.taken);
+            assert_eq!(anew.0.cores.keys().collect::<Vec<_>>(), known.0.cores.keys().collect::<Vec<_>>());
+            assert!(anew.0.steps.iter().map(|(step, _)| step).eq(known.0.steps.iter().map(|(step, _)| step)));
+            for core in (0..).take(known.0.cores()) {
+                let held = |system: &LocalSystem| {
+                    (0..system.cells.count()).map(|cell| system.held(core, cell)).collect::<Vec<_>>()
+                };
+                assert_eq!(held(&anew.0), held(&known.0));
+            }
+            for condition in [FRAME, ANY_V, SERVICES] {
+                assert!(anew.1.counts[condition].0 >= known.1.counts[condition].0, "{condition}");
+            }
         }
     }
-
-    fn check(&mut self, conditions: &mut Conditions, watch: &mut Watch<'_>) {
-        let system = self.system;
-        for (number, (step, _)) in system.steps.iter().enumerate() {
-            if !conditions.goes_on(watch) {
-                return;
-            }
-            let (from, to) = (self.normal[step.from as usize], self.normal[step.to as usize]);
-            if from == to && step.sends.is_empty() {
-                conditions.note(SIMULATION, true, String::new);
-                continue;
-            }
-            let delivered = self.must.by(number);
-            let holds = self.is_simulated(step, from, to, &delivered);
-            conditions.note(SIMULATION, holds, || self.failure(step, &delivered));
-        }
-    }
-
-    fn is_simulated(&mut self, step: &Step, from: LocalId, to: LocalId, delivered: &Events) -> bool {
-        let all = self.system.messages.iter().enumerate();
-        let all: Vec<MessageId> =
-            all.filter(|&(event, _)| delivered.contains(event)).map(|(_, &message)| message).collect();
-        let subject = |id: &MessageId| Subject::of(self.tables.message(*id));
-        let about = self.system.input(step.event).message().and_then(|message| subject(&message));
-        // Most are simulated by what is about the same subject.
-        let few: Vec<MessageId> =
-            all.iter().copied().filter(|id| about.is_some() && subject(id) == about).collect();
-        let may_crash = step.crash.is_some();
-        let mut leads =
-            |messages| self.leads(Question { from, to, sends: step.sends.clone(), messages, may_crash });
-        leads(few) || leads(all)
-    }
-
-    /// Whether moves by these messages, and time-outs, lead there and send that.
-    fn leads(&mut self, question: Question) -> bool {
-        if let Some(&known) = self.answers.get(&question) {
-            return known;
-        }
-        let Question { from, to, sends, messages, may_crash } = &question;
-        let mut by_subject: Vec<Vec<MessageId>> = vec![Vec::new(); self.world.network.subjects().len()];
-        for &message in messages {
-            let subject = Subject::of(self.tables.message(message));
-            if let Some(number) = self.world.network.subjects().iter().position(|&of| Some(of) == subject) {
-                by_subject[number].push(message);
-            }
-        }
-        let mut seen: IndexSet<(LocalId, BTreeSet<MessageId>, bool), FixedState> = IndexSet::default();
-        seen.insert((*from, BTreeSet::new(), *may_crash));
-        let (mut next, mut level, mut depth) = (0, 1, 0);
-        let mut found = false;
-        while let Some((at, sent, may_crash)) = seen.get_index(next).cloned() {
-            if at == *to && sends.iter().all(|message| sent.contains(message)) {
-                found = true;
-                break;
-            }
-            if next == level {
-                (level, depth) = (seen.len(), depth + 1);
-            }
-            next += 1;
-            if depth == MOST_MOVES {
-                break;
-            }
-            for step in self.moves_from(at, &by_subject, may_crash) {
-                let wanted = step.sends.iter().copied().filter(|message| sends.contains(message));
-                let sent = &sent | &wanted.collect();
-                seen.insert((step.to, sent, may_crash && step.crash.is_none()));
-            }
-        }
-        self.answers.insert(question, found);
-        found
-    }
-
-    fn moves_from(&mut self, at: LocalId, by_subject: &[Vec<MessageId>], may_crash: bool) -> Vec<Move> {
-        let mut all: Vec<Move> = Vec::new();
-        let heeded = self.world.lazily_heeded(&self.tables, self.system.replica, at).into_iter();
-        for number in heeded.chain(may_crash.then(|| self.world.crashes())) {
-            let inputs = match by_subject.get(number) {
-                Some(messages) if messages.is_empty() => continue,
-                Some(messages) => messages.clone(),
-                None => Vec::new(),
-            };
-            let key = (at, number, inputs);
-            if let Some(known) = self.moves.get(&key) {
-                all.extend(known.iter().cloned());
-                continue;
-            }
-            let subject = self.world.network.subjects().get(number).copied();
-            let inputs: Vec<Input> = match subject {
-                Some(_) => key.2.iter().copied().map(Input::Message).collect(),
-                None if number == self.world.crashes() => vec![Input::Crash],
-                None => vec![Input::TimeOut],
-            };
-            let node = Principal::Replica(self.system.replica);
-            // Requests are available from the start.
-            let inputs = self.world.with_requests(&self.tables, node, at, subject, inputs);
-            let moves = super::moves(&mut self.tables, node, at, subject, &inputs);
-            let moves = Arc::new(moves);
-            all.extend(moves.iter().cloned());
-            self.moves.insert(key, moves);
-        }
-        all.retain(|step| may_crash || step.crash.is_none());
-        all
-    }
-
-    fn failure(&self, step: &Step, delivered: &Events) -> String {
-        let tables = &self.tables;
-        let name = |event: u32| tables.tell(self.system.input(event));
-        let before =
-            (0..).take(self.system.messages.len()).filter(|&event| delivered.contains(event as usize));
-        format!(
-            "r{}: no moves do what a step does\n  core: {:?}\n  event: {}{}\n  to: {:?}\n  sends: {:?}\n  delivered: {}",
-            self.system.replica.0,
-            self.system.core(step.from).replica,
-            name(step.event),
-            step.crash.map(|n| format!(", crashed after {n} effects")).unwrap_or_default(),
-            self.system.core(step.to).replica,
-            step.sends.iter().map(|&id| tables.message(id)).collect::<Vec<_>>(),
-            before.map(name).collect::<Vec<_>>().join("\n             ")
-        )
-    }
-}
-
-/// The normal form of a state, as the lazy exploration keeps it.
-fn normal_form(tables: &mut Tables, replica: ReplicaId, state: &Local) -> LocalId {
-    let normal = state.replica.normal_form(tables.setup(replica));
-    tables.add_local(Local { replica: normal, ledger: None, ..state.clone() })
 }

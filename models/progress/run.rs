@@ -17,7 +17,9 @@ use pbft::message::Message;
 use pbft::parameters::MAX_WINDOW;
 use pbft::presence::{ProgressTimer, shows_presence};
 use pbft::replica::verify::verify;
-use pbft::replica::{Destination, Effect, Effects, Event, Fact, Replica, Setup, Timeouts, Timer, nodes};
+use pbft::replica::{
+    Destination, Effect, Effects, Event, Expired, Fact, Replica, Setup, Timeouts, Timer, nodes,
+};
 use pbft::types::{ClientId, Principal, ReplicaId, Timestamp};
 use pbft_properties::Violation;
 use std::cmp::Reverse;
@@ -285,7 +287,7 @@ impl Run<'_> {
                     }
                     self.tell(node, || "times out".into());
                 }
-                Event::Timeout(timer)
+                Event::Timeout(timer.expired())
             }
             Arrival::Message(message) => match verify(&setup, message) {
                 Ok(verified) => self.hear(node, verified),
@@ -313,7 +315,7 @@ impl Run<'_> {
         let is_new = replica.view() > before;
         self.carry_out(node, effects);
         if is_new && self.is_byzantine(node) && self.strategy == Strategy::Leaves {
-            self.step(node, setup, Event::Timeout(Timer::Progress { backoff: 0 }));
+            self.step(node, setup, Event::Timeout(Expired::Progress));
         }
     }
 

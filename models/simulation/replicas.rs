@@ -203,7 +203,7 @@ impl<C: Scheme, R: Rules + Copy + Debug + Default + Ord + Hash> Simulation<C, R>
         }
         let timer = if status { Timer::Status } else { Timer::Progress { backoff: 0 } };
         if status || !self.config.presence || server.timer.fires(now) {
-            self.step(node, Event::Timeout(timer));
+            self.step(node, Event::Timeout(timer.expired()));
         } else {
             self.watch(node, timer);
         }

@@ -14,7 +14,7 @@ use crate::words::{in_short, text};
 use crate::world::WorldConfig;
 use pbft::crypto::Crypto;
 use pbft::message::Message;
-use pbft::replica::{Bundle, Effects, Event, Fact, Replica, Setup, Timer};
+use pbft::replica::{Bundle, Effects, Event, Expired, Fact, Replica, Setup};
 use pbft::rules::{Pbft, Rules};
 use pbft::types::{Cluster, Digest, Principal, ReplicaId, SeqNo, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,7 +32,7 @@ struct Recorded<B: Bundle> {
 
 enum What<B: Bundle> {
     Started(u64),
-    TimeOut(Timer),
+    TimeOut(Expired),
     Deliver(Message<B::Crypto>),
 }
 
@@ -240,7 +240,7 @@ fn is_of_interest<B: Bundle>(step: &Recorded<B>, range: &Range) -> bool {
     }
     match &step.what {
         What::Started(_) => true,
-        What::TimeOut(timer) => matches!(timer, Timer::Progress { .. }),
+        What::TimeOut(timer) => *timer == Expired::Progress,
         What::Deliver(message) => match message {
             Message::PrePrepare(..) | Message::Prepare(_) | Message::Commit(_) => {
                 message.slot().is_some_and(|(_, n, _)| within(n))
@@ -296,7 +296,7 @@ impl Teller {
             sent_at,
             what: match &step.what {
                 What::Started(life) => format!("starts (life {life})"),
-                What::TimeOut(Timer::Status) => "sends its status".into(),
+                What::TimeOut(Expired::Status) => "sends its status".into(),
                 What::TimeOut(_) => "times out".into(),
                 What::Deliver(message) => short(message),
             },

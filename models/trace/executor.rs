@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use pbft::message::Message;
 use pbft::rejection::Rejection;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Event, Fact, Subject, Timer};
+use pbft::replica::{Effect, Event, Expired, Fact, Subject};
 use pbft::types::{Principal, View};
 use pbft_properties::{Accepted, Violation};
 use sha2::{Digest as _, Sha256};
@@ -277,7 +277,7 @@ impl Executor {
         let event = match message {
             Some(message) => verify(setup, message.clone()).ok().map(Event::Message),
             None if step.what == Happening::Crash => None,
-            None => Some(Event::Timeout(Timer::Progress { backoff: 0 })),
+            None => Some(Event::Timeout(Expired::Progress)),
         };
         let Some(event) = event else { return Vec::new() };
         let units = self.world.tables.units(&self.world.tables.local(local).replica, replica, event);
@@ -324,7 +324,7 @@ impl Executor {
         };
         let event = match (&step.what, step.what.message()) {
             (Happening::Crash, _) => return (Vec::new(), None),
-            (_, None) => Event::Timeout(Timer::Progress { backoff: 0 }),
+            (_, None) => Event::Timeout(Expired::Progress),
             (_, Some(message)) => match verify(self.world.tables.setup(replica), message.clone()) {
                 Ok(verified) => Event::Message(verified),
                 Err(reason) => return (Vec::new(), Some(reason)),

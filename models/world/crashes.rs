@@ -23,7 +23,7 @@ use indexmap::IndexMap;
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView, Status};
 use pbft::replica::verify::verify;
-use pbft::replica::{Destination, Durable, Effect, Effects, Event, Record, Replica, Timer};
+use pbft::replica::{Destination, Durable, Effect, Effects, Event, Expired, Record, Replica};
 use pbft::types::{Principal, ReplicaId, SeqNo, View};
 use serde::Serialize;
 use std::sync::Arc;
@@ -350,6 +350,6 @@ impl Tables {
             verify(self.setup(replica), Message::Status(self.setup(other).sign(status))).ok()
         };
         let statuses = (0..=max_view.0).map(View).filter_map(status).map(Event::Message);
-        statuses.chain([Event::Timeout(Timer::Status)]).collect()
+        statuses.chain([Event::Timeout(Expired::Status)]).collect()
     }
 }

@@ -25,7 +25,7 @@ use crate::lazy::{Conditions, Watch};
 use pbft::crypto::{Crypto as _, Signed, Verified};
 use pbft::message::{Fetch, Message, PrePrepare, Reply, Status, Wanted};
 use pbft::replica::verify::verify;
-use pbft::replica::{Effects, Event, Timer};
+use pbft::replica::{Effects, Event, Expired};
 use pbft::types::{ClientId, Digest, Principal, ReplicaId, SeqNo, Timestamp, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -231,7 +231,7 @@ pub(crate) fn questions(world: &World, replica: ReplicaId) -> Vec<Event<Symbolic
         let replies = replies(world, other).into_iter().map(|reply| Message::Reply(by.sign(reply)));
         asked.extend(fetches.chain(statuses).chain(replies).filter_map(verified).map(Event::Message));
     }
-    asked.push(Event::Timeout(Timer::Status));
+    asked.push(Event::Timeout(Expired::Status));
     asked
 }
 

@@ -11,7 +11,7 @@ use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
 use pbft::replica::noted::has_read_v;
 use pbft::replica::verify::verify;
-use pbft::replica::{Durable, Effects, Event, Replica, Setup, Timer};
+use pbft::replica::{Durable, Effects, Event, Expired, Replica, Setup};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_properties::History;
 use pbft_properties::contract::{Contract, Ledger, Signatures, is_judged};
@@ -376,9 +376,7 @@ impl Tables {
             Input::Message(message) | Input::CrashDuring(Some(message), _) => {
                 verify(self.setup(replica), self.message(message).clone()).map(Event::Message).ok()
             }
-            Input::TimeOut | Input::CrashDuring(None, _) => {
-                Some(Event::Timeout(Timer::Progress { backoff: 0 }))
-            }
+            Input::TimeOut | Input::CrashDuring(None, _) => Some(Event::Timeout(Expired::Progress)),
             Input::Crash => None,
         }
     }

@@ -23,6 +23,26 @@ pub enum Timer {
     Status,
 }
 
+impl Timer {
+    /// That it has expired.
+    pub fn expired(self) -> Expired {
+        match self {
+            Timer::Progress { .. } => Expired::Progress,
+            Timer::Status => Expired::Status,
+        }
+    }
+}
+
+/// The timer of a replica that has expired. How long it ran is not said: what a replica then does cannot depend
+/// on it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Expired {
+    /// [`Timer::Progress`].
+    Progress,
+    /// [`Timer::Status`].
+    Status,
+}
+
 /// Where a message goes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Destination {

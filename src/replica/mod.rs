@@ -80,7 +80,7 @@ mod view_change;
 pub use clients::bounded;
 pub use clients::{ClientTable, LastReply};
 pub use durable::{Durable, Record, Snapshot};
-pub use effects::{Destination, Effect, Effects, ExecutedRequest, Fact, Timeouts, Timer, nodes};
+pub use effects::{Destination, Effect, Effects, ExecutedRequest, Expired, Fact, Timeouts, Timer, nodes};
 pub use invariants::BrokenInvariant;
 #[doc(hidden)]
 pub use new_view::{Plan, ViewChangeSet, compute_o};
@@ -215,7 +215,7 @@ pub enum Event<C: Crypto> {
     /// The replica acts on it whatever it has asked for since, so the host must not deliver the expiry of a
     /// `Progress` timer that a later [`Effect::SetTimer`] or [`Effect::CancelProgressTimer`] has replaced or
     /// stopped, even if that expiry is already queued.
-    Timeout(Timer),
+    Timeout(Expired),
 }
 
 /// Votes: at most one of each sender for each number in the window, and in the current view.
@@ -294,8 +294,8 @@ impl<B: Bundle> Replica<B> {
         let timer = apart(|| self.timer_reason(setup));
         match event {
             Event::Message(message) => self.on_message(setup, message.into_inner(), effects),
-            Event::Timeout(Timer::Progress { .. }) => self.on_progress_timeout(setup, effects),
-            Event::Timeout(Timer::Status) => self.on_status_timeout(setup, effects),
+            Event::Timeout(Expired::Progress) => self.on_progress_timeout(setup, effects),
+            Event::Timeout(Expired::Status) => self.on_status_timeout(setup, effects),
         }
         self.adjust_timer(setup, timer, effects);
         if !setup.rules.persist_before_send() {

@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A part of a replica's state.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -142,7 +142,7 @@ thread_local! {
     /// Whether a step has looked at `V` of a NEW-VIEW otherwise than for what it determines.
     static READS_V: Slot<bool> = const { Slot::new(false) };
     /// The cells that there can be, as far as whoever watches knows.
-    static CELLS: RefCell<Rc<[Cell]>> = RefCell::new(Rc::new([]));
+    static CELLS: RefCell<Arc<[Cell]>> = RefCell::new(Arc::new([]));
 }
 
 /// What was noted of a step.
@@ -183,7 +183,7 @@ pub fn has_read_v() -> bool {
 /// hold nothing now.
 pub(super) fn note_drops(part: Part, keep: impl Fn(&Cell) -> bool) {
     if WATCHED.get() {
-        let cells = CELLS.with_borrow(Rc::clone);
+        let cells = CELLS.with_borrow(Arc::clone);
         let dropped = cells.iter().filter(|cell| cell.part == part && !keep(cell));
         SEEN.with_borrow_mut(|seen| seen.dropped.extend(dropped));
     }
@@ -191,7 +191,7 @@ pub(super) fn note_drops(part: Part, keep: impl Fn(&Cell) -> bool) {
 
 /// What `work` comes to, and what was noted on the way. Of these cells it is noted when they are emptied or
 /// written over.
-pub fn watch<T>(cells: &Rc<[Cell]>, work: impl FnOnce() -> T) -> (T, Watched) {
+pub fn watch<T>(cells: &Arc<[Cell]>, work: impl FnOnce() -> T) -> (T, Watched) {
     let before = (SEEN.take(), CELLS.replace(cells.clone()));
     let watched = WATCHED.replace(true);
     let result = work();
@@ -333,7 +333,7 @@ mod tests {
         let mut backoff: Noted<u8, { Part::Backoff as u8 }> = Noted::new(1);
         let mut requests: Noted<Vec<u8>, { Part::Queue as u8 }> = Noted::new(Vec::new());
         assert!(requests.is_empty(), "nobody watches");
-        let queue: Rc<[Cell]> = Rc::new([Cell::only(Part::Queue)]);
+        let queue: Arc<[Cell]> = Arc::new([Cell::only(Part::Queue)]);
         let ((), seen) = watch(&queue, || {
             requests.set(vec![2]);
             let next = apart(|| *backoff + u8::try_from(requests.len()).unwrap_or_default());
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn looks_at_v_are_noted_and_what_it_determines_is_not() {
         let v = ViewChangeSet::<Ed25519>::from(Vec::new());
-        let nobody: Rc<[Cell]> = Rc::new([]);
+        let nobody: Arc<[Cell]> = Arc::new([]);
         let reads = |look: &dyn Fn()| {
             watch(&nobody, look);
             has_read_v()

@@ -216,14 +216,14 @@ impl<C: Crypto, const PART: u8> Received<Voted, Vote<C>, PART> {
 mod tests {
     use super::super::noted::watch;
     use super::*;
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     const VOTE: Voted = Voted { n: SeqNo(1), view: View(0), replica: ReplicaId(2) };
 
     #[test]
     fn a_look_says_which_cells_and_how_much_of_them() {
         let mut votes: Received<Voted, u8, { Part::Commits as u8 }> = Received::default();
-        let known: Rc<[Cell]> = Rc::new([VOTE.cell(Part::Commits)]);
+        let known: Arc<[Cell]> = Arc::new([VOTE.cell(Part::Commits)]);
         let looks = watch(&known, || votes.push(VOTE, 7)).1.looks;
         assert_eq!(looks.iter().map(|(look, _)| look.seen).collect::<Vec<_>>(), [Seen::Presence]);
         // There is no other way to read: what serves explorations is noted in a step, and so is printing.

@@ -5,7 +5,7 @@ use crate::Msg;
 use crate::setting::Setting;
 use pbft::message::Message;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effects, Event, Replica, Timer};
+use pbft::replica::{Effects, Event, Expired, Replica};
 use pbft::types::SeqNo;
 use pbft_models::world::Modelled;
 use rand::RngExt;
@@ -97,7 +97,7 @@ fn deliver(setting: &Setting, situation: &mut Situation, position: usize, messag
 fn time_out(setting: &Setting, situation: &mut Situation, position: usize) -> bool {
     let Some(replica) = situation.states[position].last() else { return false };
     let next = replica.leaving().unwrap_or(replica.view()).next();
-    let event = Event::Timeout(Timer::Progress { backoff: 0 });
+    let event = Event::Timeout(Expired::Progress);
     next <= setting.config.max_view && step(setting, situation, position, event)
 }
 

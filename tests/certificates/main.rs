@@ -17,7 +17,7 @@ use pbft::crypto::Evidence;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::message::{Commit, Message, NewView, PrePrepare};
 use pbft::rejection::Rejection;
-use pbft::replica::{Effect, Effects, Event, Fact, Timer, compute_o};
+use pbft::replica::{Effect, Effects, Event, Expired, Fact, compute_o};
 use pbft::types::{Digest, ReplicaId, SeqNo, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::simulation::Scheme;
@@ -181,7 +181,7 @@ fn prepared_in<C: Scheme>(effects: &[Effect<C>]) -> bool {
 /// What VIEW-CHANGE of replica 1 reports when it leaves its view.
 fn reported<C: Scheme>(replicas: &Replicas<C>, mut replica: Member<C>) -> Vec<PreparedCertificate<C>> {
     let mut effects = Effects::new();
-    replica.step(&replicas.setups[1], Event::Timeout(Timer::Progress { backoff: 0 }), &mut effects);
+    replica.step(&replicas.setups[1], Event::Timeout(Expired::Progress), &mut effects);
     let sent = effects.sends().find_map(|(_, m)| if let Message::ViewChange(m) = m { Some(m) } else { None });
     sent.expect("VIEW-CHANGE is sent").content.prepared.clone()
 }

@@ -7,7 +7,7 @@ mod vacuity;
 use pbft::crypto::Signed;
 use pbft::crypto::ed25519::Ed25519;
 use pbft::message::{Checkpoint, Commit, Message, NewView, Prepare, ViewChange};
-use pbft::replica::{Durable, Effect, Event, Record, Timer};
+use pbft::replica::{Durable, Effect, Event, Expired, Record};
 use pbft::types::{Bytes, Cluster, Digest, ReplicaId, SeqNo, View};
 use pbft_models::crypto::Symbolic;
 use pbft_models::engine::{Limits, Outcome, explore};
@@ -255,7 +255,7 @@ fn a_watcher_that_never_saw_the_votes_does_not_believe_in_the_quorum() {
             let breach = own.find_map(|step| {
                 match &step.event {
                     Event::Message(message) if message.name() == hidden => {
-                        watcher.event(&Event::Timeout(Timer::Status));
+                        watcher.event(&Event::Timeout(Expired::Status));
                     }
                     event => watcher.event(event),
                 }
@@ -396,7 +396,7 @@ fn a_quorum_that_is_one_short_is_a_breach() {
     let mut refused = 0;
     for step in a_good_run().into_iter().filter(is_needed) {
         // The same effects, if the message had not come that they rest on.
-        let other = Taken { event: Event::Timeout(Timer::Status), ..step };
+        let other = Taken { event: Event::Timeout(Expired::Status), ..step };
         if let Err(breach) = other.judge(&other.effects) {
             refused += u32::from(breach.guard == "prepare-quorum");
         }

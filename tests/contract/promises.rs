@@ -6,7 +6,7 @@ use pbft::crypto::ed25519::{Ed25519, KeyRing};
 use pbft::kv::Operation;
 use pbft::message::{Batch, Commit, Message, NewView, PrePrepare, Prepare, Request, ViewChange};
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Record, Replica, Timer};
+use pbft::replica::{Effect, Effects, Event, Expired, Record, Replica};
 use pbft::types::{Bytes, ClientId, Principal, ReplicaId, SeqNo, Timestamp, View};
 use pbft_properties::contract::{Contract, Ledger, Signatures};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn another_view_change_than_the_one_recorded_is_a_breach_now_and_later() {
         let resent: Vec<Happened> = (effects.into_iter())
             .filter(|effect| matches!(effect, Effect::Send(_, Message::ViewChange(_))))
             .collect();
-        let later = (&step.before, &Event::Timeout(Timer::Status));
+        let later = (&step.before, &Event::Timeout(Expired::Status));
         let breach =
             contract.judge_step(&mut ledger, &step.setup, later, &resent).expect_err("it is another");
         assert_eq!(breach.guard, if ledger_is_past(&step) { "to a later view" } else { "sent once" });

@@ -6,7 +6,7 @@ use pbft::kv::{KeyValue, Operation};
 use pbft::message::{Message, Request};
 use pbft::parameters::Parameters;
 use pbft::replica::verify::verify;
-use pbft::replica::{Effect, Effects, Event, Record, Replica, Setup, Timer, nodes};
+use pbft::replica::{Effect, Effects, Event, Expired, Record, Replica, Setup, nodes};
 use pbft::types::{Bytes, ClientId, Cluster, ReplicaId, Timestamp};
 use pbft_models::mutants::Rulebook;
 use pbft_models::simulation::Simulated;
@@ -86,7 +86,7 @@ pub fn a_good_run() -> Vec<Taken> {
         waiting.extend((0..4).map(|to| (to, round.map(request))));
         while let Some((to, message)) = waiting.pop_front() {
             let event = match message {
-                None => Event::Timeout(Timer::Progress { backoff: 0 }),
+                None => Event::Timeout(Expired::Progress),
                 Some(message) => match verify(&setups[to], message) {
                     Ok(message) => Event::Message(message),
                     Err(_) => continue,

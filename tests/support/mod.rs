@@ -225,7 +225,7 @@ impl Net {
 
     /// Lets a timer of one replica fire. What that sends goes nowhere.
     pub fn fire(&mut self, at: usize, timer: Timer) -> Step {
-        self.event(at, Event::Timeout(timer))
+        self.event(at, Event::Timeout(timer.expired()))
     }
 
     /// The progress timer of one replica runs off.

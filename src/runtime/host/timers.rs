@@ -2,7 +2,7 @@
 
 use super::{Core, Shared, lock};
 use crate::message::Message;
-use crate::replica::{Bundle, Destination, Event, Timer};
+use crate::replica::{Bundle, Destination, Event, Expired};
 use crate::runtime::control::{self, Control};
 use crate::runtime::output::Outgoing;
 use crate::runtime::transport::Buffers;
@@ -37,11 +37,11 @@ impl<B: Bundle> Shared<B> {
             let mut core = lock(&self.core);
             let late = self.primary_is_late(&mut core, overslept);
             if self.progress_is_due(now, overslept, &mut quorum) || late || self.turn_is_over(&core) {
-                self.step_locked(&mut core, Event::Timeout(Timer::Progress { backoff: 0 }));
+                self.step_locked(&mut core, Event::Timeout(Expired::Progress));
             }
             if self.status_is_due(&mut core, now) {
                 core.status = None;
-                self.step_locked(&mut core, Event::Timeout(Timer::Status));
+                self.step_locked(&mut core, Event::Timeout(Expired::Status));
                 self.ask_how_far();
             }
             drop(core);

@@ -108,7 +108,7 @@ pub use read::{Beginning, Life, Reader, Recorded};
 pub use replay::{Divergence, Observer, Replay, Summary};
 pub use write::{Journal, Writer};
 
-use crate::replica::Timer;
+use crate::replica::Expired;
 use crate::store::Identity;
 use crate::types::{Bytes, Digest, SeqNo};
 use serde::{Deserialize, Serialize};
@@ -206,10 +206,10 @@ pub enum Input {
 }
 
 impl Input {
-    fn of_timer(timer: Timer) -> Self {
+    fn of_timer(timer: Expired) -> Self {
         match timer {
-            Timer::Progress { .. } => Input::Progress,
-            Timer::Status => Input::Status,
+            Expired::Progress => Input::Progress,
+            Expired::Status => Input::Status,
         }
     }
 }

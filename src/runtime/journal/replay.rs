@@ -5,7 +5,7 @@ use super::{Beginning, Head, Input, Life, Note, Recorded};
 use crate::crypto::{Crypto, Signed};
 use crate::message::{Batch, Message, Reply, Request};
 use crate::replica::verify::verify;
-use crate::replica::{Bundle, Durable, Effect, Effects, Event, Fact, Record, Replica, Setup, Timer};
+use crate::replica::{Bundle, Durable, Effect, Effects, Event, Expired, Fact, Record, Replica, Setup};
 use crate::types::{Digest, SeqNo};
 use crate::wire;
 use std::collections::{BTreeMap, VecDeque};
@@ -363,8 +363,8 @@ impl<B: Bundle> Replay<B> {
         self.step += 1;
         self.summary.steps += 1;
         let event = match input {
-            Input::Progress => Event::Timeout(Timer::Progress { backoff: 0 }),
-            Input::Status => Event::Timeout(Timer::Status),
+            Input::Progress => Event::Timeout(Expired::Progress),
+            Input::Status => Event::Timeout(Expired::Status),
             Input::Message(bytes) => {
                 let message = wire::decode::<B::Crypto>(bytes)
                     .map_err(|reason| self.diverges("a message", format!("cannot decode it: {reason:?}")))?;
