@@ -9,7 +9,7 @@
 use super::cells::{CellId, CellSet, ValueId, Values, each};
 use super::local::{CoreId, LocalSystem};
 use super::steps::{Common, Step};
-use crate::world::MessageId;
+use crate::world::{MessageId, Proposal, Tables, carried_by};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 
@@ -103,9 +103,9 @@ pub(super) struct Must {
 }
 
 impl Must {
-    pub(super) fn of(system: &LocalSystem) -> Self {
-        let sent = Sent::of(system);
-        let events = sent.after + sent.messages.len();
+    pub(super) fn of(tables: &Tables, system: &LocalSystem) -> Self {
+        let sent = Sent::of(tables, system);
+        let events = sent.end();
         let places = Places::of(system);
         let mut flows = IndexMap::default();
         let arrows = arrows(system, &places, &sent, &mut flows);
@@ -159,6 +159,13 @@ impl Must {
         all.filter(|&(index, _)| known.contains(self.sent.after + index)).map(|(_, &message)| message)
     }
 
+    /// Whether a PRE-PREPARE has been sent in the `O` of a NEW-VIEW on every path to a core, whichever that was.
+    pub(super) fn has_carried(&self, core: CoreId, proposal: &Proposal) -> bool {
+        let place = self.sent.carried.get_index_of(proposal);
+        let first = self.sent.after + self.sent.messages.len();
+        place.is_some_and(|place| self.cores[core as usize].contains(first + place))
+    }
+
     /// Whether anything turns out not to be a must after all.
     fn tighten(&mut self, flows: &mut [Flow]) -> bool {
         let mut changed = false;
@@ -184,23 +191,44 @@ impl Must {
     }
 }
 
-/// The messages that some step sends, numbered after the events.
+/// The messages that some step sends, numbered after the events, and after them what NEW-VIEWs among them have in
+/// their `O`: a replica can come to a core by different NEW-VIEWs with the same PRE-PREPARE.
 struct Sent {
     after: usize,
     messages: IndexSet<MessageId, FixedState>,
+    carried: IndexSet<Proposal, FixedState>,
+    /// For each message the places of what it carries.
+    carries: Vec<Box<[usize]>>,
 }
 
 impl Sent {
-    fn of(system: &LocalSystem) -> Self {
+    fn of(tables: &Tables, system: &LocalSystem) -> Self {
         let sends = system.steps.iter().flat_map(|(step, _)| step.sends.iter());
-        let messages = system.start.1.iter().chain(sends).copied().collect();
-        Sent { after: system.crash_number() as usize + 1, messages }
+        let messages: IndexSet<MessageId, FixedState> = system.start.1.iter().chain(sends).copied().collect();
+        let mut carried: IndexSet<Proposal, FixedState> = IndexSet::default();
+        let carries = messages.iter().map(|&id| {
+            let proposals = carried_by(tables.message(id)).iter();
+            proposals.map(|proposal| carried.insert_full(proposal.clone()).0).collect()
+        });
+        let carries = carries.collect();
+        Sent { after: system.crash_number() as usize + 1, messages, carried, carries }
+    }
+
+    /// How many numbers there are, those of events included.
+    fn end(&self) -> usize {
+        self.after + self.messages.len() + self.carried.len()
     }
 
     fn numbers<'a>(&'a self, sends: &'a [MessageId]) -> impl Iterator<Item = u32> + 'a {
         let index = |message| self.messages.get_index_of(message).expect("all that is sent is there");
-        let number = move |message| self.after + index(message);
-        sends.iter().map(move |message| u32::try_from(number(message)).expect("a world has few messages"))
+        let carried = self.after + self.messages.len();
+        let numbers = move |message| {
+            let index = index(message);
+            let carries = self.carries[index].iter().map(move |place| carried + place);
+            [self.after + index].into_iter().chain(carries)
+        };
+        let number = |number| u32::try_from(number).expect("a world has few messages");
+        sends.iter().flat_map(numbers).map(number)
     }
 }
 

@@ -153,15 +153,16 @@ pub(crate) const CONTRACT: &str = "contract";
 /// The name of the condition that implies that lazy delivery loses nothing.
 pub const SIMULATION: &str = "simulation";
 
-/// Whether the local systems of a world are walked: with two numbers and a checkpoint or a view change, with
-/// a checkpoint and three views, with two requests and four views, and with many replicas and a view change
-/// they are too large.
+/// Whether the local systems of a world are walked: with two numbers and a view change they are too large if
+/// there are two requests or crashes; so they are with a checkpoint and three views, with two requests and four
+/// views, and with many replicas and a view change.
 pub(crate) fn is_walked(config: &WorldConfig) -> bool {
     let views = config.max_view.0;
     let numbers = config.max_seq.0;
     let checkpoints = config.checkpoint_interval.is_some();
     let small = match views {
         0 => numbers == 1 || numbers == 2 && !checkpoints,
+        1 if numbers == 2 => config.requests == 1 && config.cluster.n() <= 4 && config.crashes.is_none(),
         1 => numbers == 1 && config.cluster.n() <= 4,
         2 => numbers == 1 && config.cluster.n() <= 4 && !checkpoints && config.max_batch == 1,
         3 => numbers == 1 && config.cluster.n() <= 4 && !checkpoints && config.requests == 1,
@@ -325,7 +326,7 @@ fn walk(
     if conditions.stopped.is_some() || conditions.failed() > 0 {
         return None;
     }
-    let must = Must::of(&system);
+    let must = Must::of(&tables, &system);
     Some(Whole { tables: tables.with_messages_only(world.config()), system, must })
 }
 
@@ -367,8 +368,35 @@ mod tests {
     use super::super::bench::FORGETS;
     use super::*;
     use crate::engine::{Limits, Outcome, explore};
-    use crate::world::Delivery;
+    use crate::world::{Delivery, carried_by};
     use pbft::types::Cluster;
+
+    /// What a replica must have sent at each core: of NEW-VIEWs what they carry too, and no more than that.
+    #[test]
+    fn what_a_new_view_carries_must_have_been_sent_with_it() {
+        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
+        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), checkpoint_interval: Some(1), ..config };
+        let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
+        assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
+        let available = everything(&mut world);
+        let whole = walk(&world, ReplicaId(1), &available, &mut Conditions::default(), &mut |_| None);
+        let Whole { system, must, tables } = whole.expect("nothing fails");
+        let all = system.messages.iter().flat_map(|&id| carried_by(tables.message(id)));
+        let proposals: BTreeSet<_> = all.cloned().collect();
+        let (mut with, mut without) = (0, 0);
+        for core in (0..).take(system.cores()) {
+            let sent: BTreeSet<_> =
+                must.sent(core).flat_map(|id| carried_by(tables.message(id)).to_vec()).collect();
+            assert!(sent.iter().all(|proposal| must.has_carried(core, proposal)), "{core}");
+            with += sent.len();
+            without += proposals.iter().filter(|proposal| !must.has_carried(core, proposal)).count();
+        }
+        assert!(with > 10 && without > 10, "{with}, {without}");
+        assert!(
+            proposals.iter().all(|proposal| !must.has_carried(0, proposal)),
+            "nothing is sent at the start"
+        );
+    }
 
     /// What is walked does not depend on which steps are taken once only, as they are known.
     #[test]

@@ -63,7 +63,7 @@ pub use judge::{ClientHistory, Joint, Judge};
 pub use network::{KnowledgeId, NOTHING, Network, Parts, reply_subjects, request_subjects, subjects};
 pub use plain::{Plain, PlainState};
 pub use recent::Recent;
-pub(crate) use resent::{Inquiry, RESENDING, Sent, is_old, questions};
+pub(crate) use resent::{Inquiry, Proposal, RESENDING, Sent, carried_by, is_old, questions};
 pub use share::Share;
 pub use tables::{Bare, Input, Local, LocalId, Mark, MessageId, Step, Tables};
 pub(crate) use taking::one_by_one;

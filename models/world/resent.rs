@@ -33,7 +33,7 @@ use std::time::Instant;
 /// The name of the condition.
 pub(crate) const RESENDING: &str = "resending";
 
-type Proposal = Signed<PrePrepare, Symbolic>;
+pub(crate) type Proposal = Signed<PrePrepare, Symbolic>;
 
 /// What a replica has sent whenever it is in some local state.
 ///
@@ -48,10 +48,7 @@ pub(crate) struct Sent {
 
 impl Sent {
     pub(crate) fn of(tables: &Tables, messages: &[MessageId]) -> Self {
-        let carried = messages.iter().flat_map(|&id| match tables.message(id) {
-            Message::NewView(m) => &m.content.pre_prepares[..],
-            _ => &[],
-        });
+        let carried = messages.iter().flat_map(|&id| carried_by(tables.message(id)));
         Sent { carried: carried.cloned().collect(), messages: messages.to_vec() }
     }
 
@@ -196,12 +193,17 @@ impl World {
     }
 }
 
+/// What a NEW-VIEW has in its `O`; other messages carry no PRE-PREPARE of their sender.
+pub(crate) fn carried_by(message: &Message<Symbolic>) -> &[Proposal] {
+    match message {
+        Message::NewView(m) => &m.content.pre_prepares,
+        _ => &[],
+    }
+}
+
 /// Whether a PRE-PREPARE is an entry of the `O` of a NEW-VIEW.
 pub(super) fn carries(new_view: &Message<Symbolic>, proposal: &Message<Symbolic>) -> bool {
-    match (new_view, proposal) {
-        (Message::NewView(m), Message::PrePrepare(signed, _)) => m.content.pre_prepares.contains(signed),
-        _ => false,
-    }
+    matches!(proposal, Message::PrePrepare(signed, _) if carried_by(new_view).contains(signed))
 }
 
 /// What can be asked of a replica: the status timer, STATUSes, and a FETCH for everything there is and for
