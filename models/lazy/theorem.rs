@@ -368,8 +368,26 @@ mod tests {
     use super::super::bench::FORGETS;
     use super::*;
     use crate::engine::{Limits, Outcome, explore};
-    use crate::world::{Delivery, carried_by};
-    use pbft::types::Cluster;
+    use crate::world::{Crashes, Delivery, carried_by};
+    use pbft::types::{Cluster, SeqNo};
+
+    #[test]
+    fn two_numbers_with_a_view_change_are_walked_where_that_is_known_to_end() {
+        let four = WorldConfig::new(Cluster::new(4, 1), 1);
+        let world = WorldConfig { max_view: View(1), max_seq: SeqNo(2), ..four };
+        assert!(is_walked(&world));
+        assert!(is_walked(&WorldConfig { checkpoint_interval: Some(1), ..world.clone() }));
+        let crashes = Some(Crashes { at_most: Some(1), between_steps: false });
+        for larger in [
+            WorldConfig { requests: 2, ..world.clone() },
+            WorldConfig { max_view: View(2), ..world.clone() },
+            WorldConfig { max_seq: SeqNo(3), ..world.clone() },
+            WorldConfig { crashes, ..world.clone() },
+            WorldConfig { cluster: Cluster::new(7, 2), ..world },
+        ] {
+            assert!(!is_walked(&larger), "{}", larger.name());
+        }
+    }
 
     /// What a replica must have sent at each core: of NEW-VIEWs what they carry too, and no more than that.
     #[test]
