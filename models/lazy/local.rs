@@ -332,6 +332,16 @@ impl LocalSystem {
         }
     }
 
+    /// Takes every step once more, as if none had been tried.
+    #[cfg(test)]
+    pub(super) fn walk_again(&mut self, tables: &mut Tables, conditions: &mut Conditions) {
+        for core in self.cores.values_mut() {
+            core.tried = self.events.iter().map(|_| Tried::default()).collect();
+        }
+        (0..).take(self.cores()).for_each(|core| self.open(core));
+        self.go_on(tables, conditions, &mut |_| None);
+    }
+
     /// A core with something in each cell that can hold anything.
     pub(super) fn scratch(&self, core: CoreId) -> Scratch {
         let state = self.core(core).clone();
