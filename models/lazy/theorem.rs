@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn a_walk_that_is_whole_finds_nothing_more() {
         let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
-        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), checkpoint_interval: Some(1), ..config };
+        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), ..config };
         let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
         assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
         let available = everything(&mut world);
