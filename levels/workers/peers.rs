@@ -52,7 +52,8 @@ pub(super) struct Heard {
     links: BTreeMap<usize, TcpStream>,
     /// Those for explorations.
     lines: BTreeMap<(u64, usize), TcpStream>,
-    pub(super) lost: Vec<bool>,
+    /// From which nothing more is to be heard.
+    ended: Vec<bool>,
     /// How often all had gathered when one of them had the others stop, the last time.
     pub(super) halted: Option<u64>,
     /// How often all have gathered.
@@ -61,8 +62,6 @@ pub(super) struct Heard {
     refused: Option<String>,
     /// Connections of which it is not known yet whose they are.
     greeting: usize,
-    /// Connections on which nothing more is to be heard.
-    pub(super) ended: usize,
     pub(super) is_over: bool,
 }
 
@@ -82,12 +81,11 @@ impl State {
         self.changed.wait_timeout(heard, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0
     }
 
+    /// What it said before may still be heard.
     pub(super) fn lose(&self, gone: Gone) {
-        let mut heard = self.heard();
-        if heard.is_over {
+        if self.heard().is_over {
             return;
         }
-        heard.lost[gone.process] = true;
         // Others that are gone after the first are gone because of it.
         let _ = self.gone.set(gone);
         self.changed.notify_all();
@@ -125,7 +123,7 @@ impl Peers {
         listener.set_nonblocking(true).map_err(cannot)?;
         let all = meeting.hosts.len();
         let heard =
-            Heard { gathered: vec![VecDeque::new(); all], lost: vec![false; all], ..Heard::default() };
+            Heard { gathered: vec![VecDeque::new(); all], ended: vec![false; all], ..Heard::default() };
         let state =
             Arc::new(State { heard: Mutex::new(heard), changed: Condvar::new(), gone: OnceLock::new() });
         let mut peers = Peers { meeting, state, links: BTreeMap::new(), explorations: Mutex::new(0) };
@@ -148,13 +146,16 @@ impl Peers {
             let (reader, state) = (socket.try_clone().map_err(cannot)?, peers.state.clone());
             std::thread::spawn(move || {
                 listen(reader, process, &state);
-                state.heard().ended += 1;
+                state.heard().ended[process] = true;
                 state.changed.notify_all();
             });
             peers.links.insert(process, Arc::new(Mutex::new(socket)));
         }
         let (links, state) = (peers.links.clone(), peers.state.clone());
         std::thread::spawn(move || give_signs(&links, &state));
+        // Who leaves before others have noticed that it had come would be awaited by them.
+        let all_have_met = peers.gather(Vec::new());
+        all_have_met.map_err(|gone| format!("{gone}, while others were awaited"))?;
         Ok(peers)
     }
 
@@ -196,7 +197,7 @@ impl Peers {
                 if let Some(said) = said {
                     break said;
                 }
-                if heard.lost[process] {
+                if heard.ended[process] {
                     let gone = self.gone();
                     return Err(gone.unwrap_or(Gone { process, why: None }));
                 }
@@ -369,8 +370,8 @@ impl Drop for Peers {
         // To close a connection with something unread in it would take back what has been written.
         let began = Instant::now();
         let mut heard = self.state.heard();
-        while self.state.gone.get().is_none() && heard.ended < self.links.len() && began.elapsed() < FAREWELL
-        {
+        let awaits = |heard: &Heard| self.links.keys().any(|&process| !heard.ended[process]);
+        while self.state.gone.get().is_none() && awaits(&heard) && began.elapsed() < FAREWELL {
             heard = self.state.wait(heard);
         }
         drop(heard);

@@ -3,7 +3,7 @@
 use super::peers::{Gone, State};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,9 +41,13 @@ pub(super) fn send(link: &Mutex<TcpStream>, kind: u8, bytes: &[u8]) -> io::Resul
 }
 
 fn write(link: &mut TcpStream, kind: u8, bytes: &[u8]) -> io::Result<()> {
-    link.write_all(&[kind])?;
-    link.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    link.write_all(bytes)
+    let head = (bytes.len() as u64).to_le_bytes();
+    let written = [&[kind], &head[..], bytes].iter().try_for_each(|part| link.write_all(part));
+    if written.is_err() {
+        // Nothing can be said any more: what was said by the other side is heard to its end, and no more.
+        let _ = link.shutdown(Shutdown::Both);
+    }
+    written
 }
 
 pub(super) fn give_signs(links: &BTreeMap<usize, Arc<Mutex<TcpStream>>>, state: &State) {
@@ -91,7 +95,7 @@ pub(super) fn listen(mut socket: TcpStream, process: usize, state: &State) {
             }
             Ok((LOST, number)) => {
                 let number = number.as_slice().try_into().map_or(u64::MAX, u64::from_le_bytes);
-                let lost = usize::try_from(number).ok().filter(|&lost| lost < state.heard().lost.len());
+                let lost = usize::try_from(number).ok().filter(|&lost| lost < state.heard().gathered.len());
                 // That it is gone itself is found next.
                 state.lose(Gone { process: lost.unwrap_or(process), why: None });
             }

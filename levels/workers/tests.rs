@@ -311,6 +311,21 @@ fn when_a_process_is_gone_the_others_stop_and_say_so() {
 }
 
 #[test]
+fn who_has_met_all_and_leaves_was_met_by_all() {
+    let hosts = hosts(3);
+    let meet = |process: usize| {
+        // Process 0 is slow to notice who has come.
+        let slow = || process != 0 || (std::thread::sleep(Duration::from_millis(500)), true).1;
+        Peers::meet(meeting(&hosts, process), &slow).err()
+    };
+    let met: Vec<_> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..3).map(|process| scope.spawn(move || meet(process))).collect();
+        all.into_iter().map(|process| process.join().unwrap()).collect()
+    });
+    assert_eq!(met, [None, None, None]);
+}
+
+#[test]
 fn what_is_gathered_is_heard_by_all_though_a_process_has_ended_since() {
     let all = in_processes(3, |peers| {
         let first = peers.gather(vec![peers.process() as u8]).unwrap();
