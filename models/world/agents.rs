@@ -3,7 +3,8 @@
 use super::network::{AvailableId, PartId};
 use super::tables::{LocalId, MessageId};
 use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
+use hashbrown::HashMap;
+use indexmap::IndexSet;
 use std::sync::Arc;
 
 /// Names an agent, at its position.
@@ -41,7 +42,7 @@ pub struct AgentInfo {
 pub struct Agents {
     agents: IndexSet<Agent, FixedState>,
     facts: Vec<AgentInfo>,
-    moves: IndexMap<(AgentId, u16, AvailableId), (u32, u32), FixedState>,
+    moves: HashMap<(AgentId, u16, AvailableId), (u32, u32), FixedState>,
     targets: Vec<AgentId>,
     behaviours: IndexSet<(u32, Arc<[MessageId]>), FixedState>,
     parts: IndexSet<Box<[PartId]>, FixedState>,

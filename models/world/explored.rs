@@ -120,7 +120,7 @@ impl World {
         let made_up: Vec<MessageId> = made_up.map(|m| tables.add_message(m)).collect();
         Ok(World {
             requests: given.iter().copied().chain(made_up).collect(),
-            judge: Judge::new(&config),
+            judge: Judge::new(&config, nodes.len()),
             tables,
             network: Network::new(subjects, adversary, given),
             agents: nodes.iter().map(|_| Agents::default()).collect(),

@@ -3,11 +3,12 @@
 use super::application::operation;
 use super::clients::Begun;
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
+use super::judged::{Judged, Noted};
 use super::witnesses::Witnesses;
 use crate::crypto::Symbolic;
 use crate::ledger::Ledger;
 use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 use pbft::message::Batch;
 use pbft::parameters::Parameters;
 use pbft::replica::Fact;
@@ -15,8 +16,6 @@ use pbft::rules::Rules;
 use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
 use pbft_properties::{Accepted, Call, Catalogue, History, Listed, Snapshot, Violation, all};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasher;
-use std::sync::Mutex;
 
 /// What a client that is part of the world has done.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -37,12 +36,6 @@ struct Scene {
     retransmitted: bool,
 }
 
-/// What has happened, or what is violated.
-pub type Verdict = Result<Witnesses, Violation>;
-
-/// Parts of the table of verdicts, so that threads seldom wait for each other.
-const JUDGED_SHARDS: usize = 64;
-
 /// The histories of the correct replicas, and of the clients that are part of the world, together.
 pub type Joint = [u32; MAX_REPLICAS];
 
@@ -58,12 +51,12 @@ pub struct Judge {
     only: Option<&'static str>,
     histories: IndexSet<History, FixedState>,
     clients: IndexSet<ClientHistory, FixedState>,
-    judged: Vec<Mutex<IndexMap<Joint, Verdict, FixedState>>>,
+    judged: Judged,
 }
 
 impl Judge {
-    /// The judge of a world.
-    pub fn new(config: &WorldConfig) -> Self {
+    /// The judge of a world, where so many histories are judged together.
+    pub fn new(config: &WorldConfig, together: usize) -> Self {
         let authentic = config.all_signed().into_iter().filter(|m| !m.content.read_only);
         let authentic = authentic.map(|m| (m.content.client, m.content.timestamp, m.content.operation));
         Judge {
@@ -75,7 +68,7 @@ impl Judge {
             only: None,
             histories: IndexSet::default(),
             clients: IndexSet::default(),
-            judged: (0..JUDGED_SHARDS).map(|_| Mutex::default()).collect(),
+            judged: Judged::new(together),
             config: config.clone(),
         }
     }
@@ -115,67 +108,44 @@ impl Judge {
         self.clients.get_index(name as usize).expect("names are given by this table")
     }
 
-    /// The verdict on these histories: what has happened, or what is violated. They are judged the first time
-    /// only; threads may ask at the same time.
+    /// The verdict on these histories, which are judged the first time only; threads may ask at the same time.
     ///
     /// # Errors
     /// What is violated.
-    pub fn verdict(&self, joint: &Joint) -> Verdict {
-        let locked = || self.shard(joint).lock().expect("nobody panics while judging");
-        if let Some(known) = locked().get(joint) {
-            return known.clone();
+    pub fn verdict(&self, joint: &Joint) -> Result<(), Violation> {
+        if let Some(known) = self.judged.verdict(joint) {
+            return known;
         }
         let verdict = self.look_at(joint, &[]);
-        locked().insert(*joint, verdict.clone());
-        verdict
+        self.judged.note(joint, &verdict);
+        verdict.map(|_| ())
     }
 
     /// Whether these histories violate nothing.
     pub fn is_sound(&self, joint: &Joint) -> bool {
-        let known =
-            self.shard(joint).lock().expect("nobody panics while judging").get(joint).map(Result::is_ok);
-        known.unwrap_or_else(|| self.verdict(joint).is_ok())
-    }
-
-    fn shard(&self, joint: &Joint) -> &Mutex<IndexMap<Joint, Verdict, FixedState>> {
-        &self.judged[FixedState::with_seed(0).hash_one(joint) as usize % JUDGED_SHARDS]
+        self.judged.is_sound(joint) || self.verdict(joint).is_ok()
     }
 
     /// Whether these histories have been judged, and so occur.
     pub fn is_judged(&self, joint: &Joint) -> bool {
-        self.shard(joint).lock().expect("nobody panics while judging").contains_key(joint)
-    }
-
-    /// Every combination of histories judged so far, with its verdict.
-    fn all_judged(&self) -> impl Iterator<Item = (Joint, Verdict)> + '_ {
-        self.judged.iter().flat_map(|shard| {
-            let shard = shard.lock().expect("nobody panics while judging");
-            shard.iter().map(|(joint, verdict)| (*joint, verdict.clone())).collect::<Vec<_>>()
-        })
+        self.judged.verdict(joint).is_some()
     }
 
     /// Every combination of histories judged so far, with what has happened, for another process.
-    pub(super) fn noted(&self) -> Vec<(Joint, Option<Witnesses>)> {
-        self.all_judged().map(|(joint, verdict)| (joint, verdict.ok())).collect()
+    pub(super) fn noted(&self) -> Noted {
+        self.judged.noted()
     }
 
     /// Also takes these for judged, as another process has done.
-    pub(super) fn add_noted(&mut self, noted: Vec<(Joint, Option<Witnesses>)>) {
-        for (joint, happened) in noted {
-            match happened {
-                Some(happened) => {
-                    let mut shard = self.shard(&joint).lock().expect("nobody panics while judging");
-                    shard.entry(joint).or_insert(Ok(happened));
-                }
-                // What is violated is told by whoever looks.
-                None => drop(self.verdict(&joint)),
-            }
-        }
+    pub(super) fn add_noted(&mut self, noted: &Noted) {
+        self.judged.add_sound(&noted.sound, noted.happened);
+        // What is violated is told by whoever looks.
+        noted.unsound.iter().for_each(|joint| drop(self.verdict(joint)));
     }
 
     /// How many of the combinations of histories judged so far violate something.
     pub fn violations(&self) -> usize {
-        self.all_judged().filter(|(_, verdict)| verdict.is_err()).count()
+        self.judged.unsound().len()
     }
 
     /// The name of a history, if it has one.
@@ -186,18 +156,21 @@ impl Judge {
 
     /// What has happened in any of the states judged.
     pub fn witnesses(&self) -> Witnesses {
-        let mut all = Witnesses::default();
-        self.all_judged().filter_map(|(_, verdict)| verdict.ok()).for_each(|happened| all.add(happened));
-        all
+        self.judged.happened()
     }
 
     /// Every combination of histories judged so far.
     pub fn joints(&self) -> impl Iterator<Item = Joint> + '_ {
-        self.all_judged().map(|(joint, _)| joint)
+        self.judged.all()
     }
 
-    /// Judges these histories, when some correct replicas have committed `decided` besides.
-    pub(crate) fn look_at(&self, joint: &Joint, decided: &[(View, SeqNo, Digest)]) -> Verdict {
+    /// Judges these histories, when some correct replicas have committed `decided` besides: what has happened, or what
+    /// is violated.
+    pub(crate) fn look_at(
+        &self,
+        joint: &Joint,
+        decided: &[(View, SeqNo, Digest)],
+    ) -> Result<Witnesses, Violation> {
         let scene = self.scene(joint, decided);
         self.check(&scene)?;
         let happened = Witnesses::of(&self.config, &scene.replicas, &scene.accepted, &scene.calls);
@@ -222,8 +195,7 @@ impl Judge {
 
     /// Every property that some combination of the histories judged so far violates.
     pub fn all_violated(&self) -> BTreeSet<&'static str> {
-        let unsound = self.all_judged().filter(|(_, verdict)| verdict.is_err());
-        unsound.flat_map(|(joint, _)| self.violated(&joint, &[])).collect()
+        self.judged.unsound().iter().flat_map(|joint| self.violated(joint, &[])).collect()
     }
 
     /// What the properties are told of these histories.

@@ -34,6 +34,7 @@ mod held;
 mod histories;
 mod joints;
 mod judge;
+mod judged;
 mod network;
 mod plain;
 mod recent;

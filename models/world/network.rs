@@ -11,7 +11,8 @@ use super::config::{MAX_REPLICAS, WorldConfig};
 use super::tables::{MessageId, Tables};
 use crate::adversary::{Adversary, Known};
 use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
+use hashbrown::HashMap;
+use indexmap::IndexSet;
 use pbft::message::Message;
 use pbft::replica::Subject;
 use pbft::types::{SeqNo, View};
@@ -74,10 +75,12 @@ pub struct Network {
     given: Vec<MessageId>,
     /// For each subject the parts that occur; then those that certificates are made of.
     parts: Vec<IndexSet<Vec<MessageId>, FixedState>>,
-    known: IndexMap<(KnowledgeId, Parts), KnowledgeId, FixedState>,
+    known: HashMap<(KnowledgeId, Parts), KnowledgeId, FixedState>,
     knowledge: IndexSet<Known, FixedState>,
-    available: IndexMap<(u32, u32, Parts), AvailableId, FixedState>,
+    available: HashMap<(u32, u32, Parts), AvailableId, FixedState>,
     lists: IndexSet<Vec<MessageId>, FixedState>,
+    /// For each subject the first message about it that was available.
+    examples: Vec<Option<MessageId>>,
     pub(super) ahead: Ahead,
 }
 
@@ -88,12 +91,13 @@ impl Network {
         let knowledge = IndexSet::from_iter([adversary.known(&[])]);
         Network {
             parts: (0..=subjects.len()).map(|_| empty()).collect(),
+            examples: vec![None; subjects.len()],
             subjects,
             adversary,
             given,
-            known: IndexMap::default(),
+            known: HashMap::default(),
             knowledge,
-            available: IndexMap::default(),
+            available: HashMap::default(),
             lists: empty(),
             ahead: Ahead::default(),
         }
@@ -229,6 +233,7 @@ impl Network {
         all.extend(sent.filter(|id| Subject::of(tables.message(*id)) == Some(subject)));
         let id = named(&mut self.lists, all.into_iter().collect());
         self.available.insert(key, id);
+        self.examples[number] = self.examples[number].or_else(|| self.list(id).first().copied());
         id
     }
 
@@ -277,10 +282,7 @@ impl Network {
     /// A message about this subject that has been available, if any has.
     pub fn example(&self, subject: Subject) -> Option<MessageId> {
         let number = self.subjects.iter().position(|&known| known == subject)?;
-        let list = |(&(of, _, _), &id): (&(u32, u32, Parts), &AvailableId)| {
-            (of as usize == number).then(|| self.list(id).first().copied()).flatten()
-        };
-        self.available.iter().find_map(list)
+        self.examples[number]
     }
 
     /// The messages with this name, ascending.

@@ -7,8 +7,7 @@
 
 use super::behaviours::Behaving;
 use super::joints::JointAgents;
-use super::judge::Joint;
-use super::{Delivery, Witnesses, World};
+use super::{Delivery, World, judged};
 use crate::lazy::{self, Conditions};
 use pbft::types::Principal;
 use serde::{Deserialize, Serialize};
@@ -44,8 +43,7 @@ impl Share {
 /// What has been noted while states were judged.
 #[derive(Deserialize, Serialize)]
 struct Noted {
-    /// Histories that occur together, with what has happened; none if they violate something.
-    judged: Vec<(Joint, Option<Witnesses>)>,
+    judged: judged::Noted,
     joints: Vec<(JointAgents, usize)>,
     behaviours: Vec<Behaving>,
 }
@@ -92,7 +90,7 @@ impl World {
 
     pub(super) fn add_noted(&mut self, noted: &[u8]) {
         let noted: Noted = postcard::from_bytes(noted).expect("the same program has written it");
-        self.judge.add_noted(noted.judged);
+        self.judge.add_noted(&noted.judged);
         if let Some(joints) = &mut self.joints {
             let joints = joints.get_mut().expect("nobody panics while recording");
             for (joint, depth) in noted.joints {
