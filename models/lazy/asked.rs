@@ -2,12 +2,13 @@
 //!
 //! Each of the questions of [`questions`] is asked at each core, with every answer of the cells that
 //! answering looks at: the replica records nothing, stays as it is but for what serves timers, and sends
-//! nothing but what it has sent on every path to this core (a PRE-PREPARE in the `O` of
-//! whichever NEW-VIEW it was), what others have signed and can have sent to it, and proofs. A core knows no
-//! NEW-VIEW. Whatever makes it look for one it is asked once more with one in place by which it can have entered its view, one for each `O`, and may then send that one again: what was its own
-//! has been sent, and what was not has arrived. With every other one that is known it is asked in short: by
-//! the status timer, and by every STATUS that says no more than a view which its sender is in. What it does
-//! without a look at the NEW-VIEW in place it does whichever that is.
+//! nothing but what it has sent on every path to this core (a PRE-PREPARE in the `O` of whichever NEW-VIEW it
+//! was), what others have signed and can have sent to it, and proofs. A core knows no NEW-VIEW. Whatever makes
+//! it look for one, it is asked once more with one in place by which it can have entered its view, one for each
+//! `O`. It may then send that one again: what was its own has been sent, and what was not has arrived. With
+//! every other one that is known it is asked in short: by the status timer, and by every STATUS that says no
+//! more than a view which its sender is in. What it does without a look at the NEW-VIEW in place it does
+//! whichever that is.
 
 use super::bench::{Known, Scratch};
 use super::cells::Chosen;

@@ -393,14 +393,20 @@ mod tests {
         }
     }
 
-    /// What a replica must have sent at each core: of NEW-VIEWs what they carry too, and no more than that.
-    #[test]
-    fn what_a_new_view_carries_must_have_been_sent_with_it() {
+    /// Views 0 and 1, one request, replica 3 Byzantine, explored; and what can be delivered in it.
+    fn explored(checkpoint_interval: Option<u64>) -> (World, Vec<MessageId>) {
         let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
-        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), checkpoint_interval: Some(1), ..config };
+        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), checkpoint_interval, ..config };
         let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
         assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
         let available = everything(&mut world);
+        (world, available)
+    }
+
+    /// What a replica must have sent at each core: of NEW-VIEWs what they carry too, and no more than that.
+    #[test]
+    fn what_a_new_view_carries_must_have_been_sent_with_it() {
+        let (world, available) = explored(Some(1));
         let whole = walk(&world, ReplicaId(1), &available, &mut Conditions::default(), &mut |_| None);
         let Whole { system, must, tables } = whole.expect("nothing fails");
         let all = system.messages.iter().flat_map(|&id| carried_by(tables.message(id)));
@@ -424,11 +430,7 @@ mod tests {
     /// tried, it finds nothing new.
     #[test]
     fn a_walk_that_is_whole_finds_nothing_more() {
-        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
-        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), ..config };
-        let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
-        assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
-        let available = everything(&mut world);
+        let (world, available) = explored(None);
         for &replica in world.correct() {
             let mut conditions = Conditions::default();
             let whole = walk(&world, replica, &available, &mut conditions, &mut |_| None);
@@ -448,11 +450,7 @@ mod tests {
     /// What is walked does not depend on which steps are taken once only, as they are known.
     #[test]
     fn a_local_system_is_the_same_if_each_step_is_taken_anew() {
-        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
-        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), ..config };
-        let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
-        assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
-        let available = everything(&mut world);
+        let (world, available) = explored(None);
         for &replica in world.correct() {
             let [anew, known] = [true, false].map(|anew| {
                 FORGETS.set(anew);
