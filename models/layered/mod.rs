@@ -38,8 +38,8 @@ use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use crate::lazy::{Conditions, Watch};
 use crate::problem::Problem;
 use crate::world::{
-    AgentId, ClientHistory, Clients, Delivery, Joint, KnowledgeId, MAX_REPLICAS, NOTHING, Parts, Share,
-    Witnesses, World, WorldConfig,
+    AgentId, ClientHistory, Clients, Delivery, Joint, KnowledgeId, NOTHING, Parts, Share, Witnesses, World,
+    WorldConfig,
 };
 use foldhash::fast::FixedState;
 use forms::{Decided, Forms, merged};
@@ -170,14 +170,8 @@ impl Layered {
         (agents, rest[0], rest[1])
     }
 
-    fn parts<'a>(&'a self, agents: &'a [AgentId]) -> impl Fn(usize) -> Parts + 'a {
-        move |number| {
-            let mut parts = [0; MAX_REPLICAS];
-            for (position, &agent) in agents.iter().enumerate() {
-                parts[position] = self.world.agents[position].facts(agent).parts[number];
-            }
-            parts
-        }
+    fn parts(&self, agents: &[AgentId]) -> impl Fn(usize) -> Parts + '_ {
+        self.world.parts(agents)
     }
 
     /// Whether an agent heeds anything in this round, deliveries apart from time-outs.

@@ -1,6 +1,6 @@
 //! A correct replica with what it has sent: one word of a global state.
 
-use super::network::{AvailableId, PartId};
+use super::network::{AvailableId, PartId, SubjectNumber};
 use super::tables::{LocalId, MessageId};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -31,9 +31,7 @@ pub struct AgentInfo {
     /// The subjects whose messages can make a difference to it; the number after the last stands for
     /// time-outs.
     pub heeds: Box<[u16]>,
-    /// What it has sent, by subject, and last what certificates can be made of.
-    pub parts: Box<[PartId]>,
-    /// Names these parts: [`Agents::name_parts`].
+    /// Names what it has sent, by subject, and last what certificates can be made of: [`Agents::part`].
     pub sent: u32,
 }
 
@@ -46,6 +44,8 @@ pub struct Agents {
     targets: Vec<AgentId>,
     behaviours: IndexSet<(u32, Arc<[MessageId]>), FixedState>,
     parts: IndexSet<Box<[PartId]>, FixedState>,
+    /// The same, one after the other: states of a level are close together in it.
+    part: Vec<PartId>,
 }
 
 impl Agents {
@@ -93,8 +93,17 @@ impl Agents {
     pub fn name_parts(&mut self, parts: &[PartId]) -> u32 {
         match self.parts.get_index_of(parts) {
             Some(known) => name(known),
-            None => name(self.parts.insert_full(parts.into()).0),
+            None => {
+                self.part.extend_from_slice(parts);
+                name(self.parts.insert_full(parts.into()).0)
+            }
         }
+    }
+
+    /// The part about a subject of what was sent under this name; `of` is how many parts there are of each.
+    #[inline]
+    pub fn part(&self, sent: u32, number: SubjectNumber, of: usize) -> PartId {
+        self.part[sent as usize * of + number]
     }
 
     /// The name of the history, and what was sent.

@@ -4,8 +4,8 @@
 use super::agents::{Agent, AgentId, AgentInfo, Agents};
 use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::crashes::RESTARTING;
-use super::judge::{Joint, Judge};
-use super::network::{Network, Parts, SubjectNumber, reply_subjects, request_subjects, subjects};
+use super::judge::Judge;
+use super::network::{Network, SubjectNumber, reply_subjects, request_subjects, subjects};
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use super::taking::one_by_one;
 use crate::adversary::{Adversary, Bounds};
@@ -22,6 +22,9 @@ use std::sync::Arc;
 
 /// The agents of a state.
 pub type State = [AgentId];
+
+/// What each node has sent, by its name ([`AgentInfo::sent`]).
+pub(crate) type Sent = [u32; MAX_REPLICAS];
 
 /// How deliveries are explored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -215,24 +218,6 @@ impl World {
         self.cut_time_outs + self.tables.cut_sends()
     }
 
-    pub(crate) fn joint(&self, state: &State) -> Joint {
-        let mut joint = [0; MAX_REPLICAS];
-        for (position, &agent) in state.iter().enumerate() {
-            joint[position] = self.agents[position].facts(agent).history;
-        }
-        joint
-    }
-
-    pub(crate) fn parts<'a>(&'a self, state: &'a State) -> impl Fn(SubjectNumber) -> Parts + 'a {
-        move |number| {
-            let mut parts = [0; MAX_REPLICAS];
-            for (position, &agent) in state.iter().enumerate() {
-                parts[position] = self.agents[position].facts(agent).parts[number];
-            }
-            parts
-        }
-    }
-
     /// The number that stands for time-outs among subjects.
     pub(crate) fn time_outs(&self) -> SubjectNumber {
         self.network.subjects().len()
@@ -278,7 +263,7 @@ impl World {
                 self.judge.name_client(history)
             }
         };
-        let parts: Box<[u32]> = self.network.split(&self.tables, &agent.sent).into();
+        let parts = self.network.split(&self.tables, &agent.sent);
         let heeds = match self.nodes[position] {
             Principal::Replica(replica) => self.heeds(replica, local, agent.crashes),
             Principal::Client(_) => self.heeded_by_client(&self.tables, self.nodes[position], local),
@@ -287,7 +272,7 @@ impl World {
         let heeds = heeds.collect();
         let behaviour = self.agents[position].name_behaviour(history, &agent.sent);
         let sent = self.agents[position].name_parts(&parts);
-        self.agents[position].add(agent, AgentInfo { history, behaviour, heeds, parts, sent })
+        self.agents[position].add(agent, AgentInfo { history, behaviour, heeds, sent })
     }
 
     fn heeds(&mut self, replica: ReplicaId, local: LocalId, crashes: u8) -> Vec<SubjectNumber> {

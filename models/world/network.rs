@@ -8,6 +8,7 @@
 
 use super::ahead::Ahead;
 use super::config::{MAX_REPLICAS, WorldConfig};
+use super::recent::Lookups;
 use super::tables::{MessageId, Tables};
 use crate::adversary::{Adversary, Known};
 use foldhash::fast::FixedState;
@@ -180,6 +181,27 @@ impl Network {
             NOTHING
         };
         self.available_given(number, known, parts)
+    }
+
+    /// The same, where it may have been looked up lately.
+    #[inline]
+    pub(super) fn available_lately(
+        &self,
+        number: SubjectNumber,
+        parts: &impl Fn(SubjectNumber) -> Parts,
+        recent: &mut Lookups,
+    ) -> Option<AvailableId> {
+        let known = if needs_knowledge(self.subjects[number]) {
+            let evidence = self.evidence();
+            recent
+                .find(evidence, (NOTHING, parts(evidence)), |(before, parts)| self.knowing(before, parts))?
+        } else {
+            NOTHING
+        };
+        recent.find(number, (known, parts(number)), |(known, parts)| {
+            let number = u32::try_from(number).expect("a world has few subjects");
+            self.available.get(&(number, known, parts)).copied()
+        })
     }
 
     /// The same for an adversary that can put together the certificates of `known`.

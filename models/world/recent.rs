@@ -6,6 +6,7 @@
 use super::agents::AgentId;
 use super::config::MAX_REPLICAS;
 use super::judge::Joint;
+use super::network::{Parts, SubjectNumber};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -22,6 +23,34 @@ struct Answer {
     targets: SmallVec<[AgentId; 8]>,
 }
 
+/// What is available about each subject, and what the adversary can prove, as it was looked up last.
+#[derive(Default)]
+pub struct Lookups(Vec<Option<((u32, Parts), u32)>>);
+
+impl Lookups {
+    /// The answer about a subject, as it was last or as `find` says. From one state to the next little changes in what
+    /// has been sent about one subject.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        number: SubjectNumber,
+        of: (u32, Parts),
+        find: impl FnOnce((u32, Parts)) -> Option<u32>,
+    ) -> Option<u32> {
+        if self.0.len() <= number {
+            self.0.resize(number + 1, None);
+        }
+        match self.0[number] {
+            Some((known, answer)) if known == of => Some(answer),
+            _ => {
+                let answer = find(of)?;
+                self.0[number] = Some((of, answer));
+                Some(answer)
+            }
+        }
+    }
+}
+
 /// Answers that were given lately.
 pub struct Recent {
     /// A power of two.
@@ -30,11 +59,18 @@ pub struct Recent {
     /// Where the last answer is for each position, which may be wanted again.
     last: [usize; MAX_REPLICAS],
     sound: Vec<Option<Joint>>,
+    lookups: Lookups,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Recent { places: PLACES, targets: Vec::new(), last: [0; MAX_REPLICAS], sound: Vec::new() }
+        Recent {
+            places: PLACES,
+            targets: Vec::new(),
+            last: [0; MAX_REPLICAS],
+            sound: Vec::new(),
+            lookups: Lookups::default(),
+        }
     }
 }
 
@@ -53,7 +89,7 @@ impl Recent {
     pub(super) fn targets<E>(
         &mut self,
         question: Question,
-        find: impl FnOnce(&mut SmallVec<[AgentId; 8]>) -> Result<(), E>,
+        find: impl FnOnce((&mut SmallVec<[AgentId; 8]>, &mut Lookups)) -> Result<(), E>,
     ) -> Result<&[AgentId], E> {
         if self.targets.is_empty() {
             self.targets.resize_with(self.places, || None);
@@ -65,7 +101,7 @@ impl Recent {
         let known = &mut self.targets[place];
         if known.as_ref().is_none_or(|known| known.question != question) {
             let mut targets = SmallVec::new();
-            find(&mut targets)?;
+            find((&mut targets, &mut self.lookups))?;
             *known = Some(Answer { question, targets });
         }
         Ok(known.as_ref().map(|known| &*known.targets).unwrap_or_default())

@@ -3,25 +3,57 @@
 use super::World;
 use super::agents::AgentId;
 use super::config::MAX_REPLICAS;
+use super::explored::{Sent, State};
+use super::judge::Joint;
 use super::network::{Parts, SubjectNumber};
-use super::recent::Recent;
+use super::recent::{Lookups, Recent};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
 use smallvec::SmallVec;
 
 /// Where a node can go.
 type Targets = SmallVec<[AgentId; 8]>;
 
-/// What each node has sent, by its name.
-type Sent = [u32; MAX_REPLICAS];
-
 impl World {
+    pub(crate) fn joint(&self, state: &State) -> Joint {
+        let mut joint = [0; MAX_REPLICAS];
+        for (position, &agent) in state.iter().enumerate() {
+            joint[position] = self.agents[position].facts(agent).history;
+        }
+        joint
+    }
+
+    /// Names what each node has sent.
+    fn sent(&self, state: &State) -> Sent {
+        let mut sent = [0; MAX_REPLICAS];
+        for (position, &agent) in state.iter().enumerate() {
+            sent[position] = self.agents[position].facts(agent).sent;
+        }
+        sent
+    }
+
+    pub(crate) fn parts(&self, state: &State) -> impl Fn(SubjectNumber) -> Parts + '_ {
+        self.parts_of(self.sent(state), state.len())
+    }
+
+    /// The same by what each of the first `nodes` has sent.
+    fn parts_of(&self, sent: Sent, nodes: usize) -> impl Fn(SubjectNumber) -> Parts + '_ {
+        let of = self.network.parts_of_each();
+        move |number| {
+            let mut parts = [0; MAX_REPLICAS];
+            for (position, agents) in self.agents.iter().enumerate().take(nodes) {
+                parts[position] = agents.part(sent[position], number, of);
+            }
+            parts
+        }
+    }
+
     /// Where the node at a position can go, ascending.
     fn targets(
         &self,
         position: usize,
         agent: AgentId,
         parts: &impl Fn(SubjectNumber) -> Parts,
-        targets: &mut Targets,
+        (targets, lookups): (&mut Targets, &mut Lookups),
     ) -> Result<(), Unlearnt> {
         targets.clear();
         let time_outs = self.time_outs();
@@ -29,7 +61,7 @@ impl World {
             let available = if usize::from(number) >= time_outs {
                 0
             } else {
-                self.network.available(usize::from(number), parts).ok_or(Unlearnt)?
+                self.network.available_lately(usize::from(number), parts, lookups).ok_or(Unlearnt)?
             };
             let moves = self.agents[position].moves(agent, number, available).ok_or(Unlearnt)?;
             targets.extend_from_slice(moves);
@@ -50,8 +82,9 @@ impl World {
         let agent = state[position];
         let mut about = *sent;
         about[position] = agent;
-        recent
-            .targets((position, about), |targets| self.targets(position, agent, &self.parts(state), targets))
+        recent.targets((position, about), |found| {
+            self.targets(position, agent, &self.parts_of(*sent, state.len()), found)
+        })
     }
 
     /// A step that sends something and otherwise changes nothing, if there is one, with its position.
@@ -96,10 +129,7 @@ impl Space for World {
     ) -> Result<Judgement, Unlearnt> {
         self.note_behaviour(state);
         self.note_joint(depth, state);
-        let mut sent = [0; MAX_REPLICAS];
-        for (position, &agent) in state.iter().enumerate() {
-            sent[position] = self.agents[position].facts(agent).sent;
-        }
+        let sent = self.sent(state);
         let mut next: SmallVec<[AgentId; MAX_REPLICAS]> = SmallVec::from_slice(state);
         let added = if self.adds_first { self.addition((state, &sent), recent)? } else { None };
         for (position, &agent) in state.iter().enumerate() {

@@ -6,6 +6,7 @@ use super::views::Views;
 use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
@@ -121,6 +122,8 @@ pub struct Tables {
     locals: IndexSet<Local, FixedState>,
     /// Each with the only one it can reach, if not everybody.
     messages: IndexSet<(Option<Principal>, Message<Symbolic>), FixedState>,
+    /// What each makes a replica do, and whether it verifies.
+    verified: HashMap<(ReplicaId, MessageId), Option<Event<Symbolic>>, FixedState>,
     pub(super) clients: ClientTables,
     pub(super) steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
     pub(super) bare: IndexMap<(ReplicaId, LocalId), Bare, FixedState>,
@@ -166,6 +169,7 @@ impl Tables {
             clients: ClientTables::new(config),
             locals: IndexSet::default(),
             messages: IndexSet::default(),
+            verified: HashMap::default(),
             steps: IndexMap::default(),
             bare: IndexMap::default(),
             max_seq: config.max_seq,
@@ -338,7 +342,10 @@ impl Tables {
             return step.clone();
         }
         let mut step = Step { to: from, sends: Arc::default() };
-        let event = self.event(replica, input);
+        let event = match input.message() {
+            Some(message) => self.verified(replica, message),
+            None => self.event(replica, input),
+        };
         if event.is_some() || input == Input::Crash {
             let mut local = self.local(from).clone();
             step.sends = self.take_input(replica, &mut local, event, input);
@@ -379,6 +386,16 @@ impl Tables {
             Input::TimeOut | Input::CrashDuring(None, _) => Some(Event::Timeout(Expired::Progress)),
             Input::Crash => None,
         }
+    }
+
+    /// The same for a message, which is verified the first time only: that depends on no state.
+    fn verified(&mut self, replica: ReplicaId, message: MessageId) -> Option<Event<Symbolic>> {
+        if let Some(known) = self.verified.get(&(replica, message)) {
+            return known.clone();
+        }
+        let event = self.event(replica, Input::Message(message));
+        self.verified.insert((replica, message), event.clone());
+        event
     }
 
     /// Takes a step of a replica, whether or not it has been taken before; returns what it sends.
