@@ -56,7 +56,7 @@ impl Among {
             ));
         }
         let terms = [
-            ("program", program()),
+            ("program", program()?),
             ("list of hosts", hosts.join(" ")),
             ("number of workers", workers.to_string()),
             ("world", named(worlds)),

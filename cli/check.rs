@@ -304,20 +304,21 @@ impl Arguments {
     }
 
     /// The options for a world, of which a hunt takes no longer than it should.
-    fn options_of(&self, asked: &Asked) -> Options {
-        let mut options = self.options();
+    fn options_of(&self, asked: &Asked) -> Result<Options, String> {
+        let mut options = self.options()?;
         if self.walks.is_none() && asked.explore == Explore::Layered && matches!(self.suite, Suite::Default) {
             // What walks are held against takes longer to explore than what is claimed by layers: nothing.
             options.walks = 0;
         }
-        let Some(time) = asked.hunt else { return options };
+        let Some(time) = asked.hunt else { return Ok(options) };
         // Half a minute of one processor, and of no more.
-        Options { time: time.min(options.time), threads: 1, hunt: true, ..options }
+        Ok(Options { time: time.min(options.time), threads: 1, hunt: true, ..options })
     }
 
-    fn options(&self) -> Options {
+    fn options(&self) -> Result<Options, String> {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        Options {
+        let on_disk = |path: &PathBuf| OnDisk::new(path.clone(), self.resume);
+        Ok(Options {
             threads: self.threads.map_or_else(processors, usize::from),
             memory: (self.memory * f64::from(1 << 30)) as usize,
             allocated,
@@ -333,14 +334,14 @@ impl Arguments {
             behaviours: self.behaviours.is_some(),
             execution: self.save.is_some() && self.among.prints(),
             judged_by: None,
-            disk: self.disk.as_ref().map(|path| OnDisk::new(path.clone(), self.resume)),
+            disk: self.disk.as_ref().map(on_disk).transpose()?,
             together: None,
-        }
+        })
     }
 
     /// The workers asked for, if there are some, and the other processes, which were told the same.
     fn together(&self, worlds: &[Asked]) -> Result<Option<Together>, String> {
-        let Options { conditions, walks, observables, behaviours, .. } = self.options();
+        let Options { conditions, walks, observables, behaviours, .. } = self.options()?;
         let (disk, resume) = (self.disk.is_some(), self.resume);
         let options = format!(
             "conditions {conditions}, walks {walks}, observables {observables}, behaviours {behaviours}, \
@@ -368,7 +369,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     for asked in &worlds {
         let Asked { config, explore, .. } = asked;
         let mut ticker = Ticker::new(&config.name(), *explore);
-        let options = Options { together: together.clone(), ..arguments.options_of(asked) };
+        let options = Options { together: together.clone(), ..arguments.options_of(asked)? };
         let found = report::run(config.clone(), *explore, &options, &mut |progress| {
             ticker.tick_stage(progress);
             !interrupted()

@@ -3,6 +3,7 @@
 use super::*;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A walk on a grid, with an unsound corner; every column has to be learnt.
 struct Grid {
@@ -93,6 +94,32 @@ fn a_run_over_a_limit_is_not_exhausted() {
         assert!(matches!(found.outcome, Outcome::NotExhausted { .. }));
         assert!(found.states < 90_000);
     }
+}
+
+/// Memory can be given back before the search looks again; what was left out when there was too little is not visited.
+#[test]
+fn a_run_that_was_over_a_limit_for_a_moment_is_not_exhausted() {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    fn at_one_look() -> usize {
+        2 * usize::from(LOOKS.fetch_sub(1, Ordering::Relaxed) == 0)
+    }
+    let limits = Limits { threads: 1, bytes: 1, allocated: at_one_look, ..Limits::default() };
+    let mut stopped = [0, 0];
+    for look in 0..200 {
+        for workers in [1, 2] {
+            LOOKS.store(look, Ordering::Relaxed);
+            let (mut grid, all) = (Grid::new(20, None), Workers { here: workers, peers: None });
+            let found = match workers {
+                1 => explore(&mut grid, limits, &mut |_| true),
+                _ => explore_among(&mut grid, limits, None, all, &mut |_| true).expect("nobody is gone"),
+            };
+            match found.outcome {
+                Outcome::Exhausted => assert_eq!(found.states, 400, "{workers}, look {look}"),
+                _ => stopped[workers - 1] += 1,
+            }
+        }
+    }
+    assert!(stopped.iter().all(|&stopped| stopped > 50), "{stopped:?}");
 }
 
 #[test]

@@ -114,3 +114,50 @@ fn what_is_there_is_not_overwritten() {
     let said = String::from_utf8(again.stderr).unwrap();
     assert!(!again.status.success() && said.contains("resume it, or name another directory"), "{said}");
 }
+
+/// Layered exploration does without two of its reductions where histories are asked for, and so is another one.
+#[test]
+fn an_exploration_by_layers_is_not_gone_on_with_as_one_that_shows_all_histories() {
+    let world = ["--byzantine", "3", "--requests", "2", "--max-view", "0", "--max-seq", "2"];
+    let world = [&world[..], &["--explore", "layered", "--no-conditions"]].concat();
+    let with_histories = [&world[..], &["--observables"]].concat();
+    for (first, then) in [(&world, &with_histories), (&with_histories, &world)] {
+        let directory = tempfile::tempdir().unwrap();
+        let whole = told(&on_disk(first, directory.path()).output().unwrap().stdout);
+        let other = on_disk(then, directory.path()).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(other.stderr).unwrap();
+        assert_eq!(other.status.code(), Some(2), "{said}");
+        assert!(said.contains("holds an exploration of") && !said.contains("panicked"), "{said}");
+        assert_eq!(told(&on_disk(first, directory.path()).output().unwrap().stdout), whole);
+    }
+}
+
+/// A program whose file cannot be read could be any.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_that_was_replaced_while_it_ran_is_still_told_from_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, states) = (directory.path().join("pbft"), directory.path().join("states"));
+    let install = || std::fs::copy(env!("CARGO_BIN_EXE_pbft"), &program).unwrap();
+    install();
+    let command = || {
+        let mut command = Command::new(&program);
+        command.args(["check", "--world", "n4f1-byz3-v1k1r2b1", "--no-conditions", "--json"]);
+        command.arg("--resume").arg("--disk").arg(&states);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut run = command().spawn().unwrap();
+    // Its first world has begun, and the second has not.
+    while !states.join("n4f1-byz3-v1k1r2b1-lazy/manifest.json").exists() {
+        assert!(run.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    std::fs::remove_file(&program).unwrap();
+    install();
+    let first = run.wait_with_output().unwrap();
+    assert_eq!(first.stdout.iter().filter(|&&byte| byte == b'\n').count(), 2);
+    let again = command().output().unwrap();
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert_eq!(again.status.code(), Some(3), "{said}");
+}

@@ -129,7 +129,12 @@ fn run_engine<S: Space + Send>(
 }
 
 fn directory(config: &WorldConfig, how: Explore, options: &Options) -> Option<Directory> {
-    options.disk.as_ref().map(|disk| disk.directory(config, how))
+    let mut directory = options.disk.as_ref()?.directory(config, how);
+    if how == Explore::Layered && options.observables {
+        // It does without two of its reductions then: names and states are others.
+        directory.identity.push_str(" without two of its reductions");
+    }
+    Some(directory)
 }
 
 /// The share of this process in the conditions.
