@@ -32,15 +32,16 @@ pub struct Arguments {
     /// Stop a world, with no verdict, when this much memory is in use, in GiB.
     #[arg(long, value_name = "GIB", default_value_t = 4.0, value_parser = gibibytes)]
     memory: f64,
-    /// Stop a world, with no verdict, when it has been explored for so long; a hunt takes no longer either.
+    /// Stop a world, with no verdict, when it has been explored for so long; a hunt takes no longer either. How long
+    /// its conditions are then checked is not limited.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
     /// Do not check the conditions of the reduction: faster, and a run without a violation is then no
     /// verdict.
     #[arg(long)]
     no_conditions: bool,
-    /// Random walks of the unreduced world to hold against what each reduced exploration has shown; if not
-    /// given 100, but none by layers; for the full suite 300; at night 10000.
+    /// Random walks of the unreduced world to hold against what each reduced exploration has shown, unless clients
+    /// call; if not given 100, but none by layers; for the full suite 300; at night 10000. No verdict rests on them.
     #[arg(long, value_name = "NUMBER")]
     walks: Option<u64>,
     /// Say how many joint histories occur (what the correct replicas have done, together), and the SHA-256 of

@@ -1,5 +1,6 @@
 //! Reports as text: one line per world, and the details of one.
 
+use pbft_models::expected::Expected;
 use pbft_models::falsifiable;
 use pbft_models::report::{Lines, Report, Verdict};
 use pbft_models::suite::{Entry, Suite};
@@ -29,8 +30,13 @@ pub fn line(report: &Report) -> String {
         (Some(shown), Some(not)) => share(shown.len(), not.len()),
         _ => "-".to_string(),
     };
-    let differs = report.expected.map(|(states, transitions)| {
-        format!("docs/WORLDS.md has {states} states and {transitions} transitions")
+    let differs = report.expected.map(|expected| {
+        let Expected { states, transitions, checks, walked, .. } = expected;
+        let walked = walked.map(|(cores, steps)| format!("; walked {cores}, {steps}"));
+        format!(
+            "docs/WORLDS.md has {states} states, {transitions} transitions, {checks} checks{}",
+            walked.unwrap_or_default()
+        )
     });
     let remark = report.property.or(report.why.as_deref()).or(differs.as_deref()).unwrap_or_default();
     let line = format!(
@@ -70,7 +76,7 @@ pub fn row(report: &Report) -> String {
         report.explore.name(),
         grouped(report.states),
         grouped(report.transitions),
-        grouped(report.conditions_checked),
+        grouped(report.conditions_checked - report.walks()),
         report.cpu_seconds,
     )
 }

@@ -1,12 +1,17 @@
 //! What `pbft check` is expected to print for the worlds of the suites: the table of docs/WORLDS.md itself,
 //! so that the page cannot drift from the runs.
 
+use crate::engine::{Exploration, Outcome};
+use crate::lazy::{Conditions, WALKS};
+use crate::mutants::Rulebook;
 use crate::report::Explore;
+use crate::world::{Clients, WorldConfig};
+use serde::Serialize;
 
 const PAGE: &str = include_str!("../docs/WORLDS.md");
 
 /// A row of the table.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Expected {
     /// The name of the world.
     pub world: &'static str,
@@ -18,6 +23,10 @@ pub struct Expected {
     pub states: u64,
     /// Distinct edges between them, loops left out.
     pub transitions: u64,
+    /// Checks of conditions, random walks apart: of those there are as many as are asked for.
+    pub checks: u64,
+    /// What was walked of local systems: cores and steps taken. None if they are not.
+    pub walked: Option<(u64, u64)>,
 }
 
 /// Every row of the table, in its order.
@@ -34,8 +43,34 @@ pub fn of(world: &str, explore: Explore) -> Option<Expected> {
 fn row(line: &'static str) -> Option<Expected> {
     let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
     let (world, explore, rests_on) = (cells.next()?, Explore::named(cells.next()?)?, cells.next()?);
-    let mut number = || cells.next()?.replace(',', "").parse().ok();
-    Some(Expected { world, explore, rests_on, states: number()?, transitions: number()? })
+    let mut number = || number(cells.next()?);
+    let (states, transitions, checks) = (number()?, number()?, number()?);
+    let walked = cells.next()?.split_once("; ");
+    let walked = walked.and_then(|(cores, steps)| Some((self::number(cores)?, self::number(steps)?)));
+    Some(Expected { world, explore, rests_on, states, transitions, checks, walked })
+}
+
+fn number(cell: &str) -> Option<u64> {
+    cell.replace(',', "").parse().ok()
+}
+
+/// The row of a world if an exhausted exploration by the paper's rules found something else, or if what was checked of
+/// it is not as much. (Where something fails or is stopped, less may be checked.)
+pub(crate) fn other_than(
+    config: &WorldConfig,
+    how: Explore,
+    found: &Exploration,
+    conditions: &Conditions,
+) -> Option<Expected> {
+    let is_whole = found.outcome == Outcome::Exhausted && config.rules == Rulebook::default();
+    let row = of(&config.name(), how)
+        .filter(|_| is_whole && (config.clients == Clients::Implicit || config.application.is_some()))?;
+    let is_checked = conditions.checked() > 0 && conditions.failed() == 0 && conditions.stopped.is_none();
+    let walked = conditions.walked.map(|walked| (walked.cores, walked.steps_taken));
+    let walks = conditions.counts.get(WALKS).map_or(0, |&(walks, _)| walks);
+    let same = (row.states, row.transitions) == (found.states, found.transitions)
+        && (!is_checked || (row.checks, row.walked) == (conditions.checked() - walks, walked));
+    (!same).then_some(row)
 }
 
 #[cfg(test)]

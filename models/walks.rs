@@ -7,7 +7,7 @@
 //! what the network offers with all that has been sent and all that the adversary makes of it, and with what
 //! was offered before: more is never made into less. Walks move real replicas by themselves: of the
 //! exploration they use the network and the adversary, and neither its states nor its moves. Every run of
-//! `pbft check` takes some.
+//! `pbft check` takes some in each reduced world without clients that call, but, in the default suite, by layers.
 //!
 //! Walks choose a node, a subject that it heeds, and a message about it, each uniformly. How readily
 //! time-outs are taken is drawn for each walk, or views would change before anything happens; and whether the

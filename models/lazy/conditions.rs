@@ -149,7 +149,8 @@ const DEADNESS: &str = "deadness";
 const JOINING: &str = "joining";
 const MERGING: &str = "merged NEW-VIEWs";
 const HEEDING: &str = "heeding";
-const WALKS: &str = "walks";
+/// The name of the random walks among the conditions.
+pub(crate) const WALKS: &str = "walks";
 
 /// What some events lead to: the state without its dead parts, and everything sent.
 type Outcome = (LocalId, BTreeSet<MessageId>);

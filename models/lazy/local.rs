@@ -234,6 +234,14 @@ impl LocalSystem {
         id
     }
 
+    /// The core of a state, if it has been met.
+    #[cfg(test)]
+    pub(super) fn find(&self, tables: &Tables, state: &Local) -> Option<CoreId> {
+        let replica = state.replica.core(tables.setup(self.replica));
+        let index = self.cores.get_index_of(&Local { replica, ..state.clone() })?;
+        CoreId::try_from(index).ok()
+    }
+
     fn open(&mut self, core: CoreId) {
         if !std::mem::replace(&mut self.is_open[core as usize], true) {
             self.open.push_back(core);
@@ -370,7 +378,7 @@ impl LocalSystem {
     }
 
     /// Time-outs lead no further than the highest view, and what the replica itself signs has been sent.
-    fn can_happen(&self, core: CoreId, event: u32) -> bool {
+    pub(super) fn can_happen(&self, core: CoreId, event: u32) -> bool {
         let replica = &self.core(core).replica;
         match self.messages.get(event as usize) {
             Some(message) => {

@@ -39,10 +39,12 @@ mod simulated;
 mod steps;
 mod take;
 mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod theorem;
 
-pub(crate) use conditions::check_but_resending;
 pub use conditions::{Broken, Conditions, Watch, check};
+pub(crate) use conditions::{WALKS, check_but_resending};
 pub(crate) use theorem::CONTRACT;
 pub use theorem::{SIMULATION, Walked};
 

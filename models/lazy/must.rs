@@ -9,6 +9,8 @@
 use super::cells::{CellId, CellSet, ValueId, Values, each};
 use super::local::{CoreId, LocalSystem};
 use super::steps::{Common, Step};
+#[cfg(test)]
+use crate::world::Local;
 use crate::world::{MessageId, Proposal, Tables, carried_by};
 use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
@@ -307,4 +309,100 @@ fn collected(told: impl Iterator<Item = Box<[Place]>>) -> Box<[Box<[Place]>]> {
     told.sort_unstable();
     told.dedup();
     told.into()
+}
+
+#[cfg(test)]
+impl Must {
+    /// The same, if nothing were known.
+    pub(super) fn forgotten(mut self) -> Self {
+        for known in self.cores.iter_mut().chain(&mut self.values) {
+            *known = Events::none(64 * known.0.len());
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::explored;
+    use super::super::theorem::{Whole, walk};
+    use super::*;
+    use crate::lazy::Conditions;
+    use pbft::types::ReplicaId;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    impl Events {
+        fn is_within(&self, other: &Events) -> bool {
+            self.0.iter().zip(&other.0).all(|(one, other)| one & !other == 0)
+        }
+    }
+
+    /// What is in each cell.
+    fn held(system: &mut LocalSystem, at: &Local) -> impl Iterator<Item = (CellId, ValueId)> + use<> {
+        let cells = 0..system.cells.count();
+        let value = |cell| (cell, system.cells.held_by(at, cell).expect("it has a name"));
+        cells.map(value).collect::<Vec<_>>().into_iter()
+    }
+
+    /// A real replica, taken at random through its local system: whatever must have been delivered and sent by then
+    /// has been, and everything that it becomes is there.
+    #[test]
+    fn what_must_have_been_has_been_on_every_path_of_a_real_replica() {
+        let (world, available) = explored(None);
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let (mut steps, mut tell_more) = (0, 0);
+        for replica in [ReplicaId(1), ReplicaId(2)] {
+            let whole = walk(&world, replica, &available, &mut Conditions::default(), &mut |_| None);
+            let Whole { mut system, must, mut tables } = whole.expect("nothing fails");
+            let places = Places::of(&system);
+            let mut leaving: IndexMap<(CoreId, u32), Vec<usize>, FixedState> = IndexMap::default();
+            for (number, (step, _)) in system.steps.iter().enumerate() {
+                leaving.entry((step.from, step.event)).or_default().push(number);
+            }
+            for _ in 0..300 {
+                let (mut at, mut core) = (system.start.0.clone(), 0);
+                let mut delivered = Events::none(must.sent.end());
+                must.sent.numbers(&system.start.1).for_each(|number| delivered.insert(number as usize));
+                for _ in 0..60 {
+                    let here: Vec<Place> = held(&mut system, &at)
+                        .flat_map(|(cell, value)| places.of_values(core, cell, 1 << value))
+                        .collect();
+                    let event = random.random_range(0..system.events.len());
+                    let number = u32::try_from(event).unwrap();
+                    if !system.can_happen(core, number) {
+                        continue;
+                    }
+                    let before = at.replica.clone();
+                    let sends = tables.take_held(replica, (&before, &mut at), system.events[event].clone());
+                    at.replica.keep_services(&before);
+                    let to = system.find(&tables, &at).expect("whatever a replica becomes is walked");
+                    delivered.insert(event);
+                    must.sent.numbers(&sends).for_each(|number| delivered.insert(number as usize));
+                    for &step in leaving.get(&(core, number)).into_iter().flatten() {
+                        let arrow = &must.arrows[step];
+                        let is_told = |places: &Box<[Place]>| places.iter().any(|place| here.contains(place));
+                        if arrow.to == to && arrow.told.iter().all(is_told) {
+                            // Those of another answer send something else.
+                            let same =
+                                system.steps.iter().nth(step).is_some_and(|(step, _)| step.sends == sends);
+                            assert!(!same || must.by(step).is_within(&delivered), "before {step}");
+                        }
+                    }
+                    core = to;
+                    assert!(must.cores[core as usize].is_within(&delivered), "{core}");
+                    for (cell, value) in held(&mut system, &at) {
+                        assert!(system.held(core, cell) & 1 << value != 0, "{core}: {cell}");
+                        for place in places.of_values(core, cell, 1 << value) {
+                            let known = &must.values[place as usize];
+                            assert!(known.is_within(&delivered), "{core}: {cell}, {value}");
+                            tell_more += usize::from(!known.is_within(&must.cores[core as usize]));
+                        }
+                    }
+                    steps += 1;
+                }
+            }
+        }
+        assert!(steps > 10_000 && tell_more > 1_000, "{steps} {tell_more}");
+    }
 }

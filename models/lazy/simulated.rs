@@ -78,7 +78,7 @@ impl<'a> Simulation<'a> {
             }
             let (from, to) = (self.normal[step.from as usize], self.normal[step.to as usize]);
             if from == to && step.sends.is_empty() {
-                conditions.note(SIMULATION, true, String::new);
+                // No move at all does the same.
                 continue;
             }
             let delivered = self.must.by(number);
@@ -196,4 +196,58 @@ impl<'a> Simulation<'a> {
 fn normal_form(tables: &mut Tables, replica: ReplicaId, state: &Local) -> LocalId {
     let normal = state.replica.normal_form(tables.setup(replica));
     tables.add_local(Local { replica: normal, ledger: None, ..state.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::explored;
+    use super::super::theorem::{Whole, walk};
+    use super::*;
+    use crate::world::{Delivery, WorldConfig};
+    use pbft::types::{Cluster, View};
+
+    /// Moves may use what must have been delivered, and nothing else that could have been.
+    #[test]
+    fn a_step_is_not_simulated_by_what_need_not_have_been_delivered() {
+        let (world, available) = explored(None);
+        let mut conditions = Conditions::default();
+        let whole = walk(&world, ReplicaId(1), &available, &mut conditions, &mut |_| None);
+        let Whole { system, must, tables } = whole.expect("nothing fails");
+        let failed = |must: &Must| {
+            let tables = tables.with_messages_only(world.config());
+            let mut conditions = Conditions::default();
+            Simulation::new(&world, tables, &system, must).check(&mut conditions, &mut |_| None);
+            conditions.counts[SIMULATION]
+        };
+        let (checked, known) = failed(&must);
+        let (again, forgotten) = failed(&must.forgotten());
+        assert_eq!((checked, known), (again, 0));
+        assert!(checked > 100 && forgotten > 10, "{forgotten} of {checked}");
+    }
+
+    /// By time-outs alone, one view after another.
+    #[test]
+    fn moves_lead_where_they_lead_and_no_further_than_so_many() {
+        let most = u64::try_from(MOST_MOVES).unwrap();
+        let config = WorldConfig { max_view: View(most + 1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
+        let world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
+        let whole = walk(&world, ReplicaId(1), &[], &mut Conditions::default(), &mut |_| None);
+        let Whole { system, must, tables } = whole.expect("nothing fails");
+        let sent_on_the_way: Vec<Arc<[MessageId]>> =
+            system.steps.iter().map(|(step, _)| step.sends.clone()).collect();
+        assert_eq!((system.cores() as u64, sent_on_the_way.len() as u64), (most + 2, most + 1));
+        let mut simulation =
+            Simulation::new(&world, tables.with_messages_only(world.config()), &system, &must);
+        let normal = simulation.normal.clone();
+        let mut leads = |to: usize, sends: &Arc<[MessageId]>| {
+            let (from, messages) = (normal[0], Vec::new());
+            let sends = sends.clone();
+            simulation.leads(Question { from, to: normal[to], sends, messages, may_crash: false })
+        };
+        let nothing = Arc::default();
+        assert!(leads(0, &nothing) && leads(1, &nothing) && leads(MOST_MOVES, &nothing));
+        assert!(!leads(MOST_MOVES + 1, &nothing), "more moves are not looked for");
+        assert!(leads(1, &sent_on_the_way[0]) && leads(2, &sent_on_the_way[1]));
+        assert!(!leads(1, &sent_on_the_way[1]), "that is sent by the next step");
+    }
 }

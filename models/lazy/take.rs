@@ -76,7 +76,6 @@ impl LocalSystem {
         };
         let acts = one.after.is_some() || !one.sends.is_empty() || one.records > 0;
         let is_first = acts && self.is_judged_with_others.insert((core, event));
-        conditions.note(ANY_V, true, String::new);
         let inside = tables.crashes().is_some_and(|crashes| !crashes.between_steps);
         let kept = scratch.one.kept.replica.clone();
         let units = |tables: &Tables, event: &Event<Symbolic>| {

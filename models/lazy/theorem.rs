@@ -121,9 +121,10 @@
 //! - The normal form of a state is that of its core: it takes each cell by itself, and *frame* compares the
 //!   two on what each step leads to.
 //! - The exploration takes every move that a replica has in a state, and the network offers all that was
-//!   sent: that the engine and the network lose nothing is tested, in every run by *walks* of real replicas
-//!   that use neither ([`crate::walks`]), and by comparison with delivery one by one, and with an interpreter
-//!   that shares no code.
+//!   sent: that the engine and the network lose nothing is tested, by comparison with delivery one by one and
+//!   with an interpreter that shares no code, and, where no client calls, in every run by *walks* of real replicas
+//!   ([`crate::walks`]). Walks do not use the engine. They use the network: every eighth compares it with what was
+//!   sent.
 //! - Messages about numbers above the highest do not exist, in executions and in the lazy exploration alike.
 //!
 //! In the words of the field: the lazy exploration is a stuttering simulation of the message-level protocol,
@@ -136,7 +137,10 @@ use super::must::Must;
 use super::simulated::Simulation;
 use super::tasks::Tasks;
 use super::{asked, clients};
-use crate::world::{Clients, MessageId, Tables, World, WorldConfig, reply_subjects};
+use crate::mutants::Rulebook;
+use crate::world::{
+    BINDING, CARRIED, Clients, MessageId, RESENDING, RESTARTING, Tables, World, WorldConfig, reply_subjects,
+};
 use pbft::types::{ReplicaId, View};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -177,6 +181,21 @@ pub(crate) fn is_walked(config: &WorldConfig) -> bool {
     small && reach_all && (config.clients == Clients::Implicit || views <= 1)
 }
 
+/// Whether the simulation was checked, and something of each condition that it rests on in this world.
+pub(crate) fn is_shown(config: &WorldConfig, conditions: &Conditions) -> bool {
+    needed(config).all(|name| conditions.counts.get(name).is_some_and(|&(checked, _)| checked > 0))
+}
+
+fn needed(config: &WorldConfig) -> impl Iterator<Item = &'static str> {
+    let always = [SERVICES, FRAME, RESENDING, SIMULATION, BINDING, CARRIED];
+    let more = [
+        (CONTRACT, config.rules == Rulebook::default()),
+        (ANY_V, config.max_view.0 > 0),
+        (RESTARTING, config.crashes.is_some()),
+    ];
+    always.into_iter().chain(more.into_iter().filter(|&(_, applies)| applies).map(|(name, _)| name))
+}
+
 /// How large the unreduced local systems are, of all correct replicas together.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Walked {
@@ -204,11 +223,11 @@ enum Task {
 }
 
 /// A local system that has been walked.
-struct Whole {
-    system: LocalSystem,
-    must: Must,
+pub(super) struct Whole {
+    pub(super) system: LocalSystem,
+    pub(super) must: Must,
     /// The messages that it is about, and no local states.
-    tables: Tables,
+    pub(super) tables: Tables,
 }
 
 /// How many cores are asked in one piece: so few that all threads end at about the same time.
@@ -307,7 +326,7 @@ fn last_view_of(config: &WorldConfig, replica: ReplicaId) -> Option<View> {
 }
 
 /// Walks the local system of a replica; returns it if it is whole, and nothing failed.
-fn walk(
+pub(super) fn walk(
     world: &World,
     replica: ReplicaId,
     available: &[MessageId],
@@ -346,7 +365,7 @@ impl Whole {
 }
 
 /// All that is sent in any state, and all that the adversary makes of it.
-fn everything(world: &mut World) -> Vec<MessageId> {
+pub(super) fn everything(world: &mut World) -> Vec<MessageId> {
     let mut all: BTreeSet<MessageId> = world.network.given().iter().copied().collect();
     for position in 0..world.nodes().len() {
         all.extend(world.agents[position].all().flat_map(|agent| agent.sent.iter().copied()));
@@ -365,111 +384,4 @@ fn everything(world: &mut World) -> Vec<MessageId> {
         all.extend(replies.into_iter().map(|message| world.tables.add_message(message)));
     }
     all.into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::bench::FORGETS;
-    use super::*;
-    use crate::engine::{Limits, Outcome, explore};
-    use crate::world::{Crashes, Delivery, carried_by};
-    use pbft::types::{Cluster, SeqNo};
-
-    #[test]
-    fn two_numbers_with_a_view_change_are_walked_where_that_is_known_to_end() {
-        let four = WorldConfig::new(Cluster::new(4, 1), 1);
-        let world = WorldConfig { max_view: View(1), max_seq: SeqNo(2), ..four };
-        assert!(is_walked(&world));
-        assert!(is_walked(&WorldConfig { checkpoint_interval: Some(1), ..world.clone() }));
-        let crashes = Some(Crashes { at_most: Some(1), between_steps: false });
-        for larger in [
-            WorldConfig { requests: 2, ..world.clone() },
-            WorldConfig { max_view: View(2), ..world.clone() },
-            WorldConfig { max_seq: SeqNo(3), ..world.clone() },
-            WorldConfig { crashes, ..world.clone() },
-            WorldConfig { cluster: Cluster::new(7, 2), ..world },
-        ] {
-            assert!(!is_walked(&larger), "{}", larger.name());
-        }
-    }
-
-    /// Views 0 and 1, one request, replica 3 Byzantine, explored; and what can be delivered in it.
-    fn explored(checkpoint_interval: Option<u64>) -> (World, Vec<MessageId>) {
-        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
-        let config = WorldConfig { byzantine: [ReplicaId(3)].into(), checkpoint_interval, ..config };
-        let mut world = World::new(config, Delivery::Lazy).expect("these bounds make sense");
-        assert_eq!(explore(&mut world, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
-        let available = everything(&mut world);
-        (world, available)
-    }
-
-    /// What a replica must have sent at each core: of NEW-VIEWs what they carry too, and no more than that.
-    #[test]
-    fn what_a_new_view_carries_must_have_been_sent_with_it() {
-        let (world, available) = explored(Some(1));
-        let whole = walk(&world, ReplicaId(1), &available, &mut Conditions::default(), &mut |_| None);
-        let Whole { system, must, tables } = whole.expect("nothing fails");
-        let all = system.messages.iter().flat_map(|&id| carried_by(tables.message(id)));
-        let proposals: BTreeSet<_> = all.cloned().collect();
-        let (mut with, mut without) = (0, 0);
-        for core in (0..).take(system.cores()) {
-            let sent: BTreeSet<_> =
-                must.sent(core).flat_map(|id| carried_by(tables.message(id)).to_vec()).collect();
-            assert!(sent.iter().all(|proposal| must.has_carried(core, proposal)), "{core}");
-            with += sent.len();
-            without += proposals.iter().filter(|proposal| !must.has_carried(core, proposal)).count();
-        }
-        assert!(with > 10 && without > 10, "{with}, {without}");
-        assert!(
-            proposals.iter().all(|proposal| !must.has_carried(0, proposal)),
-            "nothing is sent at the start"
-        );
-    }
-
-    /// A walk has reached its end: taken once more from what all cells can hold in the end, as if nothing had been
-    /// tried, it finds nothing new.
-    #[test]
-    fn a_walk_that_is_whole_finds_nothing_more() {
-        let (world, available) = explored(None);
-        for &replica in world.correct() {
-            let mut conditions = Conditions::default();
-            let whole = walk(&world, replica, &available, &mut conditions, &mut |_| None);
-            let Whole { mut system, mut tables, .. } = whole.expect("nothing fails");
-            let found = |system: &LocalSystem| {
-                let cells = || 0..system.cells.count();
-                let cores = (0..).take(system.cores());
-                let held = cores.flat_map(|core| cells().map(move |cell| system.held(core, cell)));
-                (system.cores(), system.steps.count(), held.collect::<Vec<_>>())
-            };
-            let first = found(&system);
-            system.walk_again(&mut tables, &mut conditions);
-            assert!(found(&system) == first, "{replica:?}: {} cores, {} steps", first.0, first.1);
-        }
-    }
-
-    /// What is walked does not depend on which steps are taken once only, as they are known.
-    #[test]
-    fn a_local_system_is_the_same_if_each_step_is_taken_anew() {
-        let (world, available) = explored(None);
-        for &replica in world.correct() {
-            let [anew, known] = [true, false].map(|anew| {
-                FORGETS.set(anew);
-                let mut conditions = Conditions::default();
-                let whole = walk(&world, replica, &available, &mut conditions, &mut |_| None);
-                (whole.expect("nothing fails").system, conditions)
-            });
-            assert!(anew.0.taken > known.0.taken && known.0.steps.count() > 100, "{}", known.0.taken);
-            assert_eq!(anew.0.cores.keys().collect::<Vec<_>>(), known.0.cores.keys().collect::<Vec<_>>());
-            assert!(anew.0.steps.iter().map(|(step, _)| step).eq(known.0.steps.iter().map(|(step, _)| step)));
-            for core in (0..).take(known.0.cores()) {
-                let held = |system: &LocalSystem| {
-                    (0..system.cells.count()).map(|cell| system.held(core, cell)).collect::<Vec<_>>()
-                };
-                assert_eq!(held(&anew.0), held(&known.0));
-            }
-            for condition in [FRAME, ANY_V, SERVICES] {
-                assert!(anew.1.counts[condition].0 >= known.1.counts[condition].0, "{condition}");
-            }
-        }
-    }
 }

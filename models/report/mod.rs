@@ -14,12 +14,11 @@ pub use together::Together;
 pub use verdict::{RestsOn, Verdict};
 
 use crate::engine::{Exploration, INTERRUPTED, Outcome};
-use crate::expected;
+use crate::expected::{self, Expected};
 use crate::falsifiable::{self, Claim};
-use crate::lazy::{Conditions, Walked};
-use crate::mutants::Rulebook;
+use crate::lazy::{Conditions, WALKS, Walked};
 use crate::trace::Execution;
-use crate::world::{Application, Clients, Crashes, Witness, Witnesses, WorldConfig};
+use crate::world::{Application, Crashes, Witness, Witnesses, WorldConfig};
 use pbft_properties::Violation;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -192,9 +191,8 @@ pub struct Report {
     pub not_shown_to_fail: Option<Vec<&'static str>>,
     /// Whether this was a hunt: see [`Verdict::Hunted`].
     pub hunt: bool,
-    /// What docs/WORLDS.md says of this world under the paper's rules, if that is something else: states and
-    /// transitions.
-    pub expected: Option<(u64, u64)>,
+    /// What docs/WORLDS.md says of this world under the paper's rules, if that is something else.
+    pub expected: Option<Expected>,
     /// How often conditions of the reduction were tried; 0 without one.
     pub conditions_checked: u64,
     /// How often they failed.
@@ -295,7 +293,7 @@ fn failing(tried: &Conditions) -> String {
 
 /// The report, but for the time and the memory of the whole run.
 fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findings) -> Report {
-    let rests_on = RestsOn::of(how, findings.conditions.as_ref());
+    let rests_on = RestsOn::of(config, how, findings.conditions.as_ref());
     let (verdict, why) = verdict(config, rests_on, options.hunt || options.judged_by.is_some(), &findings);
     let witnesses = findings.witnesses.named(config);
     let claim = falsifiable::of(config, how);
@@ -343,7 +341,7 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
         not_shown_to_fail: claim.as_ref().map(Claim::not_shown),
         can_fail: claim.map(|claim| claim.by_name()),
         hunt: options.hunt,
-        expected: expected(config, how, &exploration),
+        expected: expected::other_than(config, how, &exploration, &conditions),
         conditions_checked: conditions.checked(),
         conditions_failed: conditions.failed(),
         walked: conditions.walked,
@@ -362,13 +360,11 @@ fn report(config: &WorldConfig, how: Explore, options: &Options, findings: Findi
     }
 }
 
-/// The counts that docs/WORLDS.md has, if an exhausted exploration by the paper's rules has others.
-fn expected(config: &WorldConfig, how: Explore, found: &Exploration) -> Option<(u64, u64)> {
-    let is_whole = found.outcome == Outcome::Exhausted && config.rules == Rulebook::default();
-    let row = expected::of(&config.name(), how)
-        .filter(|_| is_whole && (config.clients == Clients::Implicit || config.application.is_some()))?;
-    ((row.states, row.transitions) != (found.states, found.transitions))
-        .then_some((row.states, row.transitions))
+impl Report {
+    /// How many random walks were taken: they are counted among the checks of conditions.
+    pub fn walks(&self) -> u64 {
+        self.conditions.get(WALKS).map_or(0, |tried| tried.checked)
+    }
 }
 
 fn needed(witnesses: &[Witness]) -> Vec<String> {
@@ -448,9 +444,10 @@ mod tests {
         let found = findings(Outcome::Exhausted, true, Some((7, 0)));
         let searched = (Verdict::Searched, None);
         assert_eq!(verdict(&config(), RestsOn::Conditions, false, &found), searched);
-        assert_eq!(RestsOn::of(Explore::Lazy, found.conditions.as_ref()), RestsOn::Conditions);
-        assert_eq!(RestsOn::of(Explore::Layered, found.conditions.as_ref()), RestsOn::Conditions);
-        assert_eq!(RestsOn::of(Explore::Lazy, None), RestsOn::Conditions);
+        let of = |how, conditions: Option<&Conditions>| RestsOn::of(&config(), how, conditions);
+        assert_eq!(of(Explore::Lazy, found.conditions.as_ref()), RestsOn::Conditions);
+        assert_eq!(of(Explore::Layered, found.conditions.as_ref()), RestsOn::Conditions);
+        assert_eq!(of(Explore::Lazy, None), RestsOn::Conditions);
     }
 
     #[test]

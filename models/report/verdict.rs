@@ -1,7 +1,9 @@
 //! What an exploration shows, and what that rests on.
 
 use super::Explore;
-use crate::lazy::{Conditions, SIMULATION};
+use crate::lazy::Conditions;
+use crate::lazy::theorem::is_shown;
+use crate::world::WorldConfig;
 use serde::Serialize;
 
 /// What an exploration shows.
@@ -38,8 +40,8 @@ pub enum RestsOn {
 }
 
 impl RestsOn {
-    pub(super) fn of(how: Explore, conditions: Option<&Conditions>) -> Self {
-        let is_simulated = |of: &Conditions| of.counts.contains_key(SIMULATION);
+    pub(super) fn of(config: &WorldConfig, how: Explore, conditions: Option<&Conditions>) -> Self {
+        let is_simulated = |of: &Conditions| is_shown(config, of);
         match how {
             Explore::None => RestsOn::Exhausted,
             Explore::Lazy if conditions.is_some_and(is_simulated) => RestsOn::Simulation,

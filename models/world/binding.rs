@@ -19,7 +19,7 @@ use pbft::types::{Bytes, ClientId, Digest, ReplicaId, SeqNo, Timestamp, View};
 use std::sync::Arc;
 
 /// The name of the condition.
-const BINDING: &str = "binding";
+pub(crate) const BINDING: &str = "binding";
 
 /// What else could be said, each with one field different.
 trait Varied: Content + Sized {

@@ -14,7 +14,7 @@ use pbft::replica::Subject;
 use std::collections::BTreeSet;
 
 /// Its name.
-const CARRIED: &str = "carried";
+pub(crate) const CARRIED: &str = "carried";
 
 impl World {
     /// Checks the condition for everything that any node has sent.

@@ -155,6 +155,19 @@ impl WorldConfig {
         if self.checkpoint_interval == Some(0) {
             return Some("--checkpoint-interval must be at least 1".into());
         }
+        if let Some(interval) = self.checkpoint_interval.filter(|&interval| interval > self.max_seq.0) {
+            return Some(format!(
+                "a checkpoint every {interval} is never reached: raise --max-seq to {interval}, or leave \
+                 --checkpoint-interval out"
+            ));
+        }
+        let requests = self.all_signed().len();
+        if self.max_batch > requests {
+            return Some(format!(
+                "with {requests} requests no batch holds {}: lower --max-batch or raise --requests",
+                self.max_batch
+            ));
+        }
         if self.clients == Clients::Actors && self.max_batch > 1 {
             return Some("with client actors a batch holds one request: leave --max-batch at 1".into());
         }

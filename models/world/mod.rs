@@ -53,6 +53,8 @@ pub use words::in_words;
 pub use agents::{Agent, AgentId, AgentInfo, Agents};
 pub use application::{Application, Call};
 pub use behaviours::Behaviour;
+pub(crate) use binding::BINDING;
+pub(crate) use carried::CARRIED;
 pub use config::{Clients, MAX_REPLICAS, WorldConfig};
 pub use count::count_first_world;
 pub use crashes::Crashes;
