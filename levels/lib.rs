@@ -23,6 +23,7 @@
 //! | `disk` | lists in files, and going on with them |
 //! | `candidates`, `piece`, `search` | the search |
 //! | `trace` | the way to a state |
+//! | `resident` | how much memory is in use |
 //! | `workers` | the search spread over threads, processes and machines |
 //! | `model` | the search for any packed model of `stateright` |
 
@@ -32,6 +33,7 @@ mod disk;
 mod key;
 mod model;
 mod piece;
+mod resident;
 mod run;
 mod search;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod workers;
 
 pub use disk::{Directory, DiskTrouble};
 pub use model::{Checked, Packed, check};
+pub use resident::resident;
 pub use search::{explore, explore_in};
 pub use workers::{Gone, Meeting, Peers, Trouble, Workers, explore_among};
 
@@ -178,7 +181,7 @@ pub struct Limits {
     pub time: Duration,
     /// The most bytes, as `allocated` counts them.
     pub bytes: usize,
-    /// The bytes allocated now by whatever counts towards the limit.
+    /// The bytes in use now by whatever counts towards the limit: [`resident`], unless told otherwise.
     pub allocated: fn() -> usize,
 }
 
@@ -186,7 +189,7 @@ impl Default for Limits {
     /// Two threads, and no limit.
     fn default() -> Self {
         let time = Duration::MAX;
-        Limits { threads: 2, states: u64::MAX, time, bytes: usize::MAX, allocated: || 0 }
+        Limits { threads: 2, states: u64::MAX, time, bytes: usize::MAX, allocated: resident }
     }
 }
 

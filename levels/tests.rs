@@ -271,3 +271,10 @@ fn several_threads_prepare_all_that_is_learnt_and_keep_nothing_of_it() {
     assert_eq!((workers.used, workers.missed), (50, 0));
     assert!([several, workers].iter().all(|space| space.prepared.lock().unwrap().is_empty()));
 }
+
+#[test]
+fn a_limit_on_memory_is_about_what_is_resident_unless_told_otherwise() {
+    let found =
+        explore(&mut Grid::new(300, None), Limits { bytes: 1 << 12, ..Limits::default() }, &mut |_| true);
+    assert!(matches!(found.outcome, Outcome::NotExhausted { why: "the limit on memory was reached" }));
+}
