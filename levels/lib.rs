@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `key`, `bits`, `run` | a state as a number, and sorted lists of them |
 //! | `visited` | the lists of all levels |
-//! | `disk` | lists in files, and going on with them |
+//! | `disk`, `file` | lists in files, and going on with them |
 //! | `candidates`, `piece`, `search` | the search |
 //! | `trace` | the way to a state |
 //! | `resident` | how much memory is in use |
@@ -30,6 +30,7 @@
 mod bits;
 mod candidates;
 mod disk;
+mod file;
 mod key;
 mod model;
 mod piece;
@@ -57,7 +58,8 @@ pub trait Space: Sync {
     /// What a thread keeps for itself from one state to the next; it changes nothing but the time it takes.
     type Scratch: Default + Send;
 
-    /// Words in a state, the same for all of them: at most eight of 32 bits, or more of fewer.
+    /// Words in a state, the same for all of them, and at least one. Each takes as many bits as its largest
+    /// value so far, and one at least; together they may take 256: eight words of 32 bits, or more of fewer.
     fn width(&self) -> usize;
 
     /// The states to start from.
