@@ -40,13 +40,15 @@ mod search;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_of_models;
+#[cfg(test)]
 mod tests_on_disk;
 mod trace;
 mod visited;
 mod workers;
 
 pub use disk::{Directory, DiskTrouble};
-pub use model::{Checked, Packed, check};
+pub use model::{Checked, Packed, PackedSpace, check};
 pub use resident::resident;
 pub use search::{explore, explore_in};
 pub use workers::{Gone, Meeting, Peers, Trouble, Workers, explore_among};
