@@ -1,10 +1,11 @@
 //! `pbft check`: exhaustive exploration, of a suite of worlds or of one.
 
 use crate::among;
-use crate::output::{allocated, interrupted};
+use crate::output::interrupted;
 use crate::progress::Ticker;
 use crate::{say, table};
 use pbft::types::{Cluster, ReplicaId, SeqNo, View};
+use pbft_models::engine::resident;
 use pbft_models::mutants::{Mutant, Rulebook};
 use pbft_models::report::{self, Explore, Lines, OnDisk, Options, Report, Together, Verdict};
 use pbft_models::suite::{self, Entry};
@@ -322,7 +323,7 @@ impl Arguments {
         Ok(Options {
             threads: self.threads.map_or_else(processors, usize::from),
             memory: (self.memory * f64::from(1 << 30)) as usize,
-            allocated,
+            allocated: resident,
             time: self.time.unwrap_or(Duration::MAX),
             hunt: false,
             conditions: !self.no_conditions,

@@ -1,8 +1,9 @@
 //! `pbft falsify`: which properties can fail in which world, shown by exploring without a rule.
 
 use crate::check::{Suite, entries, gibibytes, seconds};
-use crate::output::{allocated, interrupted};
+use crate::output::interrupted;
 use crate::say;
+use pbft_models::engine::resident;
 use pbft_models::falsifiable::{self, Claim, Shown, killing, properties, table, violate};
 use pbft_models::matrix::{self, Evidence};
 use pbft_models::mutants::Mutant;
@@ -53,7 +54,7 @@ impl Arguments {
         Options {
             threads: self.threads.map_or_else(processors, usize::from),
             memory: (self.memory * f64::from(1 << 30)) as usize,
-            allocated,
+            allocated: resident,
             time: self.time.unwrap_or(time),
             ..Options::default()
         }

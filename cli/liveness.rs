@@ -1,9 +1,9 @@
 //! `pbft progress`: whether requests execute from every state of a world.
 
 use crate::check::{WorldFlags, gibibytes};
-use crate::output::{allocated, interrupted};
+use crate::output::interrupted;
 use crate::say;
-use pbft_models::engine::Limits;
+use pbft_models::engine::{Limits, resident};
 use pbft_models::progress::{DELAY, MOST_VIEWS, Progress, Reach, Strategy, Stuck, check};
 use std::process::ExitCode;
 
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let bytes = (arguments.memory * f64::from(1 << 30)) as usize;
-    let limits = Limits { threads, bytes, allocated, ..Limits::default() };
+    let limits = Limits { threads, bytes, allocated: resident, ..Limits::default() };
     let found = match check(&config, &strategies, limits, &|| !interrupted()) {
         Ok(found) => found,
         Err(why) if why.to_string().contains("not exhausted") || interrupted() => {

@@ -1,7 +1,8 @@
 //! `pbft mutants`: every safeguard, and the world that shows what breaks without it.
 
-use crate::output::{allocated, interrupted};
+use crate::output::interrupted;
 use crate::say;
+use pbft_models::engine::resident;
 use pbft_models::matrix::{Evidence, Explored, Outcome, Ran, Row, rows, run};
 use pbft_models::report::{Explore, Options};
 use pbft_models::trace::file::Stored;
@@ -35,7 +36,7 @@ pub fn run_all(arguments: &Arguments) -> Result<ExitCode, String> {
     let rows = chosen(arguments)?;
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = arguments.threads.map_or_else(processors, usize::from);
-    let options = Options { threads, memory: 4 << 30, allocated, ..Options::default() };
+    let options = Options { threads, memory: 4 << 30, allocated: resident, ..Options::default() };
     if !arguments.json {
         say!("{HEADER}");
     }

@@ -1,11 +1,9 @@
-//! Writing to standard output, being told to stop, and how much memory is in use.
+//! Writing to standard output, and being told to stop.
 
 use mimalloc::MiMalloc;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// It does not count: all threads would count every allocation in one place.
 #[global_allocator]
@@ -47,26 +45,6 @@ pub fn hung_up() -> bool {
 /// Whether Ctrl-C was pressed.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// Between two looks at the memory in use: to look takes some microseconds.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-
-/// The bytes of memory that the process has resident, as they were at most two milliseconds ago; 0 where the system
-/// does not tell.
-pub fn allocated() -> usize {
-    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
-    static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
-    static RESIDENT: AtomicUsize = AtomicUsize::new(0);
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let (now, due) = (micros(STARTED.elapsed()), NEXT_LOOK.load(Ordering::Relaxed));
-    let next = now + micros(LOOK_EVERY);
-    let mine =
-        now >= due && NEXT_LOOK.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-    if mine && let Some(memory) = memory_stats::memory_stats() {
-        RESIDENT.store(memory.physical_mem, Ordering::Relaxed);
-    }
-    RESIDENT.load(Ordering::Relaxed)
 }
 
 /// What is wrong with the command line, without the usage text that `--help` gives; `hint` if there is

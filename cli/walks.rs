@@ -1,10 +1,10 @@
 //! `pbft walks`: random walks of an unreduced world, held against the exhausted lazy one.
 
 use crate::check::{WorldFlags, gibibytes};
-use crate::output::{allocated, interrupted};
+use crate::output::interrupted;
 use crate::progress::Ticker;
 use crate::say;
-use pbft_models::engine::{Limits, Outcome};
+use pbft_models::engine::{Limits, Outcome, resident};
 use pbft_models::mutants::Rulebook;
 use pbft_models::report::Explore;
 use pbft_models::walks::{Missing, Projection, Stage, WalkReport, project};
@@ -43,7 +43,7 @@ impl Arguments {
     fn limits(&self) -> Limits {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let bytes = (self.memory * f64::from(1 << 30)) as usize;
-        Limits { threads, bytes, allocated, ..Limits::default() }
+        Limits { threads, bytes, allocated: resident, ..Limits::default() }
     }
 }
 
@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             Stage::Lazy(progress) => lazy.tick(progress),
             Stage::Walks(report) => walks.tick_walks(report, arguments.walks),
         }
-        !interrupted() && allocated() <= limits.bytes
+        !interrupted() && resident() <= limits.bytes
     });
     lazy.wipe();
     let found = found?;

@@ -5,13 +5,14 @@
 //! and is removed or made again. Names are not stored: the states for which something had to be learnt are, in order,
 //! and learning from them once more gives the same names.
 
+use super::file::{Place, RunFile, RunWriter};
 use super::key::Layout;
-use super::run::{Body, Chunk, Run, Stored};
+use super::piece::Piece;
+use super::run::{Body, Run, Stored};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -25,7 +26,8 @@ const FORM: u32 = 3;
 pub struct Directory {
     /// It is made if it is not there.
     pub path: PathBuf,
-    /// What is explored, and by which program: another one does not go on with it.
+    /// What is explored, and by which program: another one does not go on with it. Only this and the first
+    /// states are compared, so whatever the steps or the judgements depend on belongs here.
     pub identity: String,
     /// Whether to go on with what is there.
     pub resume: bool,
@@ -53,7 +55,7 @@ impl DiskTrouble {
         DiskTrouble { what, is_full: false }
     }
 
-    fn of(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn of(path: &Path, error: &io::Error) -> Self {
         let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
         DiskTrouble { what: format!("{}: {error}", path.display()), is_full }
     }
@@ -69,73 +71,10 @@ impl Trouble {
         self.0.get().cloned()
     }
 
-    fn note(&self, trouble: DiskTrouble) {
+    /// Notes it, unless there was some before.
+    pub(crate) fn note(&self, trouble: DiskTrouble) {
         // Only the first is told: others follow from it.
         let _ = self.0.set(trouble);
-    }
-}
-
-/// A file of chunks.
-#[derive(Debug)]
-pub(crate) struct RunFile {
-    file: File,
-    path: PathBuf,
-    trouble: Arc<Trouble>,
-}
-
-/// Where in a file a chunk is.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct Place {
-    offset: u64,
-    pub(crate) bytes: usize,
-}
-
-impl RunFile {
-    /// The chunk there. None if it cannot be read, which is noted.
-    pub(crate) fn read(&self, place: Place) -> Option<Chunk> {
-        let mut bytes = vec![0; place.bytes];
-        if let Err(error) = self.file.read_exact_at(&mut bytes, place.offset) {
-            self.trouble.note(DiskTrouble::of(&self.path, &error));
-            return None;
-        }
-        let chunk = Chunk::read(&bytes);
-        if chunk.is_none() {
-            self.trouble.note(DiskTrouble::new(format!("{} is damaged", self.path.display())));
-        }
-        chunk
-    }
-}
-
-/// A run that is being written.
-pub(crate) struct RunWriter {
-    file: Arc<RunFile>,
-    to: BufWriter<File>,
-    bytes: Vec<u8>,
-    offset: u64,
-}
-
-impl RunWriter {
-    /// Writes a chunk, which is read from the file from now on: what cannot be written is noted, and read by
-    /// nobody.
-    pub(crate) fn push(&mut self, stored: &mut Stored) {
-        let Some(chunk) = stored.open() else { return };
-        self.bytes.clear();
-        chunk.write(&mut self.bytes);
-        match self.to.write_all(&self.bytes) {
-            Ok(()) => {
-                let place = Place { offset: self.offset, bytes: self.bytes.len() };
-                self.offset += self.bytes.len() as u64;
-                stored.body = Body::Disk(self.file.clone(), place);
-            }
-            Err(error) => self.file.trouble.note(DiskTrouble::of(&self.file.path, &error)),
-        }
-    }
-
-    /// All of it is written, and synced.
-    pub(crate) fn finish(mut self) {
-        if let Err(error) = self.to.flush().and_then(|()| self.file.file.sync_data()) {
-            self.file.trouble.note(DiskTrouble::of(&self.file.path, &error));
-        }
     }
 }
 
@@ -292,7 +231,7 @@ impl Found {
             put_manifest(&disk.path, manifest).map_err(|error| DiskTrouble::of(&disk.path, &error))?;
         }
         let manifest = manifest.filter(|manifest| !manifest.levels.is_empty());
-        let resumed = manifest.map(|manifest| disk.resumed(manifest, learnt)).transpose()?;
+        let resumed = manifest.map(|manifest| disk.resumed(manifest, learnt));
         Ok((disk, resumed))
     }
 }
@@ -324,26 +263,54 @@ impl Disk {
         found.open(levels)
     }
 
-    fn resumed(&self, manifest: Manifest, learnt: Vec<u32>) -> Result<Resumed, DiskTrouble> {
+    fn resumed(&self, manifest: Manifest, learnt: Vec<u32>) -> Resumed {
         let mut levels = Vec::new();
         for level in manifest.levels {
             let runs = level.into_iter().map(|entry| self.run(entry));
-            levels.push(runs.collect::<Result<Vec<Run>, DiskTrouble>>()?);
+            levels.push(runs.collect());
         }
         let (transitions, layout) = (manifest.mark.transitions, Layout { bits: manifest.bits });
-        Ok(Resumed { levels, transitions, layout, learnt })
+        Resumed { levels, transitions, layout, learnt }
     }
 
-    fn run(&self, entry: RunEntry) -> Result<Run, DiskTrouble> {
-        let path = self.path.join(&entry.file);
-        let file = File::open(&path).map_err(|error| DiskTrouble::of(&path, &error))?;
-        let file = Arc::new(RunFile { file, path, trouble: self.trouble.clone() });
+    fn run(&self, entry: RunEntry) -> Run {
+        let file = RunFile::new(self.path.join(&entry.file), self.trouble.clone());
         let stored = |entry: ChunkEntry| {
             let body = Body::Disk(file.clone(), entry.place);
             Stored { len: entry.len, first: entry.first, body }
         };
         let chunks = entry.chunks.into_iter().map(stored).collect();
-        Ok(Run { layout: Layout { bits: entry.bits }, chunks })
+        Run { layout: Layout { bits: entry.bits }, chunks }
+    }
+
+    /// Looks whether what is gone on with begins as the space does.
+    ///
+    /// # Errors
+    /// If it does not, so that it is another space of the same identity, or if it cannot be read.
+    pub(crate) fn compare<'a>(
+        &self,
+        resumed: &Resumed,
+        width: usize,
+        initial: impl Iterator<Item = &'a Vec<u32>>,
+    ) -> Result<(), DiskTrouble> {
+        let is_as_wide = resumed.layout.bits.len() == width;
+        let mut begins_with = BTreeSet::new();
+        if is_as_wide {
+            let mut add = |state: &[u32]| {
+                begins_with.insert(state.to_vec());
+            };
+            resumed.levels[0].iter().flat_map(Piece::of_run).for_each(|piece| piece.each(width, &mut add));
+        }
+        if let Some(trouble) = self.trouble() {
+            return Err(trouble);
+        }
+        if is_as_wide && begins_with.iter().eq(initial.collect::<BTreeSet<_>>()) {
+            return Ok(());
+        }
+        let (shown, identity) = (self.path.display(), &self.identity);
+        Err(DiskTrouble::new(format!(
+            "{shown} holds another exploration that is also called {identity}: its first states are others"
+        )))
     }
 
     /// The first trouble, if there was any.
@@ -363,18 +330,7 @@ impl Disk {
     pub(crate) fn begin(&mut self, level: usize) -> Option<RunWriter> {
         let path = self.path.join(format!("level-{level:05}-{:03}", self.written));
         self.written += 1;
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let trouble = self.trouble.clone();
-        match file.and_then(|file| Ok((file.try_clone()?, file))) {
-            Ok((to, file)) => {
-                let file = Arc::new(RunFile { file, path, trouble });
-                Some(RunWriter { file, to: BufWriter::new(to), bytes: Vec::new(), offset: 0 })
-            }
-            Err(error) => {
-                trouble.note(DiskTrouble::of(&path, &error));
-                None
-            }
-        }
+        RunWriter::create(path, self.trouble.clone())
     }
 
     /// Remembers a state for which something is learnt.
@@ -456,7 +412,7 @@ fn entry(run: &Run) -> RunEntry {
     let mut file = String::new();
     let chunks = run.chunks.iter().filter_map(|chunk| {
         let Body::Disk(of, place) = &chunk.body else { return None };
-        file = of.path.file_name()?.to_str()?.to_owned();
+        file = of.name()?.to_owned();
         Some(ChunkEntry { len: chunk.len, first: chunk.first.clone(), place: *place })
     });
     let chunks = chunks.collect();

@@ -115,6 +115,13 @@ impl<const W: usize> Key<W> {
     }
 }
 
+/// States are told apart by all of their words, so none may be overlooked.
+#[inline]
+pub(crate) fn assert_width(state: &[u32], width: usize) {
+    let words = state.len();
+    assert!(words == width, "a state has {words} words, and Space::width says {width}");
+}
+
 /// How many bits each word has.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Layout {
@@ -124,6 +131,7 @@ pub(crate) struct Layout {
 impl Layout {
     /// One bit for each of so many words.
     pub(crate) fn new(width: usize) -> Self {
+        assert!(width > 0, "a state has at least one word");
         Layout { bits: vec![1; width] }
     }
 
@@ -135,6 +143,7 @@ impl Layout {
 
     /// Whether the words of `state` have more bits than there are; then they get them.
     pub(crate) fn widen(&mut self, state: &[u32]) -> bool {
+        assert_width(state, self.bits.len());
         let mut wider = false;
         for (bits, word) in self.bits.iter_mut().zip(state) {
             let needed = u8::try_from(u32::BITS - word.leading_zeros()).expect("a word has 32 bits").max(1);
@@ -153,6 +162,7 @@ impl Layout {
     /// The key of a state, unless a word does not fit.
     #[inline]
     pub(crate) fn pack<const W: usize>(&self, state: &[u32]) -> Option<Key<W>> {
+        assert_width(state, self.bits.len());
         let mut key = Key::<W>::ZERO;
         let mut rest = 0;
         for (&bits, &word) in self.bits.iter().zip(state) {

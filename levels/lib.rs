@@ -20,22 +20,27 @@
 //! |---|---|
 //! | `key`, `bits`, `run` | a state as a number, and sorted lists of them |
 //! | `visited` | the lists of all levels |
-//! | `disk` | lists in files, and going on with them |
+//! | `disk`, `file` | lists in files, and going on with them |
 //! | `candidates`, `piece`, `search` | the search |
 //! | `trace` | the way to a state |
+//! | `resident` | how much memory is in use |
 //! | `workers` | the search spread over threads, processes and machines |
 //! | `model` | the search for any packed model of `stateright` |
 
 mod bits;
 mod candidates;
 mod disk;
+mod file;
 mod key;
 mod model;
 mod piece;
+mod resident;
 mod run;
 mod search;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_models;
 #[cfg(test)]
 mod tests_on_disk;
 mod trace;
@@ -43,7 +48,8 @@ mod visited;
 mod workers;
 
 pub use disk::{Directory, DiskTrouble};
-pub use model::{Checked, Packed, check};
+pub use model::{Checked, Packed, PackedSpace, check};
+pub use resident::resident;
 pub use search::{explore, explore_in};
 pub use workers::{Gone, Meeting, Peers, Trouble, Workers, explore_among};
 
@@ -54,7 +60,8 @@ pub trait Space: Sync {
     /// What a thread keeps for itself from one state to the next; it changes nothing but the time it takes.
     type Scratch: Default + Send;
 
-    /// Words in a state, the same for all of them: at most eight of 32 bits, or more of fewer.
+    /// Words in a state, the same for all of them, and at least one. Each takes as many bits as its largest
+    /// value so far, and one at least; together they may take 256: eight words of 32 bits, or more of fewer.
     fn width(&self) -> usize;
 
     /// The states to start from.
@@ -178,7 +185,7 @@ pub struct Limits {
     pub time: Duration,
     /// The most bytes, as `allocated` counts them.
     pub bytes: usize,
-    /// The bytes allocated now by whatever counts towards the limit.
+    /// The bytes in use now by whatever counts towards the limit: [`resident`], unless told otherwise.
     pub allocated: fn() -> usize,
 }
 
@@ -186,7 +193,7 @@ impl Default for Limits {
     /// Two threads, and no limit.
     fn default() -> Self {
         let time = Duration::MAX;
-        Limits { threads: 2, states: u64::MAX, time, bytes: usize::MAX, allocated: || 0 }
+        Limits { threads: 2, states: u64::MAX, time, bytes: usize::MAX, allocated: resident }
     }
 }
 

@@ -4,7 +4,7 @@
 //! reader finds its way to any key without decoding all before it.
 
 use super::bits::{BitReader, BitWriter, read_rice, rice_cost, write_rice};
-use super::disk::{Place, RunFile};
+use super::file::{Place, RunFile};
 use super::key::{Key, LIMB, Layout};
 use std::sync::Arc;
 

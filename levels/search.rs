@@ -30,7 +30,8 @@ const CANDIDATES_WITHOUT_LIMIT: usize = 1 << 28;
 /// exploration stops when `progress` returns false.
 ///
 /// # Panics
-/// If the system does not let it start the threads asked for, or a state has more than 256 bits.
+/// If the system does not let it start the threads asked for, or a state has another number of words than
+/// [`Space::width`], or more than 256 bits.
 pub fn explore<S: Space>(
     space: &mut S,
     limits: Limits,
@@ -70,8 +71,13 @@ pub fn explore_in<S: Space>(
         depth: 0,
         expanded: 0,
     };
-    let resumed = match directory.map(Disk::open).transpose()? {
+    let opened = directory.map(Disk::open).transpose()?;
+    let initial = search.space.initial();
+    let resumed = match opened {
         Some((disk, resumed)) => {
+            if let Some(resumed) = &resumed {
+                disk.compare(resumed, search.space.width(), initial.iter())?;
+            }
             search.visited.disk = Some(disk);
             resumed
         }
@@ -79,7 +85,7 @@ pub fn explore_in<S: Space>(
     };
     match resumed {
         Some(resumed) => search.resume(resumed),
-        None => search.begin(),
+        None => search.begin(&initial),
     }
     let outcome = match search.trouble() {
         None => search.run(progress),
@@ -196,8 +202,7 @@ struct Found<const W: usize> {
 
 impl<S: Space> Search<'_, S> {
     /// Makes the states to start from the first level.
-    fn begin(&mut self) {
-        let initial = self.space.initial();
+    fn begin(&mut self, initial: &[Vec<u32>]) {
         initial.iter().for_each(|state| {
             self.layout.widen(state);
         });
@@ -212,7 +217,6 @@ impl<S: Space> Search<'_, S> {
 
     /// Goes on where another has stopped.
     fn resume(&mut self, resumed: Resumed) {
-        self.space.initial();
         for learnt in resumed.learnt.chunks_exact(1 + self.space.width()) {
             self.space.learn(learnt[0] as usize, &learnt[1..]);
         }

@@ -163,6 +163,8 @@ fn a_state_takes_at_most_two_bytes_on_a_grid() {
 pub(crate) struct Tangle {
     pub(crate) words: usize,
     pub(crate) largest: u32,
+    /// The number to start from.
+    pub(crate) first: u32,
 }
 
 impl Tangle {
@@ -201,7 +203,7 @@ impl Space for Tangle {
     }
 
     fn initial(&mut self) -> Vec<Vec<u32>> {
-        vec![self.state(0), self.state(0)]
+        vec![self.state(self.first), self.state(self.first)]
     }
 
     fn expand(
@@ -226,7 +228,7 @@ impl Space for Tangle {
 #[test]
 fn states_of_any_width_are_all_found_at_their_distances() {
     for words in [1, 2, 3, 5, 7, 8] {
-        let mut tangle = Tangle { words, largest: 40_000 };
+        let mut tangle = Tangle { words, largest: 40_000, first: 0 };
         let distances = tangle.distances();
         let found = explore(&mut tangle, Limits::default(), &mut |_| true);
         assert_eq!(found.outcome, Outcome::Exhausted);
@@ -239,7 +241,7 @@ fn states_of_any_width_are_all_found_at_their_distances() {
 #[test]
 fn candidates_that_do_not_fit_in_memory_are_held_against_what_is_known_before_there_are_more() {
     let limits = Limits { bytes: 8, allocated: || 8, ..Limits::default() };
-    let mut tangle = Tangle { words: 3, largest: 1 << 19 };
+    let mut tangle = Tangle { words: 3, largest: 1 << 19, first: 0 };
     let found = explore(&mut tangle, limits, &mut |_| true);
     assert_eq!((found.outcome, found.states), (Outcome::Exhausted, 1 << 19));
 }
@@ -297,4 +299,64 @@ fn several_threads_prepare_all_that_is_learnt_and_keep_nothing_of_it() {
     explore_among(&mut workers, with(1), None, Workers { here: 2, peers: None }, &mut |_| true).unwrap();
     assert_eq!((workers.used, workers.missed), (50, 0));
     assert!([several, workers].iter().all(|space| space.prepared.lock().unwrap().is_empty()));
+}
+
+/// States that have more words, or fewer, than there are said to be.
+struct Uneven {
+    width: usize,
+    next: &'static [u32],
+}
+
+impl Space for Uneven {
+    type Scratch = ();
+    fn width(&self) -> usize {
+        self.width
+    }
+    fn initial(&mut self) -> Vec<Vec<u32>> {
+        vec![vec![0; self.width]]
+    }
+    fn expand(
+        &self,
+        _: usize,
+        _: &[u32],
+        (): &mut (),
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
+        successors(self.next);
+        Ok(Judgement::Sound)
+    }
+    fn learn(&mut self, _: usize, _: &[u32]) {}
+    fn complaint(&self, _: &[u32]) -> String {
+        String::new()
+    }
+}
+
+#[test]
+fn a_word_too_few_or_too_many_is_noticed() {
+    let uneven = [
+        (2, &[1][..], "a state has 1 words, and Space::width says 2"),
+        (2, &[0, 0, 1], "a state has 3 words, and Space::width says 2"),
+        (0, &[], "a state has at least one word"),
+    ];
+    for (width, next, what) in uneven {
+        for here in [0, 2] {
+            let explored = || match here {
+                0 => drop(explore(&mut Uneven { width, next }, Limits::default(), &mut |_| true)),
+                _ => {
+                    let (space, workers) = (&mut Uneven { width, next }, Workers { here, peers: None });
+                    explore_among(space, Limits::default(), None, workers, &mut |_| true).map(drop).unwrap();
+                }
+            };
+            let panic = std::panic::catch_unwind(explored).expect_err("it is noticed");
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            assert_eq!(said.or(panic.downcast_ref::<&str>().copied()), Some(what));
+        }
+    }
+}
+
+#[test]
+fn a_limit_on_memory_is_about_what_is_resident_unless_told_otherwise() {
+    let found =
+        explore(&mut Grid::new(300, None), Limits { bytes: 1 << 12, ..Limits::default() }, &mut |_| true);
+    assert!(matches!(found.outcome, Outcome::NotExhausted { why: "the limit on memory was reached" }));
 }

@@ -1,8 +1,10 @@
 //! Explorations on disk, stopped and gone on with.
 
+use super::tests::Tangle;
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A graph of numbers whose names are given as they are learnt.
 pub(crate) struct Named {
@@ -140,6 +142,82 @@ fn names_and_ways_do_not_depend_on_when_there_was_no_memory_for_candidates() {
     let runs = std::fs::read_dir(temporary.path()).expect("it is there").count() - 2;
     assert_eq!(runs, expected.3 + 1, "a level is one file");
     assert!(on_disk.numbers == roomy.numbers, "names were given in another order");
+}
+
+#[test]
+fn a_space_that_begins_elsewhere_is_refused_whatever_it_is_called() {
+    for here in [0, 2] {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let at = directory(temporary.path(), true);
+        let explored = |space: &mut Tangle, limits: Limits| match here {
+            0 => explore_in(space, limits, Some(&at), &mut |_| true).map_err(|trouble| trouble.what),
+            _ => explore_among(space, limits, Some(&at), Workers { here, peers: None }, &mut |_| true)
+                .map_err(|trouble| trouble.to_string()),
+        };
+        let of = |words, first| Tangle { words, first, largest: 40_000 };
+        explored(&mut of(3, 0), Limits { states: 5_000, ..Limits::default() }).expect("no trouble");
+        for mut other in [of(2, 0), of(4, 0), of(3, 1)] {
+            let what = explored(&mut other, Limits::default()).expect_err("it is refused");
+            let expected = "holds another exploration that is also called the numbers";
+            // Of several workers only those notice it that would begin with a state, and the others hear of it.
+            assert!(what.contains(expected) || here > 0 && what.contains("another process"), "{what}");
+        }
+        assert_eq!(explored(&mut of(3, 0), Limits::default()).map(|found| found.states), Ok(40_000));
+    }
+}
+
+/// A line of levels of one state, and how many files of a directory were open at a time.
+struct Line<'a> {
+    length: u32,
+    at: &'a Path,
+    most_open: AtomicUsize,
+}
+
+impl Space for Line<'_> {
+    type Scratch = ();
+
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn initial(&mut self) -> Vec<Vec<u32>> {
+        vec![vec![0]]
+    }
+
+    fn expand(
+        &self,
+        _: usize,
+        state: &[u32],
+        (): &mut (),
+        successors: &mut Successors<'_>,
+    ) -> Result<Judgement, Unlearnt> {
+        let open = std::fs::read_dir("/proc/self/fd").expect("they are listed");
+        let open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        self.most_open.fetch_max(open.filter(|file| file.starts_with(self.at)).count(), Ordering::Relaxed);
+        if state[0] < self.length {
+            successors(&[state[0] + 1]);
+        }
+        Ok(Judgement::Sound)
+    }
+
+    fn learn(&mut self, _: usize, _: &[u32]) {}
+
+    fn complaint(&self, _: &[u32]) -> String {
+        String::new()
+    }
+}
+
+#[test]
+fn there_can_be_more_levels_than_files_may_be_open() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    for length in [30, 60] {
+        let mut line = Line { length, at: temporary.path(), most_open: AtomicUsize::new(0) };
+        let at = directory(&temporary.path().join(length.to_string()), false);
+        let found = explore_in(&mut line, Limits::default(), Some(&at), &mut |_| true);
+        assert_eq!(found.map(|found| found.states), Ok(u64::from(length) + 1));
+        let most_open = line.most_open.into_inner();
+        assert!((1..10).contains(&most_open), "{most_open}");
+    }
 }
 
 fn stopped_somewhere() -> tempfile::TempDir {

@@ -100,7 +100,7 @@ fn any_number_of_processes_gives_the_same_names_counts_and_ways() {
 #[test]
 fn words_that_outgrow_their_bits_in_one_worker_before_the_others_are_found_by_all() {
     for words in [1, 3, 8] {
-        let tangle = || Tangle { words, largest: 9_001 };
+        let tangle = || Tangle { words, largest: 9_001, first: 0 };
         let expected = told(explore(&mut tangle(), limits(), &mut |_| true));
         assert_eq!(expected.0, Outcome::Exhausted);
         assert_eq!(among(&mut tangle(), 3, limits()), expected);

@@ -7,7 +7,7 @@ use super::sending::{Successors, owner};
 use super::shared::Shared;
 use crate::candidates::{Candidates, with};
 use crate::disk::{DiskTrouble, Found, Resumed};
-use crate::key::Layout;
+use crate::key::{Layout, assert_width};
 use crate::piece::Piece;
 use crate::run::Run;
 use crate::search::{DISK, FULL, LARGE, LATE, LOOK_AFTER, LOOK_AFTER_SUCCESSORS, MANY};
@@ -103,7 +103,7 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
             unsound: None,
         };
         let mut trouble = None;
-        let end = match search.open(found)? {
+        let end = match search.open(found, initial)? {
             Err(why) => {
                 trouble = why;
                 End::Stopped(DISK)
@@ -131,12 +131,18 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
     }
 
     /// Takes the directory into use, if there is one, at the last level that all have.
-    fn open(&mut self, found: Option<Found>) -> Result<Opened, Alarmed> {
+    fn open(&mut self, found: Option<Found>, initial: &[Vec<u32>]) -> Result<Opened, Alarmed> {
         let Some(found) = found else { return Ok(Ok(None)) };
         self.post.tell(&[found.levels() as u64], &[]);
         let told = self.post.told()?;
         let levels = told.iter().map(|(numbers, _)| numbers[0]).min().unwrap_or_default();
-        let opened = found.open(usize::try_from(levels).expect("it was a number of levels"));
+        let levels = usize::try_from(levels).expect("it was a number of levels");
+        let opened = found.open(levels).and_then(|(disk, resumed)| {
+            if let Some(resumed) = &resumed {
+                disk.compare(resumed, self.width, self.own(initial))?;
+            }
+            Ok((disk, resumed))
+        });
         self.post.tell(&[u64::from(opened.is_err())], &[]);
         let told = self.post.told()?;
         let is_refused = told.iter().any(|(numbers, _)| numbers[0] != 0);
@@ -150,12 +156,17 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
         })
     }
 
+    /// Those of these states that it owns.
+    fn own<'i>(&self, initial: &'i [Vec<u32>]) -> impl Iterator<Item = &'i Vec<u32>> + use<'i, S> {
+        let (own, workers) = (self.post.index(), self.post.workers());
+        initial.iter().filter(move |state| owner(state, workers) == own)
+    }
+
     /// Makes those of the states to start from that it owns the first level.
     fn begin(&mut self, initial: &[Vec<u32>]) {
-        let (own, workers) = (self.post.index(), self.post.workers());
-        let mine = initial.iter().filter(|state| owner(state, workers) == own);
-        mine.for_each(|state| self.successors.push(state));
-        self.successors.keep(own);
+        let mine: Vec<&Vec<u32>> = self.own(initial).collect();
+        mine.into_iter().for_each(|state| self.successors.push(state));
+        self.successors.keep(self.post.index());
         self.take_candidates();
         self.close_level();
     }
@@ -306,6 +317,7 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
             let (mut count, mut over) = (0_usize, false);
             let mut list = |next: &[u32]| {
                 count += 1;
+                assert_width(next, *width);
                 over |= count % LOOK_AFTER_SUCCESSORS == 0 && gate.look().is_some();
                 if !over {
                     listed.extend_from_slice(next);
