@@ -199,8 +199,17 @@ mod tests {
         let lazy = Exploration { outcome, states: 1, transitions: 0, depth: 0, elapsed, state_bytes: 0 };
         let missing =
             missing.then(|| Missing { walk: 6, what: "this".into(), steps: vec!["a".into(), "b".into()] });
-        let report =
-            |walks| WalkReport { seed: 0, length: 9, walks, steps: 2, ended: 0, joints: 1, elapsed, missing };
+        let report = |walks| WalkReport {
+            seed: 0,
+            length: 9,
+            walks,
+            steps: 2,
+            ended: 0,
+            compared: 0,
+            joints: 1,
+            elapsed,
+            missing,
+        };
         Projection { lazy, joints: 1, violations: 0, walks: walks.map(report) }
     }
 

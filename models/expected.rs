@@ -76,6 +76,7 @@ pub(crate) fn other_than(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{self, Options, Verdict};
     use crate::suite::{self, Suite};
     use std::collections::BTreeSet;
 
@@ -93,6 +94,31 @@ mod tests {
         assert_eq!(strange, [], "no suite has these worlds");
         assert_eq!(rows.len(), known.len(), "a row is there twice");
         assert!(rows.len() > 100);
+    }
+
+    /// Small worlds of every kind, held to the page as `pbft check` holds them: a check that is left out shows.
+    #[test]
+    fn what_is_explored_checked_and_walked_is_what_the_page_says() {
+        let is_small = |row: &&Expected| row.checks < 25_000 && row.states < 20_000;
+        let rows: Vec<Expected> = all().collect();
+        let with_calls = rows.iter().filter(|row| row.world.contains("-a") && row.walked.is_some());
+        let with_calls = with_calls.min_by_key(|row| row.checks);
+        let entries = suite::all();
+        let (mut walked, mut worlds) = (0, 0);
+        for row in rows.iter().filter(is_small).chain(with_calls) {
+            let is_it =
+                |entry: &&suite::Entry| entry.config.name() == row.world && entry.explore == row.explore;
+            let entry = entries.iter().find(is_it).expect("it is in a suite");
+            let options = Options { walks: 3, ..Options::default() };
+            let report = report::run(entry.config.clone(), entry.explore, &options, &mut |_| true).unwrap();
+            assert_eq!(report.expected, None, "{}: {report:?}", row.world);
+            assert_eq!(
+                report.verdict,
+                if row.rests_on == "searched" { Verdict::Searched } else { Verdict::Holds }
+            );
+            (walked, worlds) = (walked + usize::from(report.walked.is_some()), worlds + 1);
+        }
+        assert!(walked > 10 && worlds > walked + 3, "{walked} of {worlds}");
     }
 
     #[test]

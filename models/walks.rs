@@ -65,6 +65,8 @@ pub struct WalkReport {
     pub steps: u64,
     /// Walks that went on until nothing could happen any more.
     pub ended: u64,
+    /// Walks at whose end the network was compared with what has been sent, unless they show something first.
+    pub compared: u64,
     /// Distinct combinations of histories on the walks.
     pub joints: usize,
     /// Wall time of the walks.
@@ -177,6 +179,7 @@ pub fn hold_against(
         walks: 0,
         steps: 0,
         ended: 0,
+        compared: 0,
         joints: 0,
         elapsed: Duration::ZERO,
         missing: None,
@@ -268,6 +271,7 @@ impl<'a> Walker<'a> {
             let Some(next) = next else {
                 report.ended += u64::from(states.len() <= report.length);
                 if report.walks.is_multiple_of(COMPARE_EVERY) {
+                    report.compared += 1;
                     let earlier = states[random.random_range(0..states.len())].clone();
                     let what = self.loses_nothing(&earlier, &state);
                     report.missing = what.err().map(|what| self.missing(report.walks, what, &states));
@@ -434,4 +438,29 @@ fn draw<T>(from: &mut Vec<T>, random: &mut ChaCha8Rng) -> Option<T> {
     }
     let place = random.random_range(0..from.len());
     Some(from.swap_remove(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pbft::types::Cluster;
+
+    #[test]
+    fn what_the_network_offered_it_offers_later_and_every_eighth_walk_compares() {
+        let config = WorldConfig::new(Cluster::new(4, 1), 1);
+        let mut lazy = World::new(config.clone(), Delivery::Lazy).unwrap();
+        assert_eq!(explore(&mut lazy, Limits::default(), &mut |_| true).outcome, Outcome::Exhausted);
+        let shown = Shown::of(lazy.all_histories());
+        let report = hold_against(&shown, &config, 17, 0, &mut |_| true).unwrap();
+        assert_eq!((report.missing, report.compared), (None, 3));
+        let mut walker = Walker::new(&config, &shown).unwrap();
+        let (mut random, mood) = (ChaCha8Rng::seed_from_u64(0), Mood { patience: 1, liked: None });
+        let (start, mut state) = (walker.start.clone(), walker.start.clone());
+        for _ in 0..5 {
+            state = walker.step(&state, &mut random, &mood).expect("something can happen");
+        }
+        assert_eq!(walker.loses_nothing(&start, &state), Ok(()));
+        let lost = walker.loses_nothing(&state, &start).unwrap_err();
+        assert!(lost.contains("the network does not offer"), "{lost}");
+    }
 }

@@ -163,9 +163,9 @@ impl WorldConfig {
         }
         let requests = self.all_signed().len();
         if self.max_batch > requests {
+            let batch = self.max_batch;
             return Some(format!(
-                "with {requests} requests no batch holds {}: lower --max-batch or raise --requests",
-                self.max_batch
+                "no batch holds {batch} of {requests}: lower --max-batch or raise --requests"
             ));
         }
         if self.clients == Clients::Actors && self.max_batch > 1 {
