@@ -381,8 +381,8 @@ mod tests {
                     must.sent.numbers(&sends).for_each(|number| delivered.insert(number as usize));
                     for &step in leaving.get(&(core, number)).into_iter().flatten() {
                         let arrow = &must.arrows[step];
-                        let is_told = |places: &Box<[Place]>| places.iter().any(|place| here.contains(place));
-                        if arrow.to == to && arrow.told.iter().all(is_told) {
+                        let is_told = |places: &[Place]| places.iter().any(|place| here.contains(place));
+                        if arrow.to == to && arrow.told.iter().all(|places| is_told(places)) {
                             // Those of another answer send something else.
                             let same =
                                 system.steps.iter().nth(step).is_some_and(|(step, _)| step.sends == sends);
