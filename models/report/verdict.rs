@@ -72,3 +72,32 @@ impl RestsOn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Crashes;
+    use pbft::types::{Cluster, View};
+
+    #[test]
+    fn a_world_is_simulated_only_if_something_of_each_condition_was_checked() {
+        let config = WorldConfig { max_view: View(1), ..WorldConfig::new(Cluster::new(4, 1), 1) };
+        let config = WorldConfig { crashes: Some(Crashes::default()), ..config };
+        let needed = [
+            ["services", "frame", "any V"],
+            ["resending", "restarting", "simulation"],
+            ["contract", "binding", "carried"],
+        ];
+        let counts = needed.as_flattened().iter().map(|&name| (name, (1, 0)));
+        let all = Conditions { counts: counts.collect(), ..Conditions::default() };
+        assert_eq!(RestsOn::of(&config, Explore::Lazy, Some(&all)), RestsOn::Simulation);
+        for name in needed.as_flattened() {
+            for counted in [None, Some((0, 0))] {
+                let mut less = all.clone();
+                less.counts.remove(name);
+                less.counts.extend(counted.map(|counted| (*name, counted)));
+                assert_eq!(RestsOn::of(&config, Explore::Lazy, Some(&less)), RestsOn::Conditions, "{name}");
+            }
+        }
+    }
+}

@@ -165,7 +165,7 @@ impl WorldConfig {
         if self.max_batch > requests {
             let batch = self.max_batch;
             return Some(format!(
-                "no batch holds {batch} of {requests}: lower --max-batch or raise --requests"
+                "--max-batch {batch} is more requests than there are, {requests}: lower it, or raise --requests"
             ));
         }
         if self.clients == Clients::Actors && self.max_batch > 1 {

@@ -122,7 +122,7 @@ pub struct Tables {
     locals: IndexSet<Local, FixedState>,
     /// Each with the only one it can reach, if not everybody.
     messages: IndexSet<(Option<Principal>, Message<Symbolic>), FixedState>,
-    /// What each makes a replica do, and whether it verifies.
+    /// What each message makes each replica do; nothing if it does not verify.
     verified: HashMap<(ReplicaId, MessageId), Option<Event<Symbolic>>, FixedState>,
     pub(super) clients: ClientTables,
     pub(super) steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
@@ -388,7 +388,7 @@ impl Tables {
         }
     }
 
-    /// The same for a message, which is verified the first time only: that depends on no state.
+    /// What a message makes the replica do. It is verified the first time only: that depends on no state.
     fn verified(&mut self, replica: ReplicaId, message: MessageId) -> Option<Event<Symbolic>> {
         if let Some(known) = self.verified.get(&(replica, message)) {
             return known.clone();
