@@ -95,8 +95,15 @@ pub trait Space: Sync {
     /// Called when all that was prepared for has been learnt, or will not be.
     fn forget_prepared(&mut self) {}
 
-    /// Learns what [`Space::expand`] needs for this state.
-    fn learn(&mut self, depth: usize, state: &[u32]);
+    /// Learns what [`Space::expand`] needs for this state. Not called unless that says [`Unlearnt`].
+    ///
+    /// # Panics
+    /// If a space that says so does not implement it.
+    fn learn(&mut self, depth: usize, state: &[u32]) {
+        panic!(
+            "Space::expand wants something learnt for {state:?}, {depth} steps deep: implement Space::learn"
+        )
+    }
 
     /// Called for each state of the levels before, when an exploration goes on that was stopped: for what is
     /// kept of judging a state. What it needs has been learnt.
@@ -115,8 +122,11 @@ pub trait Space: Sync {
         let _ = noted;
     }
 
-    /// What is violated in a state that was judged unsound.
-    fn complaint(&self, state: &[u32]) -> String;
+    /// What is violated in a state that was judged unsound, for whoever reads the outcome.
+    fn complaint(&self, state: &[u32]) -> String {
+        let _ = state;
+        String::new()
+    }
 }
 
 /// Where the successors of one state go.

@@ -140,8 +140,6 @@ where
         Ok(if self.decided(&state).next().is_some() { Judgement::Unsound } else { Judgement::Sound })
     }
 
-    fn learn(&mut self, _: usize, _: &[u32]) {}
-
     /// The properties that the state decides.
     fn complaint(&self, words: &[u32]) -> String {
         self.decided(&self.model.unpack(words)).collect::<Vec<_>>().join(", ")

@@ -143,10 +143,6 @@ fn an_interrupted_run_is_not_exhausted() {
             successors(&[state[0].wrapping_add(1)]);
             Ok(Judgement::Sound)
         }
-        fn learn(&mut self, _: usize, _: &[u32]) {}
-        fn complaint(&self, _: &[u32]) -> String {
-            String::new()
-        }
     }
     let found = explore(&mut Endless, Limits::default(), &mut |progress| progress.states < 3);
     assert!(matches!(found.outcome, Outcome::NotExhausted { why: INTERRUPTED }));
@@ -216,12 +212,6 @@ impl Space for Tangle {
         assert_eq!(state, self.state(state[0]), "states come as they were listed");
         self.next(state[0]).into_iter().for_each(|next| successors(&self.state(next)));
         Ok(Judgement::Sound)
-    }
-
-    fn learn(&mut self, _: usize, _: &[u32]) {}
-
-    fn complaint(&self, _: &[u32]) -> String {
-        String::new()
     }
 }
 
@@ -325,10 +315,6 @@ impl Space for Uneven {
         successors(self.next);
         Ok(Judgement::Sound)
     }
-    fn learn(&mut self, _: usize, _: &[u32]) {}
-    fn complaint(&self, _: &[u32]) -> String {
-        String::new()
-    }
 }
 
 #[test]
@@ -359,4 +345,29 @@ fn a_limit_on_memory_is_about_what_is_resident_unless_told_otherwise() {
     let found =
         explore(&mut Grid::new(300, None), Limits { bytes: 1 << 12, ..Limits::default() }, &mut |_| true);
     assert!(matches!(found.outcome, Outcome::NotExhausted { why: "the limit on memory was reached" }));
+}
+
+#[test]
+#[should_panic(expected = "implement Space::learn")]
+fn a_space_that_wants_something_learnt_says_how() {
+    struct Unlearning;
+    impl Space for Unlearning {
+        type Scratch = ();
+        fn width(&self) -> usize {
+            1
+        }
+        fn initial(&mut self) -> Vec<Vec<u32>> {
+            vec![vec![0]]
+        }
+        fn expand(
+            &self,
+            _: usize,
+            _: &[u32],
+            (): &mut (),
+            _: &mut Successors<'_>,
+        ) -> Result<Judgement, Unlearnt> {
+            Err(Unlearnt)
+        }
+    }
+    explore(&mut Unlearning, Limits::default(), &mut |_| true);
 }

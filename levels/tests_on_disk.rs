@@ -199,12 +199,6 @@ impl Space for Line<'_> {
         }
         Ok(Judgement::Sound)
     }
-
-    fn learn(&mut self, _: usize, _: &[u32]) {}
-
-    fn complaint(&self, _: &[u32]) -> String {
-        String::new()
-    }
 }
 
 #[test]

@@ -64,12 +64,6 @@ impl Space for Scattered {
         next.into_iter().filter(|&to| to > 0 && to <= self.highest).for_each(|to| successors(&place(to)));
         Ok(Judgement::Sound)
     }
-
-    fn learn(&mut self, _: usize, _: &[u32]) {}
-
-    fn complaint(&self, _: &[u32]) -> String {
-        String::new()
-    }
 }
 
 fn main() {

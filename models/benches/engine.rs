@@ -60,12 +60,6 @@ impl Space for Grid {
         steps(x, y).for_each(|step| successors(&[x + step.right, y + step.up]));
         Ok(if x < SIZE && y < SIZE { Judgement::Sound } else { Judgement::Unsound })
     }
-
-    fn learn(&mut self, _: usize, _: &[u32]) {}
-
-    fn complaint(&self, _: &[u32]) -> String {
-        String::new()
-    }
 }
 
 impl Model for Grid {
