@@ -147,7 +147,7 @@ pub fn details(report: &Report) -> String {
     let mut lines = vec![
         bounds(report),
         format!(
-            "{} distinct states of one replica, {} sets of messages sent by one, {} steps cut by bound, {:.1} s of \
+            "{} states of one replica, {} sets of messages sent by one, {} steps cut by bound, {:.1} s of \
              processor time in {} threads.",
             report.local_states, report.message_sets, report.cut_by_bound, report.cpu_seconds, report.threads
         ),

@@ -153,7 +153,8 @@ pub struct Report {
     pub transitions: u64,
     /// The most steps that any visited state is away from the start.
     pub depth: usize,
-    /// Distinct states of one replica with its history, those inside of a macro step included.
+    /// States of one replica with its history, those inside of a macro step included: distinct ones, but for those
+    /// that were forgotten, where conditions are not checked, and met again.
     pub local_states: usize,
     /// Distinct sets of messages sent by one replica, whole and not by subject, summed over the correct ones.
     pub message_sets: usize,
@@ -167,7 +168,7 @@ pub struct Report {
     pub states_per_second: f64,
     /// The most bytes allocated at any time, the conditions included; looked at every few milliseconds.
     pub peak_bytes: usize,
-    /// Distinct steps that the bounds kept from happening or left incomplete.
+    /// Steps that the bounds kept from happening or left incomplete: distinct ones, but for the same.
     pub cut_by_bound: u64,
     /// Whether every reachable state was visited.
     pub exhausted: bool,

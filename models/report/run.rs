@@ -264,6 +264,9 @@ fn explored(
     };
     let directory = directory(world.config(), how, options);
     world.set_share(share(options));
+    if !options.conditions || options.hunt {
+        world.forget_what_is_passed();
+    }
     let exploration = run_engine(world, directory, options, progress)?;
     // Conditions take steps that no execution takes, so everything is counted before them.
     let (local_states, cut_by_bound) = (world.tables().sizes().0, world.cut_by_bound());

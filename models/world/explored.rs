@@ -67,8 +67,10 @@ pub struct World {
     pub(crate) judge: Judge,
     /// The requests that can be heard of from the start: the clients', and those that the adversary makes up.
     requests: Vec<MessageId>,
-    moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
+    pub(super) moves: IndexMap<Occasion, Arc<Vec<Move>>, FixedState>,
     cut_time_outs: u64,
+    /// If what is only passed through is forgotten: how many local states were kept when it was.
+    pub(super) kept: Option<usize>,
     pub(crate) stops_at_violations: bool,
     pub(super) listed_backwards: bool,
     /// Whether a step that only sends something comes before all others: what is on the network more allows
@@ -130,6 +132,7 @@ impl World {
             nodes,
             moves: IndexMap::default(),
             cut_time_outs: 0,
+            kept: None,
             stops_at_violations: true,
             listed_backwards: false,
             adds_first: delivery == Delivery::Lazy && config.application.is_some(),
@@ -212,8 +215,9 @@ impl World {
         &self.nodes
     }
 
-    /// How many distinct steps the bounds kept from happening or left incomplete: time-outs that would lead
-    /// beyond the highest view, and steps that send something about a sequence number beyond the highest.
+    /// How many steps the bounds kept from happening or left incomplete: time-outs that would lead beyond the
+    /// highest view, and steps that send something about a sequence number beyond the highest. Each counts once, or
+    /// once more if it was forgotten.
     pub fn cut_by_bound(&self) -> u64 {
         self.cut_time_outs + self.tables.cut_sends()
     }

@@ -171,6 +171,7 @@ impl Space for World {
     }
 
     fn learn(&mut self, _: usize, state: &[u32]) {
+        self.forget_passed();
         for position in 0..state.len() {
             self.learn_agent(state, position);
         }

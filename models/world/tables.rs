@@ -2,6 +2,7 @@
 
 use super::clients::ClientTables;
 use super::crashes::{AllStarted, Crashes, Questions};
+use super::locals::Locals;
 use super::views::Views;
 use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
@@ -119,7 +120,7 @@ type SignedNewView = Arc<Signed<NewView<Symbolic>, Symbolic>>;
 /// The tables of one world.
 pub struct Tables {
     pub(super) setups: Vec<Arc<Setup<Modelled>>>,
-    locals: IndexSet<Local, FixedState>,
+    locals: Locals,
     /// Each with the only one it can reach, if not everybody.
     messages: IndexSet<(Option<Principal>, Message<Symbolic>), FixedState>,
     /// What each message makes each replica do; nothing if it does not verify.
@@ -167,7 +168,7 @@ impl Tables {
         let mut tables = Tables {
             setups: config.setups(),
             clients: ClientTables::new(config),
-            locals: IndexSet::default(),
+            locals: Locals::default(),
             messages: IndexSet::default(),
             verified: HashMap::default(),
             steps: IndexMap::default(),
@@ -205,7 +206,7 @@ impl Tables {
 
     /// The local state with this name.
     pub fn local(&self, id: LocalId) -> &Local {
-        self.locals.get_index(id.0 as usize).expect("names are given by this table")
+        self.locals.get(id)
     }
 
     /// The message with this name.
@@ -236,12 +237,14 @@ impl Tables {
         (0..index(self.messages.len())).map(MessageId)
     }
 
-    /// How many distinct local states and messages there are so far.
+    /// How many local states and messages have been named so far: distinct ones, but for states that were
+    /// [forgotten](super::World::forget_what_is_passed) and met again.
     pub fn sizes(&self) -> (usize, usize) {
-        (self.locals.len(), self.messages.len())
+        (self.locals.named(), self.messages.len())
     }
 
-    /// How many distinct steps sent something about a sequence number beyond the highest.
+    /// How many steps sent something about a sequence number beyond the highest: distinct ones, but for those that were
+    /// forgotten and taken again.
     pub fn cut_sends(&self) -> u64 {
         self.cut_sends
     }
@@ -253,7 +256,7 @@ impl Tables {
 
     /// Names a local state.
     pub fn add_local(&mut self, local: Local) -> LocalId {
-        LocalId(index(self.locals.insert_full(local).0))
+        self.locals.insert(local)
     }
 
     /// Names a message that may reach anybody.
@@ -268,12 +271,24 @@ impl Tables {
 
     /// What is in the tables now.
     pub fn mark(&self) -> Mark {
-        Mark { locals: self.locals.len(), steps: self.steps.len(), bare: self.bare.len() }
+        Mark { locals: self.locals.named(), steps: self.steps.len(), bare: self.bare.len() }
     }
 
     /// How many local states were met after `mark`.
     pub fn grown_since(&self, mark: Mark) -> usize {
-        self.locals.len() - mark.locals
+        self.locals.named() - mark.locals
+    }
+
+    /// How many local states are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.locals.kept()
+    }
+
+    /// Forgets all local states but these, and all steps. No name becomes another's.
+    pub(super) fn keep_only(&mut self, kept: impl IntoIterator<Item = LocalId>) {
+        self.locals.keep_only(kept);
+        self.steps = IndexMap::default();
+        self.bare = IndexMap::default();
     }
 
     /// Forgets local states, and steps between them, that were met after `mark`. Their names become others'.
