@@ -101,8 +101,8 @@ impl Visited {
         self.compared_from = self.levels.len();
     }
 
-    /// Adds those of the candidates to the next level that no level has.
-    pub(crate) fn add<const W: usize>(&mut self, mut candidates: Vec<Key<W>>, layout: &Layout) {
+    /// Adds those of the candidates to the next level that no level has, and leaves none.
+    pub(crate) fn add<const W: usize>(&mut self, candidates: &mut Vec<Key<W>>, layout: &Layout) {
         candidates.par_sort_unstable();
         candidates.dedup();
         let all = candidates.len() as u64;
@@ -130,6 +130,7 @@ impl Visited {
             disk.write(self.levels.len(), &mut run);
         }
         self.next.push(run);
+        candidates.clear();
     }
 }
 

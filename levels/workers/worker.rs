@@ -269,10 +269,10 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
     /// Holds the candidates against what has been visited.
     fn take_candidates(&mut self) {
         let Successors { layout, own, .. } = &mut self.successors;
-        let visited = &mut self.visited;
+        let (visited, gate) = (&mut self.visited, &self.shared.gate);
         with!(own, list => {
-            let list = std::mem::take(list);
             self.pool.install(|| visited.add(list, layout));
+            gate.give_back(list);
         });
     }
 
