@@ -120,6 +120,14 @@ pub(crate) const FULL: &str = "the disk is full";
 /// Why a search stops that is in other trouble with its disk.
 pub(crate) const DISK: &str = "there was trouble with the disk";
 
+/// Learns from what was learnt from: for each state its distance from the start, and its words.
+pub(crate) fn learn_again<S: Space>(space: &mut S, width: usize, learnt: &[u32]) {
+    for some in learnt.chunks((1 + width) << 10) {
+        some.chunks_exact(1 + width).for_each(|state| space.learn(state[0] as usize, &state[1..]));
+        space.forget_prepared();
+    }
+}
+
 /// A search.
 pub(crate) struct Search<'a, S: Space> {
     pub(crate) space: &'a mut S,
@@ -240,9 +248,8 @@ impl<S: Space> Search<'_, S> {
 
     /// Goes on where another has stopped.
     fn resume(&mut self, resumed: Resumed) {
-        for learnt in resumed.learnt.chunks_exact(1 + self.space.width()) {
-            self.space.learn(learnt[0] as usize, &learnt[1..]);
-        }
+        let width = self.space.width();
+        learn_again(self.space, width, &resumed.learnt);
         self.layout = resumed.layout;
         self.candidates = Candidates::new(self.layout.limbs());
         self.transitions = resumed.transitions;

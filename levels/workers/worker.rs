@@ -10,7 +10,7 @@ use crate::disk::{DiskTrouble, Found, Resumed};
 use crate::key::{Layout, assert_width};
 use crate::piece::Piece;
 use crate::run::Run;
-use crate::search::{DISK, FULL, LARGE, LATE, LOOK_AFTER, LOOK_AFTER_SUCCESSORS, MANY};
+use crate::search::{DISK, FULL, LARGE, LATE, LOOK_AFTER, LOOK_AFTER_SUCCESSORS, MANY, learn_again};
 use crate::visited::Visited;
 use crate::{INTERRUPTED, Judgement, Progress, Space};
 
@@ -175,9 +175,7 @@ impl<'a, 's, S: Space> Search<'a, 's, S> {
     fn resume(&mut self, resumed: Resumed) -> Result<(), Alarmed> {
         if self.shared.leads(self.post.index()) {
             let mut space = self.shared.write();
-            for learnt in resumed.learnt.chunks_exact(1 + self.width) {
-                space.learn(learnt[0] as usize, &learnt[1..]);
-            }
+            learn_again(&mut **space, self.width, &resumed.learnt);
         }
         self.post.tell(&[], &[]);
         self.post.told()?;

@@ -56,7 +56,7 @@ use pbft::types::Principal;
 use std::sync::Arc;
 
 /// Whether several messages about a subject are needed to complete something.
-fn accumulates(subject: Option<Subject>) -> bool {
+pub(crate) fn accumulates(subject: Option<Subject>) -> bool {
     match subject {
         Some(Subject::Prepare(..) | Subject::Commit(..) | Subject::Checkpoint(_)) => true,
         Some(Subject::ViewChange(_) | Subject::Block | Subject::Reply(..)) => true,

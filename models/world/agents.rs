@@ -3,7 +3,6 @@
 use super::network::{AvailableId, PartId, SubjectNumber};
 use super::tables::{LocalId, MessageId};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use indexmap::IndexSet;
 use std::sync::Arc;
 
@@ -35,12 +34,23 @@ pub struct AgentInfo {
     pub sent: u32,
 }
 
+/// Where an agent goes by what is available about a subject.
+///
+/// An agent's are together, ascending: it is asked about each subject that it heeds, one after the other. In one table by
+/// hash of all agents, each of these questions is a miss of the cache.
+struct Moves {
+    number: u16,
+    available: AvailableId,
+    /// The first of the targets, and how many there are.
+    targets: (u32, u32),
+}
+
 /// The agents that one correct replica can be, and where they can go.
 #[derive(Default)]
 pub struct Agents {
     agents: IndexSet<Agent, FixedState>,
     facts: Vec<AgentInfo>,
-    moves: HashMap<(AgentId, u16, AvailableId), (u32, u32), FixedState>,
+    moves: Vec<Vec<Moves>>,
     targets: Vec<AgentId>,
     behaviours: IndexSet<(u32, Arc<[MessageId]>), FixedState>,
     parts: IndexSet<Box<[PartId]>, FixedState>,
@@ -115,21 +125,28 @@ impl Agents {
     /// Adds an agent that is not in the table.
     pub fn add(&mut self, agent: Agent, facts: AgentInfo) -> AgentId {
         self.facts.push(facts);
+        self.moves.push(Vec::new());
         name(self.agents.insert_full(agent).0)
     }
 
     /// Where it goes by what is available about a subject, if that has been worked out.
     #[inline]
     pub fn moves(&self, id: AgentId, number: u16, available: AvailableId) -> Option<&[AgentId]> {
-        let &(start, length) = self.moves.get(&(id, number, available))?;
-        Some(&self.targets[start as usize..(start + length) as usize])
+        let moves = &self.moves[id as usize];
+        let place = moves.partition_point(|known| (known.number, known.available) < (number, available));
+        let known =
+            moves.get(place).filter(|known| (known.number, known.available) == (number, available))?;
+        let (first, count) = known.targets;
+        Some(&self.targets[first as usize..][..count as usize])
     }
 
     /// Remembers where it goes.
     pub fn add_moves(&mut self, id: AgentId, number: u16, available: AvailableId, targets: &[AgentId]) {
+        let known = &mut self.moves[id as usize];
+        let place = known.partition_point(|known| (known.number, known.available) < (number, available));
         let range = (name(self.targets.len()), name(targets.len()));
+        known.insert(place, Moves { number, available, targets: range });
         self.targets.extend_from_slice(targets);
-        self.moves.insert((id, number, available), range);
     }
 }
 

@@ -158,7 +158,7 @@ impl Proves {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Delivery, Recent, World, WorldConfig};
+    use super::super::{Delivery, LocalId, Recent, World, WorldConfig};
     use super::*;
     use crate::engine::Space;
     use pbft::types::{Cluster, ReplicaId, View};
@@ -185,25 +185,41 @@ mod tests {
     #[test]
     fn all_that_is_worked_out_ahead_is_asked_for_and_the_same_is_learnt() {
         let (mut one, mut other) = (world(), world());
-        let (mut known, mut about) = (0, 0);
+        let (mut known, mut about, mut steps) = (0, 0, 0);
         let mut states = Vec::new();
         each_of_the_first(&mut one, 3_000, |world, state| {
             world.prepare(0, state);
             world.prepare(0, state);
             known += locked(&world.network.ahead.known).len();
             about += locked(&world.network.ahead.about).len();
+            steps += world.rehearsals.steps();
             world.learn(0, state);
             assert!(locked(&world.network.ahead.known).is_empty());
             assert!(locked(&world.network.ahead.about).is_empty());
+            assert_eq!(world.rehearsals.steps(), 0);
             world.forget_prepared();
             states.push(state.to_vec());
         });
-        assert!(known > 20 && about > 100, "{known}, {about}");
+        assert!(known > 20 && about > 100 && steps > 1_000, "{known}, {about}, {steps}");
         let mut same = states.iter();
         each_of_the_first(&mut other, 3_000, |world, state| {
             assert_eq!(Some(state), same.next().map(|state| &state[..]));
             world.learn(0, state);
         });
         assert_eq!(one.tables.sizes(), other.tables.sizes());
+        let all = |world: &World| {
+            (0..world.tables.sizes().0)
+                .map(|id| format!("{:?}", world.tables.local(LocalId::new(id))))
+                .collect::<Vec<_>>()
+        };
+        assert!(all(&one) == all(&other));
+        let all = |world: &World| {
+            world
+                .tables
+                .all_messages()
+                .map(|id| format!("{:?}", world.tables.message(id)))
+                .collect::<Vec<_>>()
+        };
+        assert!(all(&one) == all(&other));
     }
 }

@@ -6,6 +6,7 @@ use super::config::{Clients, MAX_REPLICAS, WorldConfig};
 use super::crashes::RESTARTING;
 use super::judge::Judge;
 use super::network::{Network, SubjectNumber, reply_subjects, request_subjects, subjects};
+use super::rehearsed::Rehearsals;
 use super::tables::{Input, LocalId, MessageId, Step, Tables};
 use super::taking::one_by_one;
 use crate::adversary::{Adversary, Bounds};
@@ -71,6 +72,7 @@ pub struct World {
     cut_time_outs: u64,
     /// If what is only passed through is forgotten: how many local states were kept when it was.
     pub(super) kept: Option<usize>,
+    pub(super) rehearsals: Rehearsals,
     pub(crate) stops_at_violations: bool,
     pub(super) listed_backwards: bool,
     /// Whether a step that only sends something comes before all others: what is on the network more allows
@@ -133,6 +135,7 @@ impl World {
             moves: IndexMap::default(),
             cut_time_outs: 0,
             kept: None,
+            rehearsals: Rehearsals::default(),
             stops_at_violations: true,
             listed_backwards: false,
             adds_first: delivery == Delivery::Lazy && config.application.is_some(),
@@ -383,7 +386,11 @@ impl World {
             Delivery::One => one_by_one(&mut self.tables, node, local, &inputs),
             Delivery::Lazy => {
                 let inputs = self.with_requests(&self.tables, node, local, subject, inputs);
-                lazy::moves(&mut self.tables, node, local, subject, &inputs)
+                let of = (position, local, number);
+                self.tables.rehearsal = self.rehearsals.lend(of);
+                let moves = lazy::moves(&mut self.tables, node, local, subject, &inputs);
+                self.rehearsals.give_back(of, self.tables.rehearsal.take());
+                moves
             }
         };
         let moves = Arc::new(moves);

@@ -1,7 +1,7 @@
 //! Which histories have been judged together, and with what verdict.
 //!
 //! There can be millions of such combinations (2,593,386 among 58,682,629 states of the bound in docs/ENGINE.md), and
-//! the sound ones take no more words than have names in them. What has happened in any of those is kept once.
+//! the sound ones are kept by all names but the last. What has happened in any of those is kept once.
 
 use super::judge::Joint;
 use super::witnesses::Witnesses;
@@ -31,12 +31,18 @@ struct Shard {
     unsound: IndexMap<Joint, Violation, FixedState>,
 }
 
-/// A set of joints, one after the other.
+/// A set of joints: by all names but the last, the last ones.
+///
+/// States come in the order of their words, so what is asked one after the other differs in the last name, mostly, and
+/// is close together here.
 #[derive(Default)]
 struct Joints {
+    /// The names but the last, one list after the other.
     words: Vec<u32>,
-    /// Where each is.
+    /// Where each of these lists is.
     places: HashTable<u32>,
+    /// For each of them the last names, in ascending blocks of 64.
+    last: Vec<Vec<(u32, u64)>>,
 }
 
 /// What has been judged, for another process.
@@ -52,24 +58,67 @@ fn hash(words: &[u32]) -> u64 {
     FixedState::with_seed(0).hash_one(words)
 }
 
+/// All names but the last, and that one.
+fn split(joint: &[u32]) -> (&[u32], u32) {
+    joint.split_last().map(|(last, before)| (before, *last)).unwrap_or_default()
+}
+
 impl Joints {
     fn at(words: &[u32], width: usize, place: u32) -> &[u32] {
         &words[place as usize * width..][..width]
     }
 
+    fn find(&self, hash: u64, before: &[u32]) -> Option<usize> {
+        let is_it = |&place: &u32| Self::at(&self.words, before.len(), place) == before;
+        self.places.find(hash, is_it).map(|&place| place as usize)
+    }
+
     fn contains(&self, hash: u64, joint: &[u32]) -> bool {
-        self.places.find(hash, |&place| Self::at(&self.words, joint.len(), place) == joint).is_some()
+        let (before, last) = split(joint);
+        let Some(place) = self.find(hash, before) else { return false };
+        let blocks = &self.last[place];
+        let block = blocks.binary_search_by_key(&(last / 64), |&(block, _)| block);
+        block.is_ok_and(|block| blocks[block].1 & 1 << (last % 64) != 0)
     }
 
     fn insert(&mut self, hash: u64, joint: &[u32]) {
-        if self.contains(hash, joint) {
-            return;
-        }
-        let place = self.words.len() / joint.len();
-        let place = u32::try_from(place).expect("a table of more than 2^32 entries does not fit in memory");
-        self.words.extend(joint);
+        let (before, last) = split(joint);
+        let place = self.find(hash, before).unwrap_or_else(|| self.add(hash, before));
+        let blocks = &mut self.last[place];
+        let block = match blocks.binary_search_by_key(&(last / 64), |&(block, _)| block) {
+            Ok(block) => block,
+            Err(block) => {
+                blocks.insert(block, (last / 64, 0));
+                block
+            }
+        };
+        blocks[block].1 |= 1 << (last % 64);
+    }
+
+    fn add(&mut self, hash: u64, before: &[u32]) -> usize {
+        let place = self.last.len();
+        self.words.extend(before);
+        self.last.push(Vec::new());
         let words = &self.words;
-        self.places.insert_unique(hash, place, |&place| self::hash(Self::at(words, joint.len(), place)));
+        let hash_of = |&place: &u32| self::hash(Self::at(words, before.len(), place));
+        let name = u32::try_from(place).expect("a table of more than 2^32 entries does not fit in memory");
+        self.places.insert_unique(hash, name, hash_of);
+        place
+    }
+
+    /// Each of them, all with so many names.
+    fn each(&self, width: usize, mut each: impl FnMut(&[u32])) {
+        let mut joint = vec![0; width];
+        for (place, blocks) in self.last.iter().enumerate() {
+            let before = width.saturating_sub(1);
+            joint[..before].copy_from_slice(&self.words[place * before..][..before]);
+            for &(block, bits) in blocks {
+                for bit in (0..64).filter(|bit| bits & 1 << bit != 0) {
+                    joint[before] = block * 64 + bit;
+                    each(&joint);
+                }
+            }
+        }
     }
 }
 
@@ -83,10 +132,10 @@ impl Judged {
         shard.lock().expect("nobody panics while judging")
     }
 
-    /// Where a joint is kept, if it is; its hash; and its names.
+    /// Where a joint is kept, if it is; the hash of all names but the last; and its names.
     fn place<'a>(&self, joint: &'a Joint) -> (MutexGuard<'_, Shard>, u64, &'a [u32]) {
         let names = &joint[..self.width];
-        let hash = hash(names);
+        let hash = hash(split(names).0);
         // Tables tell their entries apart by the lowest and by the highest bits.
         (Self::locked(&self.shards[(hash >> 40) as usize % SHARDS]), hash, names)
     }
@@ -142,13 +191,13 @@ impl Judged {
 
     fn sound(&self) -> impl Iterator<Item = Joint> + '_ {
         self.shards.iter().flat_map(|shard| {
-            let shard = Self::locked(shard);
-            let joint = |names: &[u32]| {
+            let mut all = Vec::new();
+            Self::locked(shard).sound.each(self.width, |names| {
                 let mut joint = Joint::default();
                 joint[..self.width].copy_from_slice(names);
-                joint
-            };
-            shard.sound.words.chunks_exact(self.width).map(joint).collect::<Vec<_>>()
+                all.push(joint);
+            });
+            all
         })
     }
 

@@ -35,17 +35,32 @@ impl Locals {
         known.expect("names are given by this table, and not used when what they name is forgotten")
     }
 
+    pub(super) fn hash(local: &Local) -> u64 {
+        FixedState::default().hash_one(local)
+    }
+
+    /// The name of a state with this hash, if it has one.
+    pub(super) fn find(&self, hash: u64, local: &Local) -> Option<LocalId> {
+        let is_same =
+            |place: &Place| place.hash == hash && self.all[place.id.index()].as_deref() == Some(local);
+        self.places.find(hash, is_same).map(|known| known.id)
+    }
+
     /// The name of a state, which has one afterwards.
     pub(super) fn insert(&mut self, local: Local) -> LocalId {
-        let hash = FixedState::default().hash_one(&local);
-        let all = &self.all;
-        let is_same = |place: &Place| place.hash == hash && all[place.id.index()].as_deref() == Some(&local);
-        if let Some(known) = self.places.find(hash, is_same) {
-            return known.id;
-        }
+        let hash = Self::hash(&local);
+        self.find(hash, &local).unwrap_or_else(|| self.add(hash, Box::new(local)))
+    }
+
+    /// The same of a state with this hash.
+    pub(super) fn insert_hashed(&mut self, hash: u64, local: Box<Local>) -> LocalId {
+        self.find(hash, &local).unwrap_or_else(|| self.add(hash, local))
+    }
+
+    fn add(&mut self, hash: u64, local: Box<Local>) -> LocalId {
         let id = LocalId::new(self.all.len());
         self.places.insert_unique(hash, Place { hash, id }, |place| place.hash);
-        self.all.push(Some(Box::new(local)));
+        self.all.push(Some(local));
         id
     }
 

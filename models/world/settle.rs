@@ -4,8 +4,33 @@ use super::tables::{Local, MessageId, Tables};
 use super::views::Views;
 use crate::crypto::Symbolic;
 use pbft::message::Message;
-use pbft::replica::{Durable, Effect, Fact, compute_o};
+use pbft::replica::{Destination, Durable, Effect, Fact, compute_o};
 use std::sync::Arc;
+
+/// A message that is part of the world, on its way.
+enum Sending {
+    Sent(Message<Symbolic>),
+    /// A request that a replica relays.
+    Relayed(Destination, Message<Symbolic>),
+    /// Part of a state that can be fetched.
+    Block(Message<Symbolic>),
+}
+
+/// What comes of a step, without names.
+pub(super) struct Settled {
+    sends: Vec<Sending>,
+    /// Records and facts among the effects.
+    recorded: u64,
+    /// Whether something was about a sequence number beyond the highest.
+    cut: bool,
+}
+
+impl Settled {
+    /// Whether something is sent.
+    pub(super) fn sends(&self) -> bool {
+        !self.sends.is_empty()
+    }
+}
 
 impl Tables {
     /// Records the facts, and names the messages that are part of the world. `views` are those of before the
@@ -13,18 +38,30 @@ impl Tables {
     pub(super) fn settle(
         &mut self,
         local: &mut Local,
+        stored: Durable<Symbolic>,
+        views: Views,
+        effects: impl IntoIterator<Item = Effect<Symbolic>>,
+        restarted: bool,
+    ) -> Arc<[MessageId]> {
+        let settled = self.settled(local, stored, views, effects, restarted);
+        self.name(settled)
+    }
+
+    /// Records the facts; what the messages are that are to be named.
+    pub(super) fn settled(
+        &self,
+        local: &mut Local,
         mut stored: Durable<Symbolic>,
         mut views: Views,
         effects: impl IntoIterator<Item = Effect<Symbolic>>,
         restarted: bool,
-    ) -> Arc<[MessageId]> {
-        let mut sends = Vec::new();
-        let mut cut = false;
+    ) -> Settled {
+        let mut settled = Settled { sends: Vec::new(), recorded: 0, cut: false };
         // From then on the blocks of a state can be fetched.
         let mut checkpoint = restarted && self.with_checkpoints;
         let window = self.setups[0].parameters.window;
         for effect in effects {
-            self.recorded += u64::from(matches!(effect, Effect::Persist(_) | Effect::Fact(_)));
+            settled.recorded += u64::from(matches!(effect, Effect::Persist(_) | Effect::Fact(_)));
             match effect {
                 Effect::Persist(record) if self.keeps_disks => {
                     stored.apply(&record, &self.setups[0].rules);
@@ -41,11 +78,11 @@ impl Tables {
                     }
                 }
                 Effect::Send(to, m @ Message::Request(_)) if self.with_clients => {
-                    sends.extend(self.add_relayed(to, m));
+                    settled.sends.push(Sending::Relayed(to, m));
                 }
                 Effect::Send(_, m) if is_left_out(&m, self.with_clients) => {}
-                Effect::Send(_, message) if self.is_beyond(&message) => cut = true,
-                Effect::Send(_, message) => sends.push(self.add_sent(message)),
+                Effect::Send(_, message) if self.is_beyond(&message) => settled.cut = true,
+                Effect::Send(_, message) => settled.sends.push(Sending::Sent(message)),
                 _ => {}
             }
         }
@@ -56,9 +93,23 @@ impl Tables {
         }
         if checkpoint {
             let blocks = local.replica.blocks();
-            sends.extend(blocks.into_iter().map(|block| self.add_message(Message::Block(block))));
+            settled.sends.extend(blocks.into_iter().map(|block| Sending::Block(Message::Block(block))));
         }
-        self.cut_sends += u64::from(cut);
+        settled
+    }
+
+    /// Names what is sent, and counts the step.
+    pub(super) fn name(&mut self, settled: Settled) -> Arc<[MessageId]> {
+        self.recorded += settled.recorded;
+        self.cut_sends += u64::from(settled.cut);
+        let mut sends = Vec::new();
+        for sending in settled.sends {
+            match sending {
+                Sending::Sent(message) => sends.push(self.add_sent(message)),
+                Sending::Relayed(to, message) => sends.extend(self.add_relayed(to, message)),
+                Sending::Block(message) => sends.push(self.add_message(message)),
+            }
+        }
         sends.sort_unstable();
         sends.dedup();
         sends.into()

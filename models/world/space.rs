@@ -1,13 +1,15 @@
 //! The world as the engine explores it.
 
-use super::World;
 use super::agents::AgentId;
 use super::config::MAX_REPLICAS;
 use super::explored::{Sent, State};
 use super::judge::Joint;
 use super::network::{Parts, SubjectNumber};
 use super::recent::{Lookups, Recent};
+use super::{Delivery, World};
 use crate::engine::{Judgement, Space, Successors, Unlearnt};
+use crate::lazy;
+use pbft::types::Principal;
 use smallvec::SmallVec;
 
 /// Where a node can go.
@@ -87,6 +89,41 @@ impl World {
         })
     }
 
+    /// Rehearses the macro steps that are to be learnt for a state, but for those by what has no name yet.
+    fn rehearse(&self, state: &[u32], parts: &impl Fn(SubjectNumber) -> Parts) {
+        if self.delivery != Delivery::Lazy || self.config().crashes.is_some() {
+            return;
+        }
+        for (position, &agent) in state.iter().enumerate() {
+            let Principal::Replica(replica) = self.nodes[position] else { continue };
+            let agents = &self.agents[position];
+            let local = agents.agent(agent).local;
+            for &heeded in &agents.facts(agent).heeds {
+                let number = usize::from(heeded);
+                let is_message = number < self.time_outs();
+                let available = if is_message { self.network.available(number, parts) } else { Some(0) };
+                let Some(available) = available else { continue };
+                let is_known = agents.moves(agent, heeded, available).is_some()
+                    || self.moves.contains_key(&(position, local, number, available));
+                if is_known {
+                    continue;
+                }
+                let subject = self.network.subjects().get(number).copied();
+                let inputs = || {
+                    let inputs = self.inputs(position, number, available);
+                    self.with_requests(&self.tables, self.nodes[position], local, subject, inputs)
+                };
+                let closure = (lazy::accumulates(subject), inputs);
+                self.rehearsals.rehearse(
+                    (position, local, number),
+                    (&self.tables, replica),
+                    available,
+                    closure,
+                );
+            }
+        }
+    }
+
     /// A step that sends something and otherwise changes nothing, if there is one, with its position.
     fn addition(
         &self,
@@ -164,14 +201,16 @@ impl Space for World {
                 self.network.work_out_ahead(&self.tables, number, &parts);
             }
         }
+        self.rehearse(state, &parts);
     }
 
     fn forget_prepared(&mut self) {
         self.network.ahead.clear();
+        self.rehearsals.clear();
+        self.forget_passed();
     }
 
     fn learn(&mut self, _: usize, state: &[u32]) {
-        self.forget_passed();
         for position in 0..state.len() {
             self.learn_agent(state, position);
         }

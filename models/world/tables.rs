@@ -3,7 +3,7 @@
 use super::clients::ClientTables;
 use super::crashes::{AllStarted, Crashes, Questions};
 use super::locals::Locals;
-use super::views::Views;
+use super::rehearsed::Rehearsal;
 use super::{Clients, Modelled, WorldConfig};
 use crate::crypto::Symbolic;
 use foldhash::fast::FixedState;
@@ -11,12 +11,10 @@ use hashbrown::HashMap;
 use indexmap::{IndexMap, IndexSet};
 use pbft::crypto::Signed;
 use pbft::message::{Message, NewView};
-use pbft::replica::noted::has_read_v;
-use pbft::replica::verify::verify;
-use pbft::replica::{Durable, Effects, Event, Expired, Replica, Setup};
+use pbft::replica::{Durable, Event, Replica, Setup};
 use pbft::types::{Digest, Principal, ReplicaId, SeqNo, View};
 use pbft_properties::History;
-use pbft_properties::contract::{Contract, Ledger, Signatures, is_judged};
+use pbft_properties::contract::{Contract, Ledger, Signatures};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -124,7 +122,7 @@ pub struct Tables {
     /// Each with the only one it can reach, if not everybody.
     messages: IndexSet<(Option<Principal>, Message<Symbolic>), FixedState>,
     /// What each message makes each replica do; nothing if it does not verify.
-    verified: HashMap<(ReplicaId, MessageId), Option<Event<Symbolic>>, FixedState>,
+    pub(super) verified: HashMap<(ReplicaId, MessageId), Option<Event<Symbolic>>, FixedState>,
     pub(super) clients: ClientTables,
     pub(super) steps: IndexMap<(ReplicaId, LocalId, Input), Step, FixedState>,
     pub(super) bare: IndexMap<(ReplicaId, LocalId), Bare, FixedState>,
@@ -155,6 +153,8 @@ pub struct Tables {
     pub(super) contract: Contract,
     /// The first step held to the contract that is none of the abstract protocol.
     pub(super) breach: Option<String>,
+    /// Steps that were worked out before.
+    pub(super) rehearsal: Option<Box<Rehearsal>>,
 }
 
 fn index(of: usize) -> u32 {
@@ -191,6 +191,7 @@ impl Tables {
             refused_to_start: None,
             contract: Contract::new(Signatures::Check),
             breach: None,
+            rehearsal: None,
         };
         if config.crashes.is_some() {
             tables.allow_crashes(config);
@@ -279,6 +280,24 @@ impl Tables {
         self.locals.named() - mark.locals
     }
 
+    pub(super) fn locals(&self) -> &Locals {
+        &self.locals
+    }
+
+    pub(super) fn locals_mut(&mut self) -> &mut Locals {
+        &mut self.locals
+    }
+
+    /// A step, if it has been taken.
+    pub(super) fn known_step(&self, replica: ReplicaId, from: LocalId, input: Input) -> Option<&Step> {
+        self.steps.get(&(replica, from, input))
+    }
+
+    /// The forms of a local state, if they are known.
+    pub(super) fn known_bare(&self, replica: ReplicaId, of: LocalId) -> Option<Bare> {
+        self.bare.get(&(replica, of)).copied()
+    }
+
     /// How many local states are kept.
     pub(super) fn kept(&self) -> usize {
         self.locals.kept()
@@ -320,161 +339,20 @@ impl Tables {
         if let Some(&known) = self.bare.get(&(replica, id)) {
             return known;
         }
-        let setup = self.setups[usize::from(replica.0)].clone();
-        let local = self.local(id).clone();
-        let alive = local.replica.without_dead_state(&setup);
-        let normal = alive.without_receipts(&setup);
-        let alive = self.add_local(Local { replica: alive, ..local.clone() });
-        let normal = self.add_local(Local { replica: normal, ..local });
-        self.bare.insert((replica, id), Bare { alive, normal });
-        Bare { alive, normal }
+        let bare = self.rehearsed_bare(id).unwrap_or_else(|| {
+            let (alive, normal) = self.bared(replica, self.local(id));
+            Bare { alive: self.add_local(alive), normal: self.add_local(normal) }
+        });
+        self.bare.insert((replica, id), bare);
+        bare
     }
 
-    /// Starts a replica; returns its local state and what it sends.
-    pub fn start(&mut self, replica: ReplicaId) -> Step {
-        let mut effects = Effects::new();
-        let setup = self.setups[usize::from(replica.0)].clone();
-        let replica = Replica::start(&setup, None, &mut effects)
-            .expect("the initial state is one the replica can start from");
-        let mut local = Local { replica, history: History::default(), stored: None, ledger: None };
-        let views = Views::before(&local.history, &local.replica);
-        let durable = local.replica.durable().clone();
-        let sends = self.settle(&mut local, durable, views, effects, false);
-        Step { to: self.add_local(local), sends }
-    }
-
-    /// Takes a step: the real code, `verify` and `Replica::step`, runs the first time only. Nothing happens
-    /// if a message does not verify.
-    pub fn step(&mut self, node: impl Into<Principal>, from: LocalId, input: Input) -> Step {
-        match node.into() {
-            Principal::Replica(replica) => self.step_replica(replica, from, input),
-            Principal::Client(client) => self.step_client(client, from, input),
-        }
-    }
-
-    fn step_replica(&mut self, replica: ReplicaId, from: LocalId, input: Input) -> Step {
-        if let Some(step) = self.steps.get(&(replica, from, input)) {
-            return step.clone();
-        }
-        let mut step = Step { to: from, sends: Arc::default() };
-        let event = match input.message() {
-            Some(message) => self.verified(replica, message),
-            None => self.event(replica, input),
-        };
-        if event.is_some() || input == Input::Crash {
-            let mut local = self.local(from).clone();
-            step.sends = self.take_input(replica, &mut local, event, input);
-            step.to = self.add_local(local);
-        }
-        self.steps.insert((replica, from, input), step.clone());
-        step
-    }
-
-    pub(super) fn take_input(
-        &mut self,
-        replica: ReplicaId,
-        local: &mut Local,
-        event: Option<Event<Symbolic>>,
-        input: Input,
-    ) -> Arc<[MessageId]> {
-        match (event, input.crash()) {
-            (Some(event), None) if local.ledger.is_some() => {
-                let before = local.replica.clone();
-                self.take_held(replica, (&before, local), event)
-            }
-            (Some(event), None) => self.take(replica, local, event),
-            (event, carried_out) => {
-                let units = event.clone().map(|event| self.units(&local.replica, replica, event));
-                let carried_out = usize::from(carried_out.unwrap_or_default());
-                let done = units.into_iter().flatten().take(carried_out).flatten().collect();
-                self.crash(replica, local, (event, done))
-            }
-        }
-    }
-
-    /// What a step makes the replica do; nothing if a message does not verify, and for a crash between steps.
-    pub(crate) fn event(&self, replica: ReplicaId, input: Input) -> Option<Event<Symbolic>> {
-        match input {
-            Input::Message(message) | Input::CrashDuring(Some(message), _) => {
-                verify(self.setup(replica), self.message(message).clone()).map(Event::Message).ok()
-            }
-            Input::TimeOut | Input::CrashDuring(None, _) => Some(Event::Timeout(Expired::Progress)),
-            Input::Crash => None,
-        }
-    }
-
-    /// What a message makes the replica do. It is verified the first time only: that depends on no state.
-    fn verified(&mut self, replica: ReplicaId, message: MessageId) -> Option<Event<Symbolic>> {
-        if let Some(known) = self.verified.get(&(replica, message)) {
-            return known.clone();
-        }
-        let event = self.event(replica, Input::Message(message));
-        self.verified.insert((replica, message), event.clone());
-        event
-    }
-
-    /// Takes a step of a replica, whether or not it has been taken before; returns what it sends.
-    pub(crate) fn take(
-        &mut self,
-        replica: ReplicaId,
-        local: &mut Local,
-        event: Event<Symbolic>,
-    ) -> Arc<[MessageId]> {
-        let mut effects = Effects::new();
-        let views = Views::before(&local.history, &local.replica);
-        let stored = if self.keeps_disks { local.on_disk() } else { Durable::default() };
-        local.replica.step(&self.setups[usize::from(replica.0)], event, &mut effects);
-        self.settle(local, stored, views, effects, false)
-    }
-
-    /// The same of a local state that is `before`, and the step is held to the contract.
-    pub(crate) fn take_held(
-        &mut self,
-        replica: ReplicaId,
-        (before, local): (&Replica<Modelled>, &mut Local),
-        event: Event<Symbolic>,
-    ) -> Arc<[MessageId]> {
-        let mut effects = Effects::new();
-        let views = Views::before(&local.history, &local.replica);
-        let stored = if self.keeps_disks { local.on_disk() } else { Durable::default() };
-        has_read_v();
-        local.replica.step(&self.setups[usize::from(replica.0)], event.clone(), &mut effects);
-        self.reads_v = has_read_v();
-        if effects.iter().any(is_judged) {
-            let effects = effects.iter().as_slice();
-            self.hold_to_contract(replica, local, |contract, ledger, setup| {
-                let judged = contract.judge_step(ledger, setup, (before, &event), effects);
-                judged.map_err(|breach| breach.to_string())
-            });
-        }
-        self.settle(local, stored, views, effects, false)
-    }
-
-    /// Judges something that the replica has done by its ledger.
-    pub(super) fn hold_to_contract<T>(
-        &mut self,
-        replica: ReplicaId,
-        local: &mut Local,
-        judge: impl FnOnce(&Contract, &mut Ledger<Modelled>, &Setup<Modelled>) -> Result<T, String>,
-    ) {
-        let Some(ledger) = &mut local.ledger else { return };
-        let judged = judge(&self.contract, Arc::make_mut(ledger), &self.setups[usize::from(replica.0)]);
-        if let Err(what) = judged {
-            self.breach.get_or_insert(format!("r{}: {what}", replica.0));
-        }
-    }
-
-    /// What a replica did that the abstract protocol does not, if one did.
-    pub(crate) fn take_breach(&mut self) -> Option<String> {
-        self.breach.take()
-    }
-
-    /// What an event would make a replica do in this state; nothing is recorded.
-    pub fn try_step(&self, replica: ReplicaId, from: LocalId, event: Event<Symbolic>) -> Effects<Symbolic> {
-        let mut state = self.local(from).replica.clone();
-        let mut effects = Effects::new();
-        state.step(self.setup(replica), event, &mut effects);
-        effects
+    /// A local state without its dead parts, and without its receipts too.
+    pub(super) fn bared(&self, replica: ReplicaId, local: &Local) -> (Local, Local) {
+        let setup = self.setup(replica);
+        let alive = local.replica.without_dead_state(setup);
+        let normal = alive.without_receipts(setup);
+        (Local { replica: alive, ..local.clone() }, Local { replica: normal, ..local.clone() })
     }
 
     /// The configuration of a replica.
