@@ -92,7 +92,8 @@ pub trait Space: Sync {
         let _ = (depth, state);
     }
 
-    /// Called when all that was prepared for has been learnt, or will not be.
+    /// Called when all that was prepared for has been learnt, or will not be; and now and then while everything is
+    /// learnt again that had been before a stop. What will not be needed can be forgotten here.
     fn forget_prepared(&mut self) {}
 
     /// Learns what [`Space::expand`] needs for this state. Not called unless that says [`Unlearnt`].
