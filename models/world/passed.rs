@@ -2,8 +2,8 @@
 //!
 //! Most local states that an exploration meets are inside of closures: 670,808 had been met with replica 1 Byzantine
 //! in the bound of docs/ENGINE.md, where replicas could be in 41,066 with what they had sent, and they and the steps
-//! between them took most of the memory. The exploration itself does not need them again, but for closures from the same
-//! state by other messages; the conditions of an exploration do.
+//! between them took most of the memory. The exploration itself does not need them again, but for closures from the
+//! same state by other messages; the conditions of an exploration do.
 
 use super::World;
 use pbft::types::Principal;

@@ -2,8 +2,8 @@
 //!
 //! Learning gives names, so one thread does it, in order. What a step of a replica does has no names in it but those of
 //! the state and the message, so it can be taken before, by whichever thread. Each closure that will be learnt is gone
-//! through, and every step in it is taken and kept here; learning goes through it again, finds each step here, and gives
-//! names to what it leads to and sends. Whether it finds one changes nothing but the time it takes.
+//! through, and every step in it is taken and kept here; learning goes through it again, finds each step here, and
+//! gives names to what it leads to and sends. Whether it finds one changes nothing but the time it takes.
 
 use super::locals::Locals;
 use super::network::{AvailableId, SubjectNumber};
