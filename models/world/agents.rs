@@ -36,8 +36,8 @@ pub struct AgentInfo {
 
 /// Where an agent goes by what is available about a subject.
 ///
-/// An agent's are together, ascending: it is asked about each subject that it heeds, one after the other. In one table by
-/// hash of all agents, each of these questions is a miss of the cache.
+/// An agent's are together, ascending: it is asked about each subject that it heeds, one after the other. In one table
+/// by hash of all agents, each of these questions is a miss of the cache.
 struct Moves {
     number: u16,
     available: AvailableId,
